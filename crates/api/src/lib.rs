@@ -1,0 +1,1 @@
+//! Generated protobuf code, clients and the mapping between messages and domain types

@@ -1,0 +1,1 @@
+//! The ledger's rules: verification, fork choice, mempool, block templates

@@ -1,0 +1,1 @@
+//! Amounts, hashes, transactions, blocks, merkle trees and Bitcoin encoding

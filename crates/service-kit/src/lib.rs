@@ -1,0 +1,1 @@
+//! What every service needs: configuration, telemetry, rights, limits, health, shutdown

@@ -1,0 +1,1 @@
+//! Durable storage: the block log and the indexes over it

@@ -1,0 +1,1 @@
+//! The peer protocol without IO: frames, chunks, Kademlia, sync decisions

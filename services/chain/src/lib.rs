@@ -1,0 +1,1 @@
+//! The chain service: blocks, UTXO index, mempool, events

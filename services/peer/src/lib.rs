@@ -1,0 +1,1 @@
+//! The peer service: discovery and links to other nodes
