@@ -1,1 +1,12 @@
-//! Tests that see only the public interfaces
+//! A harness over real processes: development networks driven through the `pentad` command, and
+//! single processes started by hand.
+
+mod devnet;
+mod process;
+mod tools;
+mod wait;
+
+pub use devnet::{Devnet, Node, Reply};
+pub use process::{Running, binary, free_port, start};
+pub use tools::{Curl, buf_curl, buf_curl_list, python};
+pub use wait::{DEADLINE, wait_for, wait_until};

@@ -1,0 +1,52 @@
+# Pentad. `make` alone lists what can be done.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := .venv
+DEVNET ?= pentad-devnet
+
+.PHONY: help
+help: ## List the targets
+	@echo "Pentad: a UTXO ledger node of gRPC microservices"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Build and start a two-node development network on loopback (Ctrl-C stops it)
+	$(CARGO) build --release --locked -p pentad-cli -p pentad-node
+	target/release/pentad devnet up --nodes 2 --engine pow --dir $(DEVNET)
+
+.PHONY: build
+build: ## Build everything, tests included (debug)
+	$(CARGO) build --locked --workspace --all-targets
+
+.PHONY: test
+test: tools build ## Run every test
+	$(CARGO) test --locked --workspace
+
+.PHONY: check
+check: tools ## Formatting, lints, protos, style rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	cd proto && ../$(VENV)/bin/buf lint
+	./.ci/proto-breaking
+	$(CARGO) test --locked -p pentad-tests --test style
+
+.PHONY: bench
+bench: ## Measure; prints tables
+	$(CARGO) bench --locked --workspace
+
+.PHONY: tools
+tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)
+
+$(VENV)/.ready: tests/python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: clean
+clean: ## Remove what was built (keeps the data of development networks)
+	$(CARGO) clean
+	rm -rf $(VENV)

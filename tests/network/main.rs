@@ -1,0 +1,1 @@
+//! Networks of real processes over real sockets.

@@ -1,0 +1,283 @@
+//! A development network of real processes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{binary, signal};
+use crate::wait::{wait_for, wait_until};
+
+/// A network in a folder of its own that goes down with its handle.
+#[derive(Debug)]
+pub struct Devnet {
+    dir: TempDir,
+}
+
+/// What a command of `pentad` gave.
+#[derive(Debug)]
+pub struct Reply {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output as JSON; null when it is none.
+    pub json: Value,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// One node as `network.json` describes it.
+#[derive(Clone, Debug)]
+pub struct Node(Value);
+
+impl Node {
+    /// Address of the gRPC port.
+    #[must_use]
+    pub fn grpc(&self) -> String {
+        self.text("grpc")
+    }
+
+    /// Address of the peer port (TCP and UDP).
+    #[must_use]
+    pub fn p2p(&self) -> String {
+        self.text("p2p")
+    }
+
+    /// Address of the metrics page.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.text("metrics")
+    }
+
+    /// The credential.
+    ///
+    /// # Panics
+    /// When the cookie file cannot be read.
+    #[must_use]
+    pub fn cookie(&self) -> String {
+        let text = fs::read_to_string(self.cookie_path()).expect("a readable cookie file");
+        text.trim().to_owned()
+    }
+
+    /// The cookie file.
+    #[must_use]
+    pub fn cookie_path(&self) -> PathBuf {
+        PathBuf::from(self.text("cookie"))
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.text("data_dir"))
+    }
+
+    /// The log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.text("log")).unwrap_or_default()
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When the network file names none.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        let pid = self.0["pid"].as_u64().unwrap_or_else(|| panic!("no pid in {}", self.0));
+        u32::try_from(pid).expect("a process id")
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.0[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.0)).to_owned()
+    }
+}
+
+impl Devnet {
+    /// A new proof-of-work network of healthy, connected nodes on free ports.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn up(nodes: usize) -> Self {
+        let devnet = Self { dir: TempDir::new().expect("a temporary folder") };
+        let nodes = nodes.to_string();
+        let arguments = ["devnet", "up", "--nodes", &nodes, "--engine", "pow", "--base-port", "0"];
+        devnet.run(&[&arguments[..], &["--detach"]].concat()).success();
+        devnet
+    }
+
+    /// Starts the nodes that are not running.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub fn restart(&self) {
+        self.run(&["devnet", "up", "--detach"]).success();
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `network.json`.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    #[must_use]
+    pub fn network(&self) -> Value {
+        let text = fs::read_to_string(self.dir().join("network.json")).expect("network.json");
+        serde_json::from_str(&text).expect("network.json is JSON")
+    }
+
+    /// The address that genesis pays.
+    #[must_use]
+    pub fn genesis_address(&self) -> String {
+        let network = self.network();
+        network["genesis_address"].as_str().expect("a genesis address").to_owned()
+    }
+
+    /// Node `number`, counted from 1.
+    #[must_use]
+    pub fn node(&self, number: usize) -> Node {
+        Node(self.network()["nodes"][number - 1].clone())
+    }
+
+    /// Runs `pentad` on this network with JSON output.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn run(&self, arguments: &[&str]) -> Reply {
+        let output = Command::new(binary("pentad"))
+            .arg("--dir")
+            .arg(self.dir())
+            .args(["--output", "json"])
+            .args(arguments)
+            .output()
+            .expect("pentad runs");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        Reply {
+            code: output.status.code().unwrap_or(-1),
+            json: serde_json::from_str(&stdout).unwrap_or(Value::Null),
+            stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs `pentad` on node `number`.
+    pub fn on(&self, number: usize, arguments: &[&str]) -> Reply {
+        self.run(&[&["--node", &number.to_string()], arguments].concat())
+    }
+
+    /// Balance of an address on node `number`: confirmed, pending, immature.
+    ///
+    /// # Panics
+    /// When the call fails.
+    #[must_use]
+    pub fn balance(&self, number: usize, address: &str) -> [String; 3] {
+        let json = self.on(number, &["balance", address]).success();
+        ["confirmed", "pending", "immature"]
+            .map(|key| json[key].as_str().unwrap_or_else(|| panic!("no {key} in {json}")).to_owned())
+    }
+
+    /// Mines `blocks` blocks on node `number`; their hashes.
+    ///
+    /// # Panics
+    /// When the call fails.
+    pub fn generate(&self, number: usize, blocks: u32) -> Vec<String> {
+        let json = self.on(number, &["generate", &blocks.to_string()]).success();
+        let hashes = json["hashes"].as_array().expect("a list of hashes");
+        hashes.iter().map(|hash| hash.as_str().expect("a hash").to_owned()).collect()
+    }
+
+    /// The entry of node `number` in `devnet status`.
+    ///
+    /// # Panics
+    /// When the call fails.
+    #[must_use]
+    pub fn status(&self, number: usize) -> Value {
+        self.run(&["devnet", "status"]).success()["nodes"][number - 1].clone()
+    }
+
+    /// Tip of node `number`; null when it is down.
+    #[must_use]
+    pub fn tip(&self, number: usize) -> Value {
+        self.status(number)["tip"].clone()
+    }
+
+    /// Waits until the nodes have one tip, and gives it.
+    ///
+    /// # Panics
+    /// When they do not converge.
+    pub fn converge(&self, numbers: &[usize]) -> String {
+        wait_for("nodes converge", || {
+            let status = self.run(&["devnet", "status"]).success();
+            let tips: Vec<_> = numbers.iter().map(|n| &status["nodes"][n - 1]["tip"]).collect();
+            match tips.first().and_then(|tip| tip.as_str()) {
+                Some(tip) if tips.iter().all(|other| **other == *tip) => Ok(tip.to_owned()),
+                _ => Err(status.to_string()),
+            }
+        })
+    }
+
+    /// Ends node `number` with SIGKILL and waits until it is gone.
+    pub fn kill(&self, number: usize) {
+        self.end(number, "KILL");
+    }
+
+    /// Asks node `number` to stop and waits until it is gone.
+    pub fn stop(&self, number: usize) {
+        self.end(number, "TERM");
+    }
+
+    fn end(&self, number: usize, name: &str) {
+        let pid = self.node(number).pid();
+        assert!(signal(name, pid), "node {number} (process {pid}) is not running");
+        wait_until("node ends", || !is_alive(pid));
+    }
+}
+
+/// A process is gone when it is a zombie, too: its parent may be a shell that never reaps.
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+}
+
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        let reply = self.run(&["devnet", "down"]);
+        if std::thread::panicking() {
+            for node in self.network()["nodes"].as_array().into_iter().flatten() {
+                let log = Node(node.clone()).log();
+                let tail: Vec<_> = log.lines().rev().take(40).collect();
+                let tail: Vec<_> = tail.into_iter().rev().collect();
+                eprintln!("--- log of {}\n{}", node["name"], tail.join("\n"));
+            }
+        } else {
+            assert_eq!(reply.code, 0, "devnet down: {}", reply.stderr);
+        }
+    }
+}
+
+impl Reply {
+    /// The JSON of a command that must succeed.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn success(self) -> Value {
+        assert_eq!(self.code, 0, "exit code\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.json
+    }
+
+    /// Standard error of a command that must fail with `code`.
+    ///
+    /// # Panics
+    /// When it ended otherwise.
+    pub fn failure(self, code: i32) -> String {
+        assert_eq!(self.code, code, "exit code\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
