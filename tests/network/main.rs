@@ -1,1 +1,10 @@
 //! Networks of real processes over real sockets.
+
+mod alone;
+mod bad_input;
+mod coins;
+mod crash;
+mod fork;
+mod grpc;
+mod kademlia;
+mod payment;
