@@ -44,14 +44,15 @@ fn collect_protos(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> 
     Ok(())
 }
 
-/// One match arm for each method that declares a right. prost-types drops extensions, so the
-/// options are read with prost-reflect.
+/// One match arm for each method that declares a right, and the list of those that stream.
+/// prost-types drops extensions, so the options are read with prost-reflect.
 fn rights_table(descriptors: &[u8]) -> Result<String, Error> {
     let pool = DescriptorPool::decode(descriptors)?;
     let option = pool
         .get_extension_by_name(RIGHT_OPTION)
         .ok_or_else(|| format!("extension {RIGHT_OPTION} is not defined"))?;
     let mut arms = String::new();
+    let mut streaming = String::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         let right = match method.options().get_extension(&option).as_ref() {
             Value::EnumNumber(0) => {
@@ -62,10 +63,14 @@ fn rights_table(descriptors: &[u8]) -> Result<String, Error> {
             other => return Err(format!("unexpected option value {other:?}").into()),
         };
         writeln!(arms, "        {:?} => Right::from_option({right}),", path(&method))?;
+        if method.is_client_streaming() || method.is_server_streaming() {
+            write!(streaming, "{:?}, ", path(&method))?;
+        }
     }
     Ok(format!(
         "fn declared(path: &str) -> Option<Right> {{\n    match path {{\n{arms}        \
-         _ => None,\n    }}\n}}\n"
+         _ => None,\n    }}\n}}\n\n\
+         const STREAMING: &[&str] = &[{streaming}];\n"
     ))
 }
 

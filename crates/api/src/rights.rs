@@ -56,6 +56,15 @@ pub fn required(path: &str) -> Option<Right> {
     declared(path)
 }
 
+/// Whether a method streams requests or responses, by its path: such a call lives for as long as
+/// its caller wants, where a unary one has to end in time.
+#[must_use]
+pub fn is_streaming(path: &str) -> bool {
+    path == "/grpc.health.v1.Health/Watch"
+        || path.starts_with("/grpc.reflection.")
+        || STREAMING.contains(&path)
+}
+
 include!(concat!(env!("OUT_DIR"), "/rights.rs"));
 
 #[cfg(test)]
@@ -68,6 +77,14 @@ mod tests {
         assert_eq!(required("/pentad.wallet.v1.WalletService/Send"), Some(Right::Spend));
         assert_eq!(required("/pentad.chain.v1.AssemblyService/GetTemplate"), Some(Right::Internal));
         assert_eq!(required("/grpc.health.v1.Health/Check"), Some(Right::Open));
+    }
+
+    #[test]
+    fn streaming_comes_from_the_descriptors() {
+        assert!(is_streaming("/pentad.chain.v1.EventService/FollowTip"));
+        assert!(is_streaming("/grpc.health.v1.Health/Watch"));
+        assert!(!is_streaming("/pentad.chain.v1.ChainService/GetInfo"));
+        assert!(!is_streaming("/grpc.health.v1.Health/Check"));
     }
 
     #[test]
