@@ -1,0 +1,295 @@
+//! Proof of work: targets, their compact form, and work.
+
+use std::fmt;
+
+use ruint::aliases::U256;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::block::BlockHeader;
+use crate::hash::BlockHash;
+
+/// Mantissa of the compact form; bit 23 is a sign.
+const MANTISSA_MASK: u32 = 0x007f_ffff;
+const SIGN_BIT: u32 = 0x0080_0000;
+/// Bytes of a mantissa.
+const MANTISSA_BYTES: u32 = 3;
+
+/// The compact form of a target as it stands in a header (`bits`); it may not be a valid one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CompactTarget(pub u32);
+
+impl fmt::Display for CompactTarget {
+    /// Eight hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for CompactTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a compact target is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TargetError {
+    /// The sign bit is set.
+    #[error("compact target {0} is negative")]
+    Negative(CompactTarget),
+    /// Above 256 bits.
+    #[error("compact target {0} is above 256 bits")]
+    Overflow(CompactTarget),
+    /// No hash can meet it.
+    #[error("compact target {0} is zero")]
+    Zero(CompactTarget),
+}
+
+/// The largest hash, read as a little-endian number, that is enough work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target(U256);
+
+impl Target {
+    /// The easiest.
+    pub const MAX: Self = Self(U256::MAX);
+
+    /// Expands the compact form.
+    ///
+    /// # Errors
+    /// When it is negative, zero or above 256 bits.
+    pub fn from_compact(bits: CompactTarget) -> Result<Self, TargetError> {
+        let exponent = bits.0 >> 24;
+        let mantissa = bits.0 & MANTISSA_MASK;
+        if mantissa != 0 && bits.0 & SIGN_BIT != 0 {
+            return Err(TargetError::Negative(bits));
+        }
+        let shift = exponent.abs_diff(MANTISSA_BYTES).saturating_mul(8);
+        let target = if exponent <= MANTISSA_BYTES {
+            U256::from(mantissa.checked_shr(shift).unwrap_or(0))
+        } else {
+            // 34 bytes of exponent at the most: a shift of 248 bits.
+            usize::try_from(shift)
+                .ok()
+                .and_then(|shift| U256::from(mantissa).checked_shl(shift))
+                .ok_or(TargetError::Overflow(bits))?
+        };
+        if target.is_zero() {
+            return Err(TargetError::Zero(bits));
+        }
+        Ok(Self(target))
+    }
+
+    /// The compact form, rounded down to its 23 bits of precision.
+    #[must_use]
+    pub fn to_compact(self) -> CompactTarget {
+        let mut size = u32::try_from(self.0.byte_len()).unwrap_or(32);
+        let shift = size.abs_diff(MANTISSA_BYTES).saturating_mul(8) as usize;
+        let shifted = if size <= MANTISSA_BYTES {
+            self.0.wrapping_shl(shift)
+        } else {
+            self.0.wrapping_shr(shift)
+        };
+        let mut mantissa = shifted.wrapping_to::<u32>();
+        // A set top bit would read as a sign.
+        if mantissa & SIGN_BIT != 0 {
+            mantissa >>= 8;
+            size = size.saturating_add(1);
+        }
+        CompactTarget(mantissa | size << 24)
+    }
+
+    /// From 32 bytes, the most significant first.
+    #[must_use]
+    pub fn from_be_bytes(bytes: [u8; 32]) -> Self {
+        Self(U256::from_be_bytes(bytes))
+    }
+
+    /// As 32 bytes, the most significant first.
+    #[must_use]
+    pub fn to_be_bytes(self) -> [u8; 32] {
+        self.0.to_be_bytes()
+    }
+
+    /// The hash is enough work.
+    #[must_use]
+    pub fn is_met_by(&self, hash: &BlockHash) -> bool {
+        U256::from_le_bytes(hash.to_bytes()) <= self.0
+    }
+}
+
+impl fmt::Display for Target {
+    /// 64 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:064x}", self.0)
+    }
+}
+
+/// Expected number of hashes; of a block or summed over a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Work(U256);
+
+impl Work {
+    /// None.
+    pub const ZERO: Self = Self(U256::ZERO);
+
+    /// Of one block: 2²⁵⁶ / (target + 1).
+    #[must_use]
+    pub fn from_target(target: &Target) -> Self {
+        // 2²⁵⁶ does not fit, so it is (2²⁵⁶ - target - 1) / (target + 1) + 1.
+        target
+            .0
+            .checked_add(U256::ONE)
+            .and_then(|divisor| (!target.0).checked_div(divisor)?.checked_add(U256::ONE))
+            .map_or(Self(U256::ONE), Self)
+    }
+
+    /// The sum; saturates where no chain can get.
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The sum, where it is below 2²⁵⁶.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The difference, where it is not negative.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+
+    /// From 32 bytes, the most significant first.
+    #[must_use]
+    pub fn from_be_bytes(bytes: [u8; 32]) -> Self {
+        Self(U256::from_be_bytes(bytes))
+    }
+
+    /// As 32 bytes, the most significant first.
+    #[must_use]
+    pub fn to_be_bytes(self) -> [u8; 32] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for Work {
+    /// 64 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:064x}", self.0)
+    }
+}
+
+/// Hashes one header with many nonces: the first 64 of its 80 bytes are compressed once.
+#[derive(Clone, Debug)]
+pub struct HeaderHasher {
+    midstate: Sha256,
+    /// The end of the merkle root, time and bits.
+    tail: [u8; 12],
+}
+
+impl HeaderHasher {
+    /// For all nonces of this header.
+    #[must_use]
+    pub fn new(header: &BlockHeader) -> Self {
+        let bytes = header.to_array();
+        let (head, rest) = bytes.split_at(64);
+        let mut tail = [0; 12];
+        tail.iter_mut()
+            .zip(rest)
+            .for_each(|(target, byte)| *target = *byte);
+        Self {
+            midstate: Sha256::new_with_prefix(head),
+            tail,
+        }
+    }
+
+    /// The header's hash with this nonce.
+    #[must_use]
+    pub fn hash(&self, nonce: u32) -> BlockHash {
+        let inner = self
+            .midstate
+            .clone()
+            .chain_update(self.tail)
+            .chain_update(nonce.to_le_bytes())
+            .finalize();
+        BlockHash::from_bytes(Sha256::digest(inner).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::MerkleRoot;
+
+    fn target(bits: u32) -> Result<Target, TargetError> {
+        Target::from_compact(CompactTarget(bits))
+    }
+
+    #[test]
+    fn compact_targets_of_bitcoin_core() {
+        // arith_uint256_tests.cpp, bignum_SetCompact.
+        for zero in [
+            0,
+            0x0012_3456,
+            0x0100_3456,
+            0x0200_0056,
+            0x0300_0000,
+            0x0400_0000,
+        ] {
+            assert!(
+                matches!(target(zero), Err(TargetError::Zero(_))),
+                "{zero:08x}"
+            );
+        }
+        for negative in [0x01fe_dcba, 0x0492_3456] {
+            assert!(
+                matches!(target(negative), Err(TargetError::Negative(_))),
+                "{negative:08x}"
+            );
+        }
+        assert!(matches!(target(0xff12_3456), Err(TargetError::Overflow(_))));
+        assert!(matches!(target(0x2300_0001), Err(TargetError::Overflow(_))));
+        for (bits, hex, back) in [
+            (0x0112_3456, "12", 0x0112_0000),
+            (0x0212_3456, "1234", 0x0212_3400),
+            (0x0312_3456, "123456", 0x0312_3456),
+            (0x0412_3456, "12345600", 0x0412_3456),
+            (0x0500_9234, "92340000", 0x0500_9234),
+        ] {
+            let target = target(bits).unwrap();
+            assert_eq!(target.to_string(), format!("{hex:0>64}"));
+            assert_eq!(target.to_compact().0, back);
+        }
+    }
+
+    #[test]
+    fn work_of_the_extremes() {
+        assert_eq!(Work::from_target(&Target::MAX), Work(U256::ONE));
+        assert_eq!(
+            Work::from_target(&target(0x1d00_ffff).unwrap()),
+            Work(U256::from(0x1_0001_0001_u64))
+        );
+        let hardest = Target::from_be_bytes(U256::ONE.to_be_bytes());
+        assert_eq!(Work::from_target(&hardest), Work(U256::ONE << 255));
+    }
+
+    #[test]
+    fn hasher_agrees_with_the_header() {
+        let mut header = BlockHeader {
+            version: 2,
+            prev_block_hash: BlockHash::from_bytes([7; 32]),
+            merkle_root: MerkleRoot::from_bytes([9; 32]),
+            time: 1_700_000_000,
+            bits: CompactTarget(0x207f_ffff),
+            nonce: 0,
+        };
+        let hasher = HeaderHasher::new(&header);
+        for nonce in [0, 1, 0xdead_beef, u32::MAX] {
+            header.nonce = nonce;
+            assert_eq!(hasher.hash(nonce), header.block_hash());
+        }
+    }
+}
