@@ -1,1 +1,35 @@
-//! Durable storage: the block log and the indexes over it
+//! Durable storage: the block log, which is the truth, and the indexes over it, which can be
+//! rebuilt from it.
+//!
+//! ```text
+//! data directory
+//!   LOCK              held while a node works on the directory; names its process
+//!   FORMAT            version of the layout, hash of the chain spec
+//!   blocks/000000.blocks …   the block log: checksummed records, fsynced in order
+//!   index/            headers, UTXOs, transactions and addresses in sled
+//! ```
+
+mod chain_store;
+mod data_dir;
+mod engine;
+mod index;
+mod layer;
+pub mod log;
+mod payload;
+mod read;
+mod recovery;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use chain_store::{
+    ChainStore, EngineKind, StoreError, StoreOptions, read_block, read_block_bytes,
+    read_transaction_bytes,
+};
+pub use data_dir::{DATA_FORMAT, DataDir, DataDirError};
+pub use engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine, SledOptions};
+pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip};
+pub use layer::Step;
+pub use read::{HistoryEntry, IndexError, IndexRead};
+pub use recovery::Recovery;
+pub use rows::{BlockEntry, MalformedRow, Row, Table, TxEntry, UndoMismatch, rows};

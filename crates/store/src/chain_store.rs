@@ -1,0 +1,436 @@
+//! The block log and the index over it as one store, opened and recovered together.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pentad_primitives::{Block, BlockHash, BlockHeight, Utxo, Work};
+use thiserror::Error;
+
+use crate::data_dir::DataDir;
+use crate::engine::{IndexEngine, MemoryEngine, SledEngine, SledOptions};
+use crate::index::{Index, Snapshot, Tip};
+use crate::layer::Step;
+use crate::log::{BlockLog, LogError, LogOptions, LogPosition, LogReader, Record, RecordKind};
+use crate::payload;
+use crate::read::{IndexError, IndexRead};
+use crate::recovery::{self, Recovery};
+use crate::rows::{BlockEntry, TxEntry, UndoMismatch, block_key, rows};
+
+/// Where the index lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// In memory: rebuilt from the block log at every start.
+    Memory,
+    /// In sled, below the data directory.
+    Sled(SledOptions),
+}
+
+/// How a store works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Where the index lives.
+    pub engine: EngineKind,
+    /// The block log's files.
+    pub log: LogOptions,
+    /// Bytes of recent changes that may wait above the engine.
+    pub layer_bytes_max: usize,
+    /// Throw the index away and rebuild it.
+    pub reindex: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::Sled(SledOptions::default()),
+            log: LogOptions::default(),
+            // A few full blocks; small enough that an idle node stays small.
+            layer_bytes_max: 16 * 1024 * 1024,
+            reindex: false,
+        }
+    }
+}
+
+/// Why the store cannot go on. None of it is the fault of a block: the node stops and says so.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The block log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Undo data that does not belong to its block.
+    #[error(transparent)]
+    Undo(#[from] UndoMismatch),
+    /// A record that is whole but does not decode.
+    #[error("the record at {position} does not decode: {problem}")]
+    Record {
+        /// Where it stands.
+        position: LogPosition,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A block that is not stored was asked for.
+    #[error("block {0} is not in the store")]
+    UnknownBlock(BlockHash),
+    /// A step that does not fit the tip: a bug of the caller.
+    #[error("block {block} cannot be connected to or disconnected from the tip")]
+    NotAtTip {
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// The writer's side: every change of the chain goes through here.
+///
+/// Changes become visible to [`Self::commit`]'s snapshot, after the block log is durable.
+#[derive(Debug)]
+pub struct ChainStore {
+    log: BlockLog,
+    index: Index,
+    layer_bytes_max: usize,
+}
+
+impl ChainStore {
+    /// Opens the store below `directory`, mends what a crash left and says what it did.
+    ///
+    /// # Errors
+    /// When durable records of the block log are damaged or missing, or on IO errors. A damaged
+    /// index is no error: it is rebuilt.
+    pub fn open(
+        directory: &DataDir,
+        options: &StoreOptions,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let places = Places {
+            log: directory.path().join("blocks"),
+            index: directory.path().join("index"),
+            options: *options,
+        };
+        if options.reindex {
+            return places.rebuild("asked for");
+        }
+        match places.open() {
+            Err(StoreError::Index(error)) => {
+                tracing::warn!(%error, "the index cannot be used");
+                places.rebuild("it was damaged")
+            }
+            Err(StoreError::Log(error @ LogError::LostTail { .. })) => {
+                tracing::warn!(%error, "the index is ahead of the block log");
+                places.rebuild("it was ahead of the block log")
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The tip, once the genesis block is connected.
+    #[must_use]
+    pub fn tip(&self) -> Option<Tip> {
+        self.index.state().tip
+    }
+
+    /// A handle that reads records.
+    #[must_use]
+    pub fn log_reader(&self) -> LogReader {
+        self.log.reader()
+    }
+
+    /// Every stored block, in the order in which they came; a child may stand before its parent.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn entries(&self) -> Result<Vec<(BlockHash, BlockEntry)>, StoreError> {
+        /// Rows read at once.
+        const PAGE_LEN: usize = 1024;
+        let mut entries = Vec::new();
+        loop {
+            let after = entries.last().map(|(hash, _)| *hash);
+            let page = self.index.blocks(after.as_ref(), PAGE_LEN)?;
+            if page.is_empty() {
+                break;
+            }
+            entries.extend(page);
+        }
+        entries.sort_by_key(|(_, entry): &(BlockHash, BlockEntry)| entry.body);
+        Ok(entries)
+    }
+
+    /// Stores a block without connecting it; nothing happens if it is there.
+    ///
+    /// # Errors
+    /// When the log or the index fails.
+    pub fn append_block(
+        &mut self,
+        block: &Block,
+        height: BlockHeight,
+        chain_work: Work,
+    ) -> Result<(), StoreError> {
+        let hash = block.block_hash();
+        if self.index.block(&hash)?.is_some() {
+            return Ok(());
+        }
+        let record = payload::block_to_bytes(block, height, &chain_work);
+        let body = self.log.append(RecordKind::Block, &record)?;
+        let entry = BlockEntry {
+            header: block.header,
+            height,
+            chain_work,
+            body,
+            undo: None,
+            is_invalid: false,
+        };
+        self.set_entry(&hash, &entry);
+        Ok(())
+    }
+
+    /// Puts a stored block on the tip; `spent` are the outputs that its inputs spend, in block
+    /// order.
+    ///
+    /// # Errors
+    /// When the block is not stored or its parent is not the tip, and when the log or the index
+    /// fails.
+    pub fn connect(&mut self, block: &Block, spent: &[Utxo]) -> Result<(), StoreError> {
+        let hash = block.block_hash();
+        let mut entry = self.block_entry(&hash)?;
+        let parent = self.tip().map_or(BlockHash::ZERO, |tip| tip.hash);
+        if parent != entry.header.prev_block_hash {
+            return Err(StoreError::NotAtTip { block: hash });
+        }
+        let rows = rows(block, entry.height, spent)?;
+        if entry.undo.is_none() {
+            let record = payload::undo_to_bytes(&hash, spent);
+            entry.undo = Some(self.log.append(RecordKind::Undo, &record)?);
+            self.set_entry(&hash, &entry);
+        }
+        let tip = Tip {
+            hash,
+            height: entry.height,
+        };
+        self.index.step(Step::Connect(hash), rows, Some(tip));
+        Ok(())
+    }
+
+    /// Takes the tip off; `spent` is its undo data.
+    ///
+    /// # Errors
+    /// When `block` is not the tip or is genesis, and when the index fails.
+    pub fn disconnect(&mut self, block: &Block, spent: &[Utxo]) -> Result<(), StoreError> {
+        let hash = block.block_hash();
+        let not_at_tip = StoreError::NotAtTip { block: hash };
+        let Some(tip) = self.tip().filter(|tip| tip.hash == hash) else {
+            return Err(not_at_tip);
+        };
+        let Some(height) = tip.height.prev() else {
+            return Err(not_at_tip);
+        };
+        let rows = rows(block, tip.height, spent)?;
+        let tip = Tip {
+            hash: block.header.prev_block_hash,
+            height,
+        };
+        self.index.step(Step::Disconnect(hash), rows, Some(tip));
+        Ok(())
+    }
+
+    /// Remembers that a stored block is invalid on top of its parent.
+    ///
+    /// # Errors
+    /// When the block is not stored or the index fails.
+    pub fn mark_invalid(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
+        let mut entry = self.block_entry(hash)?;
+        entry.is_invalid = true;
+        self.set_entry(hash, &entry);
+        Ok(())
+    }
+
+    /// A stored block.
+    ///
+    /// # Errors
+    /// When it is not stored, damaged or the store fails.
+    pub fn block(&self, hash: &BlockHash) -> Result<Block, StoreError> {
+        read_block(&self.log.reader(), self.block_entry(hash)?.body)
+    }
+
+    /// What a block spends, if it has ever been connected.
+    ///
+    /// # Errors
+    /// When it is not stored, damaged or the store fails.
+    pub fn undo(&self, hash: &BlockHash) -> Result<Option<Vec<Utxo>>, StoreError> {
+        let Some(position) = self.block_entry(hash)?.undo else {
+            return Ok(None);
+        };
+        let record = self.log.reader().read(position)?;
+        payload::undo_from_bytes(&record.payload)
+            .map(|(_, spent)| Some(spent))
+            .map_err(|problem| StoreError::Record { position, problem })
+    }
+
+    /// Makes everything done so far durable and returns the view of it, to be given to readers.
+    ///
+    /// # Errors
+    /// When the log cannot be synced: the process must stop.
+    pub fn commit(&mut self) -> Result<Snapshot, StoreError> {
+        self.log.sync()?;
+        self.index.set_log_end(self.log.end());
+        Ok(self.index.seal())
+    }
+
+    /// Writes older changes into the engine when there are many. Call it after readers have
+    /// been given the snapshot of the last [`Self::commit`].
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn tidy(&mut self) -> Result<(), StoreError> {
+        Ok(self.index.descend_if_due(self.layer_bytes_max)?)
+    }
+
+    /// Whether so many changes wait that a commit should come before more are made.
+    #[must_use]
+    pub fn wants_commit(&self) -> bool {
+        self.index.open_bytes() >= self.layer_bytes_max
+    }
+
+    /// Makes everything durable, the index too. The store can be dropped without it: the next
+    /// start then has a few blocks to replay.
+    ///
+    /// # Errors
+    /// When the log or the index fails.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.commit()?;
+        Ok(self.index.descend_all()?)
+    }
+
+    /// What is known about a stored block.
+    ///
+    /// # Errors
+    /// When it is not stored or the index fails.
+    pub fn block_entry(&self, hash: &BlockHash) -> Result<BlockEntry, StoreError> {
+        self.index
+            .block(hash)?
+            .ok_or(StoreError::UnknownBlock(*hash))
+    }
+
+    pub(crate) fn set_entry(&mut self, hash: &BlockHash, entry: &BlockEntry) {
+        self.index.set(block_key(hash), entry.to_bytes());
+    }
+
+    pub(crate) fn log_end(&self) -> LogPosition {
+        self.log.end()
+    }
+
+    pub(crate) fn records(
+        &self,
+        from: LogPosition,
+    ) -> impl Iterator<Item = Result<(LogPosition, Record), LogError>> + use<> {
+        self.log.records(from)
+    }
+
+    /// Writes everything into the engine; records before `log_end` have their rows.
+    pub(crate) fn settle(&mut self, log_end: LogPosition) -> Result<(), StoreError> {
+        self.index.set_log_end(log_end);
+        self.index.seal();
+        Ok(self.index.descend_all()?)
+    }
+}
+
+impl IndexRead for ChainStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.index.get(key)
+    }
+
+    fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<crate::engine::Pair>, IndexError> {
+        self.index.page(prefix, after, limit)
+    }
+}
+
+/// The block whose record stands at `position`.
+///
+/// # Errors
+/// When the record is damaged or no block.
+pub fn read_block(log: &LogReader, position: LogPosition) -> Result<Block, StoreError> {
+    let record = log.read(position)?;
+    payload::block_from_bytes(&record.payload)
+        .map(|(_, _, block)| block)
+        .map_err(|problem| StoreError::Record { position, problem })
+}
+
+/// The bytes of the block whose record stands at `position`.
+///
+/// # Errors
+/// When the record is damaged or no block.
+pub fn read_block_bytes(log: &LogReader, position: LogPosition) -> Result<Vec<u8>, StoreError> {
+    let mut record = log.read(position)?;
+    payload::block_bytes(&record.payload)
+        .map_err(|problem| StoreError::Record { position, problem })?;
+    record.payload.drain(..payload::BLOCK_PREFIX_LEN as usize);
+    Ok(record.payload)
+}
+
+/// The bytes of a transaction of the block at `position`. Compare the id: the record's checksum is
+/// not.
+///
+/// # Errors
+/// When the log cannot be read or ends before.
+pub fn read_transaction_bytes(
+    log: &LogReader,
+    position: LogPosition,
+    entry: &TxEntry,
+) -> Result<Vec<u8>, StoreError> {
+    let start = entry.start.saturating_add(payload::BLOCK_PREFIX_LEN);
+    Ok(log.read_part(position, start, entry.length)?)
+}
+
+struct Places {
+    log: PathBuf,
+    index: PathBuf,
+    options: StoreOptions,
+}
+
+impl Places {
+    fn open(&self) -> Result<(ChainStore, Recovery), StoreError> {
+        let engine = self.engine()?;
+        let (index, interrupted) = Index::open(engine)?;
+        let checked = index.state().log_end;
+        let (log, torn) = BlockLog::open(&self.log, self.options.log, checked)?;
+        let layer_bytes_max = self.options.layer_bytes_max;
+        let mut store = ChainStore {
+            log,
+            index,
+            layer_bytes_max,
+        };
+        let mut recovery = recovery::replay(&mut store, checked, interrupted)?;
+        recovery.torn = torn;
+        Ok((store, recovery))
+    }
+
+    fn rebuild(&self, why: &'static str) -> Result<(ChainStore, Recovery), StoreError> {
+        tracing::warn!(index = %self.index.display(), why, "rebuilding the index");
+        remove_directory(&self.index)?;
+        let (store, mut recovery) = self.open()?;
+        recovery.rebuilt = Some(why);
+        Ok((store, recovery))
+    }
+
+    fn engine(&self) -> Result<Arc<dyn IndexEngine>, IndexError> {
+        match self.options.engine {
+            EngineKind::Memory => Ok(Arc::new(MemoryEngine::default())),
+            EngineKind::Sled(options) => Ok(Arc::new(SledEngine::open(&self.index, options)?)),
+        }
+    }
+}
+
+fn remove_directory(path: &Path) -> Result<(), IndexError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Directory {
+            action: "remove",
+            source,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! The directory that one node owns: its lock, its format version, the network it belongs to.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use pentad_primitives::Hash256;
+use thiserror::Error;
+
+/// Version of everything below the data directory that is not versioned by itself: the names
+/// of files and the rows of the index. History: 1 the first.
+pub const DATA_FORMAT: u32 = 1;
+
+const LOCK_FILE: &str = "LOCK";
+const FORMAT_FILE: &str = "FORMAT";
+
+/// A data directory, locked for this process until dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// The lock goes with the file handle, also when the process is killed.
+    _lock: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Another process works on it.
+    #[error("data directory {} is in use by {}", path.display(), holder(.pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds the lock, if it said so.
+        pid: Option<u32>,
+    },
+    /// It belongs to another network.
+    #[error(
+        "data directory {} belongs to the chain spec {found}, not to {expected}; give the spec \
+         it was made with, or another directory",
+        path.display()
+    )]
+    OtherSpec {
+        /// The directory.
+        path: PathBuf,
+        /// Hash of the spec it was made with, displayed hex.
+        found: String,
+        /// Hash of the spec that was given, displayed hex.
+        expected: String,
+    },
+    /// Written by a version of Pentad that this one cannot read.
+    #[error(
+        "data directory {} has format {found}, this program reads format {DATA_FORMAT}",
+        path.display()
+    )]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// The format found there.
+        found: String,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+impl DataDir {
+    /// Takes the directory for this process, creating it if need be. `spec_hash` names the
+    /// network that its contents belong to from then on.
+    ///
+    /// # Errors
+    /// When another process holds it, it belongs to another network or its format is unknown.
+    pub fn open(path: &Path, spec_hash: &Hash256) -> Result<Self, DataDirError> {
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let lock = lock(path)?;
+        let format = path.join(FORMAT_FILE);
+        match fs::read_to_string(&format) {
+            Ok(text) => check_format(path, &text, spec_hash)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_atomically(path, &format, &format_text(&spec_hash.to_string()))?;
+            }
+            Err(error) => return Err(io_error("read", &format)(error)),
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, DataDirError> {
+    let path = directory.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.trim().parse().ok());
+            return Err(DataDirError::Locked {
+                path: directory.to_owned(),
+                pid,
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", process::id()))
+        .map_err(io_error("write", &path))?;
+    Ok(file)
+}
+
+fn format_text(spec: &str) -> String {
+    format!("format = {DATA_FORMAT}\nspec = {spec}\n")
+}
+
+fn check_format(path: &Path, text: &str, spec_hash: &Hash256) -> Result<(), DataDirError> {
+    let field = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(key, _)| key.trim() == name)
+            .map_or("", |(_, value)| value.trim())
+    };
+    if field("format") != DATA_FORMAT.to_string() {
+        let found = field("format").to_owned();
+        return Err(DataDirError::Format {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    let expected = spec_hash.to_string();
+    if field("spec") == expected {
+        return Ok(());
+    }
+    let found = field("spec").to_owned();
+    Err(DataDirError::OtherSpec {
+        path: path.to_owned(),
+        found,
+        expected,
+    })
+}
+
+fn write_atomically(directory: &Path, path: &Path, text: &str) -> Result<(), DataDirError> {
+    let unfinished = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(io_error("write", path))
+}

@@ -1,0 +1,58 @@
+//! The key-value stores that can hold an index, behind one small interface.
+
+mod memory;
+mod sled;
+
+use std::fmt;
+
+pub use self::memory::MemoryEngine;
+pub use self::sled::{SledEngine, SledOptions};
+use thiserror::Error;
+
+/// Changes that are written together: each key with its new value, `None` to remove it.
+pub type Batch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Why an engine cannot answer.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// sled's own error.
+    #[error("index store: {0}")]
+    Sled(#[from] ::sled::Error),
+}
+
+/// An ordered map from bytes to bytes that survives the process. It is a cache of the block
+/// log: losing it costs a rebuild, never a coin.
+pub trait IndexEngine: fmt::Debug + Send + Sync + 'static {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+
+    /// Up to `limit` pairs in key order: keys that begin with `prefix` and are greater than
+    /// `after` (from the first one on where that is `None`).
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError>;
+
+    /// Writes the whole batch or nothing of it. A later batch never survives a crash that an
+    /// earlier one does not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn write(&self, batch: Batch) -> Result<(), EngineError>;
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn flush(&self) -> Result<(), EngineError>;
+}

@@ -1,0 +1,113 @@
+use std::ops::Bound;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use super::{Batch, EngineError, IndexEngine, Pair};
+
+/// How long a database may stay locked after its last handle was dropped: sled lets go of its
+/// file in a thread of its own. Another process cannot be the holder, since the data
+/// directory's lock comes first.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two tries to open a database that is still locked.
+const UNLOCK_POLL: Duration = Duration::from_millis(10);
+
+/// Limits of a sled database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SledOptions {
+    /// Bytes of pages that sled may keep in memory.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        // Recent changes stay in our own layers: sled's cache serves cold reads only, and an
+        // idle node is meant to be small.
+        Self {
+            cache_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// sled 0.34: one tree, so that a batch is atomic.
+pub struct SledEngine {
+    tree: sled::Db,
+}
+
+impl SledEngine {
+    /// Opens or creates the database in `directory`.
+    ///
+    /// # Errors
+    /// When sled cannot read it or it stays locked.
+    pub fn open(directory: &Path, options: SledOptions) -> Result<Self, EngineError> {
+        let config = sled::Config::new()
+            .path(directory)
+            .cache_capacity(options.cache_bytes)
+            // The index says when: a timer would write behind the tip marker's back.
+            .flush_every_ms(None);
+        let deadline = Instant::now() + UNLOCK_TIMEOUT;
+        loop {
+            match config.open() {
+                Err(sled::Error::Io(error))
+                    if error.to_string().contains("lock") && Instant::now() < deadline =>
+                {
+                    thread::sleep(UNLOCK_POLL);
+                }
+                outcome => return Ok(Self { tree: outcome? }),
+            }
+        }
+    }
+}
+
+impl IndexEngine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.tree.get(key)?.map(|value| value.to_vec()))
+    }
+
+    fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, EngineError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut pairs = Vec::new();
+        for pair in self
+            .tree
+            .range::<&[u8], _>((start, Bound::Unbounded))
+            .take(limit)
+        {
+            let (key, value) = pair?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            pairs.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(pairs)
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut changes = sled::Batch::default();
+        for (key, value) in batch {
+            match value {
+                Some(value) => changes.insert(key, value),
+                None => changes.remove(key),
+            }
+        }
+        Ok(self.tree.apply_batch(changes)?)
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.tree.flush()?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SledEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledEngine").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+use crate::chain_store::{ChainStore, StoreError};
+use crate::index::Interrupted;
+use crate::layer::Step;
+use crate::log::{LogError, LogPosition, Record, RecordKind, TornTail};
+use crate::payload;
+use crate::read::IndexError;
+use crate::rows::{BlockEntry, MalformedRow, Table};
+
+/// What opening a store had to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// A torn record was cut off the block log.
+    pub torn: Option<TornTail>,
+    /// The index was rebuilt, and why.
+    pub rebuilt: Option<&'static str>,
+    /// Blocks in the log that the index did not know yet.
+    pub blocks_replayed: u64,
+    /// Tip moves that had been interrupted and were made again.
+    pub steps_redone: usize,
+}
+
+impl Recovery {
+    /// The last run ended in good order.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Brings the index up to the end of the log: rows for records from `from` on, interrupted moves
+/// of the tip made again. Moving the tip to the best block is the caller's next task.
+pub fn replay(
+    store: &mut ChainStore,
+    from: LogPosition,
+    interrupted: Option<Interrupted>,
+) -> Result<Recovery, StoreError> {
+    let mut recovery = Recovery::default();
+    let end = store.log_end();
+    if let Some(Interrupted { log_end, .. }) = interrupted.as_ref().filter(|it| it.log_end > end) {
+        return Err(LogError::LostTail {
+            end,
+            position: *log_end,
+        }
+        .into());
+    }
+    for record in store.records(from) {
+        let (position, record) = record?;
+        if interrupted.is_none() && store.wants_commit() {
+            store.settle(position)?;
+            tracing::info!(at = %position, end = %end, "reading the block log");
+        }
+        match record.kind {
+            RecordKind::Block => {
+                replay_block(store, position, &record)?;
+                recovery.blocks_replayed += 1;
+            }
+            RecordKind::Undo => replay_undo(store, position, &record)?,
+        }
+    }
+    if let Some(Interrupted { steps, .. }) = interrupted {
+        recovery.steps_redone = steps.len();
+        for step in steps {
+            redo(store, step).map_err(inconsistent)?;
+        }
+        store.settle(end)?;
+    }
+    Ok(recovery)
+}
+
+fn replay_block(
+    store: &mut ChainStore,
+    position: LogPosition,
+    record: &Record,
+) -> Result<(), StoreError> {
+    let (height, chain_work, block) = payload::block_from_bytes(&record.payload)
+        .map_err(|problem| StoreError::Record { position, problem })?;
+    let entry = BlockEntry {
+        header: block.header,
+        height,
+        chain_work,
+        body: position,
+        undo: None,
+        is_invalid: false,
+    };
+    store.set_entry(&block.block_hash(), &entry);
+    Ok(())
+}
+
+fn replay_undo(
+    store: &mut ChainStore,
+    position: LogPosition,
+    record: &Record,
+) -> Result<(), StoreError> {
+    let hash = payload::undo_block(&record.payload)
+        .map_err(|problem| StoreError::Record { position, problem })?;
+    let mut entry = store.block_entry(&hash).map_err(inconsistent)?;
+    entry.undo = Some(position);
+    store.set_entry(&hash, &entry);
+    Ok(())
+}
+
+fn redo(store: &mut ChainStore, step: Step) -> Result<(), StoreError> {
+    let (Step::Connect(hash) | Step::Disconnect(hash)) = step;
+    let block = store.block(&hash)?;
+    let spent = store
+        .undo(&hash)?
+        .ok_or(StoreError::NotAtTip { block: hash })?;
+    match step {
+        Step::Connect(_) => store.connect(&block, &spent),
+        Step::Disconnect(_) => store.disconnect(&block, &spent),
+    }
+}
+
+/// An index whose notes do not fit the log is damaged: the caller rebuilds it.
+fn inconsistent(error: StoreError) -> StoreError {
+    match error {
+        StoreError::UnknownBlock(_) | StoreError::NotAtTip { .. } | StoreError::Undo(_) => {
+            IndexError::Malformed(MalformedRow(Table::State)).into()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,357 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use pentad_primitives::{Hash256, OutPoint, Utxo};
+use tempfile::TempDir;
+
+use crate::log::LogOptions;
+use crate::tests::sample::{Sample, Sampled, chain, extend, script};
+use crate::{
+    ChainStore, DataDir, EngineKind, IndexRead, Recovery, SledOptions, StoreError, StoreOptions,
+    read_block_bytes, read_transaction_bytes,
+};
+
+const SMALL_SEGMENTS: LogOptions = LogOptions { segment_len: 2000 };
+
+fn sled() -> StoreOptions {
+    let engine = EngineKind::Sled(SledOptions::default());
+    StoreOptions {
+        engine,
+        log: SMALL_SEGMENTS,
+        ..StoreOptions::default()
+    }
+}
+
+fn memory() -> StoreOptions {
+    StoreOptions {
+        engine: EngineKind::Memory,
+        ..sled()
+    }
+}
+
+fn open(path: &Path, options: &StoreOptions) -> (ChainStore, Recovery, DataDir) {
+    let directory = DataDir::open(path, &Hash256::ZERO).expect("a free directory");
+    let (store, recovery) = ChainStore::open(&directory, options).expect("a sound store");
+    (store, recovery, directory)
+}
+
+fn utxos(store: &impl IndexRead) -> BTreeMap<OutPoint, Utxo> {
+    let mut all = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = store.utxos(after.as_ref(), 50).expect("a working engine");
+        let Some((last, _)) = page.last() else {
+            return all;
+        };
+        after = Some(*last);
+        all.extend(page);
+    }
+}
+
+/// What a chain service does at a start: connect what the log holds beyond the tip.
+fn catch_up(store: &mut ChainStore) {
+    for (hash, entry) in store.entries().expect("a working engine") {
+        let next = store.tip().map_or(0, |tip| tip.height.get() + 1);
+        if entry.height.get() == next
+            && let Some(spent) = store.undo(&hash).expect("a sound log")
+        {
+            let block = store.block(&hash).expect("a sound log");
+            store.connect(&block, &spent).expect("a block on the tip");
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a writable directory");
+    for entry in fs::read_dir(from).expect("a readable directory") {
+        let entry = entry.expect("a readable directory");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+fn extend_committed(store: &mut ChainStore, blocks: &[Sampled]) {
+    for sampled in blocks {
+        extend(store, sampled);
+        store.commit().expect("a working disk");
+        store.tidy().expect("a working engine");
+    }
+}
+
+#[test]
+fn closed_store_opens_clean_with_either_engine() {
+    for options in [sled(), memory()] {
+        let directory = TempDir::new().expect("a temporary directory");
+        let (blocks, sample) = chain(60);
+        let (mut store, recovery, lock) = open(directory.path(), &options);
+        assert!(recovery.is_clean());
+        extend_committed(&mut store, &blocks);
+        assert_eq!(utxos(&store), sample.utxos);
+        store.close().expect("a working disk");
+        drop(lock);
+
+        let (mut store, recovery, _lock) = open(directory.path(), &options);
+        if options.engine == EngineKind::Memory {
+            assert_eq!(recovery.blocks_replayed, 60);
+            catch_up(&mut store);
+        } else {
+            assert!(recovery.is_clean(), "{recovery:?}");
+        }
+        assert_eq!(store.tip(), sample.tip);
+        assert_eq!(utxos(&store), sample.utxos);
+    }
+}
+
+#[test]
+fn reads_by_hash_height_transaction_and_script() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (blocks, sample) = chain(25);
+    let (mut store, _, _lock) = open(directory.path(), &sled());
+    extend_committed(&mut store, &blocks);
+    let log = store.log_reader();
+    for sampled in &blocks {
+        let hash = sampled.block.block_hash();
+        assert_eq!(store.hash_at(sampled.height).expect("works"), Some(hash));
+        let entry = store.block_entry(&hash).expect("stored");
+        assert_eq!(
+            (entry.height, entry.chain_work),
+            (sampled.height, sampled.work)
+        );
+        assert_eq!(store.block(&hash).expect("sound"), sampled.block);
+        use pentad_primitives::Encode as _;
+        assert_eq!(
+            read_block_bytes(&log, entry.body).expect("sound"),
+            sampled.block.to_bytes()
+        );
+        for tx in &sampled.block.transactions {
+            let found = store
+                .transaction(&tx.txid())
+                .expect("works")
+                .expect("indexed");
+            let bytes = read_transaction_bytes(&log, entry.body, &found).expect("sound");
+            assert_eq!(bytes, tx.to_bytes());
+        }
+    }
+    for owner in 0..10 {
+        let expected: Vec<_> = sample
+            .utxos
+            .iter()
+            .filter(|(_, utxo)| utxo.output.script_pubkey == script(owner))
+            .map(|(outpoint, utxo)| (*outpoint, utxo.clone()))
+            .collect();
+        let mut found: Vec<(OutPoint, Utxo)> = Vec::new();
+        loop {
+            let after = found.last().map(|(outpoint, _)| *outpoint);
+            let page = store
+                .utxos_of(&script(owner), after.as_ref(), 2)
+                .expect("works");
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        assert_eq!(found, expected, "owner {owner}");
+        let history = store.history_of(&script(owner), None, 100).expect("works");
+        let touching = |sampled: &Sampled| {
+            let paid = sampled.block.transactions.iter().flat_map(|tx| &tx.outputs);
+            let spent = sampled.spent.iter().map(|utxo| &utxo.output);
+            paid.chain(spent)
+                .any(|output| output.script_pubkey == script(owner))
+        };
+        let mut heights: Vec<_> = history.iter().map(|entry| entry.height).collect();
+        heights.dedup();
+        let expected: Vec<_> = blocks
+            .iter()
+            .filter(|it| touching(it))
+            .map(|it| it.height)
+            .collect();
+        assert_eq!(heights, expected, "owner {owner}");
+    }
+}
+
+#[test]
+fn reorganisation_equals_a_rebuild() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (trunk, sample) = chain(20);
+    extend_committed(&mut store, &trunk);
+    let branch = |seed: u32, length: u32| {
+        let mut sample: Sample = sample.clone();
+        let picks = [seed as usize, 1];
+        let blocks = (0..length)
+            .map(|n| sample.next(seed + n, 6, &picks))
+            .collect::<Vec<_>>();
+        (blocks, sample)
+    };
+    let (left, left_end) = branch(1000, 12);
+    let (right, right_end) = branch(2000, 14);
+    for _ in 0..3 {
+        for (old, new, end) in [(None, &left, &left_end), (Some(&left), &right, &right_end)] {
+            for sampled in old.into_iter().flatten().rev() {
+                store
+                    .disconnect(&sampled.block, &sampled.spent)
+                    .expect("the tip");
+            }
+            extend_committed(&mut store, new);
+            assert_eq!((utxos(&store), store.tip()), (end.utxos.clone(), end.tip));
+        }
+        for sampled in right.iter().rev() {
+            store
+                .disconnect(&sampled.block, &sampled.spent)
+                .expect("the tip");
+        }
+        assert_eq!(utxos(&store), sample.utxos);
+    }
+    assert!(matches!(
+        store.disconnect(&right[3].block, &right[3].spent),
+        Err(StoreError::NotAtTip { .. })
+    ));
+    drop((store, lock));
+    let options = StoreOptions {
+        reindex: true,
+        ..sled()
+    };
+    let (mut store, recovery, _lock) = open(directory.path(), &options);
+    assert_eq!(
+        (recovery.rebuilt, recovery.blocks_replayed),
+        (Some("asked for"), 46)
+    );
+    for sampled in trunk.iter().chain(&right) {
+        extend(&mut store, sampled);
+    }
+    assert_eq!(utxos(&store), right_end.utxos);
+}
+
+#[test]
+fn log_cut_anywhere_recovers_to_a_prefix() {
+    let original = TempDir::new().expect("a temporary directory");
+    let (blocks, _) = chain(12);
+    let mut states = vec![(None, BTreeMap::new())];
+    let mut sample = Sample::default();
+    for (n, _) in (0..).zip(&blocks) {
+        let picks = [n as usize, 2 * n as usize];
+        sample.next(
+            n,
+            u8::try_from(n % 5).expect("small"),
+            &picks[..(n % 3) as usize],
+        );
+        states.push((sample.tip, sample.utxos.clone()));
+    }
+    let one_segment = StoreOptions {
+        log: LogOptions::default(),
+        ..sled()
+    };
+    let (mut store, _, lock) = open(original.path(), &one_segment);
+    extend_committed(&mut store, &blocks);
+    // No close: the index is some commits behind, as after a kill.
+    drop((store, lock));
+    let segment = Path::new("blocks").join("000000.blocks");
+    let length = fs::metadata(original.path().join(&segment))
+        .expect("a file")
+        .len();
+    let mut reached = std::collections::BTreeSet::new();
+    for cut in (28..=length).step_by(53) {
+        let directory = TempDir::new().expect("a temporary directory");
+        copy(original.path(), directory.path());
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(directory.path().join(&segment));
+        file.and_then(|file| file.set_len(cut))
+            .expect("a writable file");
+        let (mut store, recovery, _lock) = open(directory.path(), &one_segment);
+        catch_up(&mut store);
+        let height = store.tip().map_or(0, |tip| tip.height.get() as usize + 1);
+        assert_eq!(
+            (store.tip(), utxos(&store)),
+            states[height],
+            "cut at {cut}: {recovery:?}"
+        );
+        reached.insert(height);
+    }
+    assert!(reached.len() > 10, "only {reached:?}");
+}
+
+#[test]
+fn lost_index_is_rebuilt_and_said() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (blocks, sample) = chain(40);
+    let (mut store, _, lock) = open(directory.path(), &sled());
+    extend_committed(&mut store, &blocks);
+    store.close().expect("a working disk");
+    drop(lock);
+
+    fs::remove_dir_all(directory.path().join("index")).expect("removable");
+    let (mut store, recovery, lock) = open(directory.path(), &sled());
+    assert_eq!(recovery.blocks_replayed, 40);
+    catch_up(&mut store);
+    assert_eq!(utxos(&store), sample.utxos);
+    store.close().expect("a working disk");
+    drop(lock);
+
+    // The log was put back from an older backup: the index knows more than there is.
+    let last = fs::read_dir(directory.path().join("blocks"))
+        .expect("readable")
+        .count()
+        - 1;
+    let file = directory
+        .path()
+        .join("blocks")
+        .join(format!("{last:06}.blocks"));
+    fs::write(&file, &fs::read(&file).expect("readable")[..28]).expect("writable");
+    let (mut store, recovery, _lock) = open(directory.path(), &sled());
+    assert_eq!(recovery.rebuilt, Some("it was ahead of the block log"));
+    catch_up(&mut store);
+    assert!(store.tip().is_some_and(|tip| Some(tip) != sample.tip));
+}
+
+#[test]
+fn scrambled_index_is_rebuilt() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (blocks, sample) = chain(40);
+    let (mut store, _, lock) = open(directory.path(), &sled());
+    extend_committed(&mut store, &blocks);
+    store.close().expect("a working disk");
+    drop(lock);
+    let index = directory.path().join("index");
+    let database = crate::SledEngine::open(&index, SledOptions::default()).expect("a database");
+    crate::IndexEngine::write(&database, vec![(b"sstate".to_vec(), Some(vec![1, 2, 3]))])
+        .expect("a working engine");
+    crate::IndexEngine::flush(&database).expect("a working engine");
+    drop(database);
+    let (mut store, recovery, _lock) = open(directory.path(), &sled());
+    assert_eq!(recovery.rebuilt, Some("it was damaged"));
+    catch_up(&mut store);
+    assert_eq!(utxos(&store), sample.utxos);
+}
+
+#[test]
+fn invalid_mark_survives_and_missing_blocks_are_named() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (blocks, _) = chain(3);
+    let (mut store, _, lock) = open(directory.path(), &sled());
+    extend(&mut store, &blocks[0]);
+    store
+        .append_block(&blocks[1].block, blocks[1].height, blocks[1].work)
+        .expect("works");
+    store
+        .mark_invalid(&blocks[1].block.block_hash())
+        .expect("stored");
+    let missing = blocks[2].block.block_hash();
+    assert!(
+        matches!(store.block(&missing), Err(StoreError::UnknownBlock(hash)) if hash == missing)
+    );
+    store.close().expect("a working disk");
+    drop(lock);
+    let (store, _, _lock) = open(directory.path(), &sled());
+    assert!(
+        store
+            .block_entry(&blocks[1].block.block_hash())
+            .expect("stored")
+            .is_invalid
+    );
+}

@@ -1,0 +1,8 @@
+//! Tests over whole files and engines; what is pure is tested beside its code.
+
+mod block_log;
+mod chain_store;
+mod data_dir;
+mod engines;
+mod index;
+mod sample;
