@@ -18,8 +18,7 @@ pub use status::Failure;
 
 /// The encoded descriptor set of every proto in `proto/`, with comments: for reflection and the
 /// command line.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/", "pentad.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/", "pentad.bin"));
 
 macro_rules! package {
     ($module:ident, $package:literal) => {
