@@ -69,7 +69,7 @@ impl Connection {
     pub fn lazy(address: &str) -> Result<Self, ConnectionError> {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .ok()
-            .filter(|endpoint| endpoint.uri().authority().is_some())
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .ok_or_else(|| ConnectionError::Address {
                 address: address.to_owned(),
             })?;
