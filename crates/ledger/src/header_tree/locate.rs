@@ -1,0 +1,149 @@
+//! Ways through the tree: between two blocks, and between two nodes' chains.
+
+use std::num::NonZeroUsize;
+
+use pentad_primitives::hash::BlockHash;
+use pentad_primitives::{BlockHeader, BlockHeight};
+
+use super::HeaderTree;
+use super::arena::{GENESIS, NodeId};
+
+/// Hashes of a locator at most: ten, then ever fewer; 32-bit heights need no more.
+pub const LOCATOR_LEN_MAX: usize = 48;
+/// The first hashes of a locator follow one another; then the distance doubles.
+const LOCATOR_DENSE: usize = 10;
+/// Heights looked through at once for missing bodies.
+const MISSING_WINDOW: u32 = 1_024;
+
+/// The way from one block to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The crossing point: the last block both have in common.
+    pub fork: BlockHash,
+    /// Its height.
+    pub fork_height: BlockHeight,
+    /// Blocks to disconnect, highest first.
+    pub undo: Vec<BlockHash>,
+    /// Blocks to connect, lowest first.
+    pub apply: Vec<BlockHash>,
+}
+
+impl HeaderTree {
+    /// The way from one known block to another; `None` if either is unknown.
+    #[must_use]
+    pub fn path(&self, from: &BlockHash, to: &BlockHash) -> Option<Path> {
+        let (from, to) = (self.arena.find(from)?, self.arena.find(to)?);
+        let fork = self.arena.fork(from, to);
+        let above_fork = |id| {
+            let walk = self.arena.walk(id).take_while(|id| *id != fork);
+            walk.map(|id| self.arena[id].hash).collect::<Vec<_>>()
+        };
+        let (undo, mut apply) = (above_fork(from), above_fork(to));
+        apply.reverse();
+        let node = &self.arena[fork];
+        Some(Path {
+            fork: node.hash,
+            fork_height: node.height,
+            undo,
+            apply,
+        })
+    }
+
+    /// The ancestor of a known block at a height that is not above it.
+    #[must_use]
+    pub fn ancestor(&self, hash: &BlockHash, height: BlockHeight) -> Option<BlockHash> {
+        let id = self.arena.find(hash)?;
+        let is_below = height <= self.arena[id].height;
+        is_below.then(|| self.arena[self.arena.ancestor(id, height)].hash)
+    }
+
+    /// Hashes of the best header's chain, ever sparser from its end to genesis: what to send when
+    /// asking a peer for headers.
+    #[must_use]
+    pub fn locator(&self) -> Vec<BlockHash> {
+        let mut locator = Vec::new();
+        let mut at = self.best_header;
+        let mut step: u32 = 1;
+        loop {
+            locator.push(self.arena[at].hash);
+            if at == GENESIS {
+                return locator;
+            }
+            let below = self.arena[at].height.get().saturating_sub(step);
+            at = self.arena.ancestor(at, BlockHeight::new(below));
+            if locator.len() >= LOCATOR_DENSE {
+                step = step.saturating_mul(2);
+            }
+        }
+    }
+
+    /// Headers of the connected chain after the last block it shares with a peer's locator, up to
+    /// and including `stop`, at most `max`. Without a shared block: from genesis on.
+    #[must_use]
+    pub fn locate_headers(
+        &self,
+        locator: &[BlockHash],
+        stop: Option<&BlockHash>,
+        max: NonZeroUsize,
+    ) -> Vec<BlockHeader> {
+        let known = locator
+            .iter()
+            .take(LOCATOR_LEN_MAX)
+            .filter_map(|hash| self.arena.find(hash));
+        let shared = known.map(|id| self.arena.fork(id, self.tip_id())).next();
+        let after = shared
+            .map_or(0, |id| self.arena[id].height.get())
+            .saturating_add(1);
+        let mut headers = Vec::new();
+        let chain = self
+            .active
+            .iter()
+            .skip(usize::try_from(after).unwrap_or(usize::MAX));
+        for id in chain.take(max.get()) {
+            headers.push(self.arena.header(*id));
+            if stop.is_some_and(|stop| *stop == self.arena[*id].hash) {
+                break;
+            }
+        }
+        headers
+    }
+
+    /// The lowest blocks between the connected chain and the best header whose bodies are missing,
+    /// at most `max`: what to fetch next.
+    #[must_use]
+    pub fn missing_bodies(&self, max: usize) -> Vec<BlockHash> {
+        let fork = self.arena.fork(self.best_header, self.tip_id());
+        let best_height = self.arena[self.best_header].height;
+        let mut missing = Vec::new();
+        let mut from = self.arena[fork].height;
+        while from < best_height && missing.len() < max {
+            let to = BlockHeight::new(from.get().saturating_add(MISSING_WINDOW)).min(best_height);
+            let window = self.arena.walk(self.arena.ancestor(self.best_header, to));
+            let mut window: Vec<NodeId> = window
+                .take_while(|id| self.arena[*id].height > from)
+                .collect();
+            window.reverse();
+            let without_body = window.iter().filter(|id| !self.arena[**id].flags.has_body);
+            missing.extend(without_body.map(|id| self.arena[*id].hash));
+            from = to;
+        }
+        missing.truncate(max);
+        missing
+    }
+
+    /// Is the body of this block worth fetching and keeping? Only if it lies on the way to the best
+    /// header, or would compete with the tip: bodies of lesser branches are refused (attack: cheap
+    /// old blocks that fill the disk).
+    #[must_use]
+    pub fn wants_body(&self, hash: &BlockHash) -> bool {
+        let Some(id) = self.arena.find(hash) else {
+            return false;
+        };
+        let node = &self.arena[id];
+        if node.flags.has_body || node.flags.is_invalid {
+            return false;
+        }
+        node.work >= self.arena[self.tip_id()].work
+            || self.arena.ancestor(self.best_header, node.height) == id
+    }
+}

@@ -1,0 +1,180 @@
+use std::collections::BTreeSet;
+
+use pentad_primitives::hash::Txid;
+
+use super::{AdmissionError, Entry, Mempool};
+use crate::utxo::UtxoView;
+use crate::verify::contextual::{BlockContext, is_final};
+use crate::verify::{CheckedBlock, CheckedTransaction};
+
+/// Why a transaction left the mempool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Removal {
+    /// It is in a block.
+    Confirmed,
+    /// A block spends what it, or an ancestor, spends.
+    Conflict,
+    /// After a reorganisation, it cannot enter the next block.
+    Reorganised,
+    /// It waited too long.
+    Expired,
+}
+
+/// What a change of tip did to the mempool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Updated {
+    /// What left.
+    pub removed: Vec<(Txid, Removal)>,
+    /// What came back from blocks that were undone.
+    pub returned: Vec<Txid>,
+}
+
+impl Mempool {
+    /// Follows the chain to a new tip: `undone` and `applied` are blocks in order of height, `view`
+    /// is the UTXO set at the new tip, `context` that of the next block. Transactions of undone
+    /// blocks return where policy lets them; their signatures have been checked.
+    ///
+    /// # Errors
+    /// The view's own. The mempool may then hold what the chain does not allow: clear it.
+    pub fn update<V: UtxoView>(
+        &mut self,
+        undone: &[CheckedBlock],
+        applied: &[CheckedBlock],
+        view: &V,
+        context: &BlockContext,
+        now: u32,
+    ) -> Result<Updated, V::Error> {
+        let mut updated = Updated::default();
+        for block in applied {
+            self.confirm(block, &mut updated);
+        }
+        if undone.is_empty() {
+            return Ok(updated);
+        }
+        let confirmed: BTreeSet<_> = applied.iter().flat_map(CheckedBlock::txids).collect();
+        for block in undone {
+            for (index, (txid, transaction)) in block.transactions().enumerate() {
+                if confirmed.contains(txid) {
+                    continue;
+                }
+                // The coinbase is gone for good, with all that spends it.
+                let transaction = CheckedTransaction::of_block(transaction, *txid);
+                if index > 0 && self.give_back(&transaction, view, context, now)? {
+                    updated.returned.push(*txid);
+                    self.trim_descendants(&transaction, &mut updated);
+                } else {
+                    let children = self.pool.children(*txid, transaction.transaction());
+                    self.remove(&children, Removal::Reorganised, &mut updated);
+                }
+            }
+        }
+        self.remove_unready(context, &mut updated);
+        let here = |txid: &Txid| self.pool.contains(txid);
+        updated.returned.retain(here);
+        Ok(updated)
+    }
+
+    /// Removes what has waited too long, descendants included.
+    pub fn expire(&mut self, now: u32) -> Vec<Txid> {
+        self.orphans.expire(now);
+        let mut updated = Updated::default();
+        while let Some(oldest) = self.pool.oldest() {
+            if now.saturating_sub(oldest.time()) < self.policy.expiry_seconds {
+                break;
+            }
+            let txids = BTreeSet::from([oldest.txid()]);
+            self.remove(&txids, Removal::Expired, &mut updated);
+        }
+        updated.removed.into_iter().map(|(txid, _)| txid).collect()
+    }
+
+    /// A block's transactions leave; so does what conflicts with them.
+    fn confirm(&mut self, block: &CheckedBlock, updated: &mut Updated) {
+        for (txid, transaction) in block.transactions() {
+            self.orphans.take(txid);
+            if self.pool.take(txid).is_some() {
+                updated.removed.push((*txid, Removal::Confirmed));
+                continue;
+            }
+            let inputs = &transaction.inputs;
+            let spenders = inputs
+                .iter()
+                .filter_map(|i| self.pool.spender(&i.previous_output));
+            let conflicts = spenders.collect();
+            self.remove(&conflicts, Removal::Conflict, updated);
+        }
+    }
+
+    /// Puts a transaction of an undone block back, if it may enter the next block.
+    fn give_back<V: UtxoView>(
+        &mut self,
+        transaction: &CheckedTransaction,
+        view: &V,
+        context: &BlockContext,
+        now: u32,
+    ) -> Result<bool, V::Error> {
+        if self.contains(&transaction.txid()) {
+            return Ok(true);
+        }
+        let admission = match self.prepare(transaction.clone(), view, context) {
+            Ok(admission) => admission,
+            Err(AdmissionError::Rejected(_)) => return Ok(false),
+            Err(AdmissionError::View(error)) => return Err(error),
+        };
+        Ok(self.commit(admission, context, now).is_ok())
+    }
+
+    /// A returned transaction may join chains that are now too long: their ends go.
+    fn trim_descendants(&mut self, returned: &CheckedTransaction, updated: &mut Updated) {
+        let (txid, transaction) = (returned.txid(), returned.transaction());
+        let ancestors = self.pool.ancestors(transaction);
+        loop {
+            let descendants = self.pool.descendants(txid, transaction);
+            let entries = || descendants.iter().filter_map(|txid| self.get(txid));
+            let has_room = |txid: &Txid| {
+                let entry = self.get(txid);
+                entry.is_none_or(|e| e.descendants().count <= self.policy.descendants_max)
+            };
+            let fits = entries().all(|e| e.ancestors().count <= self.policy.ancestors_max)
+                && ancestors.iter().chain([&txid]).all(has_room);
+            let end = entries()
+                .max_by_key(|e| e.ancestors().count)
+                .map(Entry::txid);
+            match end {
+                Some(end) if !fits => {
+                    self.remove(&BTreeSet::from([end]), Removal::Reorganised, updated);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// After a reorganisation, coinbases may have become immature and lock times may be ahead again.
+    fn remove_unready(&mut self, context: &BlockContext, updated: &mut Updated) {
+        let maturity = self.spec.coinbase_maturity();
+        let is_ready = |entry: &Entry| {
+            let depth = entry
+                .coinbase_height
+                .map(|created| context.height.get().saturating_sub(created.get()));
+            depth.is_none_or(|depth| depth >= maturity)
+                && is_final(
+                    entry.transaction(),
+                    context.height,
+                    context.median_time_past,
+                )
+        };
+        let unready = self
+            .iter()
+            .filter(|entry| !is_ready(entry))
+            .map(Entry::txid)
+            .collect();
+        self.remove(&unready, Removal::Reorganised, updated);
+    }
+
+    fn remove(&mut self, txids: &BTreeSet<Txid>, reason: Removal, updated: &mut Updated) {
+        let taken = self.pool.take_with_descendants(txids);
+        updated
+            .removed
+            .extend(taken.iter().map(|entry| (entry.txid(), reason)));
+    }
+}

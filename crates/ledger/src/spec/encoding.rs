@@ -1,0 +1,54 @@
+//! The canonical encoding of a spec: what [`spec_hash`](super::ChainSpec::spec_hash) covers.
+//!
+//! ```text
+//! domain "pentad.chain-spec.v1" | name: len u8, bytes | magic 4 | p2pkh u8 | p2sh u8
+//! engine u8 (0 = pow) | pow: spacing u32, half_life u32, limit u32, fixed_target u8
+//! subsidy u64 | halving_interval u32 | coinbase_maturity u32 | block_bytes u32 | transaction_bytes u32
+//! genesis: time u32, allocations u32, each: amount u64, script_pubkey (CompactSize and bytes)
+//! ```
+//! Integers are little-endian.
+
+use pentad_primitives::encode::Encode;
+use pentad_primitives::hash::{Hash256, sha256d};
+
+use super::{Engine, Parameters};
+
+const DOMAIN: &[u8] = b"pentad.chain-spec.v1";
+
+impl Parameters {
+    pub(super) fn spec_hash(&self) -> Hash256 {
+        sha256d(&self.canonical())
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let mut out = DOMAIN.to_vec();
+        // `validate` bounds the name and the allocations far below these types.
+        out.push(u8::try_from(self.name.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(&self.magic);
+        out.push(self.address_versions.p2pkh);
+        out.push(self.address_versions.p2sh);
+        let Engine::Pow(pow) = &self.engine;
+        out.push(0);
+        for field in [pow.spacing, pow.half_life, pow.limit.0] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.push(u8::from(pow.fixed_target));
+        out.extend_from_slice(&self.rewards.subsidy.units().to_le_bytes());
+        for field in [
+            self.rewards.halving_interval,
+            self.rewards.coinbase_maturity,
+            self.limits.block_bytes,
+            self.limits.transaction_bytes,
+            self.genesis.time,
+            u32::try_from(self.genesis.allocations.len()).unwrap_or(u32::MAX),
+        ] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        for allocation in &self.genesis.allocations {
+            out.extend_from_slice(&allocation.amount.units().to_le_bytes());
+            allocation.address.script_pubkey().encode(&mut out);
+        }
+        out
+    }
+}

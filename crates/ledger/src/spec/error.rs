@@ -1,0 +1,77 @@
+use thiserror::Error;
+
+/// Why a chain spec is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// The file cannot be read as a chain spec.
+    #[error("chain spec: {0}")]
+    File(#[from] FileError),
+    /// `engine.pbft` and `engine.hybrid` are reserved names.
+    #[error("chain spec: engine `{0}` is not supported by this version; use `pow`")]
+    EngineUnsupported(&'static str),
+    /// The name is not 1–32 characters of `a–z 0–9 -`.
+    #[error("chain spec: name must be 1 to 32 characters of a-z, 0-9 and -")]
+    Name,
+    /// Zero magic cannot be told from an empty buffer.
+    #[error("chain spec: magic must not be zero")]
+    MagicZero,
+    /// Two kinds of address would look the same.
+    #[error("chain spec: addresses.p2pkh and addresses.p2sh must differ")]
+    AddressVersionsEqual,
+    /// Difficulty needs a spacing.
+    #[error("chain spec: engine.pow.spacing must be 1 to 86400 seconds")]
+    Spacing,
+    /// Difficulty needs a half-life.
+    #[error("chain spec: engine.pow.half_life must be 1 to 31536000 seconds")]
+    HalfLife,
+    /// The limit is not a canonical compact target.
+    #[error("chain spec: engine.pow.limit is not a valid compact target")]
+    PowLimit,
+    /// Halving needs an interval.
+    #[error("chain spec: rewards.halving_interval must not be zero")]
+    HalvingIntervalZero,
+    /// All subsidies together must be an amount.
+    #[error(
+        "chain spec: rewards.subsidy times halving_interval creates more than 21 million coins"
+    )]
+    SubsidyTooLarge,
+    /// A coinbase cannot be spent in its own block.
+    #[error("chain spec: rewards.coinbase_maturity must not be zero")]
+    CoinbaseMaturityZero,
+    /// The block limit is out of its range.
+    #[error("chain spec: limits.block_bytes must be 10000 to 32000000")]
+    BlockBytes,
+    /// The transaction limit is out of its range.
+    #[error("chain spec: limits.transaction_bytes must be 1000 to limits.block_bytes - 1000")]
+    TransactionBytes,
+    /// Genesis must stay small enough to build at every start.
+    #[error("chain spec: more than 10000 genesis allocations")]
+    TooManyAllocations,
+    /// An allocation of nothing.
+    #[error("chain spec: genesis allocation {index} is zero")]
+    AllocationZero {
+        /// Position in the list, from 0.
+        index: usize,
+    },
+    /// The allocations together are no amount.
+    #[error("chain spec: genesis allocations exceed 21 million coins")]
+    AllocationsOverflow,
+    /// The genesis coinbase breaks the limits of its own spec.
+    #[error("chain spec: genesis block of {bytes} bytes exceeds the size limits")]
+    GenesisTooLarge {
+        /// Its encoded size.
+        bytes: usize,
+    },
+}
+
+/// A place in `chain.toml` and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("line {line}, `{field}`: {message}")]
+pub struct FileError {
+    /// From 1.
+    pub line: usize,
+    /// The key or table on that line, as written.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}

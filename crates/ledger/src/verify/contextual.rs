@@ -1,0 +1,219 @@
+//! Third stage: an item's place in the chain.
+
+use pentad_primitives::hash::BlockHash;
+use pentad_primitives::pow::CompactTarget;
+use pentad_primitives::{Amount, BlockHeader, BlockHeight, OutPoint, Transaction, TxOut, Utxo};
+use thiserror::Error;
+
+use crate::coinbase;
+
+/// Below this, a lock time is a height; from it on, Unix seconds (Bitcoin's rule).
+pub const LOCK_TIME_THRESHOLD: u32 = 500_000_000;
+/// A sequence that does not ask for the lock time to hold.
+pub const SEQUENCE_FINAL: u32 = u32::MAX;
+
+/// What the chain demands of the block that follows a given parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// Hash of the parent.
+    pub prev_block_hash: BlockHash,
+    /// Height of the block.
+    pub height: BlockHeight,
+    /// Median time of the 11 blocks up to the parent, Unix seconds; the block's time is above it.
+    pub median_time_past: u32,
+    /// The target it must have.
+    pub bits: CompactTarget,
+}
+
+/// Why a header does not fit its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    /// Difficulty asks for another target.
+    #[error("bits are {found}, must be {expected}")]
+    Bits {
+        /// What difficulty asks for.
+        expected: CompactTarget,
+        /// As in the header.
+        found: CompactTarget,
+    },
+    /// Time must pass the median of the last 11 blocks.
+    #[error("block time {time} is not above the median time past {median_time_past}")]
+    TimeTooOld {
+        /// As in the header.
+        time: u32,
+        /// Of the 11 blocks before it.
+        median_time_past: u32,
+    },
+}
+
+/// Why a transaction cannot enter a block at this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TransactionError {
+    /// It spends what does not exist, or no more.
+    #[error("input {input} spends {outpoint}, which is not an unspent output")]
+    MissingInput {
+        /// Position of the input.
+        input: usize,
+        /// What it spends.
+        outpoint: OutPoint,
+    },
+    /// It spends what another transaction of its block spends.
+    #[error("input {input} spends {outpoint}, which its block spends before")]
+    SpentInBlock {
+        /// Position of the input.
+        input: usize,
+        /// What it spends.
+        outpoint: OutPoint,
+    },
+    /// It spends a coinbase too early.
+    #[error("input {input} spends a coinbase of height {created}, not mature at {height}")]
+    ImmatureCoinbase {
+        /// Position of the input.
+        input: usize,
+        /// Height of the coinbase.
+        created: BlockHeight,
+        /// Height of the spending block.
+        height: BlockHeight,
+    },
+    /// What it spends is no amount.
+    #[error("inputs exceed 21 million coins")]
+    InputOverflow,
+    /// It pays more than it spends.
+    #[error("outputs of {outputs} exceed inputs of {inputs}")]
+    OutputsExceedInputs {
+        /// Sum of the outputs.
+        outputs: Amount,
+        /// Sum of the outputs spent.
+        inputs: Amount,
+    },
+    /// Its lock time is still ahead.
+    #[error("lock time {lock_time} is not reached")]
+    NotFinal {
+        /// As in the transaction: a height or Unix seconds.
+        lock_time: u32,
+    },
+}
+
+/// Why a block does not fit its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BlockError {
+    /// The coinbase names another height (BIP34).
+    #[error("coinbase names another height than {expected}")]
+    CoinbaseHeight {
+        /// The block's.
+        expected: BlockHeight,
+    },
+    /// Its coinbase exists already (BIP30).
+    #[error("output {outpoint} of the coinbase exists already")]
+    DuplicateCoinbase {
+        /// The output.
+        outpoint: OutPoint,
+    },
+    /// The coinbase pays more than subsidy and fees.
+    #[error("coinbase pays {paid}, more than subsidy and fees of {allowed}")]
+    CoinbaseExcess {
+        /// Sum of its outputs.
+        paid: Amount,
+        /// Subsidy and fees.
+        allowed: Amount,
+    },
+    /// The fees together are no amount.
+    #[error("fees exceed 21 million coins")]
+    FeeOverflow,
+    /// A transaction cannot be here.
+    #[error("transaction {index}: {source}")]
+    Transaction {
+        /// Position in the block.
+        index: usize,
+        /// Its fault.
+        source: TransactionError,
+    },
+}
+
+/// Checks a header against what its parent's chain demands.
+///
+/// # Errors
+/// The rule broken.
+pub fn check_header(header: &BlockHeader, context: &BlockContext) -> Result<(), HeaderError> {
+    let (found, expected) = (header.bits, context.bits);
+    if found != expected {
+        return Err(HeaderError::Bits { expected, found });
+    }
+    let (time, median_time_past) = (header.time, context.median_time_past);
+    if time <= median_time_past {
+        return Err(HeaderError::TimeTooOld {
+            time,
+            median_time_past,
+        });
+    }
+    Ok(())
+}
+
+/// May a block of this height and median time past hold the transaction? (nLockTime, BIP113)
+#[must_use]
+pub fn is_final(transaction: &Transaction, height: BlockHeight, median_time_past: u32) -> bool {
+    let lock_time = transaction.lock_time;
+    let passed = if lock_time < LOCK_TIME_THRESHOLD {
+        height.get()
+    } else {
+        median_time_past
+    };
+    lock_time == 0
+        || lock_time < passed
+        || transaction
+            .inputs
+            .iter()
+            .all(|input| input.sequence == SEQUENCE_FINAL)
+}
+
+/// Checks that the lock time is reached.
+///
+/// # Errors
+/// [`TransactionError::NotFinal`].
+pub fn check_final(
+    transaction: &Transaction,
+    height: BlockHeight,
+    median_time_past: u32,
+) -> Result<(), TransactionError> {
+    if is_final(transaction, height, median_time_past) {
+        return Ok(());
+    }
+    Err(TransactionError::NotFinal {
+        lock_time: transaction.lock_time,
+    })
+}
+
+/// Checks the amounts and the maturity of what a transaction spends in a block of `height`, and
+/// returns its fee. `spent` are the outputs that its inputs name, in order.
+///
+/// # Errors
+/// The first rule broken.
+pub fn check_spends(
+    transaction: &Transaction,
+    spent: &[Utxo],
+    height: BlockHeight,
+    maturity: u32,
+) -> Result<Amount, TransactionError> {
+    for (input, utxo) in spent.iter().enumerate() {
+        if !coinbase::is_mature(utxo, height, maturity) {
+            let created = utxo.height;
+            return Err(TransactionError::ImmatureCoinbase {
+                input,
+                created,
+                height,
+            });
+        }
+    }
+    let inputs = Amount::sum(spent.iter().map(|utxo| utxo.output.amount))
+        .map_err(|_| TransactionError::InputOverflow)?;
+    // Its form was checked: the outputs have a sum. Were it not, no inputs would cover it.
+    let outputs = sum(&transaction.outputs).unwrap_or(Amount::MAX_MONEY);
+    inputs
+        .checked_sub(outputs)
+        .ok_or(TransactionError::OutputsExceedInputs { outputs, inputs })
+}
+
+/// The sum of outputs; `None` if it is no amount.
+pub(crate) fn sum(outputs: &[TxOut]) -> Option<Amount> {
+    Amount::sum(outputs.iter().map(|output| output.amount)).ok()
+}
