@@ -1,1 +1,36 @@
-//! The peer protocol without IO: frames, chunks, Kademlia, sync decisions
+//! The peer protocol without IO: frames, chunks, handshake, sync and relay decisions, penalties,
+//! Kademlia. What is sent is described in `docs/wire-protocol.md`.
+//!
+//! Time is an argument everywhere, counted from any fixed start.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic,
+        clippy::expect_used
+    )
+)]
+
+pub mod chunk;
+mod class;
+pub mod frame;
+pub mod handshake;
+mod identity;
+pub mod kademlia;
+mod kind;
+pub mod orphans;
+pub mod penalty;
+mod recent;
+pub mod relay;
+pub mod sync;
+
+pub use chunk::{Assembler, Chunker};
+pub use class::Class;
+pub use frame::{Frame, FrameError};
+pub use identity::{Direction, PeerId, StaticKey};
+pub use kind::Kind;
+pub use penalty::Offence;
+pub use recent::Recent;

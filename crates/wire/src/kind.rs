@@ -1,0 +1,109 @@
+//! What a frame holds.
+
+/// The message in a frame: a type of package `pentad.wire.v1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `Handshake`: who the sender is and where it stands.
+    Handshake,
+    /// `GetBlocks`: asks for blocks by hash.
+    GetBlocks,
+    /// `Transactions`: whole transactions.
+    Transactions,
+    /// `Block`: one block.
+    Block,
+    /// `GetHeaders`: asks for headers by locator.
+    GetHeaders,
+    /// `Headers`: consecutive headers.
+    Headers,
+    /// `Inventory`: ids of transactions.
+    Inventory,
+    /// `GetTransactions`: asks for transactions by id.
+    GetTransactions,
+    /// `Goodbye`: why the link ends.
+    Goodbye,
+}
+
+impl Kind {
+    /// Every kind, in the order of the numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Handshake,
+        Self::GetBlocks,
+        Self::Transactions,
+        Self::Block,
+        Self::GetHeaders,
+        Self::Headers,
+        Self::Inventory,
+        Self::GetTransactions,
+        Self::Goodbye,
+    ];
+
+    /// The kind's number on the wire.
+    #[must_use]
+    pub const fn to_byte(self) -> u8 {
+        match self {
+            Self::Handshake => 1,
+            Self::GetBlocks => 2,
+            Self::Transactions => 3,
+            Self::Block => 4,
+            Self::GetHeaders => 5,
+            Self::Headers => 6,
+            Self::Inventory => 7,
+            Self::GetTransactions => 8,
+            Self::Goodbye => 9,
+        }
+    }
+
+    /// The kind of a number; `None` for those of later versions.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Handshake),
+            2 => Some(Self::GetBlocks),
+            3 => Some(Self::Transactions),
+            4 => Some(Self::Block),
+            5 => Some(Self::GetHeaders),
+            6 => Some(Self::Headers),
+            7 => Some(Self::Inventory),
+            8 => Some(Self::GetTransactions),
+            9 => Some(Self::Goodbye),
+            _ => None,
+        }
+    }
+
+    /// Most bytes of a payload of this kind, checked before anything is allocated for it.
+    ///
+    /// A repeated field costs a decoder many times its bytes on the wire where its entries are
+    /// empty; so the limits of lists are close to what an honest sender fills.
+    #[must_use]
+    pub const fn payload_max(self) -> usize {
+        match self {
+            // About 250 bytes; leaves room for capabilities of later versions.
+            Self::Handshake | Self::Goodbye => 4 << 10,
+            // 128 hashes of 34 bytes with tag and length, or 101 of a locator.
+            Self::GetBlocks | Self::GetHeaders => 8 << 10,
+            // At least five transactions of the largest size (100 kB).
+            Self::Transactions => 512 << 10,
+            // A block of 4 MB, ordered payloads of 1 MiB, a certificate.
+            Self::Block => 8 << 20,
+            // 2000 headers of 82 bytes with tag and length.
+            Self::Headers => 176 << 10,
+            // 1000 ids of 34 bytes with tag and length.
+            Self::Inventory | Self::GetTransactions => 40 << 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_one_to_one() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_byte(kind.to_byte()), Some(kind));
+        }
+        let known = (0..=u8::MAX).filter(|byte| Kind::from_byte(*byte).is_some()).count();
+        assert_eq!(known, Kind::ALL.len());
+        assert_eq!(Kind::from_byte(0), None, "kind 0 is never sent");
+    }
+}

@@ -1,0 +1,162 @@
+//! Transactions that came before what they spend.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use pentad_primitives::encode::Decode as _;
+use pentad_primitives::{Transaction, Txid};
+
+use crate::PeerId;
+
+/// Most transactions that wait.
+const ORPHANS_MAX: usize = 256;
+/// Most bytes of transactions that wait.
+const ORPHAN_BYTES_MAX: usize = 4 << 20;
+/// How often one is tried again on a new tip.
+const ATTEMPTS_MAX: u8 = 3;
+
+/// A bounded waiting room: when it is full, the oldest leaves.
+#[derive(Debug, Default)]
+pub struct Orphans {
+    /// Each with the transactions that it spends from.
+    waiting: BTreeMap<Txid, (Orphan, BTreeSet<Txid>)>,
+    order: VecDeque<Txid>,
+    bytes: usize,
+}
+
+/// A transaction that the chain service refused, perhaps only for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its id.
+    pub txid: Txid,
+    /// Who sent it.
+    pub from: PeerId,
+    /// Bitcoin's serialization.
+    pub transaction: Bytes,
+    /// How often it was refused.
+    pub attempts: u8,
+}
+
+impl Orphans {
+    /// An empty room.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps one for later, unless it was refused too often.
+    pub fn keep(&mut self, orphan: Orphan) {
+        if orphan.attempts > ATTEMPTS_MAX || self.waiting.contains_key(&orphan.txid) {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(orphan.transaction.len());
+        self.order.push_back(orphan.txid);
+        let parents = parents(&orphan.transaction);
+        self.waiting.insert(orphan.txid, (orphan, parents));
+        while self.waiting.len() > ORPHANS_MAX || self.bytes > ORPHAN_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.forget(&oldest);
+        }
+    }
+
+    /// Those that spend outputs of a transaction that has just become known.
+    pub fn take_children(&mut self, parent: &Txid) -> Vec<Orphan> {
+        let children: Vec<Txid> = self
+            .waiting
+            .iter()
+            .filter(|(_, (_, parents))| parents.contains(parent))
+            .map(|(txid, _)| *txid)
+            .collect();
+        children.iter().filter_map(|txid| self.forget(txid)).collect()
+    }
+
+    /// All of them, the oldest first: the tip has moved.
+    pub fn take_all(&mut self) -> Vec<Orphan> {
+        let order = std::mem::take(&mut self.order);
+        order.iter().filter_map(|txid| self.forget(txid)).collect()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// None waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn forget(&mut self, txid: &Txid) -> Option<Orphan> {
+        let (orphan, _) = self.waiting.remove(txid)?;
+        self.bytes = self.bytes.saturating_sub(orphan.transaction.len());
+        self.order.retain(|other| other != txid);
+        Some(orphan)
+    }
+}
+
+fn parents(transaction: &[u8]) -> BTreeSet<Txid> {
+    // The chain service refused it for what it spends, so it could be decoded there.
+    let decoded = Transaction::from_bytes(transaction);
+    decoded.map_or_else(
+        |_| BTreeSet::new(),
+        |tx| tx.inputs.iter().map(|input| input.previous_output.txid).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_primitives::encode::Encode as _;
+    use pentad_primitives::{OutPoint, Script, TxIn};
+
+    use super::*;
+
+    fn orphan(number: u8, parent: Txid) -> Orphan {
+        let previous_output = OutPoint { txid: parent, vout: 0 };
+        let script_sig = Script::from(vec![number; 8]);
+        let input = TxIn { previous_output, script_sig, sequence: 0 };
+        let transaction =
+            Transaction { version: 1, inputs: vec![input], outputs: Vec::new(), lock_time: 0 };
+        Orphan {
+            txid: transaction.txid(),
+            from: PeerId(1),
+            transaction: Bytes::from(transaction.to_bytes()),
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn children_leave_with_their_parent() {
+        let (one, two) = (Txid::from_bytes([1; 32]), Txid::from_bytes([2; 32]));
+        let (first, second, third) = (orphan(1, one), orphan(2, two), orphan(3, one));
+        let mut orphans = Orphans::new();
+        for orphan in [&first, &second, &third, &first] {
+            orphans.keep(orphan.clone());
+        }
+        let mut children = orphans.take_children(&one);
+        children.sort_by_key(|orphan| orphan.attempts);
+        assert_eq!(children.len(), 2);
+        assert!(children.contains(&first) && children.contains(&third));
+        assert_eq!(orphans.take_all(), [second]);
+        assert!(orphans.is_empty() && orphans.bytes == 0);
+    }
+
+    /// Attack 38.
+    #[test]
+    fn orphan_flood_is_bounded() {
+        let mut orphans = Orphans::new();
+        for number in 0..1000_u32 {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            let mut orphan = orphan(0, Txid::from_bytes(bytes));
+            orphan.transaction = Bytes::from(vec![0; 50_000]);
+            orphans.keep(orphan);
+            assert!(orphans.len() <= ORPHANS_MAX && orphans.bytes <= ORPHAN_BYTES_MAX);
+        }
+        let given_up = Orphan { attempts: ATTEMPTS_MAX + 1, ..orphan(9, Txid::from_bytes([9; 32])) };
+        let txid = given_up.txid;
+        orphans.keep(given_up);
+        assert!(orphans.take_all().iter().all(|orphan| orphan.txid != txid));
+    }
+}

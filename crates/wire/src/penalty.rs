@@ -1,0 +1,165 @@
+//! What misbehaviour costs, and who is banned for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::StaticKey;
+
+/// A peer with this score is banned and its connection closed.
+pub const SCORE_MAX: u32 = 100;
+/// A score falls by one in this time, so that rare accidents of an honest peer never add up.
+pub const SCORE_DECAY: Duration = Duration::from_secs(60);
+/// How long a ban lasts.
+pub const BAN_DURATION: Duration = Duration::from_secs(24 * 3600);
+/// Most bans; the one that ends first gives way. A static key costs an attacker nothing, so a
+/// longer list would keep nobody out.
+pub const BANS_MAX: usize = 1024;
+
+/// What a peer did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// It sent what is no message of the protocol.
+    Malformed,
+    /// It asked for more at once than the protocol allows.
+    TooManyRequests,
+    /// It sent headers nobody had asked for, beyond an announcement.
+    UnaskedHeaders,
+    /// It claimed more work than its headers show.
+    UnprovenWork,
+    /// It let headers without end be checked that lead nowhere.
+    EndlessHeaders,
+    /// It skipped a block that it had been asked for.
+    WithheldBlock,
+    /// The chain service refused what it sent, and judged it (0 to 100).
+    Refused(u32),
+}
+
+impl Offence {
+    /// Points for it; [`SCORE_MAX`] is the end.
+    #[must_use]
+    pub const fn score(self) -> u32 {
+        match self {
+            // An honest peer never does that.
+            Self::Malformed | Self::EndlessHeaders => SCORE_MAX,
+            Self::TooManyRequests => 50,
+            // A reorganisation between heartbeat and answer can look like a lie.
+            Self::UnprovenWork => 20,
+            Self::UnaskedHeaders | Self::WithheldBlock => 10,
+            Self::Refused(score) => score,
+        }
+    }
+}
+
+/// The score of one peer. Times count from any fixed start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    points: u32,
+    since: Duration,
+}
+
+impl Score {
+    /// The points that are left at `now`.
+    #[must_use]
+    pub fn at(&self, now: Duration) -> u32 {
+        let elapsed = now.saturating_sub(self.since).as_secs();
+        let decayed = elapsed.checked_div(SCORE_DECAY.as_secs()).unwrap_or(0);
+        self.points.saturating_sub(u32::try_from(decayed).unwrap_or(u32::MAX))
+    }
+
+    /// Adds an offence; true when the peer must go.
+    #[must_use]
+    pub fn add(&mut self, offence: Offence, now: Duration) -> bool {
+        self.points = self.at(now).saturating_add(offence.score());
+        self.since = now;
+        self.points >= SCORE_MAX
+    }
+}
+
+/// Static keys that may not connect, each until a time.
+#[derive(Clone, Debug, Default)]
+pub struct Bans {
+    until: BTreeMap<StaticKey, Duration>,
+}
+
+impl Bans {
+    /// Nobody.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { until: BTreeMap::new() }
+    }
+
+    /// Bans a key for [`BAN_DURATION`].
+    pub fn ban(&mut self, key: StaticKey, now: Duration) {
+        self.until.retain(|_, until| *until > now);
+        if self.until.len() >= BANS_MAX && !self.until.contains_key(&key) {
+            let first = self.until.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key);
+            if let Some(first) = first {
+                self.until.remove(&first);
+            }
+        }
+        self.until.insert(key, now.saturating_add(BAN_DURATION));
+    }
+
+    /// Lifts a ban; true if there was one.
+    pub fn unban(&mut self, key: &StaticKey) -> bool {
+        self.until.remove(key).is_some()
+    }
+
+    /// Whether a key is banned at `now`.
+    #[must_use]
+    pub fn contains(&self, key: &StaticKey, now: Duration) -> bool {
+        self.until.get(key).is_some_and(|until| *until > now)
+    }
+
+    /// The bans that hold at `now`, with their ends.
+    pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&StaticKey, Duration)> {
+        self.until.iter().filter(move |(_, until)| **until > now).map(|(key, until)| (key, *until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn small_offences_add_up_and_fade() {
+        let mut score = Score::default();
+        for _ in 0..4 {
+            assert!(!score.add(Offence::UnprovenWork, Duration::ZERO));
+        }
+        assert_eq!(score.at(Duration::ZERO), 80);
+        assert_eq!(score.at(MINUTE * 30), 50);
+        assert!(!score.add(Offence::UnprovenWork, MINUTE * 30));
+        assert!(score.add(Offence::Refused(30), MINUTE * 30));
+        assert_eq!(score.at(MINUTE * 10_000), 0);
+    }
+
+    #[test]
+    fn one_grave_offence_is_enough() {
+        assert!(Score::default().add(Offence::Malformed, Duration::ZERO));
+        assert!(Score::default().add(Offence::Refused(100), Duration::ZERO));
+        assert!(!Score::default().add(Offence::Refused(0), Duration::ZERO));
+    }
+
+    /// Attack 41.
+    #[test]
+    fn ban_list_is_capped_and_bans_expire() {
+        let mut bans = Bans::new();
+        let key = |number: u64| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            StaticKey::from_bytes(bytes)
+        };
+        for number in 0..BANS_MAX as u64 + 10 {
+            bans.ban(key(number), Duration::from_millis(number));
+        }
+        let now = Duration::from_secs(10);
+        assert_eq!(bans.iter(now).count(), BANS_MAX);
+        assert!(!bans.contains(&key(0), now), "the oldest gave way");
+        assert!(bans.contains(&key(500), now));
+        assert!(bans.unban(&key(500)) && !bans.contains(&key(500), now));
+        assert!(!bans.contains(&key(501), now + BAN_DURATION));
+    }
+}

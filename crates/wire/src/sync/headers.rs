@@ -1,0 +1,130 @@
+//! Headers: which peer to ask, and what its answers prove.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_primitives::BlockHash;
+use pentad_primitives::hash::sha256d;
+
+use super::source::Headers;
+use super::{ANNOUNCED_MAX, HEADERS_MAX, HeaderReport, Output, Refresh, Sync, WANTED_MAX};
+use crate::{Direction, Offence, PeerId};
+
+/// Full batches from one peer, 400,000 headers, that may lead to no more work than was known: a
+/// longer side branch is not worth its space.
+const IDLE_BATCHES_MAX: u32 = 200;
+
+impl Sync {
+    pub(super) fn on_headers(
+        &mut self,
+        peer: PeerId,
+        headers: Vec<Bytes>,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let (claimed, limit) = match source.headers {
+            Headers::Asked { claimed, .. } => (Some(claimed), HEADERS_MAX),
+            Headers::Idle => (None, ANNOUNCED_MAX),
+            Headers::Checking { .. } => (None, 0),
+        };
+        if headers.len() > limit {
+            outputs.push(Output::Penalize { peer, offence: Offence::UnaskedHeaders });
+            return;
+        }
+        if headers.is_empty() && claimed.is_none() {
+            return;
+        }
+        let last = headers.last().map(|last| BlockHash::from(sha256d(last)));
+        source.headers = Headers::Checking { count: headers.len(), last, claimed };
+        // Without headers too: only the chain service knows what is here by now.
+        outputs.push(Output::CheckHeaders { peer, headers });
+    }
+
+    pub(super) fn on_checked(
+        &mut self,
+        now: Duration,
+        peer: Option<PeerId>,
+        report: HeaderReport,
+        outputs: &mut Vec<Output>,
+    ) {
+        let improved = report.best_work > self.best_work;
+        if improved {
+            (self.best_work, self.best_height) = (report.best_work, report.best_height);
+        }
+        if peer.is_none() {
+            self.refresh = Refresh::Idle;
+        }
+        let has_more = report.wanted.len() >= WANTED_MAX;
+        let connected = &self.connected;
+        let wanted = report.wanted.into_iter().filter(|hash| !connected.contains(hash.as_bytes()));
+        self.bodies.replace(wanted, has_more);
+
+        let Some(peer) = peer else { return };
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let Headers::Checking { count, last, claimed } = source.headers else { return };
+        source.headers = Headers::Idle;
+        source.idle_batches = if improved { 0 } else { source.idle_batches.saturating_add(1) };
+        let is_last = report.accepted < count || count < HEADERS_MAX;
+        let offence = if let Some(score) = report.misbehavior {
+            Some(Offence::Refused(score))
+        } else if is_last {
+            // Now its claim can be judged.
+            source.idle_batches = 0;
+            claimed.filter(|work| *work > self.best_work).map(|_| Offence::UnprovenWork)
+        } else {
+            (source.idle_batches > IDLE_BATCHES_MAX).then_some(Offence::EndlessHeaders)
+        };
+        if let Some(offence) = offence {
+            source.refute(claimed.unwrap_or(source.claim.work));
+            outputs.push(Output::Penalize { peer, offence });
+        } else if !is_last {
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            outputs.push(Output::RequestHeaders { peer, after: last });
+        }
+    }
+
+    /// The peer is not to blame; it is asked again after a while.
+    pub(super) fn on_check_failed(&mut self, now: Duration, peer: Option<PeerId>) {
+        match peer.and_then(|peer| self.sources.get_mut(&peer)) {
+            Some(source) => {
+                source.headers = Headers::Idle;
+                source.on_miss(now);
+            }
+            // The next tick finds that nothing is asked for.
+            None => self.refresh = Refresh::Idle,
+        }
+    }
+
+    /// Asks the most promising peer for headers, unless one was asked a moment ago.
+    pub(super) fn seek_headers(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        let busy = self.sources.values().any(|source| match source.headers {
+            Headers::Asked { .. } => !source.is_slow(now),
+            Headers::Checking { .. } => true,
+            Headers::Idle => false,
+        });
+        if busy {
+            return;
+        }
+        // Outbound first: this node chose them, so they are harder to flood with liars.
+        let best = self
+            .sources
+            .iter_mut()
+            .filter(|(_, source)| source.headers == Headers::Idle)
+            .filter(|(_, source)| source.can_lead_beyond(self.best_work, self.own.height, now))
+            .max_by_key(|(_, source)| (source.direction == Direction::Outbound, source.claim.work));
+        if let Some((peer, source)) = best {
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            outputs.push(Output::RequestHeaders { peer: *peer, after: None });
+        }
+    }
+
+    /// A pushed block has no parent here: its sender's headers lead to it.
+    pub(super) fn follow(&mut self, now: Duration, peer: PeerId, outputs: &mut Vec<Output>) {
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        if source.headers == Headers::Idle {
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            outputs.push(Output::RequestHeaders { peer, after: None });
+        }
+    }
+}
+

@@ -1,0 +1,155 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use pentad_primitives::{BlockHash, BlockHeight, Work};
+
+use super::STALL_TIMEOUT;
+use crate::Direction;
+use crate::handshake::Claim;
+
+/// Stalls after which a peer is left for good.
+const STALLS_MAX: u32 = 3;
+/// How long a peer rests after its first stall; longer after more of them.
+const REST_AFTER_STALL: Duration = Duration::from_secs(10);
+/// After this time without headers a second peer is asked as well: a hundred liars that do not
+/// answer cost a hundred times this, not a hundred stall timeouts.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long a peer may be one block ahead before it is asked for headers: mostly the block itself
+/// is on its way, pushed.
+const GRACE: Duration = Duration::from_millis(400);
+/// How long a peer rests that lacks a block or the chain service could not be asked about.
+const REST_AFTER_MISS: Duration = Duration::from_secs(1);
+
+/// A peer as a source of headers and blocks.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub direction: Direction,
+    pub claim: Claim,
+    claimed: Duration,
+    /// Where its headers are.
+    pub headers: Headers,
+    /// Full batches in a row that did not lead to more work than was known.
+    pub idle_batches: u32,
+    /// Blocks of this peer with the chain service that nobody asked for.
+    pub pushed: usize,
+    /// The claim that its headers did not show.
+    refuted: Option<Work>,
+    /// Blocks it was asked for, in that order.
+    requests: VecDeque<BlockHash>,
+    /// When it last sent a block asked for, or was asked while nothing was open.
+    progress: Duration,
+    resting_until: Duration,
+    stalls: u32,
+}
+
+/// The exchange of headers with one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// None.
+    Idle,
+    /// Asked for, while the peer claimed this much work.
+    Asked { since: Duration, claimed: Work },
+    /// With the chain service: how many, and the last of them; `claimed` if they were asked for.
+    Checking { count: usize, last: Option<BlockHash>, claimed: Option<Work> },
+}
+
+impl Source {
+    pub const fn new(now: Duration, direction: Direction, claim: Claim) -> Self {
+        Self {
+            direction,
+            claim,
+            claimed: now,
+            headers: Headers::Idle,
+            idle_batches: 0,
+            pushed: 0,
+            refuted: None,
+            requests: VecDeque::new(),
+            progress: Duration::ZERO,
+            resting_until: Duration::ZERO,
+            stalls: 0,
+        }
+    }
+
+    pub fn on_claim(&mut self, now: Duration, claim: Claim) {
+        if claim != self.claim {
+            self.claim = claim;
+            self.claimed = now;
+            // A peer that lacked a block may have it now; one that stalled goes on resting.
+            if self.stalls == 0 {
+                self.resting_until = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Whether it is worth asking for a chain of more than `work` while this node is at `height`.
+    pub fn can_lead_beyond(&self, work: Work, height: BlockHeight, now: Duration) -> bool {
+        let far = self.claim.height.get() > height.get().saturating_add(1);
+        let ripe = far || now.saturating_sub(self.claimed) >= GRACE;
+        let refuted = self.refuted == Some(self.claim.work);
+        ripe && !refuted && self.claim.work > work && self.resting_until <= now
+    }
+
+    /// Whether it is worth asking for blocks while this node's tip has `work`. One that does not
+    /// even answer with headers is not.
+    pub fn can_serve_beyond(&self, work: Work, now: Duration) -> bool {
+        self.claim.work > work && self.resting_until <= now && !self.is_slow(now)
+    }
+
+    /// It has owed headers for longer than an honest peer usually needs.
+    pub fn is_slow(&self, now: Duration) -> bool {
+        matches!(self.headers, Headers::Asked { since, .. } if now.saturating_sub(since) >= SLOW)
+    }
+
+    /// Its headers did not show this much work.
+    pub const fn refute(&mut self, claimed: Work) {
+        self.refuted = Some(claimed);
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub fn request(&mut self, now: Duration, hashes: &[BlockHash]) {
+        if self.requests.is_empty() {
+            self.progress = now;
+        }
+        self.requests.extend(hashes);
+    }
+
+    /// A block arrived, or word that it is not there. Returns the blocks in front of it, which the
+    /// peer has skipped; `None` if it was not asked for.
+    pub fn answer(&mut self, now: Duration, hash: &BlockHash) -> Option<Vec<BlockHash>> {
+        let position = self.requests.iter().position(|asked| asked == hash)?;
+        let skipped = self.requests.drain(..position).collect();
+        self.requests.pop_front();
+        self.progress = now;
+        Some(skipped)
+    }
+
+    pub fn take_requests(&mut self) -> Vec<BlockHash> {
+        self.requests.drain(..).collect()
+    }
+
+    pub fn is_stalled(&self, now: Duration) -> bool {
+        let late = |since: Duration| now.saturating_sub(since) >= STALL_TIMEOUT;
+        let headers = matches!(self.headers, Headers::Asked { since, .. } if late(since));
+        headers || (!self.requests.is_empty() && late(self.progress))
+    }
+
+    /// True if the peer is to be left.
+    pub const fn on_stall(&mut self, now: Duration) -> bool {
+        self.headers = Headers::Idle;
+        self.stalls = self.stalls.saturating_add(1);
+        let rest = REST_AFTER_STALL.saturating_mul(self.stalls);
+        self.resting_until = now.saturating_add(rest);
+        self.stalls >= STALLS_MAX
+    }
+
+    pub fn on_miss(&mut self, now: Duration) {
+        self.resting_until = self.resting_until.max(now.saturating_add(REST_AFTER_MISS));
+    }
+
+    pub const fn on_success(&mut self) {
+        self.stalls = 0;
+    }
+}
