@@ -1,1 +1,38 @@
-//! What every service needs: configuration, telemetry, rights, limits, health, shutdown
+//! What every service needs, so that its `main` is config → build → spawn → drain.
+//!
+//! - [`config`]: one struct from file, environment and flags; errors name the place.
+//! - [`telemetry`]: logs, OTLP traces, W3C trace context over every hop.
+//! - [`Server`]: services behind one [`stack`] of layers (rights, limits, deadlines, spans,
+//!   metrics), over TCP or [in process](InProcess).
+//! - [`health`]: truth per dependency. [`Metrics`] and their page. [`shutdown`].
+//! - [`run`]: all of it, from `main` to a clean end.
+//!
+//! Invariant: a method whose proto declares no right is called by nobody.
+//! Invariant: a secret is in no log line and in no error message.
+//! Invariant: nothing listens beyond loopback without TLS unless the operator says so.
+
+pub mod app;
+pub mod config;
+pub mod cookie;
+pub mod health;
+mod in_process;
+pub mod limits;
+pub mod listen;
+pub mod metrics;
+pub mod server;
+pub mod shutdown;
+pub mod stack;
+pub mod telemetry;
+mod upstream;
+
+pub use app::{App, Service, Settings, run};
+pub use cookie::Cookie;
+pub use health::{HealthProbe, Probe};
+pub use in_process::{Binding, InProcess};
+pub use limits::Limits;
+pub use listen::ServerConfig;
+pub use metrics::Metrics;
+pub use server::Server;
+pub use stack::{Gate, Stack};
+pub use telemetry::TelemetryConfig;
+pub use upstream::Upstream;

@@ -1,0 +1,62 @@
+//! The least a service is: `cargo run -p pentad-service-kit --example minimal`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use pentad_service_kit::config::ConfigArgs;
+use pentad_service_kit::server::BuildError;
+use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, run};
+use serde::Deserialize;
+
+const SERVICE: Service = Service {
+    name: "minimal",
+    version: env!("CARGO_PKG_VERSION"),
+    grpc_port: 9900,
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    data_dir: PathBuf,
+    server: ServerConfig,
+    telemetry: TelemetryConfig,
+}
+
+impl Settings for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
+/// Serves health and reflection alone.
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where files go
+    #[arg(long, value_name = "DIR", default_value = "minimal-data")]
+    data: String,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    run(
+        &SERVICE,
+        &flags.config.sources().set("data_dir", flags.data),
+        serve,
+    )
+}
+
+async fn serve(_: Config, app: App) -> Result<(), BuildError> {
+    let server = app.server();
+    app.serve(server).await
+}

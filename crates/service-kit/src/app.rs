@@ -1,0 +1,228 @@
+//! From `main` to a clean end: configuration, telemetry, listeners, credential, service, drain.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, ConfigError, Sources};
+use crate::cookie::{Cookie, CookieError};
+use crate::listen::{self, Addresses, ListenError, ServerConfig};
+use crate::metrics::{self, Metrics};
+use crate::server::{BuildError, Server};
+use crate::shutdown;
+use crate::stack::Gate;
+use crate::telemetry::{self, TelemetryConfig};
+
+/// Exit code of a service that failed while it ran.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code of a service whose configuration is wrong: restarting it will not help.
+pub const EXIT_CONFIG: u8 = 2;
+
+/// Who a service is.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// Its binary's name, such as `pentad-chain`; names it in logs and traces.
+    pub name: &'static str,
+    /// Its version, for the log.
+    pub version: &'static str,
+    /// Its own gRPC port.
+    pub grpc_port: u16,
+}
+
+/// What the configuration of every service has.
+pub trait Settings: DeserializeOwned + Default {
+    /// Section `[server]`.
+    fn server(&self) -> &ServerConfig;
+    /// Section `[telemetry]`.
+    fn telemetry(&self) -> &TelemetryConfig;
+    /// Where the service keeps its files, the cookie among them.
+    fn data_dir(&self) -> &Path;
+}
+
+/// A service that listens and has its credential, and does not serve yet.
+#[derive(Debug)]
+pub struct App {
+    /// Cancelled by SIGTERM and Ctrl-C.
+    pub shutdown: CancellationToken,
+    /// Background tasks; at the end they are waited for, as long as calls are.
+    pub tasks: TaskTracker,
+    /// The metrics of the process.
+    pub metrics: Metrics,
+    /// Who may call.
+    pub gate: Gate,
+    /// Where the service really listens.
+    pub addresses: Addresses,
+    config: ServerConfig,
+    grpc: TcpListener,
+    page: TcpListener,
+}
+
+/// Why a service cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// It has no credential.
+    #[error(transparent)]
+    Cookie(#[from] CookieError),
+    /// The system does not tell where it listens.
+    #[error("cannot tell the listening address: {0}")]
+    Address(#[from] io::Error),
+}
+
+impl App {
+    /// Listens, and makes the cookie or reads the one that is there.
+    ///
+    /// # Errors
+    /// When an address is refused or in use, or the cookie cannot be had.
+    pub async fn start<C: Settings>(
+        service: &Service,
+        settings: &C,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let config = settings.server().clone();
+        let wanted = config.addresses(service.grpc_port)?;
+        let grpc = listen::bind(wanted.grpc, "server.grpc").await?;
+        let page = listen::bind(wanted.metrics, "server.metrics").await?;
+        let addresses = Addresses {
+            grpc: grpc.local_addr()?,
+            metrics: page.local_addr()?,
+        };
+        let cookie_file = config.cookie_file.clone();
+        let cookie_file = cookie_file.unwrap_or_else(|| settings.data_dir().join("cookie"));
+        let gate = Gate::new(Cookie::load_or_create(&cookie_file)?, &cookie_file);
+        let (tasks, metrics) = (TaskTracker::new(), Metrics::new());
+        Ok(Self {
+            shutdown,
+            tasks,
+            metrics,
+            gate,
+            addresses,
+            config,
+            grpc,
+            page,
+        })
+    }
+
+    /// A server with this service's credential, metrics and settings, to add services to.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        Server::new(self.gate.clone(), self.metrics.clone())
+            .reflection(self.config.reflection)
+            .drain_time(self.config.drain_time())
+    }
+
+    /// Serves gRPC and the metrics page until shutdown, and drains.
+    ///
+    /// # Errors
+    /// When the services cannot be put together.
+    pub async fn serve(self, server: Server) -> Result<(), BuildError> {
+        let Addresses { grpc, metrics } = self.addresses;
+        tracing::info!(%grpc, %metrics, "listening");
+        let page = metrics::serve_page(self.page, self.metrics, self.shutdown.clone());
+        self.tasks.spawn(page);
+        server.serve(self.grpc, self.shutdown).await
+    }
+}
+
+/// Runs a service from its configuration to its end: the whole of a `main`.
+///
+/// `start` gets the configuration and an [`App`], and returns when the service has ended, normally
+/// with [`App::serve`]. Exit codes: 0 after a shutdown, 1 when the service failed, 2 when its
+/// configuration is wrong.
+pub fn run<C, F, Fut, E>(service: &Service, sources: &Sources, start: F) -> ExitCode
+where
+    C: Settings,
+    F: FnOnce(C, App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (settings, runtime) = match prepare::<C>(service, sources) {
+        Ok(prepared) => prepared,
+        Err((code, error)) => return fail(service, code, error.as_ref()),
+    };
+    let entered = runtime.enter();
+    let telemetry = match telemetry::init(service.name, settings.telemetry()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(service, EXIT_CONFIG, &error),
+    };
+    let outcome = runtime.block_on(live(service, settings, start));
+    telemetry.flush();
+    drop(entered);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(service, EXIT_FAILURE, error.as_ref()),
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+fn prepare<C: Settings>(
+    service: &Service,
+    sources: &Sources,
+) -> Result<(C, Runtime), (u8, BoxError)> {
+    let wrong = |error: BoxError| (EXIT_CONFIG, error);
+    let settings: C = config::load(sources).map_err(|error: ConfigError| wrong(error.into()))?;
+    settings
+        .server()
+        .addresses(service.grpc_port)
+        .map_err(|error| wrong(error.into()))?;
+    let runtime = Runtime::new().map_err(|error| (EXIT_FAILURE, error.into()))?;
+    Ok((settings, runtime))
+}
+
+async fn live<C, F, Fut, E>(service: &Service, settings: C, start: F) -> Result<(), BoxError>
+where
+    C: Settings,
+    F: FnOnce(C, App) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    tracing::info!(
+        service = service.name,
+        version = service.version,
+        "starting"
+    );
+    let shutdown = shutdown::on_signals()?;
+    let app = App::start(service, &settings, shutdown.clone()).await?;
+    let (tasks, drain_time) = (app.tasks.clone(), settings.server().drain_time());
+    let outcome = start(settings, app).await;
+    shutdown.cancel();
+    tasks.close();
+    if timeout(drain_time, tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "background tasks did not end in time");
+    }
+    tracing::info!("stopped");
+    outcome.map_err(Into::into)
+}
+
+fn fail(service: &Service, code: u8, error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("{}: {}", service.name, with_causes(error));
+    ExitCode::from(code)
+}
+
+/// The error and its causes in one line, each said once.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            write!(text, ": {said}").expect("a string takes any text");
+        }
+        cause = error.source();
+    }
+    text
+}

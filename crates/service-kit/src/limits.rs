@@ -1,0 +1,72 @@
+//! Every bound of a server, by name.
+
+use std::time::Duration;
+
+/// The largest message, in bytes, that a server or client takes or gives: a block of 4 MB with its
+/// payloads and certificate, with room for JSON-minded clients. Set it with [`sized!`](crate::sized).
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bounds of one server; the defaults suit a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Unary calls at once: each may hold a thread of the store or a message in memory.
+    pub unary_calls_max: usize,
+    /// Streams at once: each holds a task and a bounded buffer.
+    pub streams_max: usize,
+    /// Calls at once that need no credential (health, reflection). Their own pool, so that
+    /// strangers cannot use up the others.
+    pub open_calls_max: usize,
+    /// How long a unary call may take when its caller names no deadline, and at most. Streams have
+    /// only the deadline that the caller names.
+    pub unary_time_max: Duration,
+    /// TCP connections at once.
+    pub connections_max: usize,
+    /// TCP connections at once from one address, so that one client cannot lock out the others.
+    pub connections_per_address_max: usize,
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    pub handshake_time_max: Duration,
+    /// HTTP/2 streams at once in one connection.
+    pub connection_streams_max: u32,
+    /// Bytes of all headers of one call.
+    pub header_bytes_max: u32,
+    /// HTTP/2 ping on a silent connection.
+    pub keepalive_interval: Duration,
+    /// How long the ping may go unanswered.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            unary_calls_max: 1024,
+            streams_max: 1024,
+            open_calls_max: 256,
+            unary_time_max: Duration::from_secs(60),
+            connections_max: 1024,
+            connections_per_address_max: 512,
+            handshake_time_max: Duration::from_secs(5),
+            connection_streams_max: 256,
+            header_bytes_max: 16 * 1024,
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Sets the message size limits of a generated server or client (tonic's own default is 4 MiB in
+/// and no limit out; its types share no trait, hence a macro).
+///
+/// ```
+/// use tonic_health::{pb::health_server::HealthServer, server::{HealthReporter, HealthService}};
+/// let health = HealthService::from_health_reporter(HealthReporter::new());
+/// let server = pentad_service_kit::sized!(HealthServer::new(health));
+/// # drop(server);
+/// ```
+#[macro_export]
+macro_rules! sized {
+    ($endpoint:expr) => {
+        $endpoint
+            .max_decoding_message_size($crate::limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size($crate::limits::MESSAGE_BYTES_MAX)
+    };
+}

@@ -1,0 +1,104 @@
+//! Prometheus metrics: one registry per process, and the page that shows it.
+//!
+//! | metric | meaning |
+//! |---|---|
+//! | `pentad_rpc_started_total{method}` | calls that arrived |
+//! | `pentad_rpc_handled_total{method,code}` | calls that ended, by gRPC code |
+//! | `pentad_rpc_duration_seconds{method}` | from arrival to the last byte or trailer |
+//! | `pentad_rpc_in_flight{method}` | calls being served |
+//! | `pentad_grpc_connections` | open gRPC connections |
+//! | `pentad_grpc_connections_refused_total` | connections beyond a cap, closed at once |
+//! | `pentad_dependency_up{dependency}` | 1 while the dependency's probe succeeds |
+//! | `process_resident_memory_bytes` | resident memory (Linux) |
+//!
+//! `method` is the path of a method that declares a right, or `undeclared`: a caller cannot make
+//! up new series.
+
+mod page;
+mod process;
+mod rpc;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+pub use page::serve_page;
+pub(crate) use rpc::{RpcMetrics, code_name};
+
+/// The metrics of the process; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    pub(crate) rpc: RpcMetrics,
+    pub(crate) connections: ConnectionMetrics,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectionMetrics {
+    pub(crate) open: Gauge,
+    pub(crate) refused: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with the metrics of this crate.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut root = Registry::default();
+        process::register(&mut root);
+        let pentad = root.sub_registry_with_prefix("pentad");
+        let rpc = RpcMetrics::register(pentad);
+        let connections = ConnectionMetrics::default();
+        pentad.register(
+            "grpc_connections",
+            "Open gRPC connections",
+            connections.open.clone(),
+        );
+        pentad.register(
+            "grpc_connections_refused",
+            "gRPC connections closed at once because a cap was reached",
+            connections.refused.clone(),
+        );
+        Self {
+            registry: Arc::new(Mutex::new(root)),
+            rpc,
+            connections,
+        }
+    }
+
+    /// Registers the metrics of a service; names get the prefix `pentad_`.
+    ///
+    /// ```
+    /// use prometheus_client::metrics::gauge::Gauge;
+    /// let metrics = pentad_service_kit::Metrics::new();
+    /// let height: Gauge = Gauge::default();
+    /// metrics.register(|registry| {
+    ///     registry.register("chain_height_blocks", "Height of the tip", height.clone());
+    /// });
+    /// height.set(7);
+    /// assert!(metrics.encode().expect("text").contains("pentad_chain_height_blocks 7"));
+    /// ```
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut root = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        register(root.sub_registry_with_prefix("pentad"))
+    }
+
+    /// Everything in OpenMetrics text.
+    ///
+    /// # Errors
+    /// When a collector fails to format itself.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        let root = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        prometheus_client::encoding::text::encode(&mut text, &root)?;
+        Ok(text)
+    }
+}

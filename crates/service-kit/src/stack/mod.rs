@@ -1,0 +1,97 @@
+//! What every call passes before it reaches a service, over TCP and in process alike.
+//!
+//! ```text
+//! resolve    which method is it, what right does it need, does it stream
+//! observe    a span that continues the caller's trace; metrics; panics end the call alone
+//! rights     does the caller hold the right
+//! admission  is there room, else RESOURCE_EXHAUSTED at once
+//! lifetime   deadline, and the end of the server
+//! routes     the services
+//! ```
+
+mod admission;
+mod lifetime;
+mod method;
+mod observe;
+mod rights;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use pentad_api::Connection;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::util::{BoxCloneSyncService, MapRequestLayer};
+use tower::{Service, ServiceBuilder};
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::telemetry::propagation;
+
+pub use lifetime::Phases;
+pub use method::{Method, MethodTable};
+pub use rights::Gate;
+
+type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// Services behind all layers: a tower service, served over TCP by
+/// [`Server`](crate::Server) or called in process through [`Stack::connection`].
+#[derive(Clone)]
+pub struct Stack(Inner);
+
+impl Stack {
+    pub(crate) fn new(
+        routes: Routes,
+        methods: MethodTable,
+        gate: Gate,
+        metrics: &Metrics,
+        limits: &Limits,
+        phases: Phases,
+    ) -> Self {
+        let service = ServiceBuilder::new()
+            .layer(MapRequestLayer::new(move |request| {
+                methods.resolve(request)
+            }))
+            .layer(observe::ObserveLayer::new(metrics.rpc.clone()))
+            .layer(rights::RightsLayer::new(gate))
+            .layer(admission::AdmissionLayer::new(limits))
+            .layer(lifetime::LifetimeLayer::new(limits.unary_time_max, phases))
+            .service(routes.prepare());
+        Self(BoxCloneSyncService::new(service))
+    }
+
+    /// A connection for generated clients that calls this stack directly and passes the trace on.
+    /// It carries no credential yet: see [`Connection::with_credential`].
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection::in_process(self.clone()).with_header_hook(propagation::inject)
+    }
+}
+
+impl Service<Request<Body>> for Stack {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <Inner as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").finish_non_exhaustive()
+    }
+}
+
+/// A call that ends before it reached its service.
+fn refusal(status: impl Into<Status>) -> Response<Body> {
+    status.into().into_http()
+}

@@ -1,0 +1,291 @@
+//! A real process: exit codes, signals, ports.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use http_body_util::BodyExt as _;
+use pentad_api::Connection;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStderr, Command};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::rig::soon;
+
+/// The example stands beside the tests' own directory.
+fn minimal() -> PathBuf {
+    let test = std::env::current_exe().expect("this test");
+    test.ancestors()
+        .nth(2)
+        .expect("a target directory")
+        .join("examples/minimal")
+}
+
+fn command(dir: &TempDir, settings: &[&str]) -> Command {
+    let mut command = Command::new(minimal());
+    command.arg("--data").arg(dir.path().join("data"));
+    for setting in ["server.grpc=127.0.0.1:0"].iter().chain(settings) {
+        command.arg("--set").arg(setting);
+    }
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Runs to the end; the exit code and what it said.
+async fn end_of(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.spawn().expect("the example is built");
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("piped");
+    soon(stderr.read_to_string(&mut said)).await.expect("text");
+    (soon(child.wait()).await.expect("ended").code(), said)
+}
+
+struct Running {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    grpc: SocketAddr,
+}
+
+impl Running {
+    async fn start(dir: &TempDir, settings: &[&str]) -> Self {
+        let json = ["telemetry.format=json"];
+        let settings: Vec<&str> = json.iter().chain(settings).copied().collect();
+        let mut child = command(dir, &settings)
+            .spawn()
+            .expect("the example is built");
+        let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let line = next_with(&mut log, "\"listening\"").await;
+        let grpc = line
+            .split("\"grpc\":\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let grpc = grpc.expect("an address").parse().expect("an address");
+        Self { child, log, grpc }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().expect("running").to_string()
+    }
+
+    async fn signal(&self, name: &str) {
+        signal(&self.pid(), name).await;
+    }
+
+    async fn end(mut self) -> ExitStatus {
+        soon(self.child.wait()).await.expect("ended")
+    }
+}
+
+/// `kill` of the system: a signal without unsafe code.
+async fn signal(pid: &str, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, pid])
+        .status()
+        .await
+        .expect("kill");
+    assert!(sent.success());
+}
+
+async fn next_with(log: &mut Lines<BufReader<ChildStderr>>, text: &str) -> String {
+    soon(async {
+        loop {
+            let line = log
+                .next_line()
+                .await
+                .expect("text")
+                .expect("the log goes on");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn wrong_configuration_exits_with_2() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (setting, said) in [
+        ("server.typo=1", "unknown field `typo`"),
+        ("server.grpc=0.0.0.0:0", "insecure_listen"),
+        ("telemetry.log=a=b=c", "telemetry.log"),
+        ("nonsense", "KEY=VALUE"),
+    ] {
+        let (code, text) = end_of(command(&dir, &[setting])).await;
+        assert_eq!(code, Some(2), "{setting}: {text}");
+        assert!(text.contains(said), "{setting}: {text}");
+    }
+    assert!(!dir.path().join("data").exists(), "nothing is touched");
+}
+
+#[tokio::test]
+async fn a_port_in_use_exits_with_1_and_names_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let taken = StdListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let grpc = format!("server.grpc={address}");
+    let (code, text) = end_of(command(&dir, &[&grpc, "server.metrics=127.0.0.1:0"])).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains(&address.to_string()) && text.contains("in use"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_end_a_service_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut service = Running::start(&dir, &[]).await;
+        let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
+        let whole = HealthCheckRequest {
+            service: String::new(),
+        };
+        HealthClient::new(connection)
+            .check(whole)
+            .await
+            .expect("served");
+        assert!(dir.path().join("data/cookie").exists());
+        service.signal(signal).await;
+        next_with(&mut service.log, "\"stopped\"").await;
+        assert_eq!(service.end().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut service = Running::start(&dir, &["server.drain_ms_max=600000"]).await;
+    // A client that says hello and then nothing, so that it never says goodbye either.
+    let mut stubborn = TcpStream::connect(service.grpc).await.expect("accepted");
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stubborn.write_all(hello).await.expect("sent");
+    soon(stubborn.read_exact(&mut [0; 9]))
+        .await
+        .expect("the server's settings");
+    service.signal("TERM").await;
+    next_with(&mut service.log, "shutting down").await;
+    service.signal("TERM").await;
+    next_with(&mut service.log, "ending at once").await;
+    assert_eq!(service.end().await.code(), Some(130));
+}
+
+/// Attack 56, at the most talkative level there is.
+#[tokio::test]
+async fn the_cookie_is_in_no_log() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut service = Running::start(&dir, &["telemetry.log=trace"]).await;
+    let cookie = std::fs::read_to_string(dir.path().join("data/cookie")).expect("made");
+    let connection = Connection::lazy(&format!("http://{}", service.grpc))
+        .and_then(|connection| connection.with_credential(cookie.trim()))
+        .expect("valid");
+    // Read as it comes: a full pipe would stop the service.
+    let (pid, mut log) = (service.pid(), service.log);
+    let said = tokio::spawn(async move {
+        let mut said = Vec::new();
+        while let Some(line) = log.next_line().await.expect("text") {
+            said.push(line);
+        }
+        said
+    });
+    for (name, code) in [("", Code::Ok), ("no.Such", Code::NotFound)] {
+        let request = HealthCheckRequest {
+            service: name.to_owned(),
+        };
+        let checked = HealthClient::new(connection.clone()).check(request).await;
+        assert_eq!(
+            checked.map_or_else(|status| status.code(), |_| Code::Ok),
+            code
+        );
+    }
+    signal(&pid, "TERM").await;
+    let said = soon(said).await.expect("no panic");
+    assert!(
+        said.iter().any(|line| line.contains("\"TRACE\"")),
+        "it is talkative"
+    );
+    let leak = said.iter().find(|line| line.contains(cookie.trim()));
+    assert_eq!(leak, None);
+    assert_eq!(
+        soon(service.child.wait()).await.expect("ended").code(),
+        Some(0)
+    );
+}
+
+/// Takes whatever is exported, and keeps the bytes.
+async fn collector() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let sender = sender.clone();
+        async move {
+            let export = request
+                .into_body()
+                .collect()
+                .await
+                .expect("a body")
+                .to_bytes();
+            // The test may be over.
+            sender.send(export.to_vec()).ok();
+            Ok::<http::Response<Body>, Infallible>(Status::ok("").into_http())
+        }
+    });
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(service, incoming));
+    (address, receiver)
+}
+
+#[tokio::test]
+async fn spans_reach_the_collector_before_the_exit() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (address, mut exports) = collector().await;
+    let endpoint = format!("telemetry.otlp_endpoint=http://{address}");
+    let service = Running::start(&dir, &[&endpoint]).await;
+    let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
+    let whole = HealthCheckRequest {
+        service: String::new(),
+    };
+    HealthClient::new(connection)
+        .check(whole)
+        .await
+        .expect("served");
+    service.signal("TERM").await;
+    assert_eq!(service.end().await.code(), Some(0));
+    let export = soon(exports.recv()).await.expect("an export");
+    let text = String::from_utf8_lossy(&export);
+    assert!(text.contains("minimal"), "the service's name");
+    assert!(
+        text.contains("grpc.health.v1.Health/Check"),
+        "the span's name"
+    );
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_disturbs_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let away = StdListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", away.local_addr().expect("bound"));
+    drop(away);
+    let setting = format!("telemetry.otlp_endpoint={endpoint}");
+    let mut service = Running::start(&dir, &[&setting]).await;
+    let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
+    for _ in 0..10 {
+        let whole = HealthCheckRequest {
+            service: String::new(),
+        };
+        HealthClient::new(connection.clone())
+            .check(whole)
+            .await
+            .expect("served");
+    }
+    service.signal("TERM").await;
+    next_with(&mut service.log, "\"stopped\"").await;
+    assert_eq!(service.end().await.code(), Some(0));
+}
