@@ -45,8 +45,12 @@ pub enum AddressError {
     #[error("not an address: its payload has {0} bytes, not 20")]
     Length(usize),
     /// A version byte that this network does not use.
-    #[error("an address of another network: its version byte is {found:#04x}, not {p2pkh:#04x} or {p2sh:#04x}",
-        p2pkh = versions.p2pkh, p2sh = versions.p2sh)]
+    #[error(
+        "an address of another network: its version byte is {found:#04x}, \
+         not {p2pkh:#04x} or {p2sh:#04x}",
+        p2pkh = versions.p2pkh,
+        p2sh = versions.p2sh
+    )]
     WrongNetwork {
         /// The version byte.
         found: u8,

@@ -50,13 +50,13 @@ pub fn entropy_from_mnemonic(mnemonic: &str) -> Result<Zeroizing<Vec<u8>>, Deriv
     Ok(Zeroizing::new(mnemonic.to_entropy()))
 }
 
-/// The seed of some entropy and an optional passphrase in NFKD form (BIP39).
+/// The seed of some entropy and an optional passphrase, which is brought to NFKD form (BIP39).
 ///
 /// # Errors
 /// When the entropy has a length that BIP39 does not know.
 pub fn seed(entropy: &[u8], passphrase: &str) -> Result<Zeroizing<[u8; 64]>, DerivationError> {
     let mnemonic = Mnemonic::from_entropy(entropy).map_err(|_| DerivationError::Entropy)?;
-    Ok(Zeroizing::new(mnemonic.to_seed_normalized(passphrase)))
+    Ok(Zeroizing::new(mnemonic.to_seed(passphrase)))
 }
 
 fn child(index: u32, hardened: bool) -> Result<ChildNumber, DerivationError> {
@@ -144,9 +144,13 @@ impl fmt::Display for AccountPublicKey {
 impl FromStr for AccountPublicKey {
     type Err = DerivationError;
 
+    /// Reads `xpub…`. An extended private key is refused: it has no business where only the public
+    /// one is asked for.
     fn from_str(text: &str) -> Result<Self, DerivationError> {
         text.parse()
             .map(Self)
-            .map_err(|_| DerivationError::ExtendedKey)
+            .ok()
+            .filter(|key| key.to_string() == text)
+            .ok_or(DerivationError::ExtendedKey)
     }
 }

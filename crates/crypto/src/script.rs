@@ -189,6 +189,10 @@ impl Multisig {
         let mut rest = middle;
         let mut keys = Vec::new();
         while !rest.is_empty() {
+            // Each key costs a square root: none is looked at beyond what the form allows.
+            if keys.len() == MULTISIG_KEYS_MAX {
+                return None;
+            }
             keys.push(PublicKey::from_bytes(take_push(&mut rest)?).ok()?);
         }
         let multisig = Self::new(required.checked_sub(OP_1)?.checked_add(1)?, keys)?;

@@ -74,7 +74,8 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The root that the path leads to; none where the index does not fit the path.
+    /// The root that the path leads to; none where the index does not fit the path, or lies in the
+    /// tree's padding.
     ///
     /// An inner node has the length of a 64-byte transaction: blocks with such a transaction are
     /// invalid, so a path cannot pass an inner node off as a leaf.
@@ -86,10 +87,12 @@ impl Proof {
         let mut node = Hash256::from_bytes(txid.to_bytes());
         let mut index = self.index;
         for sibling in &self.siblings {
-            node = if index & 1 == 0 {
-                parent(&node, sibling)
-            } else {
-                parent(sibling, &node)
+            node = match index & 1 {
+                0 => parent(&node, sibling),
+                // A right node is never the twin of its left: that is padding, at an index where
+                // there is no leaf (CVE-2012-2459).
+                _ if *sibling == node => return None,
+                _ => parent(sibling, &node),
             };
             index >>= 1;
         }
@@ -138,6 +141,24 @@ mod tests {
             }
             assert_eq!(prove(&txids, count.into()), None);
         }
+    }
+
+    #[test]
+    fn cve_2012_2459_padding_has_no_proof() {
+        for count in [1, 3, 5, 6, 7, 11] {
+            let txids = txids(count);
+            let proof = prove(&txids, u32::from(count) - 1).unwrap();
+            for bit in 0..proof.siblings.len() {
+                let padding = Proof { index: proof.index | 1 << bit, ..proof.clone() };
+                let twin = padding.index >= u32::from(count);
+                assert!(!twin || padding.root(&txids[txids.len() - 1]) != Some(root(&txids)));
+            }
+        }
+        // The case itself: of three leaves, the last is its own neighbour.
+        let txids = txids(3);
+        let proof = prove(&txids, 2).unwrap();
+        assert_eq!(proof.siblings[0], Hash256::from_bytes(txids[2].to_bytes()));
+        assert_eq!(Proof { index: 3, ..proof }.root(&txids[2]), None);
     }
 
     #[test]

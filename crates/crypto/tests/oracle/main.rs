@@ -1,0 +1,4 @@
+//! Held against rust-bitcoin and published vectors.
+
+mod prop;
+mod vectors;
