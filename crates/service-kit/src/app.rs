@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +21,7 @@ use crate::metrics::{self, Metrics};
 use crate::server::{BuildError, Server};
 use crate::shutdown;
 use crate::stack::Gate;
+use crate::supervisor::Supervisor;
 use crate::telemetry::{self, TelemetryConfig};
 
 /// Exit code of a service that failed while it ran.
@@ -57,6 +57,8 @@ pub struct App {
     pub shutdown: CancellationToken,
     /// Background tasks; at the end they are waited for, as long as calls are.
     pub tasks: TaskTracker,
+    /// For the tasks among them that the service cannot live without.
+    pub supervisor: Supervisor,
     /// The metrics of the process.
     pub metrics: Metrics,
     /// Who may call.
@@ -104,9 +106,11 @@ impl App {
         let cookie_file = cookie_file.unwrap_or_else(|| settings.data_dir().join("cookie"));
         let gate = Gate::new(Cookie::load_or_create(&cookie_file)?, &cookie_file);
         let (tasks, metrics) = (TaskTracker::new(), Metrics::new());
+        let supervisor = Supervisor::new(tasks.clone(), shutdown.clone());
         Ok(Self {
             shutdown,
             tasks,
+            supervisor,
             metrics,
             gate,
             addresses,
@@ -197,15 +201,13 @@ where
     );
     let shutdown = shutdown::on_signals()?;
     let app = App::start(service, &settings, shutdown.clone()).await?;
-    let (tasks, drain_time) = (app.tasks.clone(), settings.server().drain_time());
+    let (supervisor, drain_time) = (app.supervisor.clone(), settings.server().drain_time());
     let outcome = start(settings, app).await;
     shutdown.cancel();
-    tasks.close();
-    if timeout(drain_time, tasks.wait()).await.is_err() {
-        tracing::warn!(tasks = tasks.len(), "background tasks did not end in time");
-    }
+    let finished = supervisor.finish(drain_time).await;
     tracing::info!("stopped");
-    outcome.map_err(Into::into)
+    outcome.map_err(Into::into)?;
+    Ok(finished?)
 }
 
 fn fail(service: &Service, code: u8, error: &(dyn Error + 'static)) -> ExitCode {

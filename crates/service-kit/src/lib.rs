@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod server;
 pub mod shutdown;
 pub mod stack;
+mod supervisor;
 pub mod telemetry;
 mod upstream;
 
@@ -34,5 +35,6 @@ pub use listen::ServerConfig;
 pub use metrics::Metrics;
 pub use server::Server;
 pub use stack::{Gate, Stack};
+pub use supervisor::{Supervisor, TaskFailure};
 pub use telemetry::TelemetryConfig;
 pub use upstream::Upstream;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The largest message, in bytes, that a server or client takes or gives: a block of 4 MB with its
-/// payloads and certificate, with room for JSON-minded clients. Set it with [`sized!`](crate::sized).
+/// payloads and certificate, even as hex digits. Set it with [`sized!`](crate::sized).
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bounds of one server; the defaults suit a node.

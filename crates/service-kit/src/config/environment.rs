@@ -58,7 +58,8 @@ where
 }
 
 /// Kubernetes gives every pod variables about the services beside it: a service called
-/// `pentad-chain` puts `PENTAD_CHAIN_SERVICE_HOST` and `PENTAD_CHAIN_PORT_9992_TCP` into ours.
+/// `pentad-chain` puts `PENTAD_CHAIN_SERVICE_HOST` and `PENTAD_CHAIN_PORT_9992_TCP` into ours. So
+/// no field may be called `…_port`: an address says more anyway.
 fn is_service_link(name: &str) -> bool {
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

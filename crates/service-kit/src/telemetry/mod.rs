@@ -2,7 +2,7 @@
 
 pub mod propagation;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -88,6 +88,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let log: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         LogFormat::Human => fmt::layer()
             .with_writer(io::stderr)
+            // Colours for people, not for files.
+            .with_ansi(io::stderr().is_terminal())
             .with_filter(filter)
             .boxed(),
         LogFormat::Json => fmt::layer()

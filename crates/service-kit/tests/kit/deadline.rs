@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use pentad_service_kit::Limits;
-use tonic::{Code, Request};
+use tonic::body::Body;
+use tonic::{Code, Request, Status};
+use tower::{Service as _, ServiceExt as _};
 
-use crate::echo::{NAP, call, listen, listen_with, say};
+use crate::echo::{NAP, SAY, call, listen, listen_with, say};
 use crate::rig::{PATIENCE, Rig, soon};
 
 const SHORT: Duration = Duration::from_millis(80);
@@ -32,6 +38,27 @@ async fn unary_calls_end_at_the_servers_maximum() {
         let status = soon(call(&connection, NAP, asking(PATIENCE)))
             .await
             .expect_err("ended");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_ended() {
+    let rig = Rig::limited(Limits {
+        unary_time_max: SHORT,
+        ..Limits::default()
+    })
+    .await;
+    for mut connection in [rig.tcp(), rig.local()] {
+        let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Status>>());
+        let request = http::Request::post(SAY)
+            .header("content-type", "application/grpc")
+            .body(Body::new(never))
+            .expect("a request");
+        let ready = soon(connection.ready()).await.expect("ready");
+        let response = soon(ready.call(request)).await.expect("answered");
+        let status = Status::from_header_map(response.headers()).expect("a status");
         assert_eq!(status.code(), Code::DeadlineExceeded);
     }
     rig.stop().await;

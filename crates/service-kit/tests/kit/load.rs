@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::echo::{GROW, NAP, PANIC, SAY, listen, say};
+use crate::echo::{GROW, NAP, PANIC, SAY, call, listen, say};
 use crate::rig::{Rig, soon, until};
 
 #[tokio::test]
@@ -41,6 +41,23 @@ async fn oversize_responses_are_refused() {
             "fine"
         );
     }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn oversize_headers_are_refused() {
+    let rig = Rig::start().await;
+    let connection = rig.tcp();
+    let mut request = tonic::Request::new(String::new());
+    let large = "x".repeat(32 * 1024).parse().expect("a header value");
+    request.metadata_mut().insert("large", large);
+    soon(call(&connection, SAY, request))
+        .await
+        .expect_err("too large");
+    assert_eq!(
+        say(&connection, SAY, "fine").await.expect("still served"),
+        "fine"
+    );
     rig.stop().await;
 }
 
