@@ -91,6 +91,3 @@ fn shifted(number: Wide, shift: i128) -> Wide {
     }
     number.checked_shl(distance).unwrap_or(Wide::MAX)
 }
-
-#[cfg(test)]
-mod tests;

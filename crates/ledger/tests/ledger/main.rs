@@ -1,0 +1,23 @@
+//! The ledger through its public interface.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    missing_debug_implementations,
+    reason = "tests work on small numbers"
+)]
+
+mod chain;
+mod decode;
+mod difficulty;
+mod fork_choice;
+mod mempool;
+mod mempool_reorg;
+mod oracle;
+mod properties;
+mod replacement;
+mod signatures;
+mod spec;
+mod template;
+mod traps_block;
+mod traps_transaction;
