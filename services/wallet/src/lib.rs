@@ -1,1 +1,20 @@
-//! The wallet service: keystore and payments
+//! The wallet service: an encrypted keystore, and payments from its coins.
+//!
+//! Invariant: a key never leaves this service, and never its process unsealed.
+//! Invariant: an address is on disk before it is in anybody's hands.
+//! Invariant: two payments never use one coin, and one idempotency key never pays twice.
+
+mod balance;
+mod chain;
+mod config;
+mod error;
+mod grpc;
+pub mod keystore;
+mod payment;
+mod send;
+mod wallets;
+
+pub use config::WalletConfig;
+pub use error::WalletError;
+pub use payment::{JournalError, PAYMENTS_MAX, Shortage};
+pub use wallets::{StartError, Wallets};

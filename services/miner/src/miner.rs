@@ -1,0 +1,235 @@
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, thread};
+
+use pentad_api::Connection;
+use pentad_api::chain::v1::GetInfoResponse;
+use pentad_api::miner::v1::miner_service_server::MinerServiceServer;
+use pentad_primitives::BlockHash;
+use pentad_service_kit::{Server, health};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::chain::ChainClient;
+use crate::config::MinerConfig;
+use crate::driver::{Command, Driver};
+use crate::error::{GENERATE_MAX, MinerError, THREADS_MAX};
+use crate::extra_nonce::ExtraNonce;
+use crate::generate::generate;
+use crate::payout::{Payout, miner_wallet_address};
+use crate::status::{Status, Task};
+use crate::tip;
+
+/// Engine of networks whose blocks are mined.
+const PROOF_OF_WORK: &str = "pow";
+/// Commands that may wait for the driver.
+const COMMANDS_MAX: usize = 16;
+/// Pause between two attempts to start mining at the start of the service.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The miner of a node; cheap to clone.
+#[derive(Clone)]
+pub struct Miner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: MinerConfig,
+    chain: ChainClient,
+    chain_connection: Connection,
+    wallet: Option<Connection>,
+    extra_nonce: Arc<ExtraNonce>,
+    status: Arc<Status>,
+    commands: mpsc::Sender<Command>,
+    /// One call generates at a time: two would only make each other's blocks stale.
+    generating: Mutex<()>,
+    shutdown: CancellationToken,
+}
+
+impl Miner {
+    /// Starts the miner: idle, unless the configuration says otherwise. Its tasks run on `tasks`
+    /// and end, with their threads, on `shutdown`. The other services need not be there yet.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn start(
+        config: MinerConfig,
+        chain: Connection,
+        wallet: Option<Connection>,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, getrandom::Error> {
+        let client = ChainClient::new(chain.clone());
+        let extra_nonce = Arc::new(ExtraNonce::random()?);
+        let status = Arc::new(Status::default());
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (tip_to, tip) = watch::channel(String::new());
+        tasks.spawn(tip::follow(client.clone(), tip_to, shutdown.clone()));
+        tasks.spawn(Driver::run(
+            client.clone(),
+            Arc::clone(&extra_nonce),
+            Arc::clone(&status),
+            received,
+            tip,
+            shutdown.clone(),
+        ));
+        let mine_at_start = config.mine;
+        let miner = Self {
+            inner: Arc::new(Inner {
+                config,
+                chain: client,
+                chain_connection: chain,
+                wallet,
+                extra_nonce,
+                status,
+                commands,
+                generating: Mutex::default(),
+                shutdown,
+            }),
+        };
+        if mine_at_start {
+            tasks.spawn(miner.clone().mine_at_start());
+        }
+        Ok(miner)
+    }
+
+    /// Adds the gRPC service and its health to a server.
+    #[must_use]
+    pub fn register(&self, server: Server) -> Server {
+        let chain = self.inner.chain_connection.clone();
+        let probe = health::remote("chain", chain, "pentad.chain.v1.ChainService");
+        server.service(MinerServiceServer::new(self.clone()), [probe])
+    }
+
+    /// Mines until told otherwise; says on how many threads, and for whom.
+    pub(crate) async fn start_mining(
+        &self,
+        threads: u32,
+        payout_address: &str,
+    ) -> Result<Task, MinerError> {
+        if threads > THREADS_MAX {
+            return Err(MinerError::Threads { asked: threads });
+        }
+        let threads = match threads {
+            0 => thread::available_parallelism().map_or(1, NonZero::get),
+            asked => asked as usize,
+        };
+        let payout = self.payout(&self.minable().await?, payout_address).await?;
+        let payout_address = payout.address.clone();
+        let (done, started) = oneshot::channel();
+        self.command(Command::Start {
+            threads,
+            payout,
+            done,
+        })
+        .await?;
+        started.await.map_err(|_| MinerError::ShuttingDown)??;
+        let threads = u32::try_from(threads).unwrap_or(u32::MAX);
+        Ok(Task {
+            threads,
+            payout_address,
+            height: 0,
+        })
+    }
+
+    pub(crate) async fn stop_mining(&self) -> Result<(), MinerError> {
+        let (done, stopped) = oneshot::channel();
+        self.command(Command::Stop { done }).await?;
+        stopped.await.map_err(|_| MinerError::ShuttingDown)
+    }
+
+    /// Mines `count` blocks at once, on development networks.
+    pub(crate) async fn generate(
+        &self,
+        count: u32,
+        payout_address: &str,
+    ) -> Result<Vec<BlockHash>, MinerError> {
+        if !(1..=GENERATE_MAX).contains(&count) {
+            return Err(MinerError::Blocks { asked: count });
+        }
+        let info = self.minable().await?;
+        if !info.development {
+            return Err(MinerError::NotDevelopment {
+                network: info.network,
+            });
+        }
+        let payout = self.payout(&info, payout_address).await?;
+        let Inner {
+            chain,
+            extra_nonce,
+            status,
+            generating,
+            shutdown,
+            ..
+        } = &*self.inner;
+        let _turn = generating.lock().await;
+        shutdown
+            .run_until_cancelled(generate(chain, extra_nonce, status, &payout, count))
+            .await
+            .unwrap_or(Err(MinerError::ShuttingDown))
+    }
+
+    pub(crate) fn status(&self) -> &Status {
+        &self.inner.status
+    }
+
+    /// The network, if its blocks are mined.
+    async fn minable(&self) -> Result<GetInfoResponse, MinerError> {
+        let info = self.inner.chain.info().await?;
+        if info.engine == PROOF_OF_WORK {
+            Ok(info)
+        } else {
+            Err(MinerError::NotProofOfWork {
+                engine: info.engine,
+            })
+        }
+    }
+
+    async fn payout(&self, info: &GetInfoResponse, asked: &str) -> Result<Payout, MinerError> {
+        let configured = self.inner.config.payout_address.as_deref();
+        let address = match (asked, configured, &self.inner.wallet) {
+            ("", None, Some(wallet)) => miner_wallet_address(wallet).await?,
+            ("", None, None) => return Err(MinerError::NoPayout),
+            ("", Some(configured), _) => configured.to_owned(),
+            (asked, ..) => asked.to_owned(),
+        };
+        Payout::to_address(&address, info)
+    }
+
+    async fn command(&self, command: Command) -> Result<(), MinerError> {
+        self.inner
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| MinerError::ShuttingDown)
+    }
+
+    /// The chain and wallet services may still be starting: tries until they answer.
+    async fn mine_at_start(self) {
+        let Inner {
+            config, shutdown, ..
+        } = &*self.inner;
+        let mut complaint = String::new();
+        let starting = async {
+            while let Err(error) = self.start_mining(config.threads, "").await {
+                // Each reason once: the attempts go on for as long as it takes.
+                if complaint != error.to_string() {
+                    complaint = error.to_string();
+                    tracing::warn!(%error, "cannot start mining yet");
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        };
+        shutdown.run_until_cancelled(starting).await;
+    }
+}
+
+impl fmt::Debug for Miner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Miner")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+use crate::chain::Output;
+
+/// What a wallet holds, in units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Balance {
+    /// Mature outputs at the tip, spent in the mempool or not.
+    pub(crate) confirmed: u64,
+    /// What the mempool adds or takes away.
+    pub(crate) pending: i64,
+    /// Coinbase outputs that have not matured.
+    pub(crate) immature: u64,
+}
+
+impl Balance {
+    pub(crate) fn of(outputs: &[Output]) -> Self {
+        let mut balance = Self::default();
+        for output in outputs {
+            let units = i64::try_from(output.amount).unwrap_or(i64::MAX);
+            match (output.confirmed, output.spent_in_mempool) {
+                (false, false) => balance.pending = balance.pending.saturating_add(units),
+                (true, true) => balance.pending = balance.pending.saturating_sub(units),
+                // Came and went in the mempool, or is at rest.
+                (false, true) | (true, false) => {}
+            }
+            if output.confirmed {
+                let held = if output.mature {
+                    &mut balance.confirmed
+                } else {
+                    &mut balance.immature
+                };
+                *held = held.saturating_add(output.amount);
+            }
+        }
+        balance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_crypto::KeyHash;
+    use pentad_primitives::OutPoint;
+
+    use super::*;
+
+    #[test]
+    fn pending_is_the_signed_effect_of_the_mempool() {
+        let output = |amount, confirmed, mature, spent_in_mempool| Output {
+            outpoint: OutPoint::NULL,
+            amount,
+            key_hash: KeyHash::from_bytes([0; 20]),
+            confirmed,
+            mature,
+            spent_in_mempool,
+        };
+        let balance = Balance::of(&[
+            output(1000, true, true, true),
+            output(200, true, true, false),
+            output(50, true, false, false),
+            output(900, false, true, true),
+            output(700, false, true, false),
+        ]);
+        assert_eq!(
+            balance,
+            Balance {
+                confirmed: 1200,
+                pending: -300,
+                immature: 50
+            }
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! The chain service, as the wallet uses it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
+use pentad_api::chain::v1::{
+    GetInfoRequest, GetTransactionRequest, GetUtxosRequest, SubmitTransactionRequest,
+};
+use pentad_api::types::v1 as proto;
+use pentad_api::{Connection, FieldError, transaction_from_bytes};
+use pentad_crypto::{Address, AddressVersions, KeyHash, ScriptTemplate, classify};
+use pentad_primitives::encode::Encode as _;
+use pentad_primitives::{OutPoint, Script, Transaction, Txid};
+use tokio::sync::OnceCell;
+use tonic::{Request, Status};
+
+use crate::error::WalletError;
+
+/// A chain service that has not answered by then is treated as one that is not there.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Addresses in one call.
+const ADDRESSES_MAX: usize = 1000;
+/// Outputs in one answer.
+const PAGE_SIZE: u32 = 10_000;
+/// Largest answer: a page of outputs at about 250 bytes each.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What does not change while the network lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Network {
+    pub(crate) versions: AddressVersions,
+    /// Blocks until a coinbase output can be spent.
+    pub(crate) maturity: u32,
+    /// Units per 1000 bytes.
+    pub(crate) min_fee_rate: u64,
+}
+
+/// An unspent output of one of our addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) outpoint: OutPoint,
+    /// Units.
+    pub(crate) amount: u64,
+    pub(crate) key_hash: KeyHash,
+    pub(crate) confirmed: bool,
+    pub(crate) mature: bool,
+    pub(crate) spent_in_mempool: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ChainClient {
+    reads: ChainServiceClient<Connection>,
+    submit: SubmitServiceClient<Connection>,
+    network: Arc<OnceCell<Network>>,
+}
+
+impl ChainClient {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            reads: ChainServiceClient::new(connection.clone())
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+            submit: SubmitServiceClient::new(connection),
+            network: Arc::default(),
+        }
+    }
+
+    /// Asked once, then remembered.
+    pub(crate) async fn network(&self) -> Result<Network, WalletError> {
+        self.network
+            .get_or_try_init(|| self.fetch_network())
+            .await
+            .copied()
+    }
+
+    async fn fetch_network(&self) -> Result<Network, WalletError> {
+        let answer = self.reads.clone().get_info(timed(GetInfoRequest {})).await;
+        let info = answer.map_err(refused)?.into_inner();
+        let version = |number: u32| {
+            u8::try_from(number).map_err(|_| answer_error("an address version that is no byte"))
+        };
+        Ok(Network {
+            versions: AddressVersions {
+                p2pkh: version(info.p2pkh_version)?,
+                p2sh: version(info.p2sh_version)?,
+            },
+            maturity: info.coinbase_maturity,
+            min_fee_rate: info.min_fee_rate,
+        })
+    }
+
+    /// The unspent outputs of addresses, those in the mempool included.
+    pub(crate) async fn outputs(&self, keys: &[KeyHash]) -> Result<Vec<Output>, WalletError> {
+        let versions = self.network().await?.versions;
+        let mut outputs = Vec::new();
+        for keys in keys.chunks(ADDRESSES_MAX) {
+            let mut request = GetUtxosRequest {
+                addresses: keys
+                    .iter()
+                    .map(|&key| Address::P2pkh(key).encode(&versions))
+                    .collect(),
+                include_mempool: true,
+                exclude_spent_in_mempool: false,
+                page_size: PAGE_SIZE,
+                page_token: String::new(),
+            };
+            loop {
+                let answer = self.reads.clone().get_utxos(timed(request.clone())).await;
+                let page = answer.map_err(refused)?.into_inner();
+                for utxo in &page.utxos {
+                    outputs.push(Output::from_message(utxo)?);
+                }
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+        }
+        Ok(outputs)
+    }
+
+    pub(crate) async fn transaction(&self, txid: Txid) -> Result<Transaction, WalletError> {
+        let request = GetTransactionRequest {
+            txid: txid.to_string(),
+        };
+        let answer = self.reads.clone().get_transaction(timed(request)).await;
+        let transaction = answer.map_err(refused)?.into_inner().transaction;
+        let raw = transaction
+            .ok_or_else(|| answer_error("no transaction"))?
+            .raw;
+        Ok(transaction_from_bytes("transaction.raw", &raw)?)
+    }
+
+    /// Succeeds also when the transaction is known already.
+    pub(crate) async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
+        let request = SubmitTransactionRequest {
+            transaction: transaction.to_bytes().into(),
+        };
+        self.submit
+            .clone()
+            .submit_transaction(timed(request))
+            .await
+            .map(drop)
+    }
+}
+
+impl Output {
+    fn from_message(utxo: &proto::Utxo) -> Result<Self, WalletError> {
+        let outpoint = utxo
+            .outpoint
+            .as_ref()
+            .ok_or_else(|| answer_error("no outpoint"))?;
+        let output = utxo
+            .output
+            .as_ref()
+            .ok_or_else(|| answer_error("no output"))?;
+        let script = hex::decode(&output.script_pubkey)
+            .map_err(|_| answer_error("a script that is no hex"))?;
+        let Some(ScriptTemplate::P2pkh(key_hash)) = classify(&Script::from(script)) else {
+            return Err(answer_error(
+                "an output of an address that was not asked for",
+            ));
+        };
+        Ok(Self {
+            outpoint: OutPoint::try_from(outpoint)?,
+            amount: output.amount,
+            key_hash,
+            confirmed: utxo.confirmations > 0,
+            mature: utxo.mature,
+            spent_in_mempool: utxo.spent_in_mempool,
+        })
+    }
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+fn refused(status: Status) -> WalletError {
+    WalletError::Chain(Box::new(status))
+}
+
+fn answer_error(problem: &'static str) -> WalletError {
+    WalletError::ChainAnswer(problem.to_owned())
+}
+
+impl From<FieldError> for WalletError {
+    fn from(error: FieldError) -> Self {
+        Self::ChainAnswer(error.to_string())
+    }
+}

@@ -1,0 +1,207 @@
+use std::time::Duration;
+
+use pentad_api::Failure;
+use pentad_crypto::AddressError;
+use pentad_crypto::hd::DerivationError;
+use pentad_primitives::Amount;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
+use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
+
+/// Why the wallet service did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum WalletError {
+    /// The keystore refused.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A wallet cannot have that name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The passphrase cannot be used.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// No passphrase was given, and the service has none of its own.
+    #[error("a passphrase is needed: this service has no passphrase file of its own")]
+    NoPassphrase,
+    /// Neither an address nor a wallet was named.
+    #[error("from: name the address or the wallet that pays")]
+    NoSource,
+    /// The address belongs to no wallet of this node.
+    #[error("address {0} belongs to no wallet of this node")]
+    NotOurs(String),
+    /// The text is no address of this network.
+    #[error("{field}: {problem}")]
+    Address {
+        /// Field of the request.
+        field: String,
+        /// What is wrong with it.
+        problem: AddressError,
+    },
+    /// There are no payments, or too many.
+    #[error("payments: 1 to {PAYMENTS_MAX} are possible, not {0}")]
+    Payments(usize),
+    /// A payment of nothing.
+    #[error("{field}: the amount is zero")]
+    Zero {
+        /// Field of the request.
+        field: String,
+    },
+    /// A payment that costs more to spend than it is worth.
+    #[error("{field}: {amount} is dust: the least payment is {least}")]
+    Dust {
+        /// Field of the request.
+        field: String,
+        /// What was to be paid.
+        amount: Amount,
+        /// What can be paid.
+        least: Amount,
+    },
+    /// More than there can ever be.
+    #[error("{field}: more than there can ever be ({})", Amount::MAX_MONEY)]
+    TooMuch {
+        /// Field of the request.
+        field: String,
+    },
+    /// The fee rate is out of range.
+    #[error("fee_rate: {asked} units per 1000 bytes is not between {least} and {most}")]
+    FeeRate {
+        /// What was asked for.
+        asked: u64,
+        /// The mempool takes no less.
+        least: u64,
+        /// More can only be a mistake.
+        most: u64,
+    },
+    /// The idempotency key is too long or holds control characters.
+    #[error("idempotency_key: expected 1 to 128 characters, no control characters")]
+    IdempotencyKey,
+    /// The key stands for another payment.
+    #[error("idempotency key {0:?} was used for another payment of this wallet")]
+    KeyReused(String),
+    /// The payment that the key stands for was refused when it was submitted again.
+    #[error("the payment {txid} of this idempotency key is not taken any more: {problem}")]
+    NotRepeatable {
+        /// Its transaction id.
+        txid: String,
+        /// What the chain service said.
+        problem: String,
+    },
+    /// The coins that can be spent now are not enough.
+    #[error("not enough coins: {0}")]
+    NotEnough(Shortage),
+    /// The coins are too small for one transaction.
+    #[error("the payment needs more than {coins_max} coins: too many for one transaction")]
+    TooManyCoins {
+        /// How many fit.
+        coins_max: usize,
+    },
+    /// Another payment claimed the same coins a moment before.
+    #[error("another payment claimed the same coins at the same time")]
+    CoinsClaimed,
+    /// A key of the wallet cannot be derived.
+    #[error(transparent)]
+    Derivation(#[from] DerivationError),
+    /// The journal of payments failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The chain service answered with something that makes no sense.
+    #[error("the chain service answered with {0}")]
+    ChainAnswer(String),
+    /// The chain service refused, or cannot be reached.
+    #[error("chain service: {}", .0.message())]
+    Chain(Box<Status>),
+    /// A task of this service ended before its work was done.
+    #[error("the wallet service is shutting down, or failed inside: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl From<WalletError> for Status {
+    fn from(error: WalletError) -> Self {
+        let message = error.to_string();
+        let failure = |code, reason| Failure::new(code, reason, message.clone());
+        let invalid = |reason, field: &str| {
+            failure(Code::InvalidArgument, reason).with_field(field.to_owned())
+        };
+        match error {
+            WalletError::Keystore(error) => keystore_failure(&error),
+            WalletError::Name(InvalidName) => invalid("INVALID_WALLET_NAME", "wallet"),
+            WalletError::Passphrase(PassphraseError::Empty | PassphraseError::TooLong) => {
+                invalid("INVALID_PASSPHRASE", "passphrase")
+            }
+            WalletError::Passphrase(
+                PassphraseError::Unreadable { .. }
+                | PassphraseError::Exposed { .. }
+                | PassphraseError::Content { .. },
+            ) => failure(Code::FailedPrecondition, "PASSPHRASE_FILE"),
+            WalletError::NoPassphrase => invalid("NO_PASSPHRASE", "passphrase")
+                .with_hint("give a passphrase, or set wallet.passphrase_file"),
+            WalletError::NoSource => invalid("NO_SOURCE", "from"),
+            WalletError::NotOurs(_) => failure(Code::NotFound, "NOT_OUR_ADDRESS")
+                .with_field("address")
+                .with_hint("pentad printwallet lists the addresses of this node's wallets"),
+            WalletError::Address {
+                field,
+                problem: AddressError::WrongNetwork { .. },
+            } => invalid("WRONG_NETWORK", &field).with_hint("ask for an address of this network"),
+            WalletError::Address { field, .. } => invalid("INVALID_ADDRESS", &field)
+                .with_hint("a character is missing or wrong: copy the whole address again"),
+            WalletError::Payments(_) => invalid("PAYMENTS", "payments"),
+            WalletError::Zero { field } => invalid("AMOUNT_ZERO", &field),
+            WalletError::Dust { field, .. } => invalid("DUST", &field),
+            WalletError::TooMuch { field } => invalid("AMOUNT_TOO_LARGE", &field),
+            WalletError::FeeRate { .. } => invalid("FEE_RATE", "fee_rate"),
+            WalletError::IdempotencyKey => invalid("IDEMPOTENCY_KEY", "idempotency_key"),
+            WalletError::KeyReused(_) => failure(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
+                .with_field("idempotency_key")
+                .with_hint("use a new key for a new payment"),
+            WalletError::NotRepeatable { .. } => {
+                failure(Code::FailedPrecondition, "PAYMENT_NOT_REPEATABLE")
+                    .with_hint("see whether it was paid; if not, pay under a new key")
+            }
+            WalletError::NotEnough(shortage) => {
+                failure(Code::FailedPrecondition, "NOT_ENOUGH_COINS").with_hint(shortage.hint())
+            }
+            WalletError::TooManyCoins { .. } => failure(Code::FailedPrecondition, "TOO_MANY_COINS")
+                .with_hint("pay in parts, or first send coins to yourself to merge them"),
+            WalletError::CoinsClaimed => failure(Code::Aborted, "COINS_CLAIMED")
+                .with_hint("try again")
+                .with_retry_after(Duration::from_millis(100)),
+            WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
+            WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
+            WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),
+            // The chain service's own code, reason and hint are the best there are.
+            WalletError::Chain(status) => return *status,
+            WalletError::Task(_) => failure(Code::Unavailable, "SHUTTING_DOWN"),
+        }
+        .into()
+    }
+}
+
+fn keystore_failure(error: &KeystoreError) -> Failure {
+    let failure = |code, reason| Failure::new(code, reason, error.to_string());
+    match error {
+        KeystoreError::UnknownWallet(_) => failure(Code::NotFound, "UNKNOWN_WALLET")
+            .with_field("wallet")
+            .with_hint("pentad printwallet lists the wallets; pentad createwallet makes one"),
+        KeystoreError::WalletExists(_) => failure(Code::AlreadyExists, "WALLET_EXISTS")
+            .with_field("wallet")
+            .with_hint("choose another name"),
+        KeystoreError::CannotOpen(_) => failure(Code::PermissionDenied, "CANNOT_OPEN_WALLET"),
+        KeystoreError::Locked(name) => {
+            failure(Code::FailedPrecondition, "WALLET_LOCKED").with_hint(unlock_hint(name))
+        }
+        KeystoreError::Exhausted(_) => {
+            failure(Code::ResourceExhausted, "ADDRESSES_EXHAUSTED").with_hint("use another wallet")
+        }
+        KeystoreError::Cost(_) => failure(Code::FailedPrecondition, "KDF_COST"),
+        KeystoreError::Randomness(_) => failure(Code::Internal, "NO_RANDOMNESS"),
+        KeystoreError::Io { .. } => failure(Code::Internal, "KEYSTORE_IO")
+            .with_hint("see that the data directory is there, writable and not full"),
+    }
+}
+
+fn unlock_hint(name: &WalletName) -> String {
+    format!("unlock it first: pentad keystore unlock-wallet --wallet {name} --passphrase …")
+}

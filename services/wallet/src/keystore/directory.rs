@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use pentad_crypto::KeyHash;
+
+use super::file::WalletFile;
+use super::{KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, new_wallet};
+
+/// A wallet, or why it could not be loaded.
+type Loaded = Result<Arc<Wallet>, KeystoreError>;
+
+const EXTENSION: &str = "json";
+
+/// The wallets of a node. The directory is the truth; what was read of it stays in memory. All
+/// methods may read or write files, and those that take a passphrase hash it: they are for
+/// blocking threads.
+#[derive(Debug)]
+pub(crate) struct Keystore {
+    directory: PathBuf,
+    cost: KdfCost,
+    /// Opens the wallets that unlock by themselves.
+    service: Option<Passphrase>,
+    wallets: RwLock<BTreeMap<WalletName, Arc<Wallet>>>,
+}
+
+impl Keystore {
+    /// Opens the wallets of a data directory, and unlocks those that unlock by themselves.
+    pub(crate) fn open(
+        directory: PathBuf,
+        cost: KdfCost,
+        service: Option<Passphrase>,
+    ) -> Result<Self, KeystoreError> {
+        cost.check()?;
+        prepare(&directory)?;
+        let keystore = Self {
+            directory,
+            cost,
+            service,
+            wallets: RwLock::default(),
+        };
+        keystore.list()?;
+        Ok(keystore)
+    }
+
+    /// Makes a wallet; without a passphrase of its owner, one that unlocks by itself. `None` when
+    /// there is no passphrase at all.
+    pub(crate) fn create(&self, name: &WalletName, owner: Option<&Passphrase>) -> Option<Loaded> {
+        let (passphrase, unlock) = match (owner, &self.service) {
+            (Some(owner), _) => (owner, Unlock::Owner),
+            (None, Some(service)) => (service, Unlock::Service),
+            (None, None) => return None,
+        };
+        Some(self.create_sealed(name, passphrase, unlock))
+    }
+
+    fn create_sealed(&self, name: &WalletName, passphrase: &Passphrase, unlock: Unlock) -> Loaded {
+        if self
+            .path(name)
+            .try_exists()
+            .map_err(KeystoreError::io(&self.directory))?
+        {
+            return Err(KeystoreError::WalletExists(name.clone()));
+        }
+        let (file, account) = new_wallet(passphrase, unlock, self.cost)?;
+        let path = write_new(&self.directory, name, &file)?;
+        let wallet = Wallet::new(name.clone(), path, file)?;
+        if unlock == Unlock::Service {
+            wallet.unlock_with(account, None);
+        }
+        Ok(self.remember(wallet))
+    }
+
+    /// The wallet of this name.
+    pub(crate) fn get(&self, name: &WalletName) -> Loaded {
+        let known = self
+            .wallets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
+        match known {
+            Some(wallet) => Ok(wallet),
+            None => self.load(name),
+        }
+    }
+
+    fn load(&self, name: &WalletName) -> Loaded {
+        let path = self.path(name);
+        let file = match WalletFile::read(&path) {
+            Ok(Ok(file)) => file,
+            Ok(Err(_)) => return Err(KeystoreError::CannotOpen(name.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(KeystoreError::UnknownWallet(name.clone()));
+            }
+            Err(error) => return Err(KeystoreError::io(&path)(error)),
+        };
+        let unlock = file.unlock;
+        let wallet = Wallet::new(name.clone(), path, file)?;
+        if let (Unlock::Service, Some(service)) = (unlock, &self.service)
+            && let Err(error) = wallet.unlock(service, None)
+        {
+            tracing::warn!(wallet = %name, %error, "the passphrase file does not open this wallet");
+        }
+        Ok(self.remember(wallet))
+    }
+
+    fn remember(&self, wallet: Wallet) -> Arc<Wallet> {
+        let mut wallets = self.wallets.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have loaded it in the meantime: all must share one.
+        let entry = wallets.entry(wallet.name().clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(wallet)))
+    }
+
+    /// All wallets in the order of their names; a damaged one as its name and the error.
+    pub(crate) fn list(&self) -> Result<Vec<(WalletName, Loaded)>, KeystoreError> {
+        let mut names = self.names().map_err(KeystoreError::io(&self.directory))?;
+        names.sort_unstable();
+        Ok(names
+            .into_iter()
+            .map(|name| (name.clone(), self.get(&name)))
+            .collect())
+    }
+
+    fn names(&self) -> io::Result<Vec<WalletName>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            if path
+                .extension()
+                .is_some_and(|extension| extension == EXTENSION)
+                && let Some(Ok(name)) = stem.map(str::parse)
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The first of `wallet-1`, `wallet-2`, … that is free.
+    pub(crate) fn free_name(&self) -> WalletName {
+        (1_u64..)
+            .filter_map(|number| format!("wallet-{number}").parse().ok())
+            .find(|name| !self.path(name).exists())
+            .expect("a directory does not hold 2^64 files")
+    }
+
+    /// The wallet that an address belongs to.
+    pub(crate) fn owner(&self, key_hash: &KeyHash) -> Option<Arc<Wallet>> {
+        let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
+        wallets
+            .values()
+            .find(|wallet| wallet.key_path(key_hash).is_some())
+            .cloned()
+    }
+
+    /// The passphrase that the service itself knows.
+    pub(crate) const fn service_passphrase(&self) -> Option<&Passphrase> {
+        self.service.as_ref()
+    }
+
+    /// Wipes the keys of wallets whose time is over.
+    pub(crate) fn lock_expired(&self, now: Instant) {
+        let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
+        wallets
+            .values()
+            .for_each(|wallet| wallet.lock_if_expired(now));
+    }
+
+    /// Whether the directory can be read.
+    pub(crate) fn check(&self) -> Result<(), KeystoreError> {
+        fs::read_dir(&self.directory)
+            .map(drop)
+            .map_err(KeystoreError::io(&self.directory))
+    }
+
+    fn path(&self, name: &WalletName) -> PathBuf {
+        path(&self.directory, name)
+    }
+}
+
+fn path(directory: &Path, name: &WalletName) -> PathBuf {
+    directory.join(format!("{name}.{EXTENSION}"))
+}
+
+/// Makes the directory, open to its owner only.
+pub(super) fn prepare(directory: &Path) -> Result<(), KeystoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(KeystoreError::io(directory))
+}
+
+pub(super) fn write_new(
+    directory: &Path,
+    name: &WalletName,
+    file: &WalletFile,
+) -> Result<PathBuf, KeystoreError> {
+    let path = path(directory, name);
+    file.create(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => KeystoreError::WalletExists(name.clone()),
+        _ => KeystoreError::io(&path)(error),
+    })?;
+    Ok(path)
+}

@@ -1,0 +1,153 @@
+//! Wallets on disk: `<data>/wallets/<name>.json`, sealed under a passphrase, written atomically
+//! with mode 0600. The table in `file.rs` gives the format.
+//!
+//! Keys follow BIP39 (12 words), BIP32 and BIP44: m/44'/1'/0'/chain/index, chain 0 for receiving
+//! and 1 for change.
+
+mod directory;
+mod error;
+mod file;
+mod hex_text;
+mod name;
+mod passphrase;
+mod seal;
+mod wallet;
+
+use std::path::{Path, PathBuf};
+
+use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
+use pentad_crypto::{Address, KeyHash};
+use zeroize::Zeroizing;
+
+pub use error::KeystoreError;
+pub use file::Unlock;
+pub use name::{InvalidName, WalletName};
+pub use passphrase::{Passphrase, PassphraseError};
+pub use seal::{KdfCost, KdfCostError};
+
+pub(crate) use directory::Keystore;
+pub(crate) use wallet::{Signer, Wallet};
+
+use file::{Account, Random, WalletFile};
+
+/// Entropy of a new wallet: 12 words, and the 128 bits that secp256k1 is worth.
+const ENTROPY_BYTES: usize = 16;
+/// SLIP-44's coin type for networks that have none of their own.
+const COIN_TYPE: u32 = 1;
+/// New wallets have one account.
+const ACCOUNT: u32 = 0;
+
+/// The first address of every wallet.
+const FIRST: KeyPath = KeyPath {
+    chain: Chain::Receive,
+    index: 0,
+};
+
+/// The two chains of an account (BIP44).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// Addresses handed out to be paid.
+    Receive,
+    /// Addresses that get the change of our own payments.
+    Change,
+}
+
+impl Chain {
+    /// Its number in BIP44.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Receive => 0,
+            Self::Change => 1,
+        }
+    }
+}
+
+/// A key of a wallet: chain and index of BIP44.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPath {
+    /// Which chain.
+    pub chain: Chain,
+    /// Its index on that chain.
+    pub index: u32,
+}
+
+/// Where a node with this data directory keeps its wallets.
+#[must_use]
+pub fn wallets_directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("wallets")
+}
+
+/// Makes a wallet with fresh keys in a data directory, with no service running, and returns its
+/// first address. Blocks for as long as `cost` asks for.
+///
+/// ```
+/// use pentad_wallet::keystore::{self, KdfCost, Passphrase, Unlock};
+/// # let data_dir = tempfile::tempdir()?;
+/// # let cost = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
+/// let passphrase = Passphrase::new("correct horse".to_owned())?;
+/// let name = "genesis".parse()?;
+/// let address = keystore::create(data_dir.path(), &name, &passphrase, Unlock::Owner, cost)?;
+/// println!("{}", address.encode(&Default::default()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the wallet exists, `cost` is out of bounds, or the file cannot be written.
+pub fn create(
+    data_dir: &Path,
+    name: &WalletName,
+    passphrase: &Passphrase,
+    unlock: Unlock,
+    cost: KdfCost,
+) -> Result<Address, KeystoreError> {
+    let directory = wallets_directory(data_dir);
+    directory::prepare(&directory)?;
+    let (file, account) = new_wallet(passphrase, unlock, cost)?;
+    directory::write_new(&directory, name, &file)?;
+    key_hash(&account.public(), FIRST)
+        .map(Address::P2pkh)
+        .map_err(|_| KeystoreError::Exhausted(name.clone()))
+}
+
+/// A wallet that has handed out its first address, and is not on disk yet.
+fn new_wallet(
+    passphrase: &Passphrase,
+    unlock: Unlock,
+    cost: KdfCost,
+) -> Result<(WalletFile, AccountKey), KeystoreError> {
+    let mut entropy = Zeroizing::new([0; ENTROPY_BYTES]);
+    let mut random = Random {
+        salt: [0; _],
+        nonce: [0; _],
+    };
+    for buffer in [entropy.as_mut_slice(), &mut random.salt, &mut random.nonce] {
+        getrandom::fill(buffer).map_err(KeystoreError::Randomness)?;
+    }
+    let key = account_key(&*entropy, COIN_TYPE, ACCOUNT)
+        .expect("128 bits are BIP39 entropy, and these numbers are small");
+    let xpub = key.public().to_string();
+    let account = Account {
+        coin_type: COIN_TYPE,
+        account: ACCOUNT,
+        xpub,
+        receive: 1,
+        change: 0,
+    };
+    let file = WalletFile::seal(&*entropy, vec![account], unlock, passphrase, cost, random)?;
+    Ok((file, key))
+}
+
+/// The key of an account, from a wallet's entropy.
+fn account_key(
+    entropy: &[u8],
+    coin_type: u32,
+    account: u32,
+) -> Result<AccountKey, DerivationError> {
+    AccountKey::from_seed(&*hd::seed(entropy, "")?, coin_type, account)
+}
+
+fn key_hash(account: &AccountPublicKey, path: KeyPath) -> Result<KeyHash, DerivationError> {
+    Ok(account
+        .public_key(path.chain.number(), path.index)?
+        .key_hash())
+}

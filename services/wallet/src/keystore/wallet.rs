@@ -1,0 +1,211 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use pentad_crypto::hd::{AccountKey, AccountPublicKey, DerivationError};
+use pentad_crypto::{KeyHash, SecretKey};
+
+use super::file::WalletFile;
+use super::{Chain, KeyPath, KeystoreError, Passphrase, WalletName, account_key, key_hash};
+
+/// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
+/// unlocked.
+pub(crate) struct Wallet {
+    name: WalletName,
+    path: PathBuf,
+    account: AccountPublicKey,
+    /// Held while the file is written, so that no index is handed out twice.
+    file: Mutex<WalletFile>,
+    addresses: RwLock<Addresses>,
+    open: Mutex<Option<Open>>,
+    /// Held while coins are chosen and claimed.
+    pub(crate) spending: tokio::sync::Mutex<()>,
+}
+
+/// What was handed out so far.
+#[derive(Debug, Default)]
+struct Addresses {
+    receive: Vec<KeyHash>,
+    change: Vec<KeyHash>,
+    paths: HashMap<KeyHash, KeyPath>,
+}
+
+struct Open {
+    account: AccountKey,
+    until: Option<Instant>,
+}
+
+/// The keys of an unlocked wallet, for one payment.
+pub(crate) struct Signer(AccountKey);
+
+impl Signer {
+    pub(crate) fn key(&self, path: KeyPath) -> Result<SecretKey, DerivationError> {
+        self.0.secret_key(path.chain.number(), path.index)
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signer([redacted])")
+    }
+}
+
+impl Wallet {
+    pub(super) fn new(
+        name: WalletName,
+        path: PathBuf,
+        file: WalletFile,
+    ) -> Result<Self, KeystoreError> {
+        let damaged = || KeystoreError::CannotOpen(name.clone());
+        let [entry] = file.accounts.as_slice() else {
+            return Err(damaged());
+        };
+        let account: AccountPublicKey = entry.xpub.parse().map_err(|_| damaged())?;
+        let mut addresses = Addresses::default();
+        for chain in [Chain::Receive, Chain::Change] {
+            for index in 0..entry.issued(chain) {
+                let path = KeyPath { chain, index };
+                addresses.push(path, key_hash(&account, path).map_err(|_| damaged())?);
+            }
+        }
+        Ok(Self {
+            name,
+            path,
+            account,
+            file: Mutex::new(file),
+            addresses: RwLock::new(addresses),
+            open: Mutex::default(),
+            spending: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(crate) const fn name(&self) -> &WalletName {
+        &self.name
+    }
+
+    /// Hands out the next address of a chain. It is in the file before it is in anybody's hands.
+    /// Blocks on the disk.
+    pub(crate) fn issue(&self, chain: Chain) -> Result<KeyHash, KeystoreError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = file.clone();
+        let index = next
+            .accounts
+            .first_mut()
+            .and_then(|account| account.issue(chain));
+        let index = index.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()))?;
+        let path = KeyPath { chain, index };
+        let key_hash = key_hash(&self.account, path)
+            .map_err(|_| KeystoreError::Exhausted(self.name.clone()))?;
+        next.replace(&self.path)
+            .map_err(KeystoreError::io(&self.path))?;
+        *file = next;
+        let mut addresses = self
+            .addresses
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses.push(path, key_hash);
+        Ok(key_hash)
+    }
+
+    /// Receive addresses, the first one first, then change addresses.
+    pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
+        let addresses = self
+            .addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        [addresses.receive.as_slice(), &addresses.change].concat()
+    }
+
+    /// Where an address of this wallet stands; `None` for addresses of others.
+    pub(crate) fn key_path(&self, key_hash: &KeyHash) -> Option<KeyPath> {
+        let addresses = self
+            .addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses.paths.get(key_hash).copied()
+    }
+
+    /// Opens the wallet, for a while or until it is locked. Blocks for as long as the KDF takes.
+    pub(crate) fn unlock(
+        &self,
+        passphrase: &Passphrase,
+        time: Option<Duration>,
+    ) -> Result<(), KeystoreError> {
+        let cannot_open = || KeystoreError::CannotOpen(self.name.clone());
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let entropy = file.open(passphrase).map_err(|_| cannot_open())?;
+        let entry = file.accounts.first().ok_or_else(cannot_open)?;
+        let account =
+            account_key(&entropy, entry.coin_type, entry.account).map_err(|_| cannot_open())?;
+        // Authenticated with the entropy, so this can only differ if the file was made wrong.
+        if account.public() != self.account {
+            return Err(cannot_open());
+        }
+        self.unlock_with(account, time);
+        Ok(())
+    }
+
+    pub(super) fn unlock_with(&self, account: AccountKey, time: Option<Duration>) {
+        let until = time.map(|time| Instant::now() + time);
+        *self.open() = Some(Open { account, until });
+    }
+
+    /// Wipes the keys from memory.
+    pub(crate) fn lock(&self) {
+        *self.open() = None;
+    }
+
+    pub(crate) fn lock_if_expired(&self, now: Instant) {
+        let mut open = self.open();
+        if open
+            .as_ref()
+            .and_then(|open| open.until)
+            .is_some_and(|until| until <= now)
+        {
+            *open = None;
+            tracing::info!(wallet = %self.name, "locked: its time is over");
+        }
+    }
+
+    pub(crate) fn is_unlocked(&self) -> bool {
+        self.lock_if_expired(Instant::now());
+        self.open().is_some()
+    }
+
+    /// The keys, if the wallet is unlocked.
+    pub(crate) fn signer(&self) -> Result<Signer, KeystoreError> {
+        self.lock_if_expired(Instant::now());
+        match self.open().as_ref() {
+            Some(open) => Ok(Signer(open.account.clone())),
+            None => Err(KeystoreError::Locked(self.name.clone())),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Addresses {
+    fn push(&mut self, path: KeyPath, key_hash: KeyHash) {
+        match path.chain {
+            Chain::Receive => self.receive.push(key_hash),
+            Chain::Change => self.change.push(key_hash),
+        }
+        self.paths.insert(key_hash, path);
+    }
+}
+
+impl fmt::Debug for Wallet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wallet")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! `pentad-wallet`: the wallet service as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use pentad_service_kit::config::ConfigArgs;
+use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, Upstream, run};
+use pentad_wallet::{WalletConfig, Wallets};
+use serde::Deserialize;
+
+const CHAIN_PORT: u16 = 9992;
+const SERVICE: Service = Service {
+    name: "pentad-wallet",
+    version: env!("CARGO_PKG_VERSION"),
+    grpc_port: 9991,
+};
+
+/// The wallet service of a Pentad node: keystore and payments
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    data_dir: PathBuf,
+    server: ServerConfig,
+    telemetry: TelemetryConfig,
+    chain: Upstream,
+    wallet: WalletConfig,
+}
+
+impl Settings for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
+fn main() -> ExitCode {
+    run(&SERVICE, &Args::parse().config.sources(), start)
+}
+
+async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let chain = config.chain.connect(CHAIN_PORT)?;
+    let wallets = Wallets::start(
+        config.wallet,
+        &config.data_dir,
+        chain,
+        &app.tasks,
+        app.shutdown.clone(),
+    );
+    let server = wallets.await?.register(app.server());
+    Ok(app.serve(server).await?)
+}

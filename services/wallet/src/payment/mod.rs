@@ -1,0 +1,20 @@
+//! Payments: what is asked for, which coins pay, what is signed, and what is remembered.
+
+mod coins;
+mod journal;
+mod lease;
+mod order;
+mod select;
+mod shortage;
+mod sign;
+mod size;
+
+pub(crate) use coins::{Coins, Provenance};
+pub use journal::JournalError;
+pub(crate) use journal::{Journal, PaymentKey, Record};
+pub(crate) use lease::Leases;
+pub use order::PAYMENTS_MAX;
+pub(crate) use order::{Order, Source};
+pub(crate) use select::{Coin, SelectError, Selection, select};
+pub use shortage::Shortage;
+pub(crate) use sign::sign;

@@ -1,0 +1,258 @@
+//! A payment as it was asked for, checked.
+
+use pentad_api::wallet::v1::{Payment, SendRequest, send_request::From};
+use pentad_crypto::{Address, KeyHash, sha256d};
+use pentad_primitives::{Amount, TxOut};
+
+use super::select::Target;
+use super::size::{fee, output_bytes};
+use crate::chain::Network;
+use crate::error::WalletError;
+use crate::keystore::WalletName;
+
+/// Most payments in one transaction: their outputs take a third of its size.
+pub const PAYMENTS_MAX: usize = 1000;
+/// Longest idempotency key, in characters.
+const KEY_CHARS_MAX: usize = 128;
+/// Highest fee rate: one coin for 1000 bytes can only be a mistake.
+const FEE_RATE_MAX: u64 = Amount::COIN.units();
+/// What spending an output may cost, units per 1000 bytes: an output worth less is dust.
+const DUST_FEE_RATE: u64 = 3000;
+/// Bytes of the input that spends a pay-to-public-key-hash output.
+const SPENDING_BYTES: u64 = super::size::INPUT_BYTES;
+/// Longest transaction that the network takes.
+const TRANSACTION_BYTES_MAX: u64 = 100_000;
+
+/// Whose coins pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Those of one address, which also gets the change.
+    Address(KeyHash),
+    /// All of a wallet; change goes to its change chain.
+    Wallet(WalletName),
+}
+
+/// A payment that is well formed on this network.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) source: Source,
+    pub(crate) outputs: Vec<TxOut>,
+    /// Units per 1000 bytes.
+    pub(crate) fee_rate: u64,
+    pub(crate) idempotency_key: Option<String>,
+    /// Of what was asked for, so that one key cannot stand for two payments.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl Order {
+    /// Checks a request; `default_fee_rate` is for those that name none.
+    pub(crate) fn check(
+        request: SendRequest,
+        network: &Network,
+        default_fee_rate: u64,
+    ) -> Result<Self, WalletError> {
+        let fingerprint = fingerprint(&request);
+        let SendRequest {
+            from,
+            payments,
+            fee_rate,
+            idempotency_key,
+        } = request;
+        let source = match from.ok_or(WalletError::NoSource)? {
+            From::Address(text) => match decode(&text, "address", network)? {
+                Address::P2pkh(key_hash) => Source::Address(key_hash),
+                Address::P2sh(_) => return Err(WalletError::NotOurs(text)),
+            },
+            From::Wallet(name) => Source::Wallet(name.parse()?),
+        };
+        if !(1..=PAYMENTS_MAX).contains(&payments.len()) {
+            return Err(WalletError::Payments(payments.len()));
+        }
+        let outputs = (0_usize..)
+            .zip(payments)
+            .map(|(index, payment)| output(index, &payment, network))
+            .collect::<Result<Vec<_>, _>>()?;
+        Amount::sum(outputs.iter().map(|output| output.amount)).map_err(|_| {
+            WalletError::TooMuch {
+                field: "payments".to_owned(),
+            }
+        })?;
+        Ok(Self {
+            source,
+            outputs,
+            fee_rate: check_fee_rate(fee_rate, network, default_fee_rate)?,
+            idempotency_key: check_key(idempotency_key)?,
+            fingerprint,
+        })
+    }
+
+    /// What coins have to cover.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            amount: self
+                .outputs
+                .iter()
+                .map(|output| output.amount.units())
+                .sum(),
+            outputs: self.outputs.len(),
+            output_bytes: self
+                .outputs
+                .iter()
+                .map(|output| output_bytes(output.script_pubkey.len()))
+                .sum(),
+            fee_rate: self.fee_rate,
+            // Change is pay-to-public-key-hash.
+            dust: dust(super::size::CHANGE_BYTES),
+            bytes_max: TRANSACTION_BYTES_MAX,
+        }
+    }
+}
+
+fn output(index: usize, payment: &Payment, network: &Network) -> Result<TxOut, WalletError> {
+    let field = |name: &str| format!("payments[{index}].{name}");
+    let address = decode(&payment.address, &field("address"), network)?;
+    let amount = Amount::from_units(payment.amount).map_err(|_| WalletError::TooMuch {
+        field: field("amount"),
+    })?;
+    let script_pubkey = address.script_pubkey();
+    let least = Amount::from_units(dust(output_bytes(script_pubkey.len())))
+        .expect("dust is far below what there can ever be");
+    if amount == Amount::ZERO {
+        return Err(WalletError::Zero {
+            field: field("amount"),
+        });
+    }
+    if amount < least {
+        return Err(WalletError::Dust {
+            field: field("amount"),
+            amount,
+            least,
+        });
+    }
+    Ok(TxOut {
+        amount,
+        script_pubkey,
+    })
+}
+
+fn decode(text: &str, field: &str, network: &Network) -> Result<Address, WalletError> {
+    Address::decode(text, &network.versions).map_err(|problem| WalletError::Address {
+        field: field.to_owned(),
+        problem,
+    })
+}
+
+/// The least amount worth spending of an output of so many bytes.
+const fn dust(output_bytes: u64) -> u64 {
+    fee(output_bytes + SPENDING_BYTES, DUST_FEE_RATE)
+}
+
+fn check_fee_rate(asked: Option<u64>, network: &Network, default: u64) -> Result<u64, WalletError> {
+    let (least, most) = (network.min_fee_rate, FEE_RATE_MAX.max(network.min_fee_rate));
+    match asked {
+        None => Ok(default.clamp(least, most)),
+        Some(rate) if (least..=most).contains(&rate) => Ok(rate),
+        Some(asked) => Err(WalletError::FeeRate { asked, least, most }),
+    }
+}
+
+fn check_key(key: String) -> Result<Option<String>, WalletError> {
+    if key.is_empty() {
+        return Ok(None);
+    }
+    if key.chars().count() > KEY_CHARS_MAX || key.chars().any(char::is_control) {
+        return Err(WalletError::IdempotencyKey);
+    }
+    Ok(Some(key))
+}
+
+/// sha256d over source, payments and fee rate as they were asked for: texts after their length
+/// (u64), numbers little-endian.
+fn fingerprint(request: &SendRequest) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    let (kind, source) = match &request.from {
+        None => (0, ""),
+        Some(From::Address(address)) => (1, address.as_str()),
+        Some(From::Wallet(wallet)) => (2, wallet.as_str()),
+    };
+    bytes.push(kind);
+    put(&mut bytes, source);
+    for Payment { address, amount } in &request.payments {
+        put(&mut bytes, address);
+        bytes.extend_from_slice(&amount.to_le_bytes());
+    }
+    bytes.push(u8::from(request.fee_rate.is_some()));
+    bytes.extend_from_slice(&request.fee_rate.unwrap_or(0).to_le_bytes());
+    sha256d(&bytes).to_bytes()
+}
+
+fn put(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dust_of_a_key_hash_output_is_546() {
+        assert_eq!(dust(34), 546);
+        assert_eq!(dust(32), 540);
+    }
+
+    #[test]
+    fn fee_rates_have_bounds() {
+        let network = Network {
+            versions: pentad_crypto::AddressVersions::default(),
+            maturity: 1,
+            min_fee_rate: 1000,
+        };
+        assert_eq!(check_fee_rate(None, &network, 1).expect("clamped"), 1000);
+        assert_eq!(
+            check_fee_rate(Some(1000), &network, 1).expect("in range"),
+            1000
+        );
+        assert!(check_fee_rate(Some(999), &network, 1).is_err());
+        assert!(check_fee_rate(Some(FEE_RATE_MAX + 1), &network, 1).is_err());
+    }
+
+    #[test]
+    fn fingerprints_tell_orders_apart() {
+        let payment = |address: &str, amount| Payment {
+            address: address.to_owned(),
+            amount,
+        };
+        let base = SendRequest {
+            from: Some(From::Wallet("a".to_owned())),
+            payments: vec![payment("x", 1)],
+            fee_rate: None,
+            idempotency_key: "k".to_owned(),
+        };
+        let retry = SendRequest {
+            idempotency_key: String::new(),
+            ..base.clone()
+        };
+        assert_eq!(fingerprint(&base), fingerprint(&retry));
+        for other in [
+            SendRequest {
+                from: Some(From::Address("a".to_owned())),
+                ..base.clone()
+            },
+            SendRequest {
+                payments: vec![payment("x", 2)],
+                ..base.clone()
+            },
+            SendRequest {
+                payments: vec![payment("x", 1), payment("x", 1)],
+                ..base.clone()
+            },
+            SendRequest {
+                fee_rate: Some(0),
+                ..base.clone()
+            },
+        ] {
+            assert_ne!(fingerprint(&base), fingerprint(&other), "{other:?}");
+        }
+    }
+}

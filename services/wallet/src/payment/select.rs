@@ -1,0 +1,265 @@
+//! Which coins pay.
+
+use std::cmp::Reverse;
+
+use pentad_primitives::OutPoint;
+
+use super::size::{CHANGE_BYTES, INPUT_BYTES, fee, transaction_bytes};
+use crate::keystore::KeyPath;
+
+/// An output of ours that can be spent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Coin {
+    pub(crate) outpoint: OutPoint,
+    /// Units.
+    pub(crate) amount: u64,
+    /// The key that spends it.
+    pub(crate) key: KeyPath,
+    pub(crate) confirmed: bool,
+}
+
+/// What is to be paid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Units of all payments.
+    pub(crate) amount: u64,
+    /// How many payments.
+    pub(crate) outputs: usize,
+    /// Bytes of their outputs.
+    pub(crate) output_bytes: u64,
+    /// Units per 1000 bytes.
+    pub(crate) fee_rate: u64,
+    /// Change below this is left to the miner, units.
+    pub(crate) dust: u64,
+    /// Longest transaction, bytes.
+    pub(crate) bytes_max: u64,
+}
+
+/// Coins that cover a target: their sum is exactly the target's amount, `change` and `fee`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) coins: Vec<Coin>,
+    /// Units that go back to us; `None` when it would be dust.
+    pub(crate) change: Option<u64>,
+    /// Units.
+    pub(crate) fee: u64,
+}
+
+/// Why no selection covers the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SelectError {
+    /// All coins together are worth less than amount and fee.
+    NotEnough {
+        /// Units needed, the fee for spending those coins included.
+        need: u64,
+    },
+    /// There are enough coins, but too many small ones for one transaction.
+    TooManyCoins {
+        /// How many fit.
+        coins_max: usize,
+    },
+}
+
+/// Largest first, so that the transaction is as short as can be: confirmed coins alone if they are
+/// enough, else with our own unconfirmed change.
+pub(crate) fn select(coins: &[Coin], target: &Target) -> Result<Selection, SelectError> {
+    let mut confirmed: Vec<Coin> = coins
+        .iter()
+        .filter(|coin| coin.confirmed)
+        .copied()
+        .collect();
+    if confirmed.len() == coins.len() {
+        return largest_first(&mut confirmed, target);
+    }
+    largest_first(&mut confirmed, target).or_else(|_| largest_first(&mut coins.to_vec(), target))
+}
+
+fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, SelectError> {
+    coins.sort_unstable_by_key(|coin| (Reverse(coin.amount), coin.outpoint));
+    let own_fee = fee(INPUT_BYTES, target.fee_rate);
+    let mut sum: u64 = 0;
+    let mut used: usize = 0;
+    // A coin that costs more to spend than it is worth brings the sum no nearer.
+    for coin in coins.iter().take_while(|coin| coin.amount > own_fee) {
+        sum = sum.saturating_add(coin.amount);
+        used += 1;
+        if transaction_bytes(used, target.outputs, target.output_bytes) > target.bytes_max {
+            return Err(SelectError::TooManyCoins {
+                coins_max: used - 1,
+            });
+        }
+        if sum >= need(used, target) {
+            return Ok(settle(&coins[..used], sum, target));
+        }
+    }
+    Err(SelectError::NotEnough {
+        need: need(used.max(1), target),
+    })
+}
+
+/// Units for the payments and the fee, without change.
+fn need(inputs: usize, target: &Target) -> u64 {
+    let bytes = transaction_bytes(inputs, target.outputs, target.output_bytes);
+    target.amount.saturating_add(fee(bytes, target.fee_rate))
+}
+
+fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
+    let surplus = sum - target.amount;
+    let bytes = transaction_bytes(
+        coins.len(),
+        target.outputs + 1,
+        target.output_bytes.saturating_add(CHANGE_BYTES),
+    );
+    let fee_with_change = fee(bytes, target.fee_rate);
+    let change = surplus
+        .checked_sub(fee_with_change)
+        .filter(|&change| change >= target.dust && bytes <= target.bytes_max);
+    Selection {
+        coins: coins.to_vec(),
+        change,
+        fee: surplus - change.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_primitives::Txid;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keystore::Chain;
+
+    fn coin(index: u32, amount: u64, confirmed: bool) -> Coin {
+        Coin {
+            outpoint: OutPoint {
+                txid: Txid::from_bytes([7; 32]),
+                vout: index,
+            },
+            amount,
+            key: KeyPath {
+                chain: Chain::Receive,
+                index: 0,
+            },
+            confirmed,
+        }
+    }
+
+    fn coins(amounts: &[u64]) -> Vec<Coin> {
+        (0..)
+            .zip(amounts)
+            .map(|(index, &amount)| coin(index, amount, true))
+            .collect()
+    }
+
+    fn target(amount: u64, fee_rate: u64) -> Target {
+        Target {
+            amount,
+            outputs: 1,
+            output_bytes: 34,
+            fee_rate,
+            dust: 546,
+            bytes_max: 100_000,
+        }
+    }
+
+    #[test]
+    fn one_coin_with_change_is_226_bytes() {
+        let selection = select(&coins(&[1_000_000]), &target(100_000, 1000)).expect("enough");
+        assert_eq!(selection.fee, 226);
+        assert_eq!(selection.change, Some(1_000_000 - 100_000 - 226));
+    }
+
+    #[test]
+    fn dust_change_goes_to_the_fee() {
+        // 192 bytes without change, 226 with it; the change would be 545.
+        let sum = 100_000 + 226 + 545;
+        let selection = select(&coins(&[sum]), &target(100_000, 1000)).expect("enough");
+        assert_eq!((selection.change, selection.fee), (None, 226 + 545));
+        let selection = select(&coins(&[sum + 1]), &target(100_000, 1000)).expect("enough");
+        assert_eq!((selection.change, selection.fee), (Some(546), 226));
+    }
+
+    #[test]
+    fn exact_sum_needs_no_change() {
+        let selection = select(&coins(&[100_192]), &target(100_000, 1000)).expect("enough");
+        assert_eq!((selection.change, selection.fee), (None, 192));
+        let error = select(&coins(&[100_191]), &target(100_000, 1000));
+        assert_eq!(error, Err(SelectError::NotEnough { need: 100_192 }));
+    }
+
+    #[test]
+    fn confirmed_coins_go_first() {
+        let mixed = [coin(0, 900_000, false), coin(1, 300_000, true)];
+        let selection = select(&mixed, &target(200_000, 1000)).expect("enough");
+        assert_eq!(selection.coins, [mixed[1]]);
+        let selection = select(&mixed, &target(500_000, 1000)).expect("enough");
+        assert_eq!(selection.coins, [mixed[0]]);
+        let selection = select(&mixed, &target(1_100_000, 1000)).expect("enough");
+        assert_eq!(selection.coins, mixed);
+    }
+
+    #[test]
+    fn coins_not_worth_their_fee_stay_out() {
+        let error = select(&coins(&[148, 148, 148]), &target(1, 1000));
+        assert_eq!(error, Err(SelectError::NotEnough { need: 193 }));
+    }
+
+    #[test]
+    fn too_many_coins_for_one_transaction() {
+        let many = coins(&[1000; 1000]);
+        let error = select(&many, &target(700_000, 1000));
+        assert_eq!(error, Err(SelectError::TooManyCoins { coins_max: 675 }));
+    }
+
+    proptest! {
+        /// Random seeds are proptest's: a failure prints its case and is replayed from the file
+        /// it leaves behind.
+        #[test]
+        fn selections_balance_and_pay_the_rate(
+            amounts in prop::collection::vec((1_u64..=50_000_000, any::<bool>()), 0..80),
+            amount in 1_u64..=500_000_000,
+            fee_rate in 0_u64..=100_000,
+            outputs in 1_usize..=40,
+        ) {
+            let coins: Vec<Coin> = (0..)
+                .zip(&amounts)
+                .map(|(index, &(amount, confirmed))| coin(index, amount, confirmed))
+                .collect();
+            let target =
+                Target { outputs, output_bytes: 34 * outputs as u64, ..target(amount, fee_rate) };
+            let total: u64 = coins.iter().map(|coin| coin.amount).sum();
+            match select(&coins, &target) {
+                Ok(Selection { coins: chosen, change, fee: paid }) => {
+                    let mut outpoints: Vec<_> = chosen.iter().map(|coin| coin.outpoint).collect();
+                    outpoints.sort_unstable();
+                    outpoints.dedup();
+                    prop_assert_eq!(outpoints.len(), chosen.len(), "an outpoint twice");
+                    prop_assert!(chosen.iter().all(|coin| coins.contains(coin)));
+                    let sum: u64 = chosen.iter().map(|coin| coin.amount).sum();
+                    prop_assert_eq!(sum, amount + change.unwrap_or(0) + paid);
+                    prop_assert!(change.is_none_or(|change| change >= target.dust));
+                    let bytes = transaction_bytes(
+                        chosen.len(),
+                        outputs + usize::from(change.is_some()),
+                        target.output_bytes + if change.is_some() { CHANGE_BYTES } else { 0 },
+                    );
+                    prop_assert!(u128::from(paid) * 1000 >= u128::from(bytes * fee_rate));
+                    // What is paid above the rate is at most dust and the change's own bytes.
+                    let surplus = paid - fee(bytes, fee_rate);
+                    prop_assert!(surplus < target.dust + fee(CHANGE_BYTES + 2, fee_rate) + 1);
+                }
+                Err(SelectError::NotEnough { need }) => {
+                    let useful: u64 = coins
+                        .iter()
+                        .map(|coin| coin.amount)
+                        .filter(|&amount| amount > fee(INPUT_BYTES, fee_rate))
+                        .sum();
+                    prop_assert!(need > useful, "need {} of {} ({} useful)", need, total, useful);
+                }
+                Err(error @ SelectError::TooManyCoins { .. }) => {
+                    prop_assert!(false, "80 coins fit: {:?}", error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! From chosen coins to a signed transaction.
+
+use pentad_crypto::hd::DerivationError;
+use pentad_crypto::script::p2pkh_script_sig;
+use pentad_crypto::{Address, KeyHash};
+use pentad_primitives::sighash::sighash_all;
+use pentad_primitives::{Amount, Script, Transaction, TxIn, TxOut};
+
+use super::{Order, Selection};
+use crate::keystore::Signer;
+
+/// No relative lock times, no lock time, and no replacement asked for (BIP125).
+const SEQUENCE_FINAL: u32 = u32::MAX;
+const TRANSACTION_VERSION: i32 = 1;
+
+/// Spends the selected coins on the order's outputs and the change. The work grows with the square
+/// of the number of coins: a large payment takes a while, so this is for blocking threads.
+///
+/// # Errors
+/// When a coin's key cannot be derived.
+pub(crate) fn sign(
+    order: &Order,
+    selection: &Selection,
+    change_to: Option<KeyHash>,
+    signer: &Signer,
+) -> Result<Transaction, DerivationError> {
+    let mut outputs = order.outputs.clone();
+    if let (Some(change), Some(key_hash)) = (selection.change, change_to) {
+        let amount = Amount::from_units(change).expect("change is a part of coins that exist");
+        let script_pubkey = Address::P2pkh(key_hash).script_pubkey();
+        outputs.push(TxOut {
+            amount,
+            script_pubkey,
+        });
+    }
+    let inputs = selection.coins.iter().map(|coin| TxIn {
+        previous_output: coin.outpoint,
+        script_sig: Script::default(),
+        sequence: SEQUENCE_FINAL,
+    });
+    let mut transaction = Transaction {
+        version: TRANSACTION_VERSION,
+        inputs: inputs.collect(),
+        outputs,
+        lock_time: 0,
+    };
+    // SIGHASH_ALL leaves other inputs' scripts out, so they can be set one by one.
+    for (index, coin) in selection.coins.iter().enumerate() {
+        let key = signer.key(coin.key)?;
+        let public_key = key.public_key();
+        let script_code = Address::P2pkh(public_key.key_hash()).script_pubkey();
+        let digest = sighash_all(&transaction, index, &script_code)
+            .expect("there is an input for every coin");
+        transaction.inputs[index].script_sig = p2pkh_script_sig(&key.sign(&digest), &public_key);
+    }
+    Ok(transaction)
+}

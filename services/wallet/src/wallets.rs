@@ -1,0 +1,222 @@
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pentad_api::Connection;
+use pentad_api::wallet::v1::SendRequest;
+use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
+use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
+use pentad_primitives::OutPoint;
+use pentad_service_kit::{Server, health};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::balance::Balance;
+use crate::chain::ChainClient;
+use crate::config::WalletConfig;
+use crate::error::WalletError;
+use crate::keystore::{
+    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, wallets_directory,
+};
+use crate::payment::{Journal, JournalError, Leases, Order, Provenance};
+use crate::send::Sent;
+
+/// Directory of the payment journal, in the data directory.
+const JOURNAL: &str = "payments";
+/// Passphrases that are hashed at one time: each takes the memory that the KDF asks for.
+const KDF_PERMITS: usize = 2;
+/// How often keys and leases whose time is over are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The wallets of a node: keystore and payments. Cheap to clone.
+#[derive(Clone)]
+pub struct Wallets {
+    pub(crate) inner: Arc<Inner>,
+    tasks: TaskTracker,
+    chain: Connection,
+}
+
+/// What payments and calls share.
+pub(crate) struct Inner {
+    keystore: Arc<Keystore>,
+    pub(crate) chain: ChainClient,
+    pub(crate) journal: Journal,
+    pub(crate) leases: Mutex<Leases>,
+    pub(crate) provenance: Provenance,
+    fee_rate: u64,
+    kdf: Semaphore,
+}
+
+/// Why the wallet service cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The keystore cannot be opened.
+    #[error("cannot open the keystore: {0}")]
+    Keystore(#[from] KeystoreError),
+    /// The passphrase file cannot be used.
+    #[error("wallet.passphrase_file: {0}")]
+    PassphraseFile(#[from] PassphraseError),
+    /// The journal of payments cannot be opened.
+    #[error("{0} (does another process use this data directory?)")]
+    Journal(#[from] JournalError),
+    /// The runtime ended.
+    #[error(transparent)]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Wallets {
+    /// Opens the wallets in `data_dir` and unlocks those that unlock by themselves. Tasks run on
+    /// `tasks` and end on `shutdown`; payments that have begun end by themselves. The chain
+    /// service need not be there yet.
+    ///
+    /// # Errors
+    /// When the data directory or the passphrase file cannot be used.
+    pub async fn start(
+        config: WalletConfig,
+        data_dir: &Path,
+        chain: Connection,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let (directory, journal) = (wallets_directory(data_dir), data_dir.join(JOURNAL));
+        let WalletConfig {
+            passphrase_file,
+            kdf,
+            fee_rate,
+        } = config;
+        // Key derivation and recovery block: not on the runtime's threads.
+        let opening = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
+            let service = passphrase_file
+                .as_deref()
+                .map(Passphrase::from_file)
+                .transpose()?;
+            let keystore = Keystore::open(directory, kdf, service)?;
+            Ok((keystore, Journal::open(&journal)?))
+        });
+        let (keystore, journal) = opening.await??;
+        let inner = Arc::new(Inner {
+            keystore: Arc::new(keystore),
+            chain: ChainClient::new(chain.clone()),
+            leases: Mutex::new(pending_leases(&journal)?),
+            journal,
+            provenance: Provenance::default(),
+            fee_rate,
+            kdf: Semaphore::new(KDF_PERMITS),
+        });
+        tasks.spawn(sweep(Arc::clone(&inner), shutdown));
+        Ok(Self {
+            inner,
+            tasks: tasks.clone(),
+            chain,
+        })
+    }
+
+    /// Adds the gRPC services and their health to a server.
+    #[must_use]
+    pub fn register(&self, server: Server) -> Server {
+        let chain = health::remote("chain", self.chain.clone(), "pentad.chain.v1.ChainService");
+        let inner = Arc::clone(&self.inner);
+        let keystore = health::probe("keystore", move || {
+            let inner = Arc::clone(&inner);
+            async move {
+                let checked = inner.blocking(|keystore| Ok(keystore.check()?)).await;
+                checked.map_err(|error| error.to_string())
+            }
+        });
+        server
+            .service(
+                KeystoreServiceServer::new(self.clone()),
+                [chain.clone(), keystore.clone()],
+            )
+            .service(WalletServiceServer::new(self.clone()), [chain, keystore])
+    }
+
+    /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.
+    pub(crate) async fn send(&self, request: SendRequest) -> Result<Sent, WalletError> {
+        let network = self.inner.chain.network().await?;
+        let order = Order::check(request, &network, self.inner.fee_rate)?;
+        let inner = Arc::clone(&self.inner);
+        self.tasks
+            .spawn(async move { inner.pay(order).await })
+            .await?
+    }
+
+    pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {
+        let wallet = self.inner.wallet(name).await?;
+        Ok(Balance::of(
+            &self.inner.chain.outputs(&wallet.key_hashes()).await?,
+        ))
+    }
+}
+
+impl Inner {
+    /// The wallet of this name.
+    pub(crate) async fn wallet(&self, name: WalletName) -> Result<Arc<Wallet>, WalletError> {
+        self.blocking(move |keystore| Ok(keystore.get(&name)?))
+            .await
+    }
+
+    /// Runs what reads or writes files of the keystore.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Keystore) -> Result<T, WalletError> + Send + 'static,
+    ) -> Result<T, WalletError> {
+        let keystore = Arc::clone(&self.keystore);
+        tokio::task::spawn_blocking(move || work(&keystore)).await?
+    }
+
+    /// Runs what hashes a passphrase: few at one time, the others wait their turn.
+    pub(crate) async fn hashing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Keystore) -> Result<T, WalletError> + Send + 'static,
+    ) -> Result<T, WalletError> {
+        let _permit = self
+            .kdf
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        self.blocking(work).await
+    }
+}
+
+/// Coins of payments that were written down and perhaps not submitted before the service ended:
+/// their retries need them.
+fn pending_leases(journal: &Journal) -> Result<Leases, JournalError> {
+    let (mut leases, now) = (Leases::default(), Instant::now());
+    for record in journal.pending() {
+        let inputs = record?.transaction.inputs;
+        let outpoints: Vec<OutPoint> = inputs.iter().map(|input| input.previous_output).collect();
+        if !leases.claim(&outpoints, now) {
+            tracing::warn!("two pending payments use the same coins: only one can be made");
+        }
+    }
+    Ok(leases)
+}
+
+/// Drops keys and leases whose time is over, and flushes the journal at the end.
+async fn sweep(inner: Arc<Inner>, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        let now = Instant::now();
+        inner.keystore.lock_expired(now);
+        inner
+            .leases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sweep(now);
+    }
+    if let Err(error) = inner.journal.flush().await {
+        tracing::error!(%error, "the payment journal was not flushed");
+    }
+}
+
+impl fmt::Debug for Wallets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wallets").finish_non_exhaustive()
+    }
+}
