@@ -41,7 +41,7 @@ pub enum CookieError {
     },
     /// The file holds something else.
     #[error(
-        "cookie file {} does not hold {} hex digits; delete it and a new one is made at the next start",
+        "cookie file {} does not hold {} hex digits; delete it, and the next start makes a new one",
         path.display(), COOKIE_BYTES * 2
     )]
     Malformed {
@@ -49,7 +49,10 @@ pub enum CookieError {
         path: PathBuf,
     },
     /// Others than the owner may read the file.
-    #[error("cookie file {} is open to others (mode {mode:o}); run: chmod 600 on it", path.display())]
+    #[error(
+        "cookie file {} is open to others (mode {mode:o}); run chmod 600 on it",
+        path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,

@@ -60,8 +60,8 @@ pub struct Addresses {
 pub enum ListenError {
     /// A bare address that others can reach.
     #[error(
-        "refusing to listen on {field} address {address}: it is beyond loopback and there is no TLS, so anybody on \
-         the way could read the credential; use a loopback address, or set \
+        "refusing to listen on {field} address {address}: it is beyond loopback and there is no \
+         TLS, so anybody on the way could read the credential; use a loopback address, or set \
          server.insecure_listen = true to accept that"
     )]
     Insecure {

@@ -130,8 +130,8 @@ fn exporting(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider,
 }
 
 impl Telemetry {
-    /// Sends what is left and stops; waits two seconds at most. Call it outside of async code, while
-    /// the runtime still lives.
+    /// Sends what is left and stops; waits two seconds at most. Call it outside of async code,
+    /// while the runtime still lives.
     pub fn flush(self) {
         let Some(provider) = self.provider else {
             return;
