@@ -1,1 +1,73 @@
-//! The pentad command
+//! The `pentad` command: everyday verbs over the nodes of a network.
+//!
+//! Exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreachable, 4 denied.
+
+mod args;
+mod coins;
+mod console;
+mod devnet;
+mod fault;
+mod node_binary;
+mod secret_file;
+mod table;
+mod target;
+mod verbs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::args::{Cli, DevnetVerb, Verb};
+use crate::console::{Console, Format};
+use crate::fault::Fault;
+
+/// Runs one command; `arguments` begin with the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let (console, done) = match cli {
+        Ok(cli) => {
+            let console = Console::new(cli.globals.output);
+            (console, execute(console, cli))
+        }
+        Err(error) if !error.use_stderr() => return Console::new(Format::Table).help(&error),
+        Err(error) => (
+            Console::new(Format::wanted(&arguments)),
+            Err(Fault::from(error)),
+        ),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => console.fail(&fault),
+    }
+}
+
+fn execute(console: Console, cli: Cli) -> Result<(), Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::refused(format!("cannot start the runtime: {error}")))?
+        .block_on(dispatch(console, cli))
+}
+
+async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
+    let Cli { globals, verb } = cli;
+    match verb {
+        Verb::Devnet(verb) => match verb {
+            DevnetVerb::Up(up) => devnet::up(console, &globals, &up).await,
+            DevnetVerb::Status => devnet::status(console, &globals).await,
+            DevnetVerb::Down => devnet::down(console, &globals).await,
+        },
+        Verb::Start(start) => Err(verbs::start(&globals, &start)),
+        Verb::Genesis(genesis) => verbs::genesis(console, &genesis),
+        Verb::Createwallet(create) => verbs::create_wallet(console, &globals, &create).await,
+        Verb::Printwallet => verbs::print_wallets(console, &globals).await,
+        Verb::Balance { address } => verbs::balance(console, &globals, address).await,
+        Verb::Send(send) => verbs::send(console, &globals, send).await,
+        Verb::Print { height } => verbs::print(console, &globals, height).await,
+        Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
+    }
+}

@@ -1,0 +1,81 @@
+//! A new development network on disk.
+
+use std::fs;
+use std::path::Path;
+
+use pentad_network_file::{NetworkFile, NodeEntry};
+
+use super::ports::PortBlock;
+use crate::fault::Fault;
+use crate::secret_file::{create_directory, passphrase_file};
+use crate::verbs::{Beginning, make_genesis_wallet, write_new_file};
+
+/// Coins that genesis pays to wallet `genesis` of node 1.
+const GENESIS_COINS: &str = "1000";
+
+/// Makes everything but the processes, `network.json` last: from then on it is a network.
+///
+/// # Errors
+/// When the directory is not empty or cannot be written.
+pub(super) fn create(
+    directory: &Path,
+    nodes: u16,
+    ports: &PortBlock,
+) -> Result<NetworkFile, Fault> {
+    let refuse = |action: &str, error: std::io::Error| {
+        Fault::refused(format!("cannot {action} {}: {error}", directory.display()))
+    };
+    let directory = fs::canonicalize(directory).map_err(|error| refuse("find", error))?;
+    let mut entries = fs::read_dir(&directory).map_err(|error| refuse("read", error))?;
+    if entries.next().is_some() {
+        let text = format!("{} is neither empty nor a network", directory.display());
+        return Err(
+            Fault::usage(text).with_hint("name another directory with --dir, or delete this one")
+        );
+    }
+    let mut entries = Vec::new();
+    for index in 0..nodes {
+        entries.push(node(&directory, index, ports)?);
+    }
+    let first = directory.join("node1");
+    let address = make_genesis_wallet(&first)?;
+    let amount = GENESIS_COINS
+        .parse()
+        .map_err(|error| Fault::refused(format!("{error}")))?;
+    let beginning = Beginning {
+        name: "devnet",
+        address,
+        amount,
+        retarget: false,
+    };
+    let spec = beginning.chain_spec()?;
+    let chain_spec = directory.join("chain.toml");
+    write_new_file(&chain_spec, &spec.to_toml())?;
+    let network = NetworkFile {
+        chain_spec,
+        genesis_address: Some(beginning.address_text()),
+        nodes: entries,
+    };
+    network.write(&directory)?;
+    Ok(network)
+}
+
+fn node(directory: &Path, index: u16, ports: &PortBlock) -> Result<NodeEntry, Fault> {
+    let name = format!("node{}", index.saturating_add(1));
+    let addresses = ports
+        .node(index)
+        .ok_or_else(|| Fault::usage("the ports of the network end at 65535"))?;
+    let data_dir = directory.join(&name);
+    create_directory(&data_dir)?;
+    passphrase_file(&data_dir)?;
+    Ok(NodeEntry {
+        name,
+        grpc: addresses.grpc,
+        p2p: addresses.p2p,
+        metrics: addresses.metrics,
+        cookie: data_dir.join("cookie"),
+        log: Some(data_dir.join("node.log")),
+        data_dir,
+        pid: None,
+    })
+}

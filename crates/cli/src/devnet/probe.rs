@@ -1,0 +1,73 @@
+//! Asking a node how it is.
+
+use std::time::Duration;
+
+use pentad_api::Connection;
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::{GetInfoRequest, GetInfoResponse};
+use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
+use pentad_api::peer::v1::{GetSelfRequest, ListPeersRequest};
+use pentad_network_file::NodeEntry;
+use tokio::time::timeout;
+use tonic::{Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::target;
+
+/// A node on this machine that takes longer counts as dead.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A line to one node that survives its restarts.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    connection: Connection,
+}
+
+/// Static keys of the encrypted links: a node's own and those of its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Links {
+    pub(super) own: String,
+    pub(super) peers: Vec<String>,
+}
+
+impl Probe {
+    /// A probe of `node`; without its cookie, where that is not made yet, only its health is open.
+    pub(super) fn new(node: &NodeEntry) -> Option<Self> {
+        let address = node.grpc.to_string();
+        let connection = target::connect(&address, Some(&node.cookie))
+            .or_else(|_| target::connect(&address, None));
+        connection.ok().map(|connection| Self { connection })
+    }
+
+    /// Whether the node says that it serves (`grpc.health.v1`).
+    pub(super) async fn is_healthy(&self) -> bool {
+        let mut client = HealthClient::new(self.connection.clone());
+        let request = HealthCheckRequest {
+            service: String::new(),
+        };
+        let reply = answer(client.check(request)).await;
+        reply.is_some_and(|reply| reply.status() == ServingStatus::Serving)
+    }
+
+    /// The ledger as the node sees it.
+    pub(super) async fn info(&self) -> Option<GetInfoResponse> {
+        answer(ChainServiceClient::new(self.connection.clone()).get_info(GetInfoRequest {})).await
+    }
+
+    /// Whom the node is connected to.
+    pub(super) async fn links(&self) -> Option<Links> {
+        let mut client = PeerServiceClient::new(self.connection.clone());
+        let own = answer(client.get_self(GetSelfRequest {})).await?.static_key;
+        let peers = answer(client.list_peers(ListPeersRequest {})).await?.peers;
+        Some(Links {
+            own,
+            peers: peers.into_iter().map(|peer| peer.static_key).collect(),
+        })
+    }
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Option<T> {
+    Some(timeout(PROBE_TIMEOUT, call).await.ok()?.ok()?.into_inner())
+}

@@ -1,0 +1,146 @@
+//! Starting the process of a node.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use pentad_network_file::NetworkFile;
+use tokio::process::{Child, Command};
+
+use crate::fault::Fault;
+use crate::node_binary;
+use crate::secret_file::passphrase_file;
+
+/// Lines of a log that explain why a node ended.
+const TAIL_LINES: usize = 6;
+/// Bytes of a log that are read for them.
+const TAIL_BYTES: u64 = 8 * 1024;
+
+/// A node that this command started.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// Its place in the network file.
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) child: Child,
+    log: PathBuf,
+    log_start: u64,
+}
+
+impl Started {
+    /// The end of what it has logged, without what stood there before it was started.
+    pub(super) fn log_tail(&self) -> String {
+        tail(&self.log, self.log_start).unwrap_or_else(|error| format!("(no log: {error})"))
+    }
+
+    /// Its log file.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+/// Starts node `index` of the network in a process group of its own, so that Ctrl-C in this
+/// terminal does not reach it and it outlives this command.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn spawn(
+    binary: &Path,
+    network: &NetworkFile,
+    index: usize,
+    mine: bool,
+) -> Result<Started, Fault> {
+    let node = network
+        .nodes
+        .get(index)
+        .ok_or_else(|| Fault::refused(format!("the network has no node {index}")))?;
+    let Some(log) = node.log.clone() else {
+        return Err(
+            Fault::usage(format!("{} is no node of a devnet", node.name))
+                .with_hint("start it with `pentad start`, as it was before"),
+        );
+    };
+    let failed = |error: io::Error| {
+        Fault::refused(format!(
+            "cannot start {} ({}): {error}",
+            node.name,
+            binary.display()
+        ))
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(failed)?;
+    let log_start = file.metadata().map_err(failed)?.len();
+    let (passphrase, _) = passphrase_file(&node.data_dir)?;
+    let mut command = Command::new(binary);
+    command
+        .arg("--chain")
+        .arg(&network.chain_spec)
+        .arg("--data")
+        .arg(&node.data_dir)
+        .args(["--grpc", &node.grpc.to_string()])
+        .args(["--p2p", &node.p2p.to_string()])
+        .args(["--metrics", &node.metrics.to_string()])
+        .arg("--cookie")
+        .arg(&node.cookie)
+        .arg("--passphrase-file")
+        .arg(passphrase);
+    // The first node is how the others find each other; nothing else is told to anybody.
+    if let Some(first) = network.nodes.first().filter(|_| index > 0) {
+        command.args(["--bootstrap", &first.p2p.to_string()]);
+    }
+    if mine {
+        command.arg("--mine");
+    }
+    for variable in node_binary::OWN_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .process_group(0);
+    let child = command.spawn().map_err(failed)?;
+    Ok(Started {
+        index,
+        name: node.name.clone(),
+        child,
+        log,
+        log_start,
+    })
+}
+
+fn tail(path: &Path, start: u64) -> io::Result<String> {
+    let length = fs::metadata(path)?.len();
+    let mut file = fs::File::open(path)?;
+    file.seek(SeekFrom::Start(
+        start.max(length.saturating_sub(TAIL_BYTES)),
+    ))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.len().saturating_sub(TAIL_LINES);
+    Ok(lines.get(first..).unwrap_or_default().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_begins_where_this_run_did() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("log");
+        fs::write(&path, "old\nnew 1\nnew 2\n").expect("written");
+        assert_eq!(tail(&path, 4).expect("read"), "new 1\nnew 2");
+        let many: String = (0..1000).map(|line| format!("line {line}\n")).collect();
+        fs::write(&path, many).expect("written");
+        let text = tail(&path, 0).expect("read");
+        assert_eq!(text.lines().count(), TAIL_LINES);
+        assert!(text.ends_with("line 999"), "{text}");
+    }
+}

@@ -1,0 +1,202 @@
+use std::path::{Path, PathBuf};
+
+use pentad_ledger::spec::ChainSpec;
+use pentad_network_file::{NetworkFile, NetworkFileError};
+use serde::Serialize;
+
+use super::lock::Lock;
+use super::ports::{BASE_DEFAULT, PortBlock};
+use super::spawn::{Started, spawn};
+use super::status::NetworkStatus;
+use super::supervise::{StopSignals, stop, supervise};
+use super::{create, directory, process, ready};
+use crate::args::{DEVNET_DIR, EngineName, Globals, UpArgs};
+use crate::console::{Answer, Console};
+use crate::fault::Fault;
+use crate::node_binary;
+use crate::target::choose;
+
+/// Nodes of a new network.
+const NODES_DEFAULT: u16 = 2;
+
+/// The network that is up: scripts get `network.json` itself.
+#[derive(Debug, Serialize)]
+struct Up {
+    #[serde(flatten)]
+    network: NetworkFile,
+    #[serde(skip)]
+    status: NetworkStatus,
+    #[serde(skip)]
+    directory: PathBuf,
+    #[serde(skip)]
+    foreground: bool,
+}
+
+impl Answer for Up {
+    fn to_table(&self) -> String {
+        let command = command(&self.directory);
+        let genesis = self.network.genesis_address.as_deref().unwrap_or("ADDRESS");
+        let stop = match self.foreground {
+            true => "Ctrl-C stops the network; its data stays.".to_owned(),
+            false => format!("{command} devnet down    stops the network; its data stays."),
+        };
+        format!(
+            "{}\n\nGenesis paid 1000 coins to wallet genesis of node 1: {genesis}\n\n\
+             Try next:\n  \
+             {command} createwallet alice --node 2\n  \
+             {command} send --from genesis --to ADDRESS --amount 100\n  \
+             {command} generate 1\n  \
+             {command} balance ADDRESS --node 2\n  \
+             {command} devnet status\n\n{stop}",
+            self.status.to_table()
+        )
+    }
+}
+
+/// How this program was called, with the directory unless it is the default.
+fn command(directory: &Path) -> String {
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "pentad".to_owned());
+    match directory == Path::new(DEVNET_DIR) {
+        true => program,
+        false => format!("{program} --dir {}", directory.display()),
+    }
+}
+
+/// `devnet up`.
+///
+/// # Errors
+/// When the flags make no sense for this network, or a node does not come up: then those that
+/// were started are stopped again.
+pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Result<(), Fault> {
+    if let Some(engine @ (EngineName::Pbft | EngineName::Hybrid)) = arguments.engine {
+        let name = if engine == EngineName::Pbft {
+            "pbft"
+        } else {
+            "hybrid"
+        };
+        return Err(
+            Fault::usage(format!("--engine {name} is not available yet"))
+                .with_hint("this version has --engine pow"),
+        );
+    }
+    let binary = node_binary::find()?;
+    let directory = directory(globals);
+    let mut signals = StopSignals::listen()?;
+    let lock = Lock::take(console, &directory).await?;
+    let (mut network, ports) = open(&directory, arguments)?;
+    let wanted = wanted(&directory, &network, globals.node)?;
+    let mut started = Vec::new();
+    let outcome = tokio::select! {
+        outcome = bring_up(
+            console, &binary, &directory, &mut network, &wanted, arguments.mine, &mut started,
+        ) => outcome,
+        () = signals.recv() => Err(Fault::refused("interrupted")),
+    };
+    drop((ports, lock));
+    if let Err(fault) = outcome {
+        stop(console, &directory, &mut started).await?;
+        return Err(fault);
+    }
+    let status = NetworkStatus::of(&network).await;
+    let foreground = !arguments.detach && !started.is_empty();
+    console.answer(&Up {
+        network,
+        status,
+        directory: directory.clone(),
+        foreground,
+    })?;
+    if arguments.detach || started.is_empty() {
+        return Ok(());
+    }
+    supervise(console, &directory, &mut started, &mut signals).await
+}
+
+/// Starts the nodes `wanted` that do not run, and waits until all of them are up.
+async fn bring_up(
+    console: Console,
+    binary: &Path,
+    directory: &Path,
+    network: &mut NetworkFile,
+    wanted: &[usize],
+    mine: bool,
+    started: &mut Vec<Started>,
+) -> Result<(), Fault> {
+    for &index in wanted {
+        if network.nodes.get(index).is_some_and(process::is_running) {
+            continue;
+        }
+        let node = spawn(binary, network, index, mine)?;
+        if let Some(entry) = network.nodes.get_mut(index) {
+            entry.pid = node.child.id();
+        }
+        started.push(node);
+        network.write(directory)?;
+    }
+    if started.is_empty() {
+        console.note("all nodes are running already");
+    }
+    ready::wait(network, wanted, started).await
+}
+
+/// The network of the directory, or a new one; with the ports of a new one.
+fn open(directory: &Path, arguments: &UpArgs) -> Result<(NetworkFile, Option<PortBlock>), Fault> {
+    match NetworkFile::read(directory) {
+        Ok(network) => {
+            check_flags(directory, &network, arguments)?;
+            Ok((network, None))
+        }
+        Err(NetworkFileError::Missing { .. }) => {
+            let nodes = arguments.nodes.unwrap_or(NODES_DEFAULT);
+            let ports = PortBlock::reserve(arguments.base_port.unwrap_or(BASE_DEFAULT), nodes)?;
+            Ok((create::create(directory, nodes, &ports)?, Some(ports)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Flags may repeat what the network is; they cannot change it.
+fn check_flags(directory: &Path, network: &NetworkFile, arguments: &UpArgs) -> Result<(), Fault> {
+    let contradiction = |flag: String, fact: String| {
+        let text = format!(
+            "{flag} contradicts the network in {}: {fact}",
+            directory.display()
+        );
+        Err(Fault::usage(text).with_hint("leave the flag out, or name another directory"))
+    };
+    let count = network.nodes.len();
+    if let Some(nodes) = arguments.nodes.filter(|&nodes| usize::from(nodes) != count) {
+        return contradiction(format!("--nodes {nodes}"), format!("it has {count}"));
+    }
+    let base = network.nodes.first().map_or(0, |node| node.p2p.port());
+    if let Some(port) = arguments
+        .base_port
+        .filter(|&port| port != 0 && port != base)
+    {
+        return contradiction(
+            format!("--base-port {port}"),
+            format!("its ports begin at {base}"),
+        );
+    }
+    let text = std::fs::read_to_string(&network.chain_spec).map_err(|error| {
+        Fault::refused(format!(
+            "cannot read {}: {error}",
+            network.chain_spec.display()
+        ))
+    })?;
+    ChainSpec::from_toml(&text)
+        .map(drop)
+        .map_err(|error| Fault::refused(format!("{}: {error}", network.chain_spec.display())))
+}
+
+/// The nodes to bring up: the one that `--node` names, or all.
+fn wanted(directory: &Path, network: &NetworkFile, node: Option<u16>) -> Result<Vec<usize>, Fault> {
+    match node {
+        Some(number) => {
+            choose(directory, network, number)?;
+            Ok(vec![usize::from(number).saturating_sub(1)])
+        }
+        None => Ok((0..network.nodes.len()).collect()),
+    }
+}

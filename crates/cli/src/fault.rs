@@ -1,0 +1,250 @@
+//! Why a command was not done, for people and for scripts.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use pentad_api::status::explain;
+use pentad_network_file::NetworkFileError;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+/// What kind of no it is: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The answer is no.
+    Refused = 1,
+    /// The command makes no sense.
+    Usage = 2,
+    /// No node answered, or it died before it did.
+    Unreachable = 3,
+    /// The node does not let this caller do this.
+    Denied = 4,
+}
+
+/// A command that was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    exit: Exit,
+    code: Code,
+    reason: String,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    fn new(exit: Exit, code: Code, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            code,
+            reason: reason.to_owned(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The answer is no.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, Code::FailedPrecondition, "REFUSED", message)
+    }
+
+    /// The command makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, Code::InvalidArgument, "USAGE", message)
+    }
+
+    /// No node answered.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, Code::Unavailable, "UNREACHABLE", message)
+    }
+
+    /// There is no credential to show.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(Exit::Denied, Code::Unauthenticated, "DENIED", message)
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The hint, unless there is one already.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// A call that failed; `node` names whom it went to.
+    pub fn of_status(status: &Status, node: &str) -> Self {
+        let explanation = explain(status);
+        let exit = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Exit::Denied,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Exit::Unreachable,
+            // A status that the transport made: the connection broke before the answer was here.
+            _ if status.source().is_some() => Exit::Unreachable,
+            _ => Exit::Refused,
+        };
+        let from_server = !explanation.reason.is_empty();
+        let message = match exit {
+            Exit::Unreachable if !from_server => {
+                format!("no answer from {node}: {}", root_cause(status))
+            }
+            _ => status.message().to_owned(),
+        };
+        let (code, reason) = match (exit, from_server) {
+            (_, true) => (status.code(), explanation.reason.as_str()),
+            (Exit::Unreachable, _) if status.code() != Code::DeadlineExceeded => {
+                (Code::Unavailable, "UNREACHABLE")
+            }
+            _ => (status.code(), name(status.code())),
+        };
+        Self {
+            hint: explanation.hint,
+            ..Self::new(exit, code, reason, message)
+        }
+    }
+
+    /// The object that scripts get on standard error.
+    pub fn to_json(&self) -> Value {
+        json!({"error": {
+            "code": name(self.code),
+            "reason": self.reason,
+            "message": self.message,
+            "hint": self.hint,
+        }})
+    }
+
+    /// The lines that people get on standard error.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("error: {}", self.message.trim_end());
+        if let Some(hint) = &self.hint {
+            // A String takes everything that is written to it.
+            write!(text, "\nhint: {hint}").ok();
+        }
+        text
+    }
+}
+
+/// The innermost reason, where the transport gave one: "Connection refused" says more than
+/// "transport error".
+fn root_cause(status: &Status) -> String {
+    let mut cause = match status.source() {
+        Some(cause) => cause,
+        None if status.message().is_empty() => return name(status.code()).to_owned(),
+        None => return status.message().to_owned(),
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = cause.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
+}
+
+/// The code as gRPC spells it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+impl From<clap::Error> for Fault {
+    /// What is typed wrongly, without clap's own "error: ".
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        Self::usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+    }
+}
+
+impl From<NetworkFileError> for Fault {
+    fn from(error: NetworkFileError) -> Self {
+        match error {
+            NetworkFileError::Missing { .. } => Self::usage(error.to_string()).with_hint(
+                "start one with `pentad devnet up`, or name the directory of another with --dir",
+            ),
+            _ => Self::refused(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_api::Failure;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_exit_code() {
+        for (code, exit) in [
+            (Code::Cancelled, Exit::Unreachable),
+            (Code::Unknown, Exit::Refused),
+            (Code::InvalidArgument, Exit::Refused),
+            (Code::DeadlineExceeded, Exit::Unreachable),
+            (Code::NotFound, Exit::Refused),
+            (Code::AlreadyExists, Exit::Refused),
+            (Code::PermissionDenied, Exit::Denied),
+            (Code::ResourceExhausted, Exit::Refused),
+            (Code::FailedPrecondition, Exit::Refused),
+            (Code::Aborted, Exit::Refused),
+            (Code::OutOfRange, Exit::Refused),
+            (Code::Unimplemented, Exit::Refused),
+            (Code::Internal, Exit::Refused),
+            (Code::Unavailable, Exit::Unreachable),
+            (Code::DataLoss, Exit::Refused),
+            (Code::Unauthenticated, Exit::Denied),
+        ] {
+            let status = Status::new(code, "because");
+            assert_eq!(Fault::of_status(&status, "node1").exit(), exit, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_is_unreachable_whatever_its_code() {
+        let mut status = Status::unknown("transport error");
+        status.set_source(std::sync::Arc::new(std::io::Error::from_raw_os_error(111)));
+        let fault = Fault::of_status(&status, "node1 at 127.0.0.1:1");
+        assert_eq!(fault.exit(), Exit::Unreachable);
+        assert_eq!(
+            fault.to_text(),
+            "error: no answer from node1 at 127.0.0.1:1: Connection refused"
+        );
+    }
+
+    #[test]
+    fn details_reach_people_and_scripts() {
+        let status = Failure::new(Code::FailedPrecondition, "NOT_ENOUGH_COINS", "not enough")
+            .with_hint("send less")
+            .into();
+        let fault = Fault::of_status(&status, "node1");
+        assert_eq!(fault.to_text(), "error: not enough\nhint: send less");
+        assert_eq!(
+            fault.to_json().to_string(),
+            r#"{"error":{"code":"FAILED_PRECONDITION","hint":"send less","message":"not enough","reason":"NOT_ENOUGH_COINS"}}"#
+        );
+    }
+}

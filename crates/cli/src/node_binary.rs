@@ -1,0 +1,35 @@
+//! The program that is a node.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::fault::Fault;
+
+/// Its file name.
+pub const NAME: &str = "pentad-node";
+/// Variables that mean something to this program and nothing to a node.
+pub const OWN_VARIABLES: [&str; 5] = [
+    "PENTAD_DIR",
+    "PENTAD_NODE",
+    "PENTAD_OUTPUT",
+    "PENTAD_GRPC",
+    "PENTAD_COOKIE",
+];
+
+/// `pentad-node` beside this program.
+///
+/// # Errors
+/// When it is not there.
+pub fn find() -> Result<PathBuf, Fault> {
+    let own = env::current_exe()
+        .map_err(|error| Fault::refused(format!("cannot tell where pentad is: {error}")))?;
+    let beside = own.with_file_name(NAME);
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    Err(Fault::refused(format!(
+        "{} is missing: it belongs beside pentad",
+        beside.display()
+    ))
+    .with_hint("from a source tree: cargo build -p pentad-cli -p pentad-node"))
+}

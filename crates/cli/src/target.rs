@@ -1,0 +1,178 @@
+//! Which node a command talks to.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pentad_api::Connection;
+use pentad_network_file::{NetworkFile, NodeEntry};
+use tonic::{Response, Status};
+
+use crate::args::{DATA_DIR, DEVNET_DIR, Globals};
+use crate::devnet::process;
+use crate::fault::Fault;
+
+/// Largest answer: a full block with its serialization and its transaction ids.
+pub const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// A node and the credential for it.
+#[derive(Debug)]
+pub struct Target {
+    label: String,
+    restart_hint: String,
+    connection: Connection,
+}
+
+impl Target {
+    /// The node that the global flags name.
+    ///
+    /// # Errors
+    /// When there is no such network or node, or no credential for it.
+    pub fn of(globals: &Globals) -> Result<Self, Fault> {
+        if let Some(address) = &globals.grpc {
+            return Self::at(address, globals.cookie.as_deref());
+        }
+        let (directory, network) = network(globals)?;
+        let node = choose(&directory, &network, globals.node.unwrap_or(1))?;
+        let cookie = globals.cookie.as_deref().unwrap_or(&node.cookie);
+        Ok(Self {
+            label: format!("{} at {}", node.name, node.grpc),
+            restart_hint: format!(
+                "see `pentad devnet status --dir {0}`; start what is down with `pentad devnet up \
+                 --dir {0}`",
+                directory.display()
+            ),
+            connection: connect(&node.grpc.to_string(), Some(cookie))?,
+        })
+    }
+
+    fn at(address: &str, cookie: Option<&Path>) -> Result<Self, Fault> {
+        Ok(Self {
+            label: address.to_owned(),
+            restart_hint: "is a node running there?".to_owned(),
+            connection: connect(address, cookie)?,
+        })
+    }
+
+    /// The transport for a generated client.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
+    /// Waits for an answer, but not longer than `deadline`.
+    ///
+    /// # Errors
+    /// The node's no, or that it cannot be reached.
+    pub async fn call<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Fault> {
+        let outcome = tokio::time::timeout(deadline, call)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::deadline_exceeded(format!(
+                    "not within {} s",
+                    deadline.as_secs()
+                )))
+            });
+        outcome
+            .map(Response::into_inner)
+            .map_err(|status| self.fault(&status))
+    }
+
+    fn fault(&self, status: &Status) -> Fault {
+        let fault = Fault::of_status(status, &self.label);
+        match fault.exit() {
+            crate::fault::Exit::Unreachable => fault.or_hint(&self.restart_hint),
+            crate::fault::Exit::Denied => {
+                fault.or_hint("the credential is the node's cookie file; name it with --cookie")
+            }
+            _ => fault,
+        }
+    }
+}
+
+/// A connection that opens with its first call.
+///
+/// # Errors
+/// When the address is none or the cookie file cannot be read.
+pub fn connect(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault> {
+    let uri = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("http://{address}"),
+    };
+    let connection = Connection::lazy(&uri)
+        .map_err(|_| Fault::usage(format!("{address:?} is no address of the form HOST:PORT")))?;
+    let Some(path) = cookie else {
+        return Ok(connection);
+    };
+    let credential = fs::read_to_string(path).map_err(|error| {
+        let fault = Fault::denied(format!(
+            "cannot read cookie file {}: {error}",
+            path.display()
+        ));
+        match error.kind() {
+            io::ErrorKind::NotFound => fault.with_hint("a node makes it when it starts"),
+            _ => fault,
+        }
+    })?;
+    connection.with_credential(credential.trim()).map_err(|_| {
+        Fault::denied(format!(
+            "cookie file {} does not hold a cookie",
+            path.display()
+        ))
+    })
+}
+
+/// The network that the global flags name, and its directory.
+///
+/// # Errors
+/// When there is none.
+pub fn network(globals: &Globals) -> Result<(PathBuf, NetworkFile), Fault> {
+    if let Some(directory) = &globals.dir {
+        return Ok((directory.clone(), NetworkFile::read(directory)?));
+    }
+    let mut found = Vec::new();
+    for name in [DEVNET_DIR, DATA_DIR] {
+        let directory = PathBuf::from(name);
+        if let Ok(network) = NetworkFile::read(&directory) {
+            found.push((directory, network));
+        }
+    }
+    let runs = |network: &NetworkFile| network.nodes.iter().any(process::is_running);
+    let index = found
+        .iter()
+        .position(|(_, network)| runs(network))
+        .unwrap_or(0);
+    if index < found.len() {
+        return Ok(found.swap_remove(index));
+    }
+    // Nothing anywhere: say why for the place where a newcomer's network would be.
+    let directory = PathBuf::from(DEVNET_DIR);
+    let network = NetworkFile::read(&directory)?;
+    Ok((directory, network))
+}
+
+/// Node `number` of a network, counted from 1.
+///
+/// # Errors
+/// When the network has fewer nodes.
+pub fn choose<'a>(
+    directory: &Path,
+    network: &'a NetworkFile,
+    number: u16,
+) -> Result<&'a NodeEntry, Fault> {
+    let index = usize::from(number).saturating_sub(1);
+    network.nodes.get(index).ok_or_else(|| {
+        let nodes = match network.nodes.len() {
+            1 => "1 node".to_owned(),
+            count => format!("{count} nodes"),
+        };
+        Fault::usage(format!(
+            "there is no node {number}: the network in {} has {nodes}",
+            directory.display()
+        ))
+    })
+}

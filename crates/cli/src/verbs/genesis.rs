@@ -1,0 +1,227 @@
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pentad_crypto::Address;
+use pentad_ledger::spec::{Allocation, ChainSpec, Parameters, SpecError};
+use pentad_primitives::Amount;
+use pentad_wallet::keystore::{self, KdfCost, KeystoreError, Passphrase, Unlock};
+use serde::Serialize;
+
+use crate::args::GenesisArgs;
+use crate::console::{Answer, Console};
+use crate::fault::Fault;
+use crate::secret_file::{create_directory, passphrase_file};
+use crate::table::pairs;
+
+/// The wallet that genesis pays.
+const WALLET: &str = "genesis";
+
+/// How a network begins.
+#[derive(Debug)]
+pub struct Beginning<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Who gets the first coins.
+    pub address: Address,
+    /// How many.
+    pub amount: Amount,
+    /// Difficulty follows the hash rate; otherwise the target is fixed and easy.
+    pub retarget: bool,
+}
+
+impl Beginning<'_> {
+    /// The chain spec, with the present as its genesis time.
+    ///
+    /// # Errors
+    /// When a spec cannot have this name or amount.
+    pub fn chain_spec(&self) -> Result<ChainSpec, Fault> {
+        let time = now()?;
+        let allocations = vec![Allocation {
+            address: self.address,
+            amount: self.amount,
+        }];
+        let spec = match self.retarget {
+            true => Parameters::new(self.name, time, allocations).and_then(ChainSpec::new),
+            false => ChainSpec::development(self.name, time, allocations),
+        };
+        spec.map_err(|error| match error {
+            SpecError::Name => Fault::usage(format!("--name: {error}")),
+            SpecError::AllocationZero { .. } => Fault::usage("--amount: must be more than 0"),
+            error => Fault::refused(error.to_string()),
+        })
+    }
+
+    /// The address as the network writes it.
+    pub fn address_text(&self) -> String {
+        self.address.encode(&Default::default())
+    }
+}
+
+fn now() -> Result<u32, Fault> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u32::try_from(since.as_secs()).ok())
+        .ok_or_else(|| Fault::refused("the clock of this machine is outside of 1970 to 2106"))
+}
+
+#[derive(Debug, Serialize)]
+struct Begun {
+    chain_spec: PathBuf,
+    wallet: &'static str,
+    address: String,
+    data_dir: PathBuf,
+}
+
+impl Answer for Begun {
+    fn to_table(&self) -> String {
+        pairs([
+            ("chain spec", self.chain_spec.display().to_string()),
+            ("wallet", format!("{WALLET} in {}", self.data_dir.display())),
+            ("address", self.address.clone()),
+        ])
+    }
+
+    fn next(&self) -> Vec<String> {
+        let (chain, data) = (self.chain_spec.display(), self.data_dir.display());
+        vec![
+            format!("pentad start --chain {chain} --data {data}"),
+            format!("pentad --dir {data} balance {}", self.address),
+        ]
+    }
+}
+
+/// `genesis`: a wallet, and a chain spec that pays it.
+///
+/// # Errors
+/// When the spec or the wallet is there already, or cannot be written.
+pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
+    if arguments.out.exists() {
+        return Err(exists(&arguments.out));
+    }
+    // Everything that may be refused comes before the wallet is made: try the spec with a
+    // stand-in for its address.
+    let beginning = |address| Beginning {
+        name: &arguments.name,
+        address,
+        amount: arguments.amount,
+        retarget: arguments.retarget,
+    };
+    beginning(Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20]))).chain_spec()?;
+    create_directory(&arguments.data)?;
+    let beginning = beginning(make_genesis_wallet(&arguments.data)?);
+    write_new_file(&arguments.out, &beginning.chain_spec()?.to_toml())?;
+    console.answer(&Begun {
+        chain_spec: arguments.out.clone(),
+        wallet: WALLET,
+        address: beginning.address_text(),
+        data_dir: arguments.data.clone(),
+    })
+}
+
+/// Makes wallet `genesis` in a data directory, under the node's own passphrase file.
+///
+/// # Errors
+/// When it is there already or cannot be written.
+pub fn make_genesis_wallet(data_dir: &Path) -> Result<Address, Fault> {
+    let (path, _) = passphrase_file(data_dir)?;
+    let passphrase =
+        Passphrase::from_file(&path).map_err(|error| Fault::refused(error.to_string()))?;
+    let name = WALLET
+        .parse()
+        .map_err(|error| Fault::refused(format!("{error}")))?;
+    keystore::create(
+        data_dir,
+        &name,
+        &passphrase,
+        Unlock::Service,
+        KdfCost::default(),
+    )
+    .map_err(|error| match error {
+        KeystoreError::WalletExists(_) => {
+            let text = format!("{} has a wallet {WALLET} already", data_dir.display());
+            Fault::refused(text).with_hint("name another data directory with --data")
+        }
+        error => Fault::refused(error.to_string()),
+    })
+}
+
+/// Writes a file that must not be there yet.
+///
+/// # Errors
+/// When it is there, or cannot be written.
+pub fn write_new_file(path: &Path, text: &str) -> Result<(), Fault> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(path),
+        _ => Fault::refused(format!("cannot write {}: {error}", path.display())),
+    })
+}
+
+fn exists(path: &Path) -> Fault {
+    Fault::refused(format!(
+        "{} is there already and stays as it is",
+        path.display()
+    ))
+    .with_hint("name another file with --out")
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_crypto::KeyHash;
+
+    use super::*;
+
+    fn beginning(name: &str, amount: u64) -> Beginning<'_> {
+        Beginning {
+            name,
+            address: Address::P2pkh(KeyHash::from_bytes([7; 20])),
+            amount: Amount::from_units(amount).expect("an amount"),
+            retarget: false,
+        }
+    }
+
+    #[test]
+    fn the_spec_pays_the_wallet_and_survives_its_file() {
+        let spec = beginning("devnet", 100_000_000_000)
+            .chain_spec()
+            .expect("valid");
+        let read = ChainSpec::from_toml(&spec.to_toml()).expect("its own text");
+        assert_eq!(read.spec_hash(), spec.spec_hash());
+        let genesis = &spec.parameters().genesis;
+        assert_eq!(genesis.allocations.len(), 1);
+        assert_eq!(genesis.allocations[0].amount.to_string(), "1000.00000000");
+    }
+
+    #[test]
+    fn what_no_spec_may_have_is_called_by_its_flag() {
+        let text = beginning("no such name", 1)
+            .chain_spec()
+            .expect_err("refused")
+            .to_text();
+        assert!(text.contains("--name"), "{text}");
+        let text = beginning("net", 0)
+            .chain_spec()
+            .expect_err("refused")
+            .to_text();
+        assert!(text.contains("--amount"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_as_it_is() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("chain.toml");
+        write_new_file(&path, "first").expect("written");
+        let text = write_new_file(&path, "second")
+            .expect_err("refused")
+            .to_text();
+        assert!(text.contains("chain.toml"), "{text}");
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), "first");
+    }
+}

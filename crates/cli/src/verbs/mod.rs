@@ -1,0 +1,22 @@
+//! The everyday verbs.
+
+mod balance;
+mod blocks;
+mod genesis;
+mod send;
+mod start;
+mod wallets;
+
+use std::time::Duration;
+
+pub use balance::balance;
+pub use blocks::{generate, print};
+pub use genesis::{Beginning, genesis, make_genesis_wallet, write_new_file};
+pub use send::send;
+pub use start::start;
+pub use wallets::{create_wallet, print_wallets};
+
+/// A node answers what it knows in milliseconds; a busy laptop may take a thousand times longer.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// Unlocking and making a wallet hashes its passphrase, slow on purpose; signing many inputs adds.
+const KEYS_DEADLINE: Duration = Duration::from_secs(60);

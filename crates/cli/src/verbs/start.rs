@@ -1,0 +1,66 @@
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::args::{Globals, StartArgs};
+use crate::fault::Fault;
+use crate::node_binary;
+use crate::secret_file::{create_directory, passphrase_file};
+
+/// `start`: becomes `pentad-node`. Comes back only when that is not possible.
+pub fn start(globals: &Globals, arguments: &StartArgs) -> Fault {
+    match command(globals, arguments) {
+        Ok(mut command) => {
+            let error = command.exec();
+            let program = command.get_program().display();
+            Fault::refused(format!("cannot start {program}: {error}"))
+        }
+        Err(fault) => fault,
+    }
+}
+
+fn command(globals: &Globals, arguments: &StartArgs) -> Result<Command, Fault> {
+    let mut command = Command::new(node_binary::find()?);
+    create_directory(&arguments.data)?;
+    let data = absolute(&arguments.data)?;
+    command
+        .arg("--chain")
+        .arg(&arguments.chain)
+        .arg("--data")
+        .arg(&data);
+    match &arguments.passphrase_file {
+        Some(path) => command.arg("--passphrase-file").arg(path),
+        None => command
+            .arg("--passphrase-file")
+            .arg(passphrase_file(&data)?.0),
+    };
+    if let Some(address) = &globals.grpc {
+        command.arg("--grpc").arg(address);
+    }
+    if let Some(path) = &globals.cookie {
+        command.arg("--cookie").arg(path);
+    }
+    if let Some(address) = &arguments.p2p {
+        command.arg("--p2p").arg(address);
+    }
+    if let Some(address) = &arguments.metrics {
+        command.arg("--metrics").arg(address);
+    }
+    for address in &arguments.bootstrap {
+        command.arg("--bootstrap").arg(address);
+    }
+    if arguments.mine {
+        command.arg("--mine");
+    }
+    command.args(&arguments.node_flags);
+    for variable in node_binary::OWN_VARIABLES {
+        command.env_remove(variable);
+    }
+    Ok(command)
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf, Fault> {
+    fs::canonicalize(path)
+        .map_err(|error| Fault::refused(format!("cannot find {}: {error}", path.display())))
+}
