@@ -1,1 +1,33 @@
-//! The chain service: blocks, UTXO index, mempool, events
+//! The chain service: blocks, UTXO index, mempool, templates, events.
+//!
+//! One [writer](writer) thread owns all state that changes; everybody else reads what it
+//! [publishes](view). Blocks and transactions go to it through a bounded queue ([`Submitter`]),
+//! reads never do ([`Reader`]).
+//!
+//! Invariant: no block is trusted because of who delivered it.
+//! Invariant: nothing is acknowledged before it is durable.
+//! Invariant: a read never waits for a block being checked.
+
+mod chain;
+mod clock;
+mod config;
+mod error;
+mod follow;
+mod grpc;
+mod metrics;
+mod reader;
+mod refusal;
+mod submitter;
+mod view;
+mod writer;
+
+pub use chain::{Chain, OpenError, Options, read_spec};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{ChainConfig, MempoolConfig, StoreConfig};
+pub use error::ChainError;
+pub use follow::{Cursor, Step, steps};
+pub use reader::{BlockRef, Reader, View};
+pub use refusal::Refusal;
+pub use submitter::{Submitter, Ticket};
+pub use view::{MempoolEvent, Published, TipView};
+pub use writer::{Admission, BlockOutcome, Ended, HeadersChecked, Origin, TemplateRefused};

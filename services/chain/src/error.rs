@@ -1,0 +1,147 @@
+use pentad_api::{Failure, FieldError};
+use pentad_ledger::verify::Fault;
+use pentad_primitives::{BlockHash, BlockHeight, Txid};
+use pentad_store::log::LogError;
+use pentad_store::{IndexError, StoreError};
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::refusal::Refusal;
+use crate::writer::TemplateRefused;
+
+/// Why a call to the chain service fails.
+#[derive(Debug, Error)]
+pub enum ChainError {
+    /// A field of the request is missing or malformed.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// A number in the request is over its cap.
+    #[error("{field}: {found} is more than the cap of {max}")]
+    TooMany {
+        /// Name of the field.
+        field: &'static str,
+        /// What was asked for.
+        found: usize,
+        /// The cap.
+        max: usize,
+    },
+    /// No block has this hash.
+    #[error("block {0} is not known")]
+    UnknownBlock(BlockHash),
+    /// The main chain does not reach this height.
+    #[error("no block at height {height}")]
+    UnknownHeight {
+        /// What was asked for.
+        height: BlockHeight,
+        /// The tip's.
+        tip: BlockHeight,
+    },
+    /// No transaction has this id, neither on the main chain nor in the mempool.
+    #[error("transaction {0} is neither on the main chain nor in the mempool")]
+    UnknownTransaction(Txid),
+    /// A block breaks a rule.
+    #[error("block refused: {}", .0.message)]
+    Block(Refusal),
+    /// A transaction breaks a rule.
+    #[error("transaction refused: {}", .0.message)]
+    Transaction(Refusal),
+    /// There is no template for this request.
+    #[error("no block template: {}", .0.0)]
+    Template(TemplateRefused),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The writer has ended: the service is shutting down or its store failed.
+    #[error("the chain service is stopping")]
+    Stopped,
+    /// A read panicked: a bug.
+    #[error("a read of the chain failed unexpectedly")]
+    Broken,
+}
+
+impl From<IndexError> for ChainError {
+    fn from(error: IndexError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<LogError> for ChainError {
+    fn from(error: LogError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<ChainError> for Failure {
+    fn from(error: ChainError) -> Self {
+        let message = error.to_string();
+        match error {
+            ChainError::Field(error) => error.into(),
+            ChainError::TooMany { field, max, .. } => {
+                Self::new(Code::InvalidArgument, "TOO_MANY", message)
+                    .with_field(field)
+                    .with_hint(format!("ask for {max} at most, several times if need be"))
+            }
+            ChainError::UnknownBlock(_) => Self::new(Code::NotFound, "UNKNOWN_BLOCK", message)
+                .with_hint("the hash is displayed hex, as the tip is in GetInfo"),
+            ChainError::UnknownHeight { tip, .. } => {
+                Self::new(Code::NotFound, "UNKNOWN_HEIGHT", message)
+                    .with_hint(format!("the tip is at height {tip}"))
+            }
+            ChainError::UnknownTransaction(_) => {
+                Self::new(Code::NotFound, "UNKNOWN_TRANSACTION", message)
+            }
+            ChainError::Block(refusal) => refused(&refusal, message).with_field("block"),
+            ChainError::Transaction(refusal) => {
+                refused(&refusal, message).with_field("transaction")
+            }
+            ChainError::Template(_) => {
+                Self::new(Code::InvalidArgument, "NO_TEMPLATE", message).with_field("payout_script")
+            }
+            ChainError::Store(error) => store_failure(&error),
+            ChainError::Stopped => Self::new(Code::Unavailable, "STOPPING", message)
+                .with_hint("try again once the node is back"),
+            ChainError::Broken => {
+                Self::new(Code::Internal, "BROKEN", message).with_hint("the node's log says more")
+            }
+        }
+    }
+}
+
+impl From<ChainError> for Status {
+    fn from(error: ChainError) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+/// What can never be valid is the caller's mistake; what may become valid depends on the state.
+fn refused(refusal: &Refusal, message: String) -> Failure {
+    let code = match refusal.fault {
+        Fault::Invalid | Fault::Mutation => Code::InvalidArgument,
+        Fault::Premature => Code::FailedPrecondition,
+    };
+    let failure = Failure::new(code, refusal.reason, message);
+    match refusal.reason {
+        "MISSING_INPUT" => failure.with_hint(
+            "the output is spent, or its transaction has not reached this node; look it up with \
+             GetTransaction",
+        ),
+        "CONFLICT" => failure.with_hint("wait for the other transaction, or spend other outputs"),
+        "FEE_TOO_LOW" => failure.with_hint("GetInfo tells the least fee rate"),
+        _ => failure,
+    }
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    tracing::error!(%error, "the store failed");
+    let (code, reason) = match error {
+        StoreError::Log(LogError::Damaged { .. } | LogError::MissingSegment { .. })
+        | StoreError::Record { .. }
+        | StoreError::Index(IndexError::Malformed(_)) => (Code::DataLoss, "DAMAGED"),
+        StoreError::Log(_) | StoreError::Index(_) => (Code::Unavailable, "STORE_FAILED"),
+        StoreError::Undo(_) | StoreError::UnknownBlock(_) | StoreError::NotAtTip { .. } => {
+            (Code::Internal, "BROKEN")
+        }
+    };
+    // Paths of the server are not the caller's business; the log has them.
+    Failure::new(code, reason, "the node's store failed").with_hint("the node's log says more")
+}

@@ -1,0 +1,313 @@
+//! `AssemblyService`: for the services of the node among themselves.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::assembly_service_server::AssemblyService;
+use pentad_api::{FieldError, hash_from_bytes};
+use pentad_primitives::encode::{Decode as _, Encode as _};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Target, Txid};
+use pentad_store::{IndexRead as _, read_block_bytes};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{at_most, capped};
+use crate::error::ChainError;
+use crate::reader::{Reader, View};
+use crate::submitter::Submitter;
+use crate::writer::Origin;
+
+/// Hashes of a locator that are looked at.
+const LOCATOR_MAX: usize = 101;
+/// Headers in one message.
+const HEADERS_MAX: u32 = 2_000;
+/// Blocks that one call fetches.
+const FETCH_BLOCKS_MAX: usize = 128;
+/// Transactions that one call fetches.
+const FETCH_TRANSACTIONS_MAX: usize = 1_000;
+/// The first hashes of a locator follow one another; then the distance doubles.
+const LOCATOR_DENSE: usize = 10;
+/// Blocks of one stream that wait for their answers at once; their bytes are bounded as well.
+const BLOCKS_IN_FLIGHT: usize = 32;
+/// Transactions of one stream that wait for their answers at once.
+const TRANSACTIONS_IN_FLIGHT: usize = 256;
+
+/// Answers `AssemblyService`.
+#[derive(Clone, Debug)]
+pub(crate) struct Assembly {
+    pub(crate) reader: Reader,
+    pub(crate) submitter: Submitter,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AssemblyService for Assembly {
+    type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
+    type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
+    type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
+
+    async fn get_template(
+        &self,
+        request: Request<proto::GetTemplateRequest>,
+    ) -> Reply<proto::GetTemplateResponse> {
+        let request = request.into_inner();
+        let payout = Script::from(request.payout_script.to_vec());
+        let template = self.submitter.template(payout, request.extra_nonce).await?;
+        let tip = self.reader.published().tip();
+        let block = template.block();
+        let coinbase = block.transactions.first().into_iter();
+        let reward = coinbase
+            .flat_map(|tx| &tx.outputs)
+            .map(|out| out.amount.units())
+            .sum();
+        // The writer may have moved on since; a template on an older tip has its own least time.
+        let min_time = if tip.hash == block.header.prev_block_hash {
+            tip.median_time_past.saturating_add(1)
+        } else {
+            block.header.time
+        };
+        let target = Target::from_compact(template.bits()).map_err(|_| ChainError::Broken)?;
+        Ok(Response::new(proto::GetTemplateResponse {
+            block: block.to_bytes().into(),
+            height: template.height().get(),
+            target: target.to_be_bytes().to_vec().into(),
+            min_time,
+            reward,
+        }))
+    }
+
+    async fn get_locator(
+        &self,
+        _: Request<proto::GetLocatorRequest>,
+    ) -> Reply<proto::GetLocatorResponse> {
+        let hashes = self.reader.read(|view| locator(&view)).await?;
+        Ok(Response::new(proto::GetLocatorResponse { hashes }))
+    }
+
+    async fn locate_headers(
+        &self,
+        request: Request<proto::LocateHeadersRequest>,
+    ) -> Reply<proto::LocateHeadersResponse> {
+        let request = request.into_inner();
+        at_most("locator", request.locator.len(), LOCATOR_MAX)?;
+        let limit = capped("limit", request.limit, HEADERS_MAX, HEADERS_MAX)?;
+        let locator = hashes("locator", &request.locator)?;
+        let stop = match request.stop.len() {
+            0 => None,
+            _ => Some(hash("stop", &request.stop)?),
+        };
+        let headers = self
+            .reader
+            .read(move |view| locate_headers(&view, &locator, stop.as_ref(), limit))
+            .await?;
+        Ok(Response::new(proto::LocateHeadersResponse { headers }))
+    }
+
+    async fn check_headers(
+        &self,
+        request: Request<proto::CheckHeadersRequest>,
+    ) -> Reply<proto::CheckHeadersResponse> {
+        let headers = request.into_inner().headers;
+        at_most("headers", headers.len(), HEADERS_MAX as usize)?;
+        let headers = headers.iter().map(|bytes| {
+            BlockHeader::from_bytes(bytes).map_err(|error| {
+                ChainError::Field(FieldError {
+                    field: "headers",
+                    problem: error.to_string(),
+                })
+            })
+        });
+        let checked = self
+            .submitter
+            .headers(headers.collect::<Result<_, _>>()?)
+            .await?;
+        Ok(Response::new(proto::CheckHeadersResponse {
+            accepted: u32::try_from(checked.accepted).unwrap_or(u32::MAX),
+            refusal: checked.refusal.map(Into::into),
+            wanted: checked.wanted.iter().map(hash_bytes).collect(),
+            best_work: checked.best_work.to_be_bytes().to_vec().into(),
+            best_height: checked.best_height.get(),
+        }))
+    }
+
+    async fn connect_blocks(
+        &self,
+        request: Request<Streaming<proto::ConnectBlocksRequest>>,
+    ) -> Reply<Self::ConnectBlocksStream> {
+        let submitter = self.submitter.clone();
+        let answers = request
+            .into_inner()
+            .and_then(move |request| {
+                let submitter = submitter.clone();
+                // One after the other, so that blocks keep their order.
+                async move { Ok(submitter.block(request.block, Origin::Peer).await?) }
+            })
+            .map_ok(|ticket| async move {
+                let hash = ticket.id.as_ref().map(hash_bytes).unwrap_or_default();
+                Ok(match ticket.answer().await? {
+                    Ok(outcome) => proto::ConnectBlocksResponse {
+                        hash,
+                        outcome: proto::BlockOutcome::from(outcome).into(),
+                        refusal: None,
+                    },
+                    Err(refusal) => proto::ConnectBlocksResponse {
+                        hash,
+                        refusal: Some(refusal.into()),
+                        ..Default::default()
+                    },
+                })
+            })
+            .try_buffered(BLOCKS_IN_FLIGHT);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn admit_transactions(
+        &self,
+        request: Request<Streaming<proto::AdmitTransactionsRequest>>,
+    ) -> Reply<Self::AdmitTransactionsStream> {
+        let submitter = self.submitter.clone();
+        let answers = request
+            .into_inner()
+            .and_then(move |request| {
+                let submitter = submitter.clone();
+                async move { Ok(submitter.transaction(&request.transaction).await?) }
+            })
+            .map_ok(|ticket| async move {
+                let txid = ticket
+                    .id
+                    .map(|txid| Bytes::copy_from_slice(txid.as_bytes()));
+                let txid = txid.unwrap_or_default();
+                let (admitted, refusal) = match ticket.answer().await? {
+                    Ok(admission) => (admission.is_new, None),
+                    Err(refusal) => (false, Some(refusal.into())),
+                };
+                Ok(proto::AdmitTransactionsResponse {
+                    txid,
+                    admitted,
+                    refusal,
+                })
+            })
+            .try_buffered(TRANSACTIONS_IN_FLIGHT);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn fetch_blocks(
+        &self,
+        request: Request<proto::FetchBlocksRequest>,
+    ) -> Reply<Self::FetchBlocksStream> {
+        let wanted = request.into_inner().hashes;
+        at_most("hashes", wanted.len(), FETCH_BLOCKS_MAX)?;
+        let wanted = hashes("hashes", &wanted)?;
+        let reader = self.reader.clone();
+        // One at a time: the next is read once the caller has taken this one.
+        let blocks = futures_util::stream::iter(wanted).then(move |hash| {
+            let reader = reader.clone();
+            async move {
+                let block = reader.read(move |view| block_bytes(&view, &hash)).await?;
+                Ok(proto::FetchBlocksResponse {
+                    hash: hash_bytes(&hash),
+                    block,
+                })
+            }
+        });
+        Ok(Response::new(Box::pin(blocks)))
+    }
+
+    async fn fetch_transactions(
+        &self,
+        request: Request<proto::FetchTransactionsRequest>,
+    ) -> Reply<proto::FetchTransactionsResponse> {
+        let wanted = request.into_inner().txids;
+        at_most("txids", wanted.len(), FETCH_TRANSACTIONS_MAX)?;
+        let txids = wanted.iter().map(|bytes| {
+            Ok(Txid::from_bytes(
+                hash_from_bytes("txids", bytes).map_err(ChainError::Field)?,
+            ))
+        });
+        let txids = txids.collect::<Result<Vec<_>, ChainError>>()?;
+        let mempool = self.reader.published().mempool();
+        let found: Vec<_> = txids
+            .iter()
+            .filter_map(|txid| mempool.get(txid))
+            .map(|entry| entry.transaction().clone())
+            .collect();
+        drop(mempool);
+        let transactions = found
+            .iter()
+            .map(|transaction| transaction.to_bytes().into())
+            .collect();
+        Ok(Response::new(proto::FetchTransactionsResponse {
+            transactions,
+        }))
+    }
+}
+
+fn hash_bytes(hash: &BlockHash) -> Bytes {
+    Bytes::copy_from_slice(hash.as_bytes())
+}
+
+fn hash(field: &'static str, bytes: &[u8]) -> Result<BlockHash, ChainError> {
+    Ok(BlockHash::from_bytes(hash_from_bytes(field, bytes)?))
+}
+
+fn hashes(field: &'static str, list: &[Bytes]) -> Result<Vec<BlockHash>, ChainError> {
+    list.iter().map(|bytes| hash(field, bytes)).collect()
+}
+
+fn locator(view: &View<'_>) -> Result<Vec<Bytes>, ChainError> {
+    let mut hashes = Vec::new();
+    let (mut height, mut step) = (view.tip.height.get(), 1);
+    loop {
+        let hash = view.tip.snapshot.hash_at(BlockHeight::new(height))?;
+        hashes.extend(hash.as_ref().map(hash_bytes));
+        if height == 0 {
+            return Ok(hashes);
+        }
+        height = height.saturating_sub(step);
+        if hashes.len() >= LOCATOR_DENSE {
+            step = step.saturating_mul(2);
+        }
+    }
+}
+
+/// Headers of the main chain behind the first hash of the locator that is on it, genesis if none
+/// is.
+fn locate_headers(
+    view: &View<'_>,
+    locator: &[BlockHash],
+    stop: Option<&BlockHash>,
+    limit: usize,
+) -> Result<Vec<Bytes>, ChainError> {
+    let mut shared = BlockHeight::GENESIS;
+    for hash in locator {
+        if let Some(entry) = view.tip.snapshot.block(hash)?
+            && view.is_on_main_chain(hash, entry.height)?
+        {
+            shared = entry.height;
+            break;
+        }
+    }
+    let mut headers = Vec::new();
+    let mut next = shared.next();
+    while let Some(height) = next.filter(|height| *height <= view.tip.height)
+        && headers.len() < limit
+    {
+        let (hash, entry) = view.block(crate::reader::BlockRef::Height(height))?;
+        headers.push(entry.header.to_bytes().into());
+        if stop == Some(&hash) {
+            break;
+        }
+        next = height.next();
+    }
+    Ok(headers)
+}
+
+fn block_bytes(view: &View<'_>, hash: &BlockHash) -> Result<Bytes, ChainError> {
+    match view.tip.snapshot.block(hash)? {
+        Some(entry) => Ok(read_block_bytes(&view.published.log, entry.body)?.into()),
+        None => Ok(Bytes::new()),
+    }
+}

@@ -1,0 +1,200 @@
+//! `ChainService`: reads of the ledger.
+
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::chain_service_server::ChainService;
+use pentad_api::types::v1::BlockHeader;
+use pentad_api::{block_message, header_message, transaction_message, txid_from_hex};
+use pentad_ledger::spec::Engine;
+use pentad_primitives::BlockHash;
+use pentad_store::{BlockEntry, read_block};
+use tonic::{Request, Response, Status};
+
+use super::{address, block_ref, capped};
+use crate::error::ChainError;
+use crate::reader::{BlockRef, Reader, View};
+
+/// Most transaction ids in one answer unless the caller says otherwise.
+const MEMPOOL_LIMIT_DEFAULT: u32 = 1_000;
+/// Most transaction ids in one answer: 7 MB of hex.
+const MEMPOOL_LIMIT_MAX: u32 = 100_000;
+
+/// Answers `ChainService`.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainQueries {
+    pub(crate) reader: Reader,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl ChainService for ChainQueries {
+    async fn get_info(&self, _: Request<proto::GetInfoRequest>) -> Reply<proto::GetInfoResponse> {
+        Ok(Response::new(info(&self.reader)))
+    }
+
+    async fn get_block(
+        &self,
+        request: Request<proto::GetBlockRequest>,
+    ) -> Reply<proto::GetBlockResponse> {
+        use proto::get_block_request::Block;
+        let wanted = match request.into_inner().block {
+            Some(Block::Hash(hash)) => block_ref(Some(&hash), None),
+            Some(Block::Height(height)) => block_ref(None, Some(height)),
+            None => block_ref(None, None),
+        }?;
+        let (block, header) = self
+            .reader
+            .read(move |view| {
+                let (hash, entry) = view.block(wanted)?;
+                let block = read_block(&view.published.log, entry.body)?;
+                Ok((block, header(&view, &hash, &entry)?))
+            })
+            .await?;
+        Ok(Response::new(proto::GetBlockResponse {
+            block: Some(block_message(&block, header)),
+        }))
+    }
+
+    async fn get_header(
+        &self,
+        request: Request<proto::GetHeaderRequest>,
+    ) -> Reply<proto::GetHeaderResponse> {
+        use proto::get_header_request::Block;
+        let wanted = match request.into_inner().block {
+            Some(Block::Hash(hash)) => block_ref(Some(&hash), None),
+            Some(Block::Height(height)) => block_ref(None, Some(height)),
+            None => block_ref(None, None),
+        }?;
+        let header = self
+            .reader
+            .read(move |view| header_of(&view, wanted))
+            .await?;
+        Ok(Response::new(proto::GetHeaderResponse {
+            header: Some(header),
+        }))
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<proto::GetTransactionRequest>,
+    ) -> Reply<proto::GetTransactionResponse> {
+        let txid = txid_from_hex("txid", &request.into_inner().txid).map_err(ChainError::from)?;
+        let response = self
+            .reader
+            .read_with(
+                move |mempool| mempool.get(&txid).map(|entry| entry.transaction().clone()),
+                move |view, waiting| {
+                    let versions = view.published.spec.address_versions();
+                    if let Some(transaction) = waiting {
+                        return Ok(proto::GetTransactionResponse {
+                            transaction: Some(transaction_message(&transaction, versions)),
+                            ..Default::default()
+                        });
+                    }
+                    let found = view.transaction(&txid)?;
+                    let (transaction, hash, height) =
+                        found.ok_or(ChainError::UnknownTransaction(txid))?;
+                    Ok(proto::GetTransactionResponse {
+                        transaction: Some(transaction_message(&transaction, versions)),
+                        block_hash: hash.to_string(),
+                        height: height.get(),
+                        confirmations: view.depth(height),
+                    })
+                },
+            )
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<proto::GetBalanceRequest>,
+    ) -> Reply<proto::GetBalanceResponse> {
+        Ok(Response::new(
+            address::balance(&self.reader, request.into_inner()).await?,
+        ))
+    }
+
+    async fn get_utxos(
+        &self,
+        request: Request<proto::GetUtxosRequest>,
+    ) -> Reply<proto::GetUtxosResponse> {
+        Ok(Response::new(
+            address::utxos(&self.reader, request.into_inner()).await?,
+        ))
+    }
+
+    async fn get_mempool(
+        &self,
+        request: Request<proto::GetMempoolRequest>,
+    ) -> Reply<proto::GetMempoolResponse> {
+        let limit = request.into_inner().limit;
+        let limit = capped("limit", limit, MEMPOOL_LIMIT_DEFAULT, MEMPOOL_LIMIT_MAX)?;
+        let mempool = self.reader.published().mempool();
+        let entries = mempool.in_topological_order();
+        let response = proto::GetMempoolResponse {
+            txids: entries
+                .iter()
+                .take(limit)
+                .map(|entry| entry.txid().to_string())
+                .collect(),
+            total: entries.len() as u64,
+        };
+        drop(entries);
+        drop(mempool);
+        Ok(Response::new(response))
+    }
+}
+
+fn info(reader: &Reader) -> proto::GetInfoResponse {
+    let published = reader.published();
+    let spec = &published.spec;
+    let (tip, (transactions, bytes, min_fee_rate)) = published.with_mempool(|mempool| {
+        (
+            mempool.len(),
+            mempool.total_bytes(),
+            mempool.policy().min_fee_rate.0,
+        )
+    });
+    let Engine::Pow(_) = &spec.parameters().engine else {
+        unreachable!("the chain service opens no spec of another engine")
+    };
+    proto::GetInfoResponse {
+        network: spec.name().to_owned(),
+        spec_hash: spec.spec_hash().to_string(),
+        genesis_hash: spec.genesis_hash().to_string(),
+        engine: "pow".to_owned(),
+        height: tip.height.get(),
+        tip: tip.hash.to_string(),
+        chain_work: tip.chain_work.to_string(),
+        median_time_past: tip.median_time_past,
+        final_height: None,
+        mempool_transactions: transactions as u64,
+        mempool_bytes: bytes as u64,
+        p2pkh_version: u32::from(spec.address_versions().p2pkh),
+        p2sh_version: u32::from(spec.address_versions().p2sh),
+        coinbase_maturity: spec.coinbase_maturity(),
+        development: spec.is_development(),
+        min_fee_rate,
+    }
+}
+
+/// The header of a block by hash or height.
+pub(super) fn header_of(view: &View<'_>, wanted: BlockRef) -> Result<BlockHeader, ChainError> {
+    let (hash, entry) = view.block(wanted)?;
+    header(view, &hash, &entry)
+}
+
+fn header(
+    view: &View<'_>,
+    hash: &BlockHash,
+    entry: &BlockEntry,
+) -> Result<BlockHeader, ChainError> {
+    let confirmations = view.confirmations(hash, entry.height)?;
+    Ok(header_message(
+        &entry.header,
+        entry.height,
+        &entry.chain_work,
+        confirmations,
+    ))
+}

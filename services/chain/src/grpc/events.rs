@@ -1,0 +1,235 @@
+//! `EventService`: what happens on the ledger, as it happens.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::event_service_server::EventService;
+use pentad_api::chain::v1::{follow_mempool_response, follow_tip_response};
+use pentad_api::header_message;
+use pentad_ledger::Mempool;
+use pentad_primitives::encode::Encode as _;
+use pentad_primitives::{BlockHash, Transaction, Txid};
+use pentad_store::{BlockEntry, read_block_bytes};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::error::ChainError;
+use crate::follow::{Cursor, Step, steps};
+use crate::reader::{Reader, View};
+use crate::view::{MempoolEvent, Published};
+
+/// Events of one follower that wait for its connection.
+const EVENTS_IN_FLIGHT: usize = 16;
+/// Steps that one read takes: with whole blocks of 4 MB, what a follower may hold in memory.
+const STEPS_PER_READ: usize = 8;
+
+/// Answers `EventService`.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    pub(crate) reader: Reader,
+}
+
+type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Sender<T> = mpsc::Sender<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl EventService for Events {
+    type FollowTipStream = Stream_<proto::FollowTipResponse>;
+    type FollowMempoolStream = Stream_<proto::FollowMempoolResponse>;
+
+    async fn follow_tip(
+        &self,
+        request: Request<proto::FollowTipRequest>,
+    ) -> Result<Response<Self::FollowTipStream>, Status> {
+        let request = request.into_inner();
+        let cursor = match request.cursor.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(ChainError::Field)?),
+        };
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
+        let following = follow_tip(self.reader.clone(), cursor, request.with_blocks, sender);
+        tokio::spawn(following);
+        Ok(Response::new(Box::pin(ReceiverStream::new(events))))
+    }
+
+    async fn follow_mempool(
+        &self,
+        request: Request<proto::FollowMempoolRequest>,
+    ) -> Result<Response<Self::FollowMempoolStream>, Status> {
+        let with_transactions = request.into_inner().with_transactions;
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
+        let published = Arc::clone(self.reader.published());
+        tokio::spawn(follow_mempool(published, with_transactions, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(events))))
+    }
+}
+
+/// Sends events until the client goes.
+async fn follow_tip(
+    reader: Reader,
+    mut cursor: Option<Cursor>,
+    with_blocks: bool,
+    sender: Sender<proto::FollowTipResponse>,
+) {
+    let mut tip = reader.published().watch_tip();
+    loop {
+        tip.borrow_and_update();
+        let reading = reader.read(move |view| {
+            let (steps, next) = steps(&view, cursor, STEPS_PER_READ)?;
+            let events = steps
+                .into_iter()
+                .map(|step| event(&view, step, with_blocks));
+            Ok((events.collect::<Result<Vec<_>, _>>()?, next))
+        });
+        let events = match reading.await {
+            Ok((events, next)) => {
+                cursor = next;
+                events
+            }
+            Err(error) => {
+                drop(sender.send(Err(error.into())).await);
+                return;
+            }
+        };
+        let is_at_tip = events.is_empty();
+        for event in events {
+            if sender.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+        if is_at_tip {
+            tokio::select! {
+                changed = tip.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+            }
+        }
+    }
+}
+
+fn event(
+    view: &View<'_>,
+    step: Step,
+    with_blocks: bool,
+) -> Result<proto::FollowTipResponse, ChainError> {
+    use follow_tip_response::Event;
+    let at = |hash: BlockHash, entry: &BlockEntry| Cursor {
+        height: entry.height,
+        hash,
+    };
+    let header = |entry: &BlockEntry, confirmations| {
+        Some(header_message(
+            &entry.header,
+            entry.height,
+            &entry.chain_work,
+            confirmations,
+        ))
+    };
+    let raw = |entry: &BlockEntry| -> Result<Bytes, ChainError> {
+        let bytes = with_blocks.then(|| read_block_bytes(&view.published.log, entry.body));
+        Ok(bytes.transpose()?.unwrap_or_default().into())
+    };
+    let (cursor, event) = match step {
+        Step::Apply(hash, entry) => {
+            let header = header(&entry, view.depth(entry.height));
+            let raw = raw(&entry)?;
+            (
+                at(hash, &entry),
+                Event::Apply(proto::BlockConnected { header, raw }),
+            )
+        }
+        Step::Undo(_, entry) => {
+            let height = entry.height.prev().unwrap_or(entry.height);
+            let after = Cursor {
+                height,
+                hash: entry.header.prev_block_hash,
+            };
+            let (header, raw) = (header(&entry, 0), raw(&entry)?);
+            (after, Event::Undo(proto::BlockDisconnected { header, raw }))
+        }
+        Step::Reset(hash, entry) => {
+            let header = header(&entry, view.depth(entry.height));
+            (at(hash, &entry), Event::Reset(proto::TipReset { header }))
+        }
+    };
+    Ok(proto::FollowTipResponse {
+        cursor: cursor.to_string(),
+        event: Some(event),
+    })
+}
+
+/// Sends the present transactions, then every change, until the client goes.
+async fn follow_mempool(
+    published: Arc<Published>,
+    with_transactions: bool,
+    sender: Sender<proto::FollowMempoolResponse>,
+) {
+    use follow_mempool_response::Event;
+    let (mut present, mut changes) = published.follow_mempool(transactions);
+    loop {
+        for (txid, transaction) in present.drain(..) {
+            let event = added(txid, &transaction, with_transactions);
+            if send(&sender, event).await.is_err() {
+                return;
+            }
+        }
+        let change = tokio::select! {
+            change = changes.recv() => change,
+            () = sender.closed() => return,
+        };
+        let event = match change {
+            Ok(MempoolEvent::Added(txid, transaction)) => {
+                added(txid, &transaction, with_transactions)
+            }
+            Ok(MempoolEvent::Removed(txid, reason)) => {
+                let (txid, reason) = (txid.to_string(), reason.into());
+                Event::Removed(proto::MempoolRemoved { txid, reason })
+            }
+            Err(RecvError::Lagged(_)) => {
+                (present, changes) = published.follow_mempool(transactions);
+                Event::Reset(proto::MempoolReset {})
+            }
+            Err(RecvError::Closed) => return,
+        };
+        if send(&sender, event).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn send(
+    sender: &Sender<proto::FollowMempoolResponse>,
+    event: follow_mempool_response::Event,
+) -> Result<(), ()> {
+    let message = proto::FollowMempoolResponse { event: Some(event) };
+    sender.send(Ok(message)).await.map_err(|_| ())
+}
+
+fn transactions(mempool: &Mempool) -> Vec<(Txid, Arc<Transaction>)> {
+    let entries = mempool.in_topological_order();
+    entries
+        .iter()
+        .map(|entry| (entry.txid(), Arc::clone(entry.transaction())))
+        .collect()
+}
+
+fn added(
+    txid: Txid,
+    transaction: &Transaction,
+    with_transactions: bool,
+) -> follow_mempool_response::Event {
+    let bytes = if with_transactions {
+        transaction.to_bytes()
+    } else {
+        Vec::new()
+    };
+    let added = proto::MempoolAdded {
+        txid: txid.to_string(),
+        transaction: bytes.into(),
+    };
+    follow_mempool_response::Event::Added(added)
+}

@@ -1,0 +1,60 @@
+//! The chain service on its own.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use pentad_chain::{Chain, ChainConfig, Ended, Options, SystemClock};
+use pentad_service_kit::config::ConfigArgs;
+use pentad_service_kit::{App, Service, run};
+
+const SERVICE: Service = Service {
+    name: "pentad-chain",
+    version: env!("CARGO_PKG_VERSION"),
+    grpc_port: 9992,
+};
+
+/// Pentad's chain service
+#[derive(Debug, Parser)]
+#[command(name = "pentad-chain", version)]
+struct Args {
+    /// Chain spec
+    #[arg(long, value_name = "FILE")]
+    chain: Option<PathBuf>,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut sources = args.config.sources();
+    for (key, path) in [("chain_spec", args.chain), ("data_dir", args.data)] {
+        if let Some(path) = path {
+            sources = sources.set(key, path.to_string_lossy().into_owned());
+        }
+    }
+    run(&SERVICE, &sources, serve)
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn serve(config: ChainConfig, app: App) -> Result<(), BoxError> {
+    let options = Options::from_config(&config)?;
+    let metrics = app.metrics.clone();
+    let opening = move || Chain::open(options, Arc::new(SystemClock), &metrics);
+    let chain = tokio::task::spawn_blocking(opening).await??;
+    let server = chain.add_to(app.server());
+    let shutdown = app.shutdown.clone();
+    let watching = chain.clone();
+    app.tasks.spawn(async move {
+        if let Ended::Failed(_) = watching.ended().await {
+            shutdown.cancel();
+        }
+    });
+    app.serve(server).await?;
+    Ok(chain.stop().await?)
+}

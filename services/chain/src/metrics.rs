@@ -1,0 +1,67 @@
+use pentad_primitives::BlockHeight;
+use pentad_service_kit::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+/// The metrics of the chain service.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainMetrics {
+    height: Gauge,
+    mempool_transactions: Gauge,
+    reorganisations: Counter,
+    blocks_undone: Counter,
+    pub(crate) connect_seconds: Histogram,
+}
+
+impl ChainMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let chain = Self {
+            height: Gauge::default(),
+            mempool_transactions: Gauge::default(),
+            reorganisations: Counter::default(),
+            blocks_undone: Counter::default(),
+            // 0.25 ms to 8 s.
+            connect_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+        };
+        metrics.register(|registry| {
+            let chain = chain.clone();
+            registry.register("chain_height_blocks", "Height of the tip", chain.height);
+            registry.register(
+                "chain_mempool_transactions",
+                "Transactions in the mempool",
+                chain.mempool_transactions,
+            );
+            registry.register(
+                "chain_reorganisations",
+                "Times that the tip moved to another branch",
+                chain.reorganisations,
+            );
+            registry.register(
+                "chain_undone_blocks",
+                "Blocks taken off the main chain",
+                chain.blocks_undone,
+            );
+            registry.register(
+                "chain_connect_seconds",
+                "Time to check a block and connect it in memory, the write to disk apart",
+                chain.connect_seconds,
+            );
+        });
+        chain
+    }
+
+    pub(crate) fn on_tip(&self, height: BlockHeight, undone: usize, mempool: usize) {
+        self.height.set(i64::from(height.get()));
+        if undone > 0 {
+            self.reorganisations.inc();
+            self.blocks_undone.inc_by(undone as u64);
+        }
+        self.on_mempool(mempool);
+    }
+
+    pub(crate) fn on_mempool(&self, transactions: usize) {
+        self.mempool_transactions
+            .set(i64::try_from(transactions).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the writer publishes and everybody else reads.
+//!
+//! The writer never makes readers wait: a [`TipView`] is an immutable snapshot of the index at one
+//! tip, replaced as a whole. The mempool is behind a lock that the writer holds for writing only
+//! while entries move, never while something is checked. Both change together under that lock, so
+//! that whoever holds it for reading sees a mempool that belongs to the tip.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use pentad_ledger::{ChainSpec, Mempool};
+use pentad_primitives::pow::Work;
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, Txid};
+use pentad_store::Snapshot;
+use pentad_store::log::LogReader;
+use tokio::sync::{broadcast, watch};
+
+use pentad_api::chain::v1::RemovalReason;
+
+/// Events that wait for a follower of the mempool; one that falls further behind starts over.
+pub(crate) const MEMPOOL_EVENTS_MAX: usize = 4096;
+
+/// The main chain at one tip.
+#[derive(Clone, Debug)]
+pub struct TipView {
+    /// Hash of the tip.
+    pub hash: BlockHash,
+    /// Height of the tip.
+    pub height: BlockHeight,
+    /// Header of the tip.
+    pub header: BlockHeader,
+    /// Work of the main chain.
+    pub chain_work: Work,
+    /// Median time of the last eleven blocks, Unix seconds.
+    pub median_time_past: u32,
+    /// The index at this tip.
+    pub snapshot: Snapshot,
+}
+
+/// A change of the mempool.
+#[derive(Clone, Debug)]
+pub enum MempoolEvent {
+    /// A transaction entered.
+    Added(Txid, Arc<Transaction>),
+    /// A transaction left.
+    Removed(Txid, RemovalReason),
+}
+
+/// What readers share with the writer.
+#[derive(Debug)]
+pub struct Published {
+    /// The network.
+    pub spec: ChainSpec,
+    /// The blocks.
+    pub log: LogReader,
+    tip: watch::Sender<Arc<TipView>>,
+    mempool: RwLock<Mempool>,
+    mempool_events: broadcast::Sender<MempoolEvent>,
+}
+
+impl Published {
+    pub(crate) fn new(spec: ChainSpec, log: LogReader, tip: TipView, mempool: Mempool) -> Self {
+        Self {
+            spec,
+            log,
+            tip: watch::Sender::new(Arc::new(tip)),
+            mempool: RwLock::new(mempool),
+            mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
+        }
+    }
+
+    /// The main chain as it is now.
+    #[must_use]
+    pub fn tip(&self) -> Arc<TipView> {
+        Arc::clone(&self.tip.borrow())
+    }
+
+    /// Notices every later change of the tip.
+    #[must_use]
+    pub fn watch_tip(&self) -> watch::Receiver<Arc<TipView>> {
+        self.tip.subscribe()
+    }
+
+    /// The mempool, which stays as it is, and the tip with it, while the guard lives: be brief.
+    pub fn mempool(&self) -> RwLockReadGuard<'_, Mempool> {
+        self.mempool.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `gather` takes from the mempool, and the tip it belongs to.
+    pub fn with_mempool<M>(&self, gather: impl FnOnce(&Mempool) -> M) -> (Arc<TipView>, M) {
+        let mempool = self.mempool();
+        (self.tip(), gather(&mempool))
+    }
+
+    /// What `gather` takes from the mempool, and every change after that.
+    pub fn follow_mempool<M>(
+        &self,
+        gather: impl FnOnce(&Mempool) -> M,
+    ) -> (M, broadcast::Receiver<MempoolEvent>) {
+        let mempool = self.mempool();
+        (gather(&mempool), self.mempool_events.subscribe())
+    }
+
+    /// Changes the mempool, and the tip if `change` returns a new one, in one step.
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Mempool) -> (T, Option<TipView>, Vec<MempoolEvent>),
+    ) -> T {
+        let mut mempool = self.mempool.write().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, tip, events) = change(&mut mempool);
+        if let Some(tip) = tip {
+            self.tip.send_replace(Arc::new(tip));
+        }
+        for event in events {
+            // An error says that nobody follows.
+            drop(self.mempool_events.send(event));
+        }
+        outcome
+    }
+}

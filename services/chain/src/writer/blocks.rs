@@ -1,0 +1,311 @@
+//! Accepting blocks and moving the tip.
+
+use std::sync::Arc;
+
+use pentad_ledger::connect::{ConnectError, connect};
+use pentad_ledger::header_tree::{BlockStatus, InsertError};
+use pentad_ledger::mempool::Updated;
+use pentad_ledger::verify::{CheckedBlock, Fault, block_signatures};
+use pentad_ledger::{BlockUndo, HeaderTree, Mempool};
+use pentad_primitives::{BlockHash, BlockHeight};
+use pentad_store::{Snapshot, StoreError};
+
+use super::{BlockOutcome, Origin, Utxos, Writer, answer, signatures};
+use crate::refusal::Refusal;
+use crate::view::{MempoolEvent, TipView};
+use crate::writer::transactions::removal_reason;
+
+impl Writer {
+    /// Checks a block in full and connects it, or keeps it off the main chain.
+    pub(super) fn accept(
+        &mut self,
+        block: &CheckedBlock,
+        origin: Origin,
+    ) -> Result<Result<BlockOutcome, Refusal>, StoreError> {
+        let hash = block.hash();
+        let header = &block.block().header;
+        if let Some(BlockStatus::Active | BlockStatus::Stored) = self.tree.status(&hash) {
+            return Ok(Ok(BlockOutcome::AlreadyKnown));
+        }
+        match self.tree.insert(header, self.clock.unix_seconds()) {
+            Ok(_) => {}
+            Err(InsertError::UnknownParent { .. }) => return Ok(Ok(BlockOutcome::Orphan)),
+            Err(error) => return Ok(Err(Refusal::from(&error))),
+        }
+        if origin == Origin::Peer && !self.tree.wants_body(&hash) {
+            let message = "the block is on a branch with less work than the main chain";
+            return Ok(Err(Refusal::new(
+                "UNWANTED_BODY",
+                Fault::Premature,
+                message,
+            )));
+        }
+        if header.prev_block_hash == self.tip() {
+            // Nothing of an invalid block on the tip reaches the disk.
+            if let Err(refusal) = self.check_and_connect(block)? {
+                return Ok(Err(refusal));
+            }
+        } else {
+            self.keep(block)?;
+        }
+        let refused = self.move_to_best()?;
+        Ok(
+            match refused
+                .into_iter()
+                .find(|(invalid, _)| self.is_on_branch(invalid, &hash))
+            {
+                Some((_, refusal)) => Err(refusal),
+                None if self.tree.is_active(&hash) => Ok(BlockOutcome::Connected),
+                None => Ok(BlockOutcome::SideBranch),
+            },
+        )
+    }
+
+    /// The block that everything in the open group is on top of.
+    fn tip(&self) -> BlockHash {
+        self.store
+            .tip()
+            .expect("genesis is connected at the start")
+            .hash
+    }
+
+    fn is_on_branch(&self, ancestor: &BlockHash, hash: &BlockHash) -> bool {
+        let height = self.tree.height(ancestor);
+        height.and_then(|height| self.tree.ancestor(hash, height)) == Some(*ancestor)
+    }
+
+    /// Stores a block whose header is in the tree.
+    fn keep(&mut self, block: &CheckedBlock) -> Result<(), StoreError> {
+        let hash = block.hash();
+        let height = self.tree.height(&hash).expect("the header was inserted");
+        let work = self
+            .tree
+            .chain_work(&hash)
+            .expect("the header was inserted");
+        self.store.append_block(block.block(), height, work)?;
+        self.tree.body_known(&hash);
+        Ok(())
+    }
+
+    /// Moves the tip to the block of most work. Blocks that turn out to be invalid on the way are
+    /// returned with the rule they break.
+    pub(super) fn move_to_best(&mut self) -> Result<Vec<(BlockHash, Refusal)>, StoreError> {
+        let mut refused = Vec::new();
+        loop {
+            let (tip, best) = (self.tip(), self.tree.best_candidate());
+            if tip == best {
+                break;
+            }
+            let path = self.tree.path(&tip, &best).expect("both are in the tree");
+            if !path.undo.is_empty() {
+                tracing::info!(from = %tip, to = %best, fork = %path.fork, "reorganising");
+            }
+            for hash in &path.undo {
+                self.disconnect(hash)?;
+            }
+            for hash in &path.apply {
+                let block = self.stored(hash)?;
+                if let Err(refusal) = self.check_and_connect(&block)? {
+                    refused.push((*hash, refusal));
+                    break;
+                }
+                self.bound_group()?;
+            }
+        }
+        self.settle_tip();
+        Ok(refused)
+    }
+
+    /// Ends the group on a long way to a better tip, as soon as that is progress for readers.
+    fn bound_group(&mut self) -> Result<(), StoreError> {
+        let work = self.tree.chain_work(&self.tip());
+        if self.store.wants_commit() && work > Some(self.published.tip().chain_work) {
+            self.settle_tip();
+            self.finish_group()?;
+        }
+        Ok(())
+    }
+
+    fn settle_tip(&mut self) {
+        let tip = self.tip();
+        self.tree
+            .set_tip(&tip)
+            .expect("a connected block can be the tip");
+    }
+
+    /// Puts a block on the tip. An invalid one is remembered and leaves the tip as it is.
+    fn check_and_connect(
+        &mut self,
+        block: &CheckedBlock,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let hash = block.hash();
+        let undo = match self.known_undo(&hash)? {
+            // Its presence says that the block has been on this parent, valid.
+            Some(undo) => undo,
+            None => match self.check(block)? {
+                Ok(undo) => undo,
+                Err(refusal) => {
+                    self.tree.mark_invalid(&hash);
+                    if self.tree_has_body(&hash) {
+                        self.store.mark_invalid(&hash)?;
+                    }
+                    return Ok(Err(refusal));
+                }
+            },
+        };
+        self.keep(block)?;
+        self.store.connect(block.block(), &undo.spent)?;
+        self.group.blocks.insert(hash, block.clone());
+        Ok(Ok(()))
+    }
+
+    fn tree_has_body(&self, hash: &BlockHash) -> bool {
+        self.store.block_entry(hash).is_ok()
+    }
+
+    fn known_undo(&self, hash: &BlockHash) -> Result<Option<BlockUndo>, StoreError> {
+        match self.store.undo(hash) {
+            Ok(spent) => Ok(spent.map(|spent| BlockUndo { spent })),
+            Err(StoreError::UnknownBlock(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every rule that a block on the tip must keep.
+    fn check(&self, block: &CheckedBlock) -> Result<Result<BlockUndo, Refusal>, StoreError> {
+        let context = self
+            .tree
+            .context(&self.tip())
+            .expect("the tip has room for a child");
+        let connected = match connect(block, &context, &self.spec, &Utxos(&self.store)) {
+            Ok(connected) => connected,
+            Err(ConnectError::Rule(error)) => return Ok(Err(Refusal::from(&error))),
+            Err(ConnectError::View(error)) => return Err(error.into()),
+        };
+        let mempool = self.published.mempool();
+        // What the mempool admitted has had its signatures checked.
+        let checks = block_signatures(block, &connected.undo)
+            .filter(|check| !mempool.contains(&check.txid))
+            .collect();
+        drop(mempool);
+        match signatures::verify(checks) {
+            Ok(()) => Ok(Ok(connected.undo)),
+            Err(error) => Ok(Err(Refusal::from(&error))),
+        }
+    }
+
+    fn disconnect(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
+        let block = self.stored(hash)?;
+        let spent = self
+            .store
+            .undo(hash)?
+            .ok_or(StoreError::UnknownBlock(*hash))?;
+        self.store.disconnect(block.block(), &spent)?;
+        self.group.blocks.insert(*hash, block);
+        Ok(())
+    }
+
+    fn stored(&self, hash: &BlockHash) -> Result<CheckedBlock, StoreError> {
+        match self.group.blocks.get(hash) {
+            Some(block) => Ok(block.clone()),
+            None => Ok(CheckedBlock::assume_valid(self.store.block(hash)?)),
+        }
+    }
+
+    /// Makes the group durable, shows it to readers, brings the mempool up to the new tip, then
+    /// answers.
+    pub(super) fn finish_group(&mut self) -> Result<(), StoreError> {
+        if self.group.answers.is_empty() && self.tip() == self.published.tip().hash {
+            return Ok(());
+        }
+        let snapshot = self.store.commit()?;
+        let tip = self.tip();
+        let before = self.published.tip().hash;
+        if tip != before {
+            self.publish(&before, &tip, snapshot)?;
+        }
+        for (reply, outcome) in std::mem::take(&mut self.group.answers) {
+            answer(reply, Ok(outcome));
+        }
+        self.group.blocks.clear();
+        self.group.bytes = 0;
+        self.store.tidy()
+    }
+
+    fn publish(
+        &mut self,
+        before: &BlockHash,
+        tip: &BlockHash,
+        snapshot: Snapshot,
+    ) -> Result<(), StoreError> {
+        let path = self.tree.path(before, tip).expect("both are in the tree");
+        let stored = |hash| self.stored(hash);
+        let undone = path
+            .undo
+            .iter()
+            .rev()
+            .map(stored)
+            .collect::<Result<Vec<_>, _>>()?;
+        let applied = path
+            .apply
+            .iter()
+            .map(stored)
+            .collect::<Result<Vec<_>, _>>()?;
+        let context = self.tree.tip_context();
+        let now = self.clock.unix_seconds();
+        let view = tip_view(&self.tree, tip, snapshot);
+        let height = view.height;
+        let utxos = Utxos(&self.store);
+        let (count, has_orphans) = self.published.change(|mempool| {
+            let Some(context) = &context else {
+                return (Ok((0, false)), Some(view), Vec::new());
+            };
+            match mempool.update(&undone, &applied, &utxos, context, now) {
+                Ok(updated) => {
+                    let counts = (mempool.len(), mempool.orphans() > 0);
+                    (Ok(counts), Some(view), events(mempool, updated))
+                }
+                Err(error) => (Err(error), None, Vec::new()),
+            }
+        })?;
+        self.metrics.on_tip(height, undone.len(), count);
+        tracing::info!(
+            %height, %tip, undone = undone.len(), applied = applied.len(), mempool = count,
+            "new tip"
+        );
+        if has_orphans {
+            self.adopt(
+                applied
+                    .iter()
+                    .flat_map(CheckedBlock::txids)
+                    .copied()
+                    .collect(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn events(mempool: &Mempool, updated: Updated) -> Vec<MempoolEvent> {
+    let removed = updated
+        .removed
+        .into_iter()
+        .map(|(txid, removal)| MempoolEvent::Removed(txid, removal_reason(removal)));
+    let returned = updated.returned.iter().filter_map(|txid| {
+        let entry = mempool.get(txid)?;
+        Some(MempoolEvent::Added(*txid, Arc::clone(entry.transaction())))
+    });
+    removed.chain(returned).collect()
+}
+
+/// The view of a tip of the tree.
+pub(super) fn tip_view(tree: &HeaderTree, tip: &BlockHash, snapshot: Snapshot) -> TipView {
+    TipView {
+        hash: *tip,
+        height: tree.height(tip).unwrap_or(BlockHeight::GENESIS),
+        header: tree.header(tip).expect("the tip is in the tree"),
+        chain_work: tree.chain_work(tip).expect("the tip is in the tree"),
+        median_time_past: tree.median_time_past(tip).expect("the tip is in the tree"),
+        snapshot,
+    }
+}

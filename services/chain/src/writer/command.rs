@@ -1,0 +1,93 @@
+use pentad_ledger::BlockTemplate;
+use pentad_ledger::verify::{CheckedBlock, CheckedTransaction};
+use pentad_primitives::pow::Work;
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::refusal::Refusal;
+
+/// What became of a valid block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockOutcome {
+    /// It is on the main chain.
+    Connected,
+    /// It is kept, off the main chain.
+    SideBranch,
+    /// It was there already.
+    AlreadyKnown,
+    /// Its parent's header is unknown; it was not kept.
+    Orphan,
+}
+
+/// What became of a valid transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Its id.
+    pub txid: Txid,
+    /// False when the mempool or the main chain had it already.
+    pub is_new: bool,
+}
+
+/// What became of consecutive headers.
+#[derive(Clone, Debug)]
+pub struct HeadersChecked {
+    /// How many from the start were valid.
+    pub accepted: usize,
+    /// Why the next one was not.
+    pub refusal: Option<Refusal>,
+    /// Bodies that are wanted, lowest first.
+    pub wanted: Vec<BlockHash>,
+    /// Work of the best header's chain.
+    pub best_work: Work,
+    /// Height of the best header.
+    pub best_height: BlockHeight,
+}
+
+/// A template request that cannot be met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateRefused(pub String);
+
+/// Whom a block came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody with the right to submit: side branches of little work are kept too.
+    Submitted,
+    /// A peer: only bodies that could matter are kept.
+    Peer,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Connect or keep a block.
+    Block {
+        block: CheckedBlock,
+        origin: Origin,
+        reply: Reply<Result<BlockOutcome, Refusal>>,
+        /// The room that the block takes in the queue.
+        room: OwnedSemaphorePermit,
+    },
+    /// A body that its own header commits to is invalid: so is the header.
+    InvalidBody(BlockHash),
+    /// Admit a transaction to the mempool.
+    Transaction {
+        transaction: CheckedTransaction,
+        reply: Reply<Result<Admission, Refusal>>,
+        room: OwnedSemaphorePermit,
+    },
+    /// Check consecutive headers and keep them.
+    Headers {
+        headers: Vec<BlockHeader>,
+        reply: Reply<HeadersChecked>,
+    },
+    /// Build a block on the tip.
+    Template {
+        payout: Script,
+        extra_nonce: u64,
+        reply: Reply<Result<BlockTemplate, TemplateRefused>>,
+    },
+    /// Write everything to disk and end.
+    Stop { reply: Reply<()> },
+}

@@ -1,0 +1,164 @@
+//! From a data directory to a running writer.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use pentad_ledger::mempool::Policy;
+use pentad_ledger::{ChainSpec, HeaderTree, Mempool};
+use pentad_primitives::BlockHeight;
+use pentad_store::{ChainStore, DataDir, StoreError, StoreOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::blocks::tip_view;
+use super::{Command, Group, QUEUE_LEN_MAX, Writer};
+use crate::clock::Clock;
+use crate::metrics::ChainMetrics;
+use crate::view::Published;
+
+/// What a writer needs.
+pub(crate) struct Parts {
+    pub(crate) spec: ChainSpec,
+    pub(crate) directory: DataDir,
+    pub(crate) options: StoreOptions,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: ChainMetrics,
+}
+
+/// A writer at work.
+pub(crate) struct Started {
+    pub(crate) published: Arc<Published>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// How the writer's thread ended, once it has.
+    pub(crate) ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How a writer's thread ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, and everything is on disk.
+    Stopped,
+    /// The store failed; the text says how.
+    Failed(String),
+}
+
+/// Opens the store, connects what a crash left unconnected, and starts the thread.
+pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
+    let started = Instant::now();
+    let Parts {
+        spec,
+        directory,
+        options,
+        policy,
+        clock,
+        metrics,
+    } = parts;
+    let (mut store, recovery) = ChainStore::open(&directory, &options)?;
+    if !recovery.is_clean() {
+        tracing::warn!(
+            torn = ?recovery.torn,
+            rebuilt = recovery.rebuilt,
+            blocks_replayed = recovery.blocks_replayed,
+            steps_redone = recovery.steps_redone,
+            "the last run did not end in good order; the store was mended"
+        );
+    }
+    connect_genesis(&mut store, &spec)?;
+    let tree = load_tree(&store, &spec)?;
+    let tip = store.tip().expect("genesis is connected").hash;
+    let view = tip_view(&tree, &tip, store.commit()?);
+    let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
+    let published = Arc::new(Published::new(spec.clone(), log, view, mempool));
+    let mut writer = Writer {
+        spec,
+        store,
+        tree,
+        published: Arc::clone(&published),
+        clock,
+        metrics,
+        group: Group::default(),
+    };
+    writer.catch_up()?;
+    let tip = published.tip();
+    tracing::info!(
+        height = %tip.height, tip = %tip.hash,
+        elapsed_ms = started.elapsed().as_millis(),
+        "chain open"
+    );
+
+    let (commands, queue) = mpsc::channel(QUEUE_LEN_MAX);
+    let (end, ended) = watch::channel(None);
+    thread::Builder::new()
+        .name("chain-writer".to_owned())
+        .spawn(move || {
+            // The lock of the data directory goes last.
+            let _directory = directory;
+            let outcome = match writer.run(queue) {
+                Ok(()) => Ended::Stopped,
+                Err(error) => {
+                    tracing::error!(%error, "the chain's store failed; the node must stop");
+                    Ended::Failed(error.to_string())
+                }
+            };
+            end.send_replace(Some(outcome));
+        })
+        .expect("the system has room for one more thread");
+    Ok(Started {
+        published,
+        commands,
+        ended,
+    })
+}
+
+fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), StoreError> {
+    if store.tip().is_some() {
+        return Ok(());
+    }
+    let tree = HeaderTree::new(spec);
+    let work = tree
+        .chain_work(&spec.genesis_hash())
+        .expect("genesis is in the tree");
+    store.append_block(spec.genesis_block(), BlockHeight::GENESIS, work)?;
+    store.connect(spec.genesis_block(), &[])
+}
+
+/// The headers of every stored block, and which bodies there are.
+fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreError> {
+    let mut tree = HeaderTree::new(spec);
+    let mut entries = store.entries()?;
+    let in_log_order: Vec<_> = entries.iter().map(|(hash, _)| *hash).collect();
+    entries.sort_by_key(|(_, entry)| entry.height);
+    for (hash, entry) in &entries {
+        // It passed the check against the clock when it came.
+        if let Err(error) = tree.insert(&entry.header, entry.header.time) {
+            tracing::debug!(%hash, %error, "a stored block is out of reach");
+        }
+    }
+    for hash in &in_log_order {
+        tree.body_known(hash);
+    }
+    if let Some(tip) = store.tip()
+        && let Err(error) = tree.set_tip(&tip.hash)
+    {
+        unreachable!("the index connected a block that is not in the log: {error}");
+    }
+    for (hash, _) in entries.iter().filter(|(_, entry)| entry.is_invalid) {
+        tree.mark_invalid(hash);
+    }
+    Ok(tree)
+}
+
+impl Writer {
+    /// Connects blocks that are in the log and not yet in the index.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        for (_, refusal) in self.move_to_best()? {
+            tracing::warn!(
+                reason = refusal.reason,
+                "a stored block is invalid: {}",
+                refusal.message
+            );
+        }
+        self.finish_group()
+    }
+}

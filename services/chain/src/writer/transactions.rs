@@ -1,0 +1,131 @@
+//! Admitting transactions to the mempool.
+
+use pentad_api::chain::v1::RemovalReason;
+use pentad_ledger::mempool::{AdmissionError, Rejection, Removal};
+use pentad_ledger::verify::CheckedTransaction;
+use pentad_store::{IndexRead as _, StoreError};
+
+use super::{Admission, Utxos, Writer, signatures};
+use crate::refusal::Refusal;
+use crate::view::MempoolEvent;
+
+impl Writer {
+    /// Checks a transaction in full and takes it into the mempool, and with it the orphans that
+    /// waited for it.
+    pub(super) fn on_transaction(
+        &mut self,
+        transaction: CheckedTransaction,
+    ) -> Result<Result<Admission, Refusal>, StoreError> {
+        let txid = transaction.txid();
+        let span = tracing::debug_span!("admit", %txid);
+        let _entered = span.enter();
+        if self.published.mempool().contains(&txid) || self.store.transaction(&txid)?.is_some() {
+            return Ok(Ok(Admission {
+                txid,
+                is_new: false,
+            }));
+        }
+        if let Err(rejection) = self.admit(&transaction)? {
+            if matches!(rejection, Rejection::MissingInputs { .. }) {
+                let now = self.clock.unix_seconds();
+                self.published.change(|mempool| {
+                    mempool.keep_orphan(transaction, now);
+                    ((), None, Vec::new())
+                });
+            }
+            let refusal = Refusal::from(&rejection);
+            tracing::debug!(
+                reason = refusal.reason,
+                "transaction refused: {}",
+                refusal.message
+            );
+            return Ok(Err(refusal));
+        }
+        self.adopt(vec![txid])?;
+        Ok(Ok(Admission { txid, is_new: true }))
+    }
+
+    /// Signatures are checked while readers go on; entries move in one short step.
+    fn admit(
+        &mut self,
+        transaction: &CheckedTransaction,
+    ) -> Result<Result<(), Rejection>, StoreError> {
+        let Some(context) = self.tree.tip_context() else {
+            return Ok(Err(Rejection::Stale));
+        };
+        let utxos = Utxos(&self.store);
+        let prepared = self
+            .published
+            .mempool()
+            .prepare(transaction.clone(), &utxos, &context);
+        let admission = match prepared {
+            Ok(admission) => admission,
+            Err(AdmissionError::Rejected(rejection)) => return Ok(Err(rejection)),
+            Err(AdmissionError::View(error)) => return Err(error.into()),
+        };
+        if let Err(error) = signatures::verify(admission.signature_checks().collect()) {
+            return Ok(Err(error.into()));
+        }
+        let now = self.clock.unix_seconds();
+        let count =
+            self.published
+                .change(|mempool| match mempool.commit(admission, &context, now) {
+                    Ok(admitted) => {
+                        let gone = |reason| move |txid| MempoolEvent::Removed(txid, reason);
+                        let replaced = admitted.replaced.into_iter();
+                        let evicted = admitted.evicted.into_iter();
+                        let entered = transaction.transaction().clone();
+                        let events = replaced
+                            .map(gone(RemovalReason::Replaced))
+                            .chain([MempoolEvent::Added(transaction.txid(), entered)])
+                            .chain(evicted.map(gone(RemovalReason::Evicted)));
+                        (Ok(mempool.len()), None, events.collect())
+                    }
+                    Err(rejection) => (Err(rejection), None, Vec::new()),
+                });
+        Ok(count.map(|count| self.metrics.on_mempool(count)))
+    }
+
+    /// Admits the orphans of transactions that have just come, and theirs in turn.
+    pub(super) fn adopt(
+        &mut self,
+        mut parents: Vec<pentad_primitives::Txid>,
+    ) -> Result<(), StoreError> {
+        while let Some(parent) = parents.pop() {
+            let orphans = self
+                .published
+                .change(|mempool| (mempool.adopt(&parent), None, Vec::new()));
+            for orphan in orphans {
+                match self.admit(&orphan)? {
+                    Ok(()) => parents.push(orphan.txid()),
+                    Err(rejection) => {
+                        tracing::debug!(txid = %orphan.txid(), %rejection, "orphan refused");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what has waited too long.
+    pub(super) fn expire(&mut self) {
+        let now = self.clock.unix_seconds();
+        let count = self.published.change(|mempool| {
+            let gone = mempool.expire(now).into_iter();
+            let events = gone.map(|txid| MempoolEvent::Removed(txid, RemovalReason::Expired));
+            let events = events.collect();
+            (mempool.len(), None, events)
+        });
+        self.metrics.on_mempool(count);
+    }
+}
+
+/// The reason in the words of the API.
+pub(super) const fn removal_reason(removal: Removal) -> RemovalReason {
+    match removal {
+        Removal::Confirmed => RemovalReason::Confirmed,
+        Removal::Conflict => RemovalReason::Conflict,
+        Removal::Reorganised => RemovalReason::Invalid,
+        Removal::Expired => RemovalReason::Expired,
+    }
+}
