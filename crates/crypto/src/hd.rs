@@ -14,6 +14,8 @@ use crate::keys::{PublicKey, SecretKey};
 
 /// BIP44's purpose.
 const PURPOSE: u32 = 44;
+/// Depth of an account, m/44'/coin'/account'.
+const ACCOUNT_DEPTH: u8 = 3;
 
 /// Why keys cannot be derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -27,8 +29,8 @@ pub enum DerivationError {
     /// A number of 2³¹ or more, or (a chance of 2⁻¹²⁷) one without a key.
     #[error("there is no key at this index")]
     Index,
-    /// Not an extended public key.
-    #[error("not an extended public key")]
+    /// Not the extended public key of an account.
+    #[error("not the extended public key (xpub) of an account")]
     ExtendedKey,
 }
 
@@ -145,12 +147,113 @@ impl FromStr for AccountPublicKey {
     type Err = DerivationError;
 
     /// Reads `xpub…`. An extended private key is refused: it has no business where only the public
-    /// one is asked for.
+    /// one is asked for. So is a key at another depth, whose children are no addresses.
     fn from_str(text: &str) -> Result<Self, DerivationError> {
-        text.parse()
-            .map(Self)
-            .ok()
-            .filter(|key| key.to_string() == text)
+        let key: ExtendedPublicKey<_> = text.parse().map_err(|_| DerivationError::ExtendedKey)?;
+        let attrs = key.attrs();
+        let is_account = attrs.depth == ACCOUNT_DEPTH && attrs.child_number.is_hardened();
+        // One text only: whatever else the parser takes does not come out the same.
+        Some(Self(key))
+            .filter(|key| is_account && key.to_string() == text)
             .ok_or(DerivationError::ExtendedKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bip32::{DerivationPath, XPrv};
+
+    use super::*;
+
+    /// Test vectors 1 to 3 of BIP32: seed, path, extended private key.
+    const BIP32: [(&str, &str, &str); 4] = [
+        (
+            "000102030405060708090a0b0c0d0e0f",
+            "m",
+            "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejM\
+             RNNU3TGtRBeJgk33yuGBxrMPHi",
+        ),
+        (
+            "000102030405060708090a0b0c0d0e0f",
+            "m/0'/1/2'/2/1000000000",
+            "xprvA41z7zogVVwxVSgdKUHDy1SKmdb533PjDz7J6N6mV6uS3ze1ai8FHa8kmHScGpWmj4WggLyQjgPie1rFS\
+             ruoUihUZREPSL39UNdE3BBDu76",
+        ),
+        (
+            "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2\
+             9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542",
+            "m/0/2147483647'",
+            "xprv9wSp6B7kry3Vj9m1zSnLvN3xH8RdsPP1Mh7fAaR7aRLcQMKTR2vidYEeEg2mUCTAwCd6vnxVrcjfy2kRg\
+             VsFawNzmjuHc2YmYRmagcEPdU9",
+        ),
+        (
+            // A secret that begins with a zero byte keeps it.
+            "4b381541583be4423346c643850da4b320e46a87ae3d2a4e6da11eba819cd4ac\
+             ba45d239319ac14f863b8d5ab5a0d0c64d2e8a1e7d1457df2e5a3c51c73235be",
+            "m/0'",
+            "xprv9uPDJpEQgRQfDcW7BkF7eTya6RPxXeJCqCJGHuCJ4GiRVLzkTXBAJMu2qaMWPrS7AANYqdq6vcBcBUdJC\
+             VVFceUvJFjaPdGZ2y9WACViL4L",
+        ),
+    ];
+
+    #[test]
+    fn bip32_vectors() {
+        for (seed, path, expected) in BIP32 {
+            let path: DerivationPath = path.parse().unwrap();
+            let key = XPrv::derive_from_path(&hex::decode(seed).unwrap(), &path).unwrap();
+            assert_eq!(key.to_string(Prefix::XPRV).as_str(), expected);
+        }
+    }
+
+    /// The published address of the most published mnemonic.
+    #[test]
+    fn first_address_of_abandon_about() {
+        let account = AccountKey::from_seed(&seed(&[0; 16], "").unwrap(), 0, 0).unwrap();
+        assert_eq!(
+            account.public().to_string(),
+            "xpub6BosfCnifzxcFwrSzQiqu2DBVTshkCXacvNsWGYJVVhhawA7d4R5WSWGFNbi8Aw6ZRc1brxMyWMzG3DSS\
+             SSoekkudhUd9yLb6qx39T9nMdj"
+        );
+        let address = crate::Address::P2pkh(account.public().public_key(0, 0).unwrap().key_hash());
+        assert_eq!(
+            address.encode(&Default::default()),
+            "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA"
+        );
+    }
+
+    #[test]
+    fn only_the_xpub_of_an_account_is_read() {
+        let account = AccountKey::from_seed(&[7; 64], 0, 0).unwrap();
+        let xpub = account.public().to_string();
+        assert_eq!(xpub.parse(), Ok(account.public()));
+        let master = XPrv::new(&[7; 64]).unwrap();
+        let not_hardened = account.0.derive_child(child(0, false).unwrap()).unwrap();
+        for refused in [
+            account.0.to_string(Prefix::XPRV).to_string(),
+            account.0.public_key().to_string(Prefix::TPUB),
+            master.public_key().to_string(Prefix::XPUB),
+            not_hardened.public_key().to_string(Prefix::XPUB),
+            format!("{xpub} "),
+            xpub.replace("xpub6", "xpub7"),
+            String::new(),
+        ] {
+            let parsed = refused.parse::<AccountPublicKey>();
+            assert_eq!(parsed, Err(DerivationError::ExtendedKey), "{refused}");
+        }
+    }
+
+    #[test]
+    fn passphrases_are_normalised() {
+        // Composed and decomposed, "é" is one passphrase.
+        assert_eq!(seed(&[1; 16], "caf\u{e9}"), seed(&[1; 16], "cafe\u{301}"));
+        assert_ne!(seed(&[1; 16], "caf\u{e9}"), seed(&[1; 16], "cafe"));
+    }
+
+    #[test]
+    fn lengths_of_entropy() {
+        for length in 0..40 {
+            let is_valid = matches!(length, 16 | 20 | 24 | 28 | 32);
+            assert_eq!(seed(&vec![1; length], "").is_ok(), is_valid, "{length}");
+        }
     }
 }

@@ -310,3 +310,130 @@ fn take_push<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     *rest = left;
     Some(data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SecretKey;
+
+    fn key(low: u8) -> PublicKey {
+        SecretKey::from_bytes([low; 32]).unwrap().public_key()
+    }
+
+    fn signature() -> Signature {
+        SecretKey::from_bytes([1; 32])
+            .unwrap()
+            .sign(&pentad_primitives::Hash256::ZERO)
+    }
+
+    fn pushes(items: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        items.iter().for_each(|item| push(item, &mut bytes));
+        bytes
+    }
+
+    /// Errors of both parsers are alike: what is wrong with a signature, a key, or the pushes.
+    #[test]
+    fn every_error_of_a_p2pkh_script_sig() {
+        let (der, public) = (signature().to_der(), key(1).to_bytes());
+        let signed = [der.as_slice(), &[SIGHASH_ALL]].concat();
+        let parse = |bytes: Vec<u8>| parse_p2pkh_script_sig(&bytes.into()).unwrap_err();
+
+        assert_eq!(parse(vec![]), ScriptSigError::Pushes);
+        assert_eq!(parse(pushes(&[&signed])), ScriptSigError::Pushes);
+        assert_eq!(parse(pushes(&[&[], &public])), ScriptSigError::Pushes);
+        assert_eq!(
+            parse(pushes(&[&signed, &public, &[]])),
+            ScriptSigError::Pushes
+        );
+        let mut cut = pushes(&[&signed, &public]);
+        cut.pop();
+        assert_eq!(parse(cut), ScriptSigError::Pushes);
+        let mut long = vec![OP_PUSHDATA1, u8::try_from(signed.len()).unwrap()];
+        long.extend([signed.clone(), pushes(&[&public])].concat());
+        assert_eq!(parse(long), ScriptSigError::Pushes);
+
+        for other in [0x00, 0x02, 0x03, 0x81] {
+            let signed = [der.as_slice(), &[other]].concat();
+            assert_eq!(
+                parse(pushes(&[&signed, &public])),
+                ScriptSigError::HashType(other)
+            );
+        }
+        let lax = [der.as_slice(), &[0, SIGHASH_ALL]].concat();
+        let encoding = ScriptSigError::Signature(SignatureError::Encoding);
+        assert_eq!(parse(pushes(&[&lax, &public])), encoding);
+        let hybrid = [[0x06].as_slice(), &public[1..], &public[1..]].concat();
+        assert_eq!(
+            parse(pushes(&[&signed, &hybrid])),
+            ScriptSigError::Key(KeyError::Public)
+        );
+    }
+
+    #[test]
+    fn every_error_of_a_multisig_script_sig() {
+        let signed = [signature().to_der().as_slice(), &[SIGHASH_ALL]].concat();
+        let redeem = Multisig::new(1, vec![key(1)])
+            .unwrap()
+            .redeem_script()
+            .into_bytes();
+        let parse = |bytes: Vec<u8>| parse_multisig_script_sig(&bytes.into());
+        assert!(parse([vec![OP_0], pushes(&[&signed, &redeem])].concat()).is_ok());
+        // The element that CHECKMULTISIG drops is OP_0 and nothing else (BIP147).
+        for dummy in [vec![], vec![OP_1], vec![0x01, 0x00]] {
+            let bytes = [dummy, pushes(&[&signed, &redeem])].concat();
+            assert!(parse(bytes).is_err());
+        }
+        assert_eq!(parse(vec![OP_0]), Err(ScriptSigError::Pushes));
+        let mut sixteen = vec![signed.as_slice(); 16];
+        sixteen.push(&redeem);
+        let bytes = [vec![OP_0], pushes(&sixteen)].concat();
+        assert_eq!(parse(bytes), Err(ScriptSigError::Pushes));
+    }
+
+    #[test]
+    fn redeem_scripts_have_one_form() {
+        let read = |bytes: Vec<u8>| Multisig::from_redeem_script(&bytes.into());
+        let script = Multisig::new(2, vec![key(1), key(2)])
+            .unwrap()
+            .redeem_script()
+            .into_bytes();
+        assert!(read(script.clone()).is_some());
+        // Counts: none required, more than there are, another than there are, no small number.
+        for (at, count) in [
+            (0, OP_0),
+            (0, OP_1 + 2),
+            (0, OP_1 - 1),
+            (69, OP_1),
+            (69, OP_1 + 2),
+        ] {
+            let mut changed = script.clone();
+            changed[at] = count;
+            assert_eq!(read(changed), None, "{at} {count}");
+        }
+        let mut not_a_point = script.clone();
+        not_a_point[2] = 0x04;
+        assert_eq!(read(not_a_point), None);
+        assert_eq!(read(vec![OP_1, OP_1, OP_CHECKMULTISIG]), None);
+        assert_eq!(read(vec![]), None);
+    }
+
+    #[test]
+    fn a_redeem_script_of_many_keys_costs_no_more_than_15() {
+        let public = key(1).to_bytes();
+        let mut keys = vec![public.as_slice(); 15];
+        let script = |keys: &[&[u8]], count: u8| {
+            let bytes = [
+                vec![OP_1],
+                pushes(keys),
+                vec![OP_1 - 1 + count, OP_CHECKMULTISIG],
+            ];
+            Multisig::from_redeem_script(&bytes.concat().into())
+        };
+        assert!(script(&keys, 15).is_some());
+        keys.push(&public);
+        assert_eq!(script(&keys, 16), None);
+        // Fast enough for a debug build only because the loop ends after 15.
+        assert_eq!(script(&vec![public.as_slice(); 100_000], 16), None);
+    }
+}

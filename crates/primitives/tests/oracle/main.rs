@@ -13,8 +13,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
+/// The number 1 in 32 bytes, the most significant first.
+const ONE: [u8; 32] = {
+    let mut one = [0; 32];
+    one[31] = 1;
+    one
+};
+
 fn config() -> Config {
-    Config { failure_persistence: None, ..Config::with_cases(256) }
+    Config {
+        failure_persistence: None,
+        ..Config::with_cases(256)
+    }
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -151,11 +161,31 @@ proptest! {
             Ok(ours) => {
                 prop_assert_eq!(ours.to_be_bytes(), theirs.to_be_bytes());
                 prop_assert_eq!(ours.to_compact().0, theirs.to_compact_lossy().to_consensus());
-                let work = Work::from_target(&ours);
-                prop_assert_eq!(work.to_be_bytes(), theirs.to_work().to_be_bytes());
+                // Of target 1 they say 2²⁵⁶ - 1, where Bitcoin Core's formula gives 2²⁵⁵.
+                if theirs != bitcoin::Target::from_be_bytes(ONE) {
+                    let work = Work::from_target(&ours);
+                    prop_assert_eq!(work.to_be_bytes(), theirs.to_work().to_be_bytes());
+                }
             }
             Err(_) => prop_assert_eq!(theirs, bitcoin::Target::ZERO),
         }
+    }
+
+    /// Refused is what Bitcoin Core's `CheckProofOfWork` refuses (`arith_uint256::SetCompact`):
+    /// rust-bitcoin wraps around instead.
+    #[test]
+    fn compact_targets_out_of_range(
+        exponent in prop_oneof![0..6_u32, 30..38_u32, 0..=255_u32],
+        low in prop_oneof![0..4_u32, 0xfe..0x102_u32, 0xfffe..0x1_0002_u32, 0..0x0100_0000_u32],
+    ) {
+        let bits = exponent << 24 | low;
+        let mantissa = low & 0x007f_ffff;
+        let word = if exponent <= 3 { mantissa >> (8 * (3 - exponent)) } else { mantissa };
+        let is_negative = word != 0 && low & 0x0080_0000 != 0;
+        let overflows = word != 0
+            && (exponent > 34 || word > 0xff && exponent > 33 || word > 0xffff && exponent > 32);
+        let refused = word == 0 || is_negative || overflows;
+        prop_assert_eq!(Target::from_compact(CompactTarget(bits)).is_err(), refused, "{:08x}", bits);
     }
 
     #[test]
@@ -208,22 +238,33 @@ fn longer_compact_sizes_than_needed_are_refused() {
         &[0xfe, 0xff, 0xff, 0x00, 0x00],
         &[0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
     ] {
-        assert_eq!(CompactSize::from_bytes(bytes), Err(DecodeError::NonMinimalCompactSize));
+        assert_eq!(
+            CompactSize::from_bytes(bytes),
+            Err(DecodeError::NonMinimalCompactSize)
+        );
     }
 }
 
 #[test]
 fn a_count_that_cannot_be_is_refused_before_allocation() {
     // A version, then a count of 2⁶⁴ - 1 inputs.
-    let bytes = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-    assert_eq!(Transaction::from_bytes(&bytes), Err(DecodeError::CountTooLarge(u64::MAX)));
+    let bytes = [
+        1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ];
+    assert_eq!(
+        Transaction::from_bytes(&bytes),
+        Err(DecodeError::CountTooLarge(u64::MAX))
+    );
 }
 
 #[test]
 fn an_output_above_21_million_coins_is_refused() {
     let mut bytes = (Amount::MAX_MONEY.units() + 1).to_le_bytes().to_vec();
     bytes.push(0);
-    assert!(matches!(TxOut::from_bytes(&bytes), Err(DecodeError::Amount(_))));
+    assert!(matches!(
+        TxOut::from_bytes(&bytes),
+        Err(DecodeError::Amount(_))
+    ));
 }
 
 #[test]
@@ -235,7 +276,11 @@ fn bitcoins_genesis_block_reads_the_same() {
         "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"
     );
     assert_eq!(block.header.bits.to_string(), "1d00ffff");
-    assert!(Target::from_compact(block.header.bits).unwrap().is_met_by(&block.block_hash()));
+    assert!(
+        Target::from_compact(block.header.bits)
+            .unwrap()
+            .is_met_by(&block.block_hash())
+    );
     assert!(block.transactions[0].is_coinbase());
 }
 
