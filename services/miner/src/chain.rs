@@ -15,12 +15,10 @@ use pentad_api::{Connection, block_from_bytes, hash_from_bytes};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::pow::Target;
 use pentad_primitives::{Block, Script};
+use pentad_service_kit::sized;
 use tonic::{Request, Status, Streaming};
 
 use crate::error::MinerError;
-
-/// Largest answer: a template is a whole block (4 MB) with its framing.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A chain service that has not answered by then is treated as one that is not there.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,9 +44,8 @@ impl ChainClient {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
             reads: ChainServiceClient::new(connection.clone()),
-            assembly: AssemblyServiceClient::new(connection.clone())
-                .max_decoding_message_size(ANSWER_BYTES_MAX),
-            submit: SubmitServiceClient::new(connection.clone()),
+            assembly: sized!(AssemblyServiceClient::new(connection.clone())),
+            submit: sized!(SubmitServiceClient::new(connection.clone())),
             events: EventServiceClient::new(connection),
         }
     }

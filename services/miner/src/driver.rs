@@ -1,5 +1,6 @@
 //! Keeps the search threads supplied with the right work.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,7 +77,7 @@ impl Driver {
         mut commands: mpsc::Receiver<Command>,
         mut tip: watch::Receiver<String>,
         shutdown: CancellationToken,
-    ) {
+    ) -> Result<(), Infallible> {
         let (report_to, mut reports) = mpsc::unbounded_channel();
         let mut driver = Self {
             chain,
@@ -102,6 +103,7 @@ impl Driver {
             }
         }
         driver.stop().await;
+        Ok(())
     }
 
     async fn on_command(&mut self, command: Command) {

@@ -61,9 +61,9 @@ async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error
         config.miner,
         chain,
         wallet,
-        &app.tasks,
+        &app.supervisor,
         app.shutdown.clone(),
     )?;
-    let server = miner.register(app.server());
+    let server = miner.add_to(app.server());
     Ok(app.serve(server).await?)
 }

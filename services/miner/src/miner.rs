@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,9 @@ use pentad_api::Connection;
 use pentad_api::chain::v1::GetInfoResponse;
 use pentad_api::miner::v1::miner_service_server::MinerServiceServer;
 use pentad_primitives::BlockHash;
-use pentad_service_kit::{Server, health};
+use pentad_service_kit::{Server, Supervisor, health, sized};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::chain::ChainClient;
 use crate::config::MinerConfig;
@@ -49,8 +49,8 @@ struct Inner {
 }
 
 impl Miner {
-    /// Starts the miner: idle, unless the configuration says otherwise. Its tasks run on `tasks`
-    /// and end, with their threads, on `shutdown`. The other services need not be there yet.
+    /// Starts the miner: idle, unless the configuration says otherwise. Its tasks and threads end
+    /// on `shutdown`. The other services need not be there yet.
     ///
     /// # Errors
     /// When the system gives no randomness.
@@ -58,7 +58,7 @@ impl Miner {
         config: MinerConfig,
         chain: Connection,
         wallet: Option<Connection>,
-        tasks: &TaskTracker,
+        supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, getrandom::Error> {
         let client = ChainClient::new(chain.clone());
@@ -66,15 +66,18 @@ impl Miner {
         let status = Arc::new(Status::default());
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (tip_to, tip) = watch::channel(String::new());
-        tasks.spawn(tip::follow(client.clone(), tip_to, shutdown.clone()));
-        tasks.spawn(Driver::run(
-            client.clone(),
-            Arc::clone(&extra_nonce),
-            Arc::clone(&status),
-            received,
-            tip,
-            shutdown.clone(),
-        ));
+        supervisor.spawn("tip", tip::follow(client.clone(), tip_to, shutdown.clone()));
+        supervisor.spawn(
+            "miner",
+            Driver::run(
+                client.clone(),
+                Arc::clone(&extra_nonce),
+                Arc::clone(&status),
+                received,
+                tip,
+                shutdown.clone(),
+            ),
+        );
         let mine_at_start = config.mine;
         let miner = Self {
             inner: Arc::new(Inner {
@@ -90,17 +93,17 @@ impl Miner {
             }),
         };
         if mine_at_start {
-            tasks.spawn(miner.clone().mine_at_start());
+            supervisor.spawn("mine at start", miner.clone().mine_at_start());
         }
         Ok(miner)
     }
 
     /// Adds the gRPC service and its health to a server.
     #[must_use]
-    pub fn register(&self, server: Server) -> Server {
+    pub fn add_to(&self, server: Server) -> Server {
         let chain = self.inner.chain_connection.clone();
         let probe = health::remote("chain", chain, "pentad.chain.v1.ChainService");
-        server.service(MinerServiceServer::new(self.clone()), [probe])
+        server.service(sized!(MinerServiceServer::new(self.clone())), [probe])
     }
 
     /// Mines until told otherwise; says on how many threads, and for whom.
@@ -207,7 +210,7 @@ impl Miner {
     }
 
     /// The chain and wallet services may still be starting: tries until they answer.
-    async fn mine_at_start(self) {
+    async fn mine_at_start(self) -> Result<(), Infallible> {
         let Inner {
             config, shutdown, ..
         } = &*self.inner;
@@ -223,6 +226,7 @@ impl Miner {
             }
         };
         shutdown.run_until_cancelled(starting).await;
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Follows the chain's tip for as long as the service lives.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ pub(crate) async fn follow(
     chain: ChainClient,
     tip: watch::Sender<String>,
     shutdown: CancellationToken,
-) {
+) -> Result<(), Infallible> {
     let following = async {
         loop {
             if let Err(error) = follow_once(&chain, &tip).await {
@@ -26,6 +27,7 @@ pub(crate) async fn follow(
         }
     };
     shutdown.run_until_cancelled(following).await;
+    Ok(())
 }
 
 async fn follow_once(chain: &ChainClient, tip: &watch::Sender<String>) -> Result<(), MinerError> {

@@ -13,6 +13,7 @@ use pentad_api::{Connection, FieldError, transaction_from_bytes};
 use pentad_crypto::{Address, AddressVersions, KeyHash, ScriptTemplate, classify};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{OutPoint, Script, Transaction, Txid};
+use pentad_service_kit::sized;
 use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
@@ -24,8 +25,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const ADDRESSES_MAX: usize = 1000;
 /// Outputs in one answer.
 const PAGE_SIZE: u32 = 10_000;
-/// Largest answer: a page of outputs at about 250 bytes each.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What does not change while the network lives.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +58,8 @@ pub(crate) struct ChainClient {
 impl ChainClient {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
-            reads: ChainServiceClient::new(connection.clone())
-                .max_decoding_message_size(ANSWER_BYTES_MAX),
-            submit: SubmitServiceClient::new(connection),
+            reads: sized!(ChainServiceClient::new(connection.clone())),
+            submit: sized!(SubmitServiceClient::new(connection)),
             network: Arc::default(),
         }
     }

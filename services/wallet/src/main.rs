@@ -58,9 +58,9 @@ async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error
         config.wallet,
         &config.data_dir,
         chain,
-        &app.tasks,
+        &app.supervisor,
         app.shutdown.clone(),
     );
-    let server = wallets.await?.register(app.server());
+    let server = wallets.await?.add_to(app.server());
     Ok(app.serve(server).await?)
 }

@@ -8,7 +8,7 @@ use pentad_api::wallet::v1::SendRequest;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
 use pentad_primitives::OutPoint;
-use pentad_service_kit::{Server, health};
+use pentad_service_kit::{Server, Supervisor, health, sized};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
@@ -36,7 +36,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Wallets {
     pub(crate) inner: Arc<Inner>,
-    tasks: TaskTracker,
     chain: Connection,
 }
 
@@ -49,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) provenance: Provenance,
     fee_rate: u64,
     kdf: Semaphore,
+    /// Payments under way.
+    payments: TaskTracker,
 }
 
 /// Why the wallet service cannot start.
@@ -69,9 +70,8 @@ pub enum StartError {
 }
 
 impl Wallets {
-    /// Opens the wallets in `data_dir` and unlocks those that unlock by themselves. Tasks run on
-    /// `tasks` and end on `shutdown`; payments that have begun end by themselves. The chain
-    /// service need not be there yet.
+    /// Opens the wallets in `data_dir` and unlocks those that unlock by themselves. After
+    /// `shutdown` payments that have begun are finished. The chain service need not be there yet.
     ///
     /// # Errors
     /// When the data directory or the passphrase file cannot be used.
@@ -79,7 +79,7 @@ impl Wallets {
         config: WalletConfig,
         data_dir: &Path,
         chain: Connection,
-        tasks: &TaskTracker,
+        supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         let (directory, journal) = (wallets_directory(data_dir), data_dir.join(JOURNAL));
@@ -106,18 +106,15 @@ impl Wallets {
             provenance: Provenance::default(),
             fee_rate,
             kdf: Semaphore::new(KDF_PERMITS),
+            payments: TaskTracker::new(),
         });
-        tasks.spawn(sweep(Arc::clone(&inner), shutdown));
-        Ok(Self {
-            inner,
-            tasks: tasks.clone(),
-            chain,
-        })
+        supervisor.spawn("wallets", sweep(Arc::clone(&inner), shutdown));
+        Ok(Self { inner, chain })
     }
 
     /// Adds the gRPC services and their health to a server.
     #[must_use]
-    pub fn register(&self, server: Server) -> Server {
+    pub fn add_to(&self, server: Server) -> Server {
         let chain = health::remote("chain", self.chain.clone(), "pentad.chain.v1.ChainService");
         let inner = Arc::clone(&self.inner);
         let keystore = health::probe("keystore", move || {
@@ -129,10 +126,13 @@ impl Wallets {
         });
         server
             .service(
-                KeystoreServiceServer::new(self.clone()),
+                sized!(KeystoreServiceServer::new(self.clone())),
                 [chain.clone(), keystore.clone()],
             )
-            .service(WalletServiceServer::new(self.clone()), [chain, keystore])
+            .service(
+                sized!(WalletServiceServer::new(self.clone())),
+                [chain, keystore],
+            )
     }
 
     /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.
@@ -140,7 +140,8 @@ impl Wallets {
         let network = self.inner.chain.network().await?;
         let order = Order::check(request, &network, self.inner.fee_rate)?;
         let inner = Arc::clone(&self.inner);
-        self.tasks
+        self.inner
+            .payments
             .spawn(async move { inner.pay(order).await })
             .await?
     }
@@ -197,8 +198,8 @@ fn pending_leases(journal: &Journal) -> Result<Leases, JournalError> {
     Ok(leases)
 }
 
-/// Drops keys and leases whose time is over, and flushes the journal at the end.
-async fn sweep(inner: Arc<Inner>, shutdown: CancellationToken) {
+/// Drops keys and leases whose time is over; at the end waits for payments under way.
+async fn sweep(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), JournalError> {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -210,9 +211,9 @@ async fn sweep(inner: Arc<Inner>, shutdown: CancellationToken) {
             .unwrap_or_else(PoisonError::into_inner)
             .sweep(now);
     }
-    if let Err(error) = inner.journal.flush().await {
-        tracing::error!(%error, "the payment journal was not flushed");
-    }
+    inner.payments.close();
+    inner.payments.wait().await;
+    inner.journal.flush().await
 }
 
 impl fmt::Debug for Wallets {
