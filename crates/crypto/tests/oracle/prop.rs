@@ -146,7 +146,11 @@ proptest! {
     }
 
     #[test]
-    fn p2pkh_script_sig_has_one_form(key in secret_key(), hash: [u8; 32], bit: prop::sample::Index) {
+    fn p2pkh_script_sig_has_one_form(
+        key in secret_key(),
+        hash: [u8; 32],
+        bit: prop::sample::Index,
+    ) {
         let signature = key.sign(&Hash256::from_bytes(hash));
         let script = p2pkh_script_sig(&signature, &key.public_key());
         prop_assert_eq!(parse_p2pkh_script_sig(&script), Ok((signature, key.public_key())));
