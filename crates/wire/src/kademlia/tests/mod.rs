@@ -1,0 +1,6 @@
+mod dht;
+mod golden;
+mod overlay;
+mod prop;
+mod simulation;
+mod table;
