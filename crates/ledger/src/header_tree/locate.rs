@@ -61,19 +61,30 @@ impl HeaderTree {
     /// asking a peer for headers.
     #[must_use]
     pub fn locator(&self) -> Vec<BlockHash> {
+        self.locator_of(self.best_header)
+    }
+
+    /// The locator of a known block: how to ask for more after a batch of headers whose last is not
+    /// the best header (a branch has less work at first).
+    #[must_use]
+    pub fn locator_from(&self, hash: &BlockHash) -> Option<Vec<BlockHash>> {
+        Some(self.locator_of(self.arena.find(hash)?))
+    }
+
+    fn locator_of(&self, from: NodeId) -> Vec<BlockHash> {
         let mut locator = Vec::new();
-        let mut at = self.best_header;
+        let mut at = from;
         let mut step: u32 = 1;
         loop {
             locator.push(self.arena[at].hash);
             if at == GENESIS {
                 return locator;
             }
-            let below = self.arena[at].height.get().saturating_sub(step);
-            at = self.arena.ancestor(at, BlockHeight::new(below));
-            if locator.len() >= LOCATOR_DENSE {
+            if locator.len() > LOCATOR_DENSE {
                 step = step.saturating_mul(2);
             }
+            let below = self.arena[at].height.get().saturating_sub(step);
+            at = self.arena.ancestor(at, BlockHeight::new(below));
         }
     }
 
