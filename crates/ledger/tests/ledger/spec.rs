@@ -279,7 +279,10 @@ fn golden_hashes() {
         spec_hash,
         "6a6dbe40432b148ef5124ca75df802571912495f31a161d4cf915162f84f7faa"
     );
-    assert_eq!(genesis_hash, "0bac4f3e1c03a35743a6be7a0b63445c93885e31ac1fb849382a99c10ff03d13");
+    assert_eq!(
+        genesis_hash,
+        "0bac4f3e1c03a35743a6be7a0b63445c93885e31ac1fb849382a99c10ff03d13"
+    );
 }
 
 #[test]
