@@ -42,22 +42,52 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// Directory of the network, where its network.json is
-    #[arg(long, global = true, value_name = "DIR", env = "PENTAD_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PENTAD_DIR",
+        hide_env_values = true
+    )]
     pub dir: Option<PathBuf>,
     /// Which node of the network, from 1
-    #[arg(long, global = true, value_name = "N", env = "PENTAD_NODE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        env = "PENTAD_NODE",
+        hide_env_values = true
+    )]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     pub node: Option<u16>,
     /// How to print answers
-    #[arg(long, global = true, value_name = "FORMAT", env = "PENTAD_OUTPUT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "PENTAD_OUTPUT",
+        hide_env_values = true
+    )]
     #[arg(value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// The node's gRPC address, in place of --dir and --node
-    #[arg(long, global = true, value_name = "HOST:PORT", env = "PENTAD_GRPC")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "PENTAD_GRPC",
+        hide_env_values = true
+    )]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub grpc: Option<String>,
     /// The node's cookie file, the credential on one machine
-    #[arg(long, global = true, value_name = "FILE", env = "PENTAD_COOKIE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PENTAD_COOKIE",
+        hide_env_values = true
+    )]
     pub cookie: Option<PathBuf>,
 }
 

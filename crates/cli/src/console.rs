@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::fault::Fault;
+use crate::fault::{Exit, Fault};
 
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -101,9 +101,10 @@ impl Console {
         ExitCode::from(fault.exit() as u8)
     }
 
-    /// Prints the help that clap made.
+    /// Prints the help that clap made: what was asked for, or else what is missing.
     pub fn help(self, help: &clap::Error) -> ExitCode {
         match written(help.print()) {
+            Ok(()) if help.use_stderr() => ExitCode::from(Exit::Usage as u8),
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => self.fail(&fault),
         }

@@ -174,10 +174,15 @@ fn name(code: Code) -> &'static str {
 }
 
 impl From<clap::Error> for Fault {
-    /// What is typed wrongly, without clap's own "error: ".
+    /// What is typed wrongly: clap's first paragraph in one line, and its tip or where help is.
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
-        Self::usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut paragraphs = text.split("\n\n").map(one_line);
+        let first = paragraphs.next().unwrap_or_default();
+        let tip = paragraphs.find_map(|text| text.strip_prefix("tip: ").map(str::to_owned));
+        Self::usage(first.strip_prefix("error: ").unwrap_or(&first))
+            .with_hint(tip.unwrap_or_else(|| "--help shows what can be typed".to_owned()))
     }
 }
 
@@ -233,6 +238,30 @@ mod tests {
             fault.to_text(),
             "error: no answer from node1 at 127.0.0.1:1: Connection refused"
         );
+    }
+
+    #[test]
+    fn what_is_typed_wrongly_takes_two_lines() {
+        for (arguments, text) in [
+            (
+                &["t", "--size", "x"][..],
+                "error: invalid value 'x' for '--size <size>' [possible values: s, m]\n\
+                 hint: --help shows what can be typed",
+            ),
+            (
+                &["t", "--sise", "s"],
+                "error: unexpected argument '--sise' found\n\
+                 hint: a similar argument exists: '--size'",
+            ),
+        ] {
+            let size = clap::Arg::new("size").long("size").value_parser(["s", "m"]);
+            let error = clap::Command::new("t")
+                .arg(size)
+                .try_get_matches_from(arguments);
+            let fault = Fault::from(error.expect_err("typed wrongly"));
+            assert_eq!(fault.exit(), Exit::Usage);
+            assert_eq!(fault.to_text(), text);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod verbs;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, DevnetVerb, Verb};
@@ -33,7 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let console = Console::new(cli.globals.output);
             (console, execute(console, cli))
         }
-        Err(error) if !error.use_stderr() => return Console::new(Format::Table).help(&error),
+        Err(error) if is_help(&error) => return Console::new(Format::Table).help(&error),
         Err(error) => (
             Console::new(Format::wanted(&arguments)),
             Err(Fault::from(error)),
@@ -43,6 +44,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => console.fail(&fault),
     }
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 fn execute(console: Console, cli: Cli) -> Result<(), Fault> {

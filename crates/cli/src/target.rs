@@ -38,11 +38,7 @@ impl Target {
         let cookie = globals.cookie.as_deref().unwrap_or(&node.cookie);
         Ok(Self {
             label: format!("{} at {}", node.name, node.grpc),
-            restart_hint: format!(
-                "see `pentad devnet status --dir {0}`; start what is down with `pentad devnet up \
-                 --dir {0}`",
-                directory.display()
-            ),
+            restart_hint: restart_hint(&directory, node),
             connection: connect(&node.grpc.to_string(), Some(cookie))?,
         })
     }
@@ -91,6 +87,18 @@ impl Target {
             }
             _ => fault,
         }
+    }
+}
+
+/// How to get an answer from a node of a network.
+fn restart_hint(directory: &Path, node: &NodeEntry) -> String {
+    // A node without a log file was started by hand, in a terminal.
+    match node.log {
+        None => "is it running? `pentad start` starts it".to_owned(),
+        Some(_) => format!(
+            "`pentad devnet up --dir {}` starts the nodes that are not running",
+            directory.display()
+        ),
     }
 }
 

@@ -1,0 +1,105 @@
+//! The flags of `pentad-node`; each stands for a field of the configuration.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use pentad_service_kit::config::{ConfigArgs, ConfigError, Sources};
+
+/// A whole Pentad node in one process: chain, wallet, miner and peer services on one gRPC port.
+///
+/// Settings come from the file that --config names, then from variables (PENTAD_DATA_DIR,
+/// PENTAD_SERVER__GRPC for server.grpc, …), then from --set and flags. Logs go to standard error;
+/// SIGTERM and Ctrl-C drain and stop the node.
+///
+/// Exit codes: 0 stopped, 1 failed, 2 the configuration is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "pentad-node", version)]
+pub struct NodeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The chain spec of the network (chain_spec)
+    #[arg(long, value_name = "FILE")]
+    chain: Option<PathBuf>,
+    /// Where everything is kept (data_dir)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// gRPC address (server.grpc) [default: 127.0.0.1:9999]
+    #[arg(long, value_name = "ADDRESS")]
+    grpc: Option<String>,
+    /// Address of the metrics page (server.metrics) [default: the gRPC port + 1000]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
+    /// Address for other nodes, TCP and UDP (peer.listen) [default: 127.0.0.1:5678]
+    #[arg(long, value_name = "ADDRESS")]
+    p2p: Option<String>,
+    /// A node to join, repeatable (peer.bootstrap)
+    #[arg(long, value_name = "HOST:PORT")]
+    bootstrap: Vec<String>,
+    /// Mine from the start on (miner.mine)
+    #[arg(long)]
+    mine: bool,
+    /// File of mode 0600 with what the wallets unlock by (wallet.passphrase_file)
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// The credential of local clients (server.cookie_file) [default: DIR/cookie]
+    #[arg(long, value_name = "FILE")]
+    cookie: Option<PathBuf>,
+    /// Allow a gRPC address beyond loopback without TLS (server.insecure_listen)
+    #[arg(long)]
+    insecure_listen: bool,
+    /// Log lines: human or json (telemetry.format)
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Where traces go, for example http://127.0.0.1:4317 (telemetry.otlp_endpoint)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+}
+
+impl NodeArgs {
+    /// The sources of the configuration, these flags the last.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn sources(&self) -> Result<Sources, ConfigError> {
+        let mut sources = self.config.sources();
+        for (field, path) in [
+            ("chain_spec", &self.chain),
+            ("data_dir", &self.data),
+            ("wallet.passphrase_file", &self.passphrase_file),
+            ("server.cookie_file", &self.cookie),
+        ] {
+            if let Some(path) = path {
+                sources = sources.set(field, text(field, path)?);
+            }
+        }
+        for (field, value) in [
+            ("server.grpc", &self.grpc),
+            ("server.metrics", &self.metrics),
+            ("peer.listen", &self.p2p),
+            ("telemetry.format", &self.log_format),
+            ("telemetry.otlp_endpoint", &self.otlp_endpoint),
+        ] {
+            if let Some(value) = value {
+                sources = sources.set(field, value.as_str());
+            }
+        }
+        // A switch that is left out leaves the file and the environment as they are.
+        for (field, on) in [
+            ("miner.mine", self.mine),
+            ("server.insecure_listen", self.insecure_listen),
+        ] {
+            if on {
+                sources = sources.set(field, true);
+            }
+        }
+        if !self.bootstrap.is_empty() {
+            sources = sources.set("peer.bootstrap", self.bootstrap.clone());
+        }
+        Ok(sources)
+    }
+}
+
+fn text<'a>(field: &'static str, path: &'a Path) -> Result<&'a str, ConfigError> {
+    path.to_str()
+        .ok_or_else(|| ConfigError::field(field, "the path is not UTF-8"))
+}

@@ -1,0 +1,73 @@
+//! The configuration of a node: that of its services, and what they share.
+
+use std::path::{Path, PathBuf};
+
+use pentad_chain::{ChainConfig, MempoolConfig, StoreConfig};
+use pentad_miner::MinerConfig;
+use pentad_service_kit::{ServerConfig, Settings, TelemetryConfig};
+use pentad_wallet::WalletConfig;
+use serde::Deserialize;
+
+/// Configuration of `pentad-node`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// The chain spec, `chain.toml`.
+    pub chain_spec: PathBuf,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The store of the chain service.
+    pub store: StoreConfig,
+    /// The mempool of the chain service.
+    pub mempool: MempoolConfig,
+    /// The wallet service.
+    pub wallet: WalletConfig,
+    /// The miner service.
+    pub miner: MinerConfig,
+    /// Where the node listens.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            chain_spec: PathBuf::from("chain.toml"),
+            data_dir: PathBuf::from("pentad-data"),
+            store: StoreConfig::default(),
+            mempool: MempoolConfig::default(),
+            wallet: WalletConfig::default(),
+            miner: MinerConfig::default(),
+            server: ServerConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// That of the chain service, whose part it is.
+    pub(crate) fn chain(&self) -> ChainConfig {
+        ChainConfig {
+            chain_spec: self.chain_spec.clone(),
+            data_dir: self.data_dir.join("chain"),
+            store: self.store.clone(),
+            mempool: self.mempool.clone(),
+            ..ChainConfig::default()
+        }
+    }
+}
+
+impl Settings for NodeConfig {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
