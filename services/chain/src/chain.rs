@@ -123,8 +123,8 @@ impl Default for MempoolConfig {
 }
 
 impl Chain {
-    /// Opens a chain: locks the data directory, mends what a crash left, connects what the block log
-    /// holds. Blocks the thread while it does.
+    /// Opens a chain: locks the data directory, mends what a crash left, connects what the block
+    /// log holds. Blocks the thread while it does.
     ///
     /// # Errors
     /// When the data directory is in use or another network's, or its blocks are damaged.

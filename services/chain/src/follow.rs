@@ -1,8 +1,8 @@
 //! Following the tip: from any block to the main chain, one step at a time.
 //!
 //! A follower stands on a block. If that is on the main chain, the next event applies the block
-//! above; if not, it undoes the block and steps to its parent. Every step is taken from the chain as
-//! it is then, so a follower needs no queue: however slow it is, however often the chain
+//! above; if not, it undoes the block and steps to its parent. Every step is taken from the chain
+//! as it is then, so a follower needs no queue: however slow it is, however often the chain
 //! reorganises meanwhile, it misses nothing and the node keeps nothing for it.
 
 use std::fmt;

@@ -18,6 +18,8 @@ mod metrics;
 mod reader;
 mod refusal;
 mod submitter;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

@@ -138,11 +138,9 @@ fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreEr
     for hash in &in_log_order {
         tree.body_known(hash);
     }
-    if let Some(tip) = store.tip()
-        && let Err(error) = tree.set_tip(&tip.hash)
-    {
-        unreachable!("the index connected a block that is not in the log: {error}");
-    }
+    let tip = store.tip().expect("genesis is connected").hash;
+    tree.set_tip(&tip)
+        .map_err(|_| StoreError::UnknownBlock(tip))?;
     for (hash, _) in entries.iter().filter(|(_, entry)| entry.is_invalid) {
         tree.mark_invalid(hash);
     }

@@ -1,0 +1,317 @@
+use bytes::Bytes;
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::BlockOutcome;
+use pentad_primitives::{Block, BlockHash, BlockHeader, Decode as _, Encode as _};
+use tonic::Code;
+
+use super::fixture::{Node, Person, bob, directory, reason, reseal, spec};
+
+fn bytes(hash: &BlockHash) -> Bytes {
+    Bytes::copy_from_slice(hash.as_bytes())
+}
+
+async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksResponse> {
+    let requests: Vec<_> = blocks
+        .iter()
+        .map(|block| proto::ConnectBlocksRequest {
+            block: block.to_bytes().into(),
+        })
+        .collect();
+    let answers = node
+        .assembly
+        .clone()
+        .connect_blocks(tokio_stream::iter(requests))
+        .await;
+    let mut answers = answers.expect("a stream").into_inner();
+    let mut all = Vec::new();
+    while let Some(answer) = answers.message().await.expect("no error") {
+        all.push(answer);
+    }
+    all
+}
+
+async fn check_headers(node: &Node, blocks: &[Block]) -> proto::CheckHeadersResponse {
+    let headers = blocks
+        .iter()
+        .map(|block| block.header.to_bytes().into())
+        .collect();
+    let request = proto::CheckHeadersRequest { headers };
+    node.assembly
+        .clone()
+        .check_headers(request)
+        .await
+        .expect("an answer")
+        .into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_syncs_headers_first_across_a_fork() {
+    let (here, there) = (directory(), directory());
+    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
+    peer.clock.advance(3);
+    node.mine(4, &bob()).await;
+    let theirs = peer.mine(20, &Person::new(30)).await;
+
+    let locator = node
+        .assembly
+        .clone()
+        .get_locator(proto::GetLocatorRequest {})
+        .await;
+    let locator = locator.expect("a locator").into_inner().hashes;
+    assert_eq!(locator.len(), 5);
+    assert_eq!(locator[0], bytes(&node.tip().await));
+    assert_eq!(locator[4], bytes(&spec().genesis_hash()));
+    let request = proto::LocateHeadersRequest {
+        locator,
+        stop: Bytes::new(),
+        limit: 0,
+    };
+    let found = peer
+        .assembly
+        .clone()
+        .locate_headers(request)
+        .await
+        .expect("headers");
+    let headers = found.into_inner().headers;
+    assert_eq!(headers.len(), 20);
+    let first = BlockHeader::from_bytes(&headers[0]).expect("a header");
+    assert_eq!(first.block_hash(), theirs[0].block_hash());
+
+    let request = proto::CheckHeadersRequest { headers };
+    let checked = node
+        .assembly
+        .clone()
+        .check_headers(request)
+        .await
+        .expect("an answer");
+    let checked = checked.into_inner();
+    assert_eq!(
+        (checked.accepted, checked.refusal, checked.best_height),
+        (20, None, 20)
+    );
+    assert_eq!(
+        checked.wanted,
+        theirs
+            .iter()
+            .map(|b| bytes(&b.block_hash()))
+            .collect::<Vec<_>>()
+    );
+
+    let request = proto::FetchBlocksRequest {
+        hashes: checked.wanted,
+    };
+    let fetched = peer
+        .assembly
+        .clone()
+        .fetch_blocks(request)
+        .await
+        .expect("a stream");
+    let mut fetched = fetched.into_inner();
+    let mut blocks = Vec::new();
+    while let Some(answer) = fetched.message().await.expect("no error") {
+        blocks.push(Block::from_bytes(&answer.block).expect("a block"));
+    }
+    assert_eq!(blocks, theirs);
+    // Bodies from several peers come in any order.
+    blocks.swap(2, 17);
+    blocks.reverse();
+    let answers = connect(&node, &blocks).await;
+    assert_eq!(answers.len(), 20);
+    assert!(
+        answers.iter().all(|answer| answer.refusal.is_none()),
+        "{answers:?}"
+    );
+    assert_eq!(node.tip().await, peer.tip().await);
+    assert_eq!(node.utxo_set().await, peer.utxo_set().await);
+    peer.stop().await;
+    node.stop().await;
+    // What came out of order is found again.
+    let node = Node::open(here.path());
+    assert_eq!(node.tip().await, theirs[19].block_hash());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_headers_and_blocks_say_how_badly_the_sender_behaved() {
+    let (here, there) = (directory(), directory());
+    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
+    let blocks = peer.mine(3, &bob()).await;
+
+    let checked = check_headers(&node, &blocks[1..]).await;
+    let refusal = checked.refusal.expect("the parent is unknown");
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.misbehavior),
+        ("UNKNOWN_PARENT", 0)
+    );
+    let mut lazy = blocks.clone();
+    let target = pentad_primitives::Target::from_compact(lazy[1].header.bits).expect("valid");
+    while target.is_met_by(&lazy[1].block_hash()) {
+        lazy[1].header.nonce += 1;
+    }
+    let checked = check_headers(&node, &lazy).await;
+    assert_eq!(checked.accepted, 1);
+    let refusal = checked.refusal.expect("no work");
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.misbehavior),
+        ("BAD_WORK", 100)
+    );
+
+    let mut excess = blocks[0].clone();
+    let amount = pentad_primitives::Amount::from_units(2_000 * super::fixture::COIN);
+    excess.transactions[0].outputs[0].amount = amount.expect("an amount");
+    let answers = connect(
+        &node,
+        &[reseal(excess), blocks[0].clone(), blocks[2].clone()],
+    )
+    .await;
+    let refusal = answers[0].refusal.as_ref().expect("excess");
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.misbehavior),
+        ("COINBASE_EXCESS", 100)
+    );
+    assert_eq!(answers[1].outcome(), BlockOutcome::Connected);
+    assert_eq!(answers[2].outcome(), BlockOutcome::Orphan);
+
+    let requests = [
+        proto::ConnectBlocksRequest {
+            block: Bytes::from_static(b"no block"),
+        },
+        proto::ConnectBlocksRequest {
+            block: blocks[1].to_bytes().into(),
+        },
+    ];
+    let answers = node
+        .assembly
+        .clone()
+        .connect_blocks(tokio_stream::iter(requests))
+        .await;
+    let mut answers = answers.expect("a stream").into_inner();
+    let first = answers
+        .message()
+        .await
+        .expect("no error")
+        .expect("an answer");
+    assert_eq!(
+        (
+            first.hash.len(),
+            first.refusal.expect("malformed").misbehavior
+        ),
+        (0, 100)
+    );
+    let second = answers
+        .message()
+        .await
+        .expect("no error")
+        .expect("an answer");
+    assert_eq!(second.outcome(), BlockOutcome::Connected);
+    peer.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_lesser_branches_are_not_kept_for_peers() {
+    let (here, there) = (directory(), directory());
+    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
+    peer.clock.advance(3);
+    node.mine(5, &bob()).await;
+    let lesser = peer.mine(2, &Person::new(30)).await;
+    let answers = connect(&node, &lesser[..1]).await;
+    let refusal = answers[0].refusal.as_ref().expect("not wanted");
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.misbehavior),
+        ("UNWANTED_BODY", 0)
+    );
+    peer.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    node.mine(3, &bob()).await;
+    let ask = |payout_script: Vec<u8>, extra_nonce| {
+        let request = proto::GetTemplateRequest {
+            payout_script: payout_script.into(),
+            extra_nonce,
+        };
+        let mut assembly = node.assembly.clone();
+        async move { assembly.get_template(request).await }
+    };
+    let one = ask(bob().script().into_bytes(), 1)
+        .await
+        .expect("a template")
+        .into_inner();
+    let two = ask(bob().script().into_bytes(), 2)
+        .await
+        .expect("a template")
+        .into_inner();
+    let block = Block::from_bytes(&one.block).expect("a block");
+    let other = Block::from_bytes(&two.block).expect("a block");
+    assert_ne!(block.header.merkle_root, other.header.merkle_root);
+    assert_eq!((one.height, block.header.nonce), (4, 0));
+    assert_eq!(one.reward, 1_000 * super::fixture::COIN);
+    assert!(one.min_time > node.info().await.median_time_past);
+    assert!(block.header.time >= one.min_time);
+    assert_eq!(one.target[0], 0x7f);
+    let status = ask(vec![0x51], 1).await.expect_err("anyone can spend");
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::InvalidArgument, "NO_TEMPLATE")
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caps_and_unknown_hashes() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    let mut assembly = node.assembly.clone();
+    let many = vec![Bytes::from(vec![0; 32]); 129];
+    let request = proto::FetchBlocksRequest {
+        hashes: many.clone(),
+    };
+    let status = assembly
+        .fetch_blocks(request)
+        .await
+        .expect_err("over the cap");
+    assert_eq!(reason(&status), "TOO_MANY");
+    let request = proto::LocateHeadersRequest {
+        locator: many,
+        ..Default::default()
+    };
+    let status = assembly
+        .locate_headers(request)
+        .await
+        .expect_err("over the cap");
+    assert_eq!(reason(&status), "TOO_MANY");
+    let request = proto::FetchBlocksRequest {
+        hashes: vec![Bytes::from_static(&[1; 31])],
+    };
+    let status = assembly.fetch_blocks(request).await.expect_err("31 bytes");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let request = proto::FetchBlocksRequest {
+        hashes: vec![Bytes::from(vec![1; 32])],
+    };
+    let mut blocks = assembly
+        .fetch_blocks(request)
+        .await
+        .expect("a stream")
+        .into_inner();
+    let answer = blocks
+        .message()
+        .await
+        .expect("no error")
+        .expect("an answer");
+    assert_eq!((answer.hash.len(), answer.block.len()), (32, 0));
+    let request = proto::FetchTransactionsRequest {
+        txids: vec![Bytes::from(vec![1; 32])],
+    };
+    let found = assembly
+        .fetch_transactions(request)
+        .await
+        .expect("an answer")
+        .into_inner();
+    assert!(found.transactions.is_empty());
+    node.stop().await;
+}
