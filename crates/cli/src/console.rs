@@ -87,16 +87,19 @@ impl Console {
         }
     }
 
-    /// Tells people and scripts about something that did not end the command.
-    pub fn warn(self, line: &str) {
-        say(&format!("warning: {line}"));
+    /// Tells about something that went wrong and did not end the command.
+    pub fn warn(self, fault: &Fault) {
+        match self.format {
+            Format::Table => say(&fault.to_text().replacen("error", "warning", 1)),
+            Format::Json => say(&fault.to_json("warning").to_string()),
+        }
     }
 
     /// Prints why the command was not done; its exit code.
     pub fn fail(self, fault: &Fault) -> ExitCode {
         match self.format {
             Format::Table => say(&fault.to_text()),
-            Format::Json => say(&fault.to_json().to_string()),
+            Format::Json => say(&fault.to_json("error").to_string()),
         }
         ExitCode::from(fault.exit() as u8)
     }

@@ -111,9 +111,9 @@ impl Fault {
         }
     }
 
-    /// The object that scripts get on standard error.
-    pub fn to_json(&self) -> Value {
-        json!({"error": {
+    /// The object that scripts get on standard error: `kind` is "error" or "warning".
+    pub fn to_json(&self, kind: &str) -> Value {
+        json!({kind: {
             "code": name(self.code),
             "reason": self.reason,
             "message": self.message,
@@ -272,7 +272,7 @@ mod tests {
         let fault = Fault::of_status(&status, "node1");
         assert_eq!(fault.to_text(), "error: not enough\nhint: send less");
         assert_eq!(
-            fault.to_json().to_string(),
+            fault.to_json("error").to_string(),
             r#"{"error":{"code":"FAILED_PRECONDITION","hint":"send less","message":"not enough","reason":"NOT_ENOUGH_COINS"}}"#
         );
     }

@@ -1,7 +1,7 @@
 //! A new development network on disk.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use pentad_network_file::{NetworkFile, NodeEntry};
 
@@ -22,7 +22,7 @@ pub(super) fn create(
     nodes: u16,
     ports: &PortBlock,
 ) -> Result<NetworkFile, Fault> {
-    let refuse = |action: &str, error: std::io::Error| {
+    let refuse = |action: &str, error: io::Error| {
         Fault::refused(format!("cannot {action} {}: {error}", directory.display()))
     };
     let directory = fs::canonicalize(directory).map_err(|error| refuse("find", error))?;
@@ -33,9 +33,30 @@ pub(super) fn create(
             Fault::usage(text).with_hint("name another directory with --dir, or delete this one")
         );
     }
+    let made = fill(&directory, nodes, ports);
+    if made.is_err() {
+        clear(&directory).map_err(|error| refuse("clear", error))?;
+    }
+    made
+}
+
+/// Takes away what was made in a directory that was empty before.
+fn clear(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn fill(directory: &Path, nodes: u16, ports: &PortBlock) -> Result<NetworkFile, Fault> {
     let mut entries = Vec::new();
     for index in 0..nodes {
-        entries.push(node(&directory, index, ports)?);
+        entries.push(node(directory, index, ports)?);
     }
     let first = directory.join("node1");
     let address = make_genesis_wallet(&first)?;
@@ -56,7 +77,7 @@ pub(super) fn create(
         genesis_address: Some(beginning.address_text()),
         nodes: entries,
     };
-    network.write(&directory)?;
+    network.write(directory)?;
     Ok(network)
 }
 

@@ -72,10 +72,8 @@ pub(super) async fn end(console: Console, nodes: &[&NodeEntry]) -> Result<(), Fa
         .collect();
     for node in &late {
         let seconds = STOP_TIME_MAX.as_secs();
-        console.warn(&format!(
-            "{} did not stop within {seconds} s; killing it",
-            node.name
-        ));
+        let text = format!("{} did not stop within {seconds} s; killing it", node.name);
+        console.warn(&Fault::refused(text));
     }
     send(&late, Signal::KILL)?;
     if gone(&late, KILL_TIME_MAX).await {

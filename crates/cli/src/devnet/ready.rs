@@ -1,13 +1,15 @@
 //! Waiting until a network is up.
 
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use pentad_network_file::{NetworkFile, NodeEntry};
+use tokio::time::{sleep, timeout};
 
 use super::probe::{Links, Probe};
 use super::process;
-use super::spawn::Started;
+use super::spawn::{Started, next_end};
 use crate::fault::Fault;
 
 /// A node replays its chain when it was killed; a busy machine is slow.
@@ -20,41 +22,24 @@ const LINKS_MIN: usize = 7;
 /// Waits until the nodes `wanted` are healthy and connected with all that run.
 ///
 /// # Errors
-/// When a node ends, or it takes too long.
+/// When a node that was started ends, or it takes too long.
 pub(super) async fn wait(
     network: &NetworkFile,
     wanted: &[usize],
-    started: &mut [Started],
+    started: &mut Vec<Started>,
 ) -> Result<(), Fault> {
-    let start = Instant::now();
-    loop {
-        for node in started.iter_mut() {
-            if let Ok(Some(status)) = node.child.try_wait() {
-                return Err(ended(node, &status.to_string()));
-            }
+    let lacking = RefCell::new(String::new());
+    tokio::select! {
+        outcome = timeout(WAIT_MAX, all_up(network, wanted, &lacking)) => outcome.map_err(|_| {
+            let text = format!("not within {} s: {}", WAIT_MAX.as_secs(), lacking.borrow());
+            Fault::unreachable(text).with_hint(log_hint(network, wanted))
+        }),
+        (node, status) = next_end(started) => {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            let text = format!("{} ended at its start: {}", node.name, node.last_words(&how));
+            Err(Fault::refused(text).with_hint(format!("its log is {}", node.log().display())))
         }
-        let missing = match missing(network, wanted).await {
-            None => return Ok(()),
-            Some(missing) => missing,
-        };
-        if start.elapsed() > WAIT_MAX {
-            let text = format!("not within {} s: {missing}", WAIT_MAX.as_secs());
-            return Err(Fault::unreachable(text).with_hint(log_hint(network, wanted)));
-        }
-        tokio::time::sleep(POLL).await;
     }
-}
-
-/// A node that ended before it was up, with its own last words.
-fn ended(node: &Started, status: &str) -> Fault {
-    let said = node.log_tail();
-    let text = format!("{} ended at its start ({status})", node.name);
-    let text = if said.is_empty() {
-        text
-    } else {
-        format!("{text}:\n{said}")
-    };
-    Fault::refused(text).with_hint(format!("its log is {}", node.log().display()))
 }
 
 fn log_hint(network: &NetworkFile, wanted: &[usize]) -> String {
@@ -65,47 +50,76 @@ fn log_hint(network: &NetworkFile, wanted: &[usize]) -> String {
     format!("see {}", logs.join(", "))
 }
 
-/// What is not there yet.
-async fn missing(network: &NetworkFile, wanted: &[usize]) -> Option<String> {
-    let running: Vec<(usize, &NodeEntry)> = network
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(index, node)| wanted.contains(index) || process::is_running(node))
-        .collect();
-    let states = join_all(running.iter().map(|(_, node)| state(node))).await;
-    let keys: Vec<&str> = states
+/// Keeps in `lacking` what it is waiting for.
+async fn all_up(network: &NetworkFile, wanted: &[usize], lacking: &RefCell<String>) {
+    let members = network.nodes.iter().enumerate();
+    let members = members.filter_map(|(index, node)| {
+        let is_wanted = wanted.contains(&index);
+        (is_wanted || process::is_running(node)).then_some(Member { node, is_wanted })
+    });
+    let members: Vec<Member<'_>> = members.collect();
+    let probes = join_all(members.iter().map(|member| member.up(lacking))).await;
+    loop {
+        let links = join_all(probes.iter().map(|probe| async {
+            match probe {
+                Some(probe) => probe.links().await,
+                None => None,
+            }
+        }));
+        match unconnected(&members, &links.await) {
+            None => return,
+            Some(text) => *lacking.borrow_mut() = text,
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// A node of the network that runs, or is to.
+struct Member<'a> {
+    node: &'a NodeEntry,
+    is_wanted: bool,
+}
+
+impl Member<'_> {
+    /// Waits until the node is healthy; a node that is not wanted only has one chance.
+    async fn up(&self, lacking: &RefCell<String>) -> Option<Probe> {
+        loop {
+            // A new probe each time: the cookie is made while the node starts.
+            if let Some(probe) = Probe::new(self.node)
+                && probe.is_healthy().await
+            {
+                return Some(probe);
+            }
+            if !self.is_wanted {
+                return None;
+            }
+            *lacking.borrow_mut() = format!("{} is not healthy", self.node.name);
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// The first wanted node that lacks links.
+fn unconnected(members: &[Member<'_>], links: &[Option<Links>]) -> Option<String> {
+    let keys: Vec<&str> = links
         .iter()
         .flatten()
         .map(|links| links.own.as_str())
         .collect();
-    let others = running.len().saturating_sub(1).min(LINKS_MIN);
-    running
+    members
         .iter()
-        .zip(&states)
-        .filter(|((index, _), _)| wanted.contains(index))
-        .find_map(|((_, node), links)| match links {
-            None => Some(format!("{} is not healthy", node.name)),
-            Some(links) => {
-                let connected = count_links(links, &keys);
-                let lacks = others.saturating_sub(connected);
-                (lacks > 0).then(|| {
-                    format!(
-                        "{} is connected to {connected} of {others} nodes",
-                        node.name
-                    )
-                })
-            }
+        .zip(links)
+        .filter(|(member, _)| member.is_wanted)
+        .find_map(|(member, links)| {
+            let name = &member.node.name;
+            let Some(links) = links else {
+                return Some(format!("{name} does not tell its peers"));
+            };
+            let others = keys.len().saturating_sub(1).min(LINKS_MIN);
+            let connected = count_links(links, &keys);
+            (connected < others)
+                .then(|| format!("{name} is connected to {connected} of {others} nodes"))
         })
-}
-
-/// The links of a healthy node.
-async fn state(node: &NodeEntry) -> Option<Links> {
-    let probe = Probe::new(node)?;
-    if !probe.is_healthy().await {
-        return None;
-    }
-    probe.links().await
 }
 
 /// How many of the nodes with these keys it is connected to; several links to one count once.

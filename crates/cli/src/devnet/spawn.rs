@@ -3,8 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
+use futures_util::future::{pending, select_all};
 use pentad_network_file::NetworkFile;
 use tokio::process::{Child, Command};
 
@@ -29,14 +30,41 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// The end of what it has logged, without what stood there before it was started.
-    pub(super) fn log_tail(&self) -> String {
-        tail(&self.log, self.log_start).unwrap_or_else(|error| format!("(no log: {error})"))
+    /// Why it ended, in its own words: the error it ended with, or the end of its log. `how` is
+    /// how the system says it ended.
+    pub(super) fn last_words(&self, how: &str) -> String {
+        match tail(&self.log, self.log_start) {
+            Ok(said) => last_words(&said, how),
+            Err(error) => format!("{how} (no log: {error})"),
+        }
     }
 
     /// Its log file.
     pub(super) fn log(&self) -> &Path {
         &self.log
+    }
+}
+
+/// The next node to end, taken out of `started`; waits forever when there is none.
+pub(super) async fn next_end(started: &mut Vec<Started>) -> (Started, io::Result<ExitStatus>) {
+    if started.is_empty() {
+        return pending().await;
+    }
+    let ends = started.iter_mut().map(|node| Box::pin(node.child.wait()));
+    let (status, index, _) = select_all(ends).await;
+    (started.swap_remove(index), status)
+}
+
+fn last_words(said: &str, how: &str) -> String {
+    let prefix = format!("{}: ", node_binary::NAME);
+    match said
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix(&prefix))
+    {
+        Some(error) => error.to_owned(),
+        None if said.is_empty() => how.to_owned(),
+        None => format!("{how}, after\n{said}"),
     }
 }
 
@@ -130,6 +158,17 @@ fn tail(path: &Path, start: u64) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_says_itself_why_it_ended() {
+        let said = "INFO starting\npentad-node: port 1 is in use\nINFO flushed";
+        assert_eq!(last_words(said, "exit status: 1"), "port 1 is in use");
+        assert_eq!(
+            last_words("panicked", "signal: 6"),
+            "signal: 6, after\npanicked"
+        );
+        assert_eq!(last_words("", "signal: 9"), "signal: 9");
+    }
 
     #[test]
     fn the_tail_begins_where_this_run_did() {

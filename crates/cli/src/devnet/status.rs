@@ -102,7 +102,7 @@ pub async fn status(console: Console, globals: &Globals) -> Result<(), Fault> {
     let status = match read(globals) {
         Ok(network) => NetworkStatus::of(&network).await,
         Err(error) => {
-            console.warn(&error.to_string());
+            console.warn(&error.into());
             NetworkStatus { nodes: Vec::new() }
         }
     };

@@ -4,13 +4,12 @@ use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
 
-use futures_util::future::select_all;
 use pentad_network_file::{NetworkFile, NodeEntry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::down::{end, forget_the_dead};
 use super::lock::Lock;
-use super::spawn::Started;
+use super::spawn::{Started, next_end};
 use crate::console::Console;
 use crate::fault::Fault;
 
@@ -65,7 +64,7 @@ pub(super) async fn supervise(
                 console.note("\nstopping …");
                 return stop(console, directory, started).await;
             }
-            (node, status) = any_end(started) => {
+            (node, status) = next_end(started) => {
                 let fault = report(console, &node, status);
                 failed = failed.or(fault);
                 let _lock = Lock::take(console, directory).await?;
@@ -77,29 +76,19 @@ pub(super) async fn supervise(
     failed.map_or(Ok(()), Err)
 }
 
-/// The next node to end, taken out of `started`.
-async fn any_end(started: &mut Vec<Started>) -> (Started, io::Result<ExitStatus>) {
-    let ends = started.iter_mut().map(|node| Box::pin(node.child.wait()));
-    let (status, index, _) = select_all(ends).await;
-    (started.swap_remove(index), status)
-}
-
 fn report(console: Console, node: &Started, status: io::Result<ExitStatus>) -> Option<Fault> {
-    match status {
+    let how = match status {
         Ok(status) if status.success() => {
             console.note(&format!("{} was stopped", node.name));
-            None
+            return None;
         }
-        Ok(status) => {
-            let text = format!("{} ended ({status})", node.name);
-            console.warn(&format!("{text}; its last words:\n{}", node.log_tail()));
-            Some(Fault::refused(text).with_hint(format!("its log is {}", node.log().display())))
-        }
-        Err(error) => Some(Fault::refused(format!(
-            "lost sight of {}: {error}",
-            node.name
-        ))),
-    }
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let fault = Fault::refused(format!("{} ended: {}", node.name, node.last_words(&how)))
+        .with_hint(format!("its log is {}", node.log().display()));
+    console.warn(&fault);
+    Some(fault)
 }
 
 /// Stops the nodes that this command started, and no others.
@@ -120,7 +109,10 @@ pub(super) async fn stop(
         // A child that ended stays visible until its parent has asked for its status.
         for node in started.iter_mut() {
             if let Err(error) = node.child.wait().await {
-                console.warn(&format!("lost sight of {}: {error}", node.name));
+                console.warn(&Fault::refused(format!(
+                    "lost sight of {}: {error}",
+                    node.name
+                )));
             }
         }
     };
