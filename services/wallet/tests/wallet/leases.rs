@@ -1,0 +1,70 @@
+use std::collections::HashSet;
+
+use tokio::task::JoinSet;
+
+use crate::bed::{Bed, COIN, from_address, from_wallet};
+use crate::fake_chain::Mishap;
+
+/// Attack 55.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_sends_never_share_an_outpoint() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    for _ in 0..20 {
+        bed.chain.pay(&alice, COIN);
+    }
+    let mut sends = JoinSet::new();
+    for turn in 0..20 {
+        let mut wallet = bed.wallet();
+        let request = if turn % 2 == 0 {
+            from_wallet("alice", &bob, COIN / 2)
+        } else {
+            from_address(&alice, &bob, COIN / 2)
+        };
+        sends.spawn(async move { wallet.send(request).await.map(|sent| sent.into_inner().txid) });
+    }
+    let txids: HashSet<String> =
+        sends.join_all().await.into_iter().map(|sent| sent.expect("paid")).collect();
+    assert_eq!(txids.len(), 20);
+    // The chain would have refused a double spend; so no send failed, and each used other coins.
+    let mempool = bed.chain.mempool();
+    let inputs = mempool.iter().flat_map(|transaction| &transaction.inputs);
+    let outpoints: Vec<_> = inputs.map(|input| input.previous_output).collect();
+    let distinct: HashSet<_> = outpoints.iter().collect();
+    assert_eq!(distinct.len(), outpoints.len());
+    assert_eq!(bed.balance("bob").await.pending, i64::try_from(10 * COIN).expect("small"));
+}
+
+#[tokio::test]
+async fn coins_of_a_refused_payment_are_free_again() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, COIN);
+    for mishap in [Mishap::Refused, Mishap::Lost] {
+        bed.chain.next_submission(mishap);
+        bed.send(from_address(&alice, &bob, COIN / 2)).await.expect_err("a mishap");
+    }
+    bed.send(from_address(&alice, &bob, COIN / 2)).await.expect("paid");
+    assert_eq!(bed.chain.mempool().len(), 1);
+}
+
+/// A caller that leaves in mid-call must not stop a payment half-way.
+#[tokio::test]
+async fn a_payment_goes_on_when_its_caller_leaves() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, COIN);
+    // One poll starts the payment; then the caller is gone.
+    let mut wallet = bed.wallet();
+    let call = wallet.send(from_address(&alice, &bob, COIN / 2));
+    assert!(futures_poll_once(call).await.is_none());
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while bed.chain.mempool().is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the payment was dropped");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+async fn futures_poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(std::time::Duration::ZERO, future).await.ok()
+}

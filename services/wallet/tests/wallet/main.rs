@@ -1,0 +1,10 @@
+//! The wallet service over its gRPC surface, against a chain service in memory.
+
+mod bed;
+mod errors;
+mod fake_chain;
+mod keystore;
+mod leases;
+mod retries;
+mod send;
+mod unlock;
