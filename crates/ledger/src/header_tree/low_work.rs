@@ -2,7 +2,8 @@
 //!
 //! A header with no more work than the tip and without a body is of no consequence, yet a chain
 //! that will overtake the tip begins with such headers. They are counted until a descendant passes
-//! the tip, or their body arrives. At the cap, the branch of most work stays and the others go.
+//! the tip, or their body arrives. At the cap, the branch of most work stays and the others go: a
+//! flood cannot keep an honest branch out without outdoing its work.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,8 +29,14 @@ impl HeaderTree {
             return Ok(parent);
         }
         let hash = self.arena[parent].hash;
-        let kept = self.best_low_work_branch();
-        if kept.len().saturating_mul(2) > self.low_work_max {
+        let (kept, is_best) = self.best_low_work_branch(parent, child_work);
+        // Going through all headers must pay: half of the room is freed, unless it is for the best.
+        let room = if is_best {
+            self.low_work_max
+        } else {
+            self.low_work_max / 2
+        };
+        if kept.len() >= room {
             return Err(InsertError::LowWork);
         }
         self.drop_low_work(&kept);
@@ -58,15 +65,19 @@ impl HeaderTree {
         }
     }
 
-    fn best_low_work_branch(&self) -> BTreeSet<NodeId> {
+    /// The branch of most work, and whether it is the one that a child of `parent` would lengthen.
+    fn best_low_work_branch(&self, parent: NodeId, child_work: Work) -> (BTreeSet<NodeId>, bool) {
         let is_low_work = |id: &NodeId| self.arena[*id].flags.is_low_work;
         let best = self
             .arena
             .ids()
             .filter(is_low_work)
             .max_by_key(|id| self.arena[*id].work);
-        let branch = best.into_iter().flat_map(|best| self.arena.walk(best));
-        branch.take_while(is_low_work).collect()
+        let child_total = self.arena[parent].work.checked_add(child_work);
+        let is_best = best.is_none_or(|best| child_total > Some(self.arena[best].work));
+        let end = if is_best { Some(parent) } else { best };
+        let branch = end.into_iter().flat_map(|end| self.arena.walk(end));
+        (branch.take_while(is_low_work).collect(), is_best)
     }
 
     fn drop_low_work(&mut self, kept: &BTreeSet<NodeId>) {
@@ -100,5 +111,143 @@ impl HeaderTree {
         self.waiting = waiting.into_iter().map(rename).collect();
         self.rebuild_candidates();
         self.rebuild_best_header();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pentad_primitives::hash::{BlockHash, MerkleRoot};
+    use pentad_primitives::pow::{HeaderHasher, Target};
+    use pentad_primitives::{BlockHeader, BlockHeight};
+
+    use crate::spec::ChainSpec;
+
+    use super::super::{HeaderTree, InsertError};
+
+    const NOW: u32 = 2_000_000_000;
+
+    fn tree(low_work_max: usize) -> HeaderTree {
+        let spec = ChainSpec::development("test", 1_700_000_000, vec![]).unwrap();
+        HeaderTree {
+            low_work_max,
+            ..HeaderTree::new(&spec)
+        }
+    }
+
+    /// Inserts a solved child; `branch` makes siblings differ.
+    fn insert(
+        tree: &mut HeaderTree,
+        parent: &BlockHash,
+        branch: u8,
+    ) -> Result<BlockHash, InsertError> {
+        let context = tree.context(parent).unwrap();
+        let mut header = BlockHeader {
+            version: 1,
+            prev_block_hash: *parent,
+            merkle_root: MerkleRoot::from_bytes([branch; 32]),
+            time: context.median_time_past + 1,
+            bits: context.bits,
+            nonce: 0,
+        };
+        let target = Target::from_compact(header.bits).unwrap();
+        let hasher = HeaderHasher::new(&header);
+        header.nonce = (0..)
+            .find(|nonce| target.is_met_by(&hasher.hash(*nonce)))
+            .unwrap();
+        tree.insert(&header, NOW).map(|inserted| inserted.hash)
+    }
+
+    fn extend(tree: &mut HeaderTree, from: &BlockHash, branch: u8, count: usize) -> BlockHash {
+        (0..count).fold(*from, |parent, _| insert(tree, &parent, branch).unwrap())
+    }
+
+    /// A connected chain of so many blocks.
+    fn connected(count: usize, low_work_max: usize) -> HeaderTree {
+        let mut tree = tree(low_work_max);
+        for _ in 0..count {
+            let tip = tree.tip();
+            let hash = extend(&mut tree, &tip, 0, 1);
+            tree.body_known(&hash);
+            tree.set_tip(&hash).unwrap();
+        }
+        tree
+    }
+
+    /// The flags, counted afresh.
+    fn counted(tree: &HeaderTree) -> usize {
+        tree.arena
+            .ids()
+            .filter(|id| tree.arena[*id].flags.is_low_work)
+            .count()
+    }
+
+    /// Attack 37.
+    #[test]
+    fn low_work_header_flood_is_bounded() {
+        let mut tree = connected(30, 20);
+        let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+        for branch in 1..=200 {
+            let leaf = insert(&mut tree, &genesis, branch).unwrap();
+            insert(&mut tree, &leaf, branch).unwrap();
+            assert!(tree.len() <= 31 + 20);
+            assert_eq!(tree.low_work, counted(&tree));
+        }
+        // The chain itself is untouched by all the renaming.
+        assert_eq!(tree.tip_height(), BlockHeight::new(30));
+        for height in 1..=30 {
+            let hash = tree.hash_at(BlockHeight::new(height)).unwrap();
+            assert_eq!(tree.height(&hash), Some(BlockHeight::new(height)));
+            assert!(tree.is_active(&hash));
+        }
+        let tip = tree.tip();
+        assert_eq!((tree.best_header(), tree.best_candidate()), (tip, tip));
+        let hash = extend(&mut tree, &tip, 0, 1);
+        tree.body_known(&hash);
+        assert_eq!(tree.best_candidate(), hash);
+        assert_eq!(tree.set_tip(&hash), Ok(()));
+    }
+
+    #[test]
+    fn a_branch_that_overtakes_the_tip_gets_through_a_flood() {
+        let mut tree = connected(15, 20);
+        let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+        let mut honest = genesis;
+        for branch in 1..=16 {
+            honest = insert(&mut tree, &honest, 200).unwrap();
+            for sibling in 0..6 {
+                // Once the honest branch fills half of the room, the flood is refused.
+                insert(&mut tree, &genesis, 10 * branch + sibling).ok();
+            }
+            assert_eq!(tree.low_work, counted(&tree));
+        }
+        assert_eq!(tree.best_header(), honest);
+        assert_eq!(tree.missing_bodies(100).len(), 16);
+    }
+
+    #[test]
+    fn a_branch_that_fills_the_room_stays() {
+        let mut tree = connected(40, 20);
+        let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+        let branch = extend(&mut tree, &genesis, 1, 20);
+        assert_eq!(insert(&mut tree, &genesis, 2), Err(InsertError::LowWork));
+        assert_eq!(insert(&mut tree, &branch, 1), Err(InsertError::LowWork));
+        // What is no low work is let in.
+        let tip = tree.tip();
+        assert!(insert(&mut tree, &tip, 3).is_ok());
+    }
+
+    #[test]
+    fn headers_count_no_more_once_they_matter() {
+        let mut tree = connected(5, 20);
+        let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+        let leaf = extend(&mut tree, &genesis, 1, 5);
+        assert_eq!(tree.low_work, 5);
+        tree.body_known(&leaf);
+        assert_eq!(tree.low_work, 4);
+        let other = extend(&mut tree, &genesis, 2, 5);
+        assert_eq!(tree.low_work, 9);
+        extend(&mut tree, &other, 2, 1);
+        assert_eq!(tree.low_work, 4);
+        assert_eq!(tree.low_work, counted(&tree));
     }
 }

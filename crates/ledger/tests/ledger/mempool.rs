@@ -140,14 +140,17 @@ fn rules_hold_in_the_mempool() {
     );
     let allocation = chain.allocation(1);
 
-    let mut locked = unsigned(&[allocation.clone()], vec![output(4, coins(1))]);
+    let mut locked = unsigned(std::slice::from_ref(&allocation), vec![output(4, coins(1))]);
     locked.lock_time = 2;
     locked.inputs[0].sequence = 0;
-    let locked = sign(locked, &[allocation.clone()]);
+    let locked = sign(locked, std::slice::from_ref(&allocation));
     let error = Rejection::Rule(TransactionError::NotFinal { lock_time: 2 });
     assert_eq!(admit(&mut mempool, &chain, &locked), Err(error));
 
-    let much = spend(&[allocation.clone()], vec![output(4, coins(1_001))]);
+    let much = spend(
+        std::slice::from_ref(&allocation),
+        vec![output(4, coins(1_001))],
+    );
     let error = admit(&mut mempool, &chain, &much).unwrap_err();
     assert!(matches!(
         error,
@@ -199,7 +202,7 @@ fn missing_and_confirmed_are_told_apart() {
     };
     assert_eq!(error.fault(), Fault::Premature);
     assert_eq!(admit(&mut mempool, &chain, &child), Err(error));
-    chain.mine(&[parent.clone()]);
+    chain.mine(std::slice::from_ref(&parent));
     assert_eq!(
         admit(&mut mempool, &chain, &parent),
         Err(Rejection::AlreadyConfirmed)

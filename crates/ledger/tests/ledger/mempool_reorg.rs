@@ -49,7 +49,7 @@ fn confirmed_transactions_leave_and_their_children_stay() {
     admit(&mut mempool, &chain, &parent).unwrap();
     admit(&mut mempool, &chain, &child).unwrap();
     let from = chain.tip();
-    chain.mine(&[parent.clone()]);
+    chain.mine(std::slice::from_ref(&parent));
     let updated = follow(&mut mempool, &chain, &from);
     assert_eq!(updated.removed, [(parent.txid(), Removal::Confirmed)]);
     assert_eq!(txids(&mempool), [child.txid()]);
@@ -87,7 +87,7 @@ fn a_reorganisation_returns_transactions() {
     let third = pay(&coin(&second, 0, 5), 6, 1_000);
     let shared = pay(&chain.allocation(2), 4, 1_000);
     chain.mine(&[first.clone(), shared.clone()]);
-    let tip = chain.mine(&[second.clone()]);
+    let tip = chain.mine(std::slice::from_ref(&second));
     admit(&mut mempool, &chain, &third).unwrap();
     // The other branch has one of the transactions.
     let other = chain.mine_on(&genesis, &[shared]);
@@ -113,7 +113,7 @@ fn a_reorganisation_drops_what_spends_a_lost_coinbase() {
     let lost = pay(&chain.mined_coin(1), 4, 1_000);
     let child = pay(&coin(&lost, 0, 4), 5, 1_000);
     let kept = pay(&chain.allocation(1), 4, 1_000);
-    let tip = chain.mine(&[lost.clone()]);
+    let tip = chain.mine(std::slice::from_ref(&lost));
     admit(&mut mempool, &chain, &child).unwrap();
     admit(&mut mempool, &chain, &kept).unwrap();
     let mut parent = genesis;

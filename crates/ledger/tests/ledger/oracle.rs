@@ -1,1 +1,184 @@
+//! rust-bitcoin reads what we write, and agrees about it.
 
+use bitcoin::consensus::{deserialize, serialize};
+use bitcoin::hashes::Hash as _;
+use bitcoin::secp256k1::{self, Message, Secp256k1};
+use bitcoin::sighash::SighashCache;
+use pentad_ledger::verify::{CheckedTransaction, transaction_signatures, verify_signatures};
+use pentad_primitives::encode::{Decode, Encode};
+use pentad_primitives::pow::{CompactTarget, Target, Work};
+use pentad_primitives::{BlockHeight, Script, Transaction, Utxo};
+use proptest::prelude::*;
+
+use crate::chain::{Chain, Coin, coin, coins, key, output, pay, script_of, unsigned};
+
+/// A chain with a few payments in each block.
+fn chain() -> Chain {
+    let mut chain = Chain::development();
+    for owner in 1..=3 {
+        let first = pay(&chain.allocation(owner), 4, 0);
+        let second = pay(&coin(&first, 0, 4), 5, 0);
+        chain.mine(&[first, second]);
+    }
+    chain.mine_empty(20);
+    chain
+}
+
+#[test]
+fn blocks_read_the_same() {
+    let chain = chain();
+    for body in chain.bodies.values() {
+        let bytes = body.block().to_bytes();
+        let theirs: bitcoin::Block = deserialize(&bytes).unwrap();
+        assert_eq!(serialize(&theirs), bytes);
+        assert_eq!(theirs.block_hash().to_string(), body.hash().to_string());
+        assert!(theirs.check_merkle_root());
+        assert_eq!(theirs.total_size(), body.block().encoded_len());
+        let txids = theirs.txdata.iter().map(|t| t.compute_txid().to_string());
+        assert!(txids.eq(body.txids().iter().map(ToString::to_string)));
+        for (theirs, ours) in theirs.txdata.iter().zip(&body.block().transactions) {
+            assert_eq!(theirs.weight().to_wu(), ours.encoded_len() as u64 * 4);
+            assert_eq!(theirs.is_coinbase(), ours.is_coinbase());
+        }
+        let height = chain.tree.height(&body.hash()).unwrap();
+        // OP_1 … OP_16 as heights are read by newer versions of rust-bitcoin only.
+        if let Ok(theirs) = theirs.bip34_block_height() {
+            assert!(height.get() <= 16 || theirs == u64::from(height.get()));
+        }
+    }
+}
+
+#[test]
+fn chain_work_adds_up_the_same() {
+    let chain = chain();
+    let mut sum: Option<bitcoin::Work> = None;
+    for height in 0..=chain.tree.tip_height().get() {
+        let hash = chain.tree.hash_at(BlockHeight::new(height)).unwrap();
+        let work = bitcoin::CompactTarget::from_consensus(chain.spec.pow().limit.0);
+        let work = bitcoin::Target::from_compact(work).to_work();
+        let total = sum.map_or(work, |sum| sum + work);
+        sum = Some(total);
+        assert_eq!(
+            chain.tree.chain_work(&hash).unwrap().to_be_bytes(),
+            total.to_be_bytes()
+        );
+    }
+}
+
+#[test]
+fn a_payment_signed_by_rust_bitcoin_is_accepted() {
+    let mut chain = Chain::development();
+    let allocation = chain.allocation(1);
+    let payment = unsigned(
+        std::slice::from_ref(&allocation),
+        vec![output(4, coins(1_000))],
+    );
+    let mut theirs: bitcoin::Transaction = deserialize(&payment.to_bytes()).unwrap();
+    let secp = Secp256k1::new();
+    let secret = secp256k1::SecretKey::from_slice(&*key(1).to_bytes()).unwrap();
+    let script = bitcoin::ScriptBuf::from_bytes(script_of(1).as_bytes().to_vec());
+    let hash = SighashCache::new(&theirs)
+        .legacy_signature_hash(0, &script, 1)
+        .unwrap();
+    let message = Message::from_digest(hash.to_byte_array());
+    let signature = bitcoin::ecdsa::Signature::sighash_all(secp.sign_ecdsa(&message, &secret));
+    let public_key = bitcoin::PublicKey::new(secret.public_key(&secp));
+    theirs.input[0].script_sig = bitcoin::script::Builder::new()
+        .push_slice(signature.serialize())
+        .push_key(&public_key)
+        .into_script();
+    let signed = Transaction::from_bytes(&serialize(&theirs)).unwrap();
+    chain.mine(&[signed]);
+}
+
+/// What rust-bitcoin and libsecp256k1 say about a P2PKH input.
+fn their_verdict(transaction: &Transaction, coin: &Coin) -> bool {
+    let Ok(theirs) = deserialize::<bitcoin::Transaction>(&transaction.to_bytes()) else {
+        return false;
+    };
+    let script_sig = &theirs.input[0].script_sig;
+    let pushes: Option<Vec<_>> = script_sig
+        .instructions_minimal()
+        .map(|instruction| {
+            instruction
+                .ok()?
+                .push_bytes()
+                .map(|push| push.as_bytes().to_vec())
+        })
+        .collect();
+    let Some([signature, public_key]) = pushes.as_deref() else {
+        return false;
+    };
+    let Ok(signature) = bitcoin::ecdsa::Signature::from_slice(signature) else {
+        return false;
+    };
+    let Ok(public_key) = bitcoin::PublicKey::from_slice(public_key) else {
+        return false;
+    };
+    let mut low_s = signature.signature;
+    low_s.normalize_s();
+    let script_pubkey = bitcoin::ScriptBuf::from_bytes(coin.output.script_pubkey.as_bytes().into());
+    let is_standard = low_s == signature.signature
+        && signature.sighash_type == bitcoin::EcdsaSighashType::All
+        && public_key.compressed
+        && bitcoin::ScriptBuf::new_p2pkh(&public_key.pubkey_hash()) == script_pubkey;
+    let hash = SighashCache::new(&theirs)
+        .legacy_signature_hash(0, &script_pubkey, 1)
+        .unwrap();
+    let message = Message::from_digest(hash.to_byte_array());
+    let verified = Secp256k1::verification_only().verify_ecdsa(&message, &low_s, &public_key.inner);
+    is_standard && verified.is_ok()
+}
+
+fn our_verdict(transaction: &Transaction, coin: &Coin) -> bool {
+    let output = coin.output.clone();
+    let utxo = Utxo {
+        output,
+        height: BlockHeight::GENESIS,
+        from_coinbase: false,
+    };
+    let transaction = CheckedTransaction::assume_valid(transaction.clone());
+    let verified = verify_signatures(transaction_signatures(&transaction, &[utxo]));
+    verified.is_ok()
+}
+
+proptest! {
+    #[test]
+    fn altered_payments_are_judged_the_same(
+        at in 0..107_usize,
+        to in any::<u8>(),
+        in_script_sig in any::<bool>(),
+        change in any::<bool>(),
+    ) {
+        let coin = Chain::development().allocation(1);
+        let mut payment = pay(&coin, 4, 1_000);
+        if change && in_script_sig {
+            let mut script_sig = payment.inputs[0].script_sig.as_bytes().to_vec();
+            let len = script_sig.len();
+            script_sig[at % len] = to;
+            payment.inputs[0].script_sig = Script::from(script_sig);
+        } else if change {
+            let mut bytes = payment.to_bytes();
+            let len = bytes.len();
+            bytes[at % len] = to;
+            let Ok(altered) = Transaction::from_bytes(&bytes) else { return Ok(()) };
+            prop_assume!(altered.inputs.len() == 1);
+            payment = altered;
+        }
+        prop_assert_eq!(our_verdict(&payment, &coin), their_verdict(&payment, &coin));
+        prop_assert!(change || our_verdict(&payment, &coin));
+    }
+
+    #[test]
+    fn targets_and_work_agree(mantissa in 1..0x0080_0000_u32, exponent in 1..=32_u32) {
+        let bits = exponent << 24 | mantissa;
+        // rust-bitcoin reads overflowing targets as zero.
+        if let Ok(ours) = Target::from_compact(CompactTarget(bits)) {
+            let theirs = bitcoin::CompactTarget::from_consensus(bits);
+            let theirs = bitcoin::Target::from_compact(theirs);
+            prop_assert_eq!(ours.to_be_bytes(), theirs.to_be_bytes());
+            let work = Work::from_target(&ours);
+            prop_assert_eq!(work.to_be_bytes(), theirs.to_work().to_be_bytes());
+        }
+    }
+}

@@ -120,7 +120,7 @@ fn a_lower_fee_rate_does_not_replace() {
 fn rule_5_not_too_many_at_once() {
     let mut chain = Chain::development();
     let funding = split(&chain.allocation(1), 6, 0);
-    chain.mine(&[funding.clone()]);
+    chain.mine(std::slice::from_ref(&funding));
     let mut mempool = mempool(&chain);
     let roots: Vec<Coin> = (0..6).map(|vout| coin(&funding, vout, 1)).collect();
     for root in &roots {

@@ -38,7 +38,7 @@ fn a_block_with_a_bad_signature_is_refused() {
     let mut chain = Chain::development();
     let mut transaction = pay(&chain.allocation(1), 4, 0);
     transaction.outputs[0] = output(5, coins(1_000));
-    let block = chain.block_on(&chain.tip(), &[transaction.clone()]);
+    let block = chain.block_on(&chain.tip(), std::slice::from_ref(&transaction));
     match chain.submit(&block) {
         Err(Refusal::Signature(error)) => {
             assert_eq!((error.txid, error.input), (transaction.txid(), 0));

@@ -122,7 +122,7 @@ fn a_full_block_holds_what_pays_best_within_the_limit() {
     parameters.limits.transaction_bytes = 9_000;
     let mut chain = Chain::new(pentad_ledger::ChainSpec::new(parameters).unwrap());
     let funding = split(&chain.allocation(1), 100, 0);
-    chain.mine(&[funding.clone()]);
+    chain.mine(std::slice::from_ref(&funding));
     let mut mempool = mempool(&chain);
     for vout in 0..100 {
         let fee = 1_000 + u64::from(vout) * 10;

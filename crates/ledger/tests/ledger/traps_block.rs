@@ -249,7 +249,7 @@ fn no_two_coinbases_have_one_id() {
 fn coinbase_above_subsidy_and_fees_is_refused() {
     let mut chain = Chain::development();
     let payment = pay(&chain.allocation(1), 4, 5_000);
-    let block = chain.block_with_fees(&chain.tip(), &[payment.clone()], 5_001);
+    let block = chain.block_with_fees(&chain.tip(), std::slice::from_ref(&payment), 5_001);
     let allowed = units(coins(1_000).units() + 5_000);
     let paid = units(allowed.units() + 1);
     assert_eq!(
@@ -327,7 +327,7 @@ fn immature_coinbase_is_refused() {
     let mut chain = Chain::new(pentad_ledger::ChainSpec::new(parameters).unwrap());
     chain.mine_empty(2);
     let spend = pay(&chain.mined_coin(1), 4, 0);
-    let block = chain.block_on(&chain.tip(), &[spend.clone()]);
+    let block = chain.block_on(&chain.tip(), std::slice::from_ref(&spend));
     let (created, height) = (BlockHeight::new(1), BlockHeight::new(3));
     let error = TransactionError::ImmatureCoinbase {
         input: 0,
@@ -372,7 +372,7 @@ fn data_outputs_never_enter_the_utxo_set() {
         script_pubkey: script::data_script(b"for the record").unwrap(),
     };
     let payment = spend(
-        &[allocation.clone()],
+        std::slice::from_ref(&allocation),
         vec![data, output(4, allocation.amount())],
     );
     let data_coin = coin(&payment, 0, 4);
