@@ -22,7 +22,10 @@ pub enum Format {
 impl Format {
     /// What a command line asks for that could not be parsed.
     pub fn wanted(arguments: &[OsString]) -> Self {
-        let says_json = |pair: &[OsString]| matches!(pair, [flag, value] if flag == "--output" && value == "json");
+        let says_json = |pair: &[OsString]| {
+            pair.iter()
+                .eq(["--output", "json"].map(OsString::from).iter())
+        };
         let asked = arguments.windows(2).any(says_json)
             || arguments.iter().any(|argument| argument == "--output=json")
             || std::env::var_os("PENTAD_OUTPUT").is_some_and(|value| value == "json");

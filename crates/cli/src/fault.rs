@@ -273,7 +273,10 @@ mod tests {
         assert_eq!(fault.to_text(), "error: not enough\nhint: send less");
         assert_eq!(
             fault.to_json("error").to_string(),
-            r#"{"error":{"code":"FAILED_PRECONDITION","hint":"send less","message":"not enough","reason":"NOT_ENOUGH_COINS"}}"#
+            concat!(
+                r#"{"error":{"code":"FAILED_PRECONDITION","hint":"send less","#,
+                r#""message":"not enough","reason":"NOT_ENOUGH_COINS"}}"#
+            )
         );
     }
 }

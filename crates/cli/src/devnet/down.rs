@@ -60,30 +60,36 @@ pub async fn down(console: Console, globals: &Globals) -> Result<(), Fault> {
 ///
 /// # Errors
 /// When the system refuses to end one.
-pub(super) async fn end(console: Console, nodes: &[&NodeEntry]) -> Result<(), Fault> {
+async fn end(console: Console, nodes: &[&NodeEntry]) -> Result<(), Fault> {
     send(nodes, Signal::TERM)?;
     if gone(nodes, STOP_TIME_MAX).await {
         return Ok(());
     }
-    let late: Vec<&NodeEntry> = nodes
+    let running: Vec<&NodeEntry> = nodes
         .iter()
         .copied()
         .filter(|node| process::is_running(node))
         .collect();
-    for node in &late {
-        let seconds = STOP_TIME_MAX.as_secs();
-        let text = format!("{} did not stop within {seconds} s; killing it", node.name);
-        console.warn(&Fault::refused(text));
+    for node in &running {
+        console.warn(&late(&node.name));
     }
-    send(&late, Signal::KILL)?;
-    if gone(&late, KILL_TIME_MAX).await {
+    send(&running, Signal::KILL)?;
+    if gone(&running, KILL_TIME_MAX).await {
         return Ok(());
     }
-    let names: Vec<&str> = late.iter().map(|node| node.name.as_str()).collect();
+    let names: Vec<&str> = running.iter().map(|node| node.name.as_str()).collect();
     Err(Fault::refused(format!(
         "{} cannot be ended",
         names.join(", ")
     )))
+}
+
+/// What is said of a node before it is killed.
+pub(super) fn late(name: &str) -> Fault {
+    let seconds = STOP_TIME_MAX.as_secs();
+    Fault::refused(format!(
+        "{name} did not stop within {seconds} s; killing it"
+    ))
 }
 
 fn send(nodes: &[&NodeEntry], signal: Signal) -> Result<(), Fault> {

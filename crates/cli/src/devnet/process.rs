@@ -104,7 +104,11 @@ mod tests {
             node(Some(child.id()), &data),
             node(Some(child.id()), Path::new("/x")),
         );
-        assert!(is_running(&own));
+        // The kernel sets up a new program's arguments last.
+        while !is_running(&own) {
+            assert_eq!(child.try_wait().expect("our child"), None, "it ended");
+            std::thread::yield_now();
+        }
         assert!(!is_running(&other), "another network's node");
         assert_eq!(signal(&own, Signal::KILL), Ok(true));
         // Not reaped yet, and yet no node any more.

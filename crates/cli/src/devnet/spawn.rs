@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use futures_util::future::{pending, select_all};
-use pentad_network_file::NetworkFile;
+use pentad_network_file::{NetworkFile, NodeEntry};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use super::down::late;
+use crate::console::Console;
 use crate::fault::Fault;
 use crate::node_binary;
 use crate::secret_file::passphrase_file;
@@ -21,8 +24,6 @@ const TAIL_BYTES: u64 = 8 * 1024;
 /// A node that this command started.
 #[derive(Debug)]
 pub(super) struct Started {
-    /// Its place in the network file.
-    pub(super) index: usize,
     pub(super) name: String,
     pub(super) child: Child,
     log: PathBuf,
@@ -37,6 +38,34 @@ impl Started {
             Ok(said) => last_words(&said, how),
             Err(error) => format!("{how} (no log: {error})"),
         }
+    }
+
+    /// Asks it to stop.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn terminate(&self) -> Result<(), Fault> {
+        // None: it has ended, and we know.
+        let pid = self
+            .child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw);
+        pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM))
+            .map_err(|error| Fault::refused(format!("cannot stop {}: {error}", self.name)))
+    }
+
+    /// Ends it if it has not stopped.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) async fn kill(&mut self, console: Console) -> Result<(), Fault> {
+        if self.child.id().is_none() {
+            return Ok(());
+        }
+        console.warn(&late(&self.name));
+        let killed = self.child.kill().await;
+        killed.map_err(|error| Fault::refused(format!("cannot end {}: {error}", self.name)))
     }
 
     /// Its log file.
@@ -102,6 +131,27 @@ pub(super) fn spawn(
         .open(&log)
         .map_err(failed)?;
     let log_start = file.metadata().map_err(failed)?.len();
+    let mut command = command(binary, network, node, mine)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .process_group(0);
+    let child = command.spawn().map_err(failed)?;
+    Ok(Started {
+        name: node.name.clone(),
+        child,
+        log,
+        log_start,
+    })
+}
+
+fn command(
+    binary: &Path,
+    network: &NetworkFile,
+    node: &NodeEntry,
+    mine: bool,
+) -> Result<Command, Fault> {
     let (passphrase, _) = passphrase_file(&node.data_dir)?;
     let mut command = Command::new(binary);
     command
@@ -117,7 +167,7 @@ pub(super) fn spawn(
         .arg("--passphrase-file")
         .arg(passphrase);
     // The first node is how the others find each other; nothing else is told to anybody.
-    if let Some(first) = network.nodes.first().filter(|_| index > 0) {
+    if let Some(first) = network.nodes.first().filter(|first| first.p2p != node.p2p) {
         command.args(["--bootstrap", &first.p2p.to_string()]);
     }
     if mine {
@@ -126,19 +176,7 @@ pub(super) fn spawn(
     for variable in node_binary::OWN_VARIABLES {
         command.env_remove(variable);
     }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(file)
-        .process_group(0);
-    let child = command.spawn().map_err(failed)?;
-    Ok(Started {
-        index,
-        name: node.name.clone(),
-        child,
-        log,
-        log_start,
-    })
+    Ok(command)
 }
 
 fn tail(path: &Path, start: u64) -> io::Result<String> {

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
 
-use pentad_network_file::{NetworkFile, NodeEntry};
+use futures_util::future::join_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
-use super::down::{end, forget_the_dead};
+use super::down::{STOP_TIME_MAX, forget_the_dead};
 use super::lock::Lock;
 use super::spawn::{Started, next_end};
 use crate::console::Console;
@@ -91,7 +92,8 @@ fn report(console: Console, node: &Started, status: io::Result<ExitStatus>) -> O
     Some(fault)
 }
 
-/// Stops the nodes that this command started, and no others.
+/// Stops the nodes that this command started, and no others. Their numbers are theirs until we
+/// have asked for their status, so nobody else can be hit.
 ///
 /// # Errors
 /// When one cannot be ended.
@@ -100,25 +102,16 @@ pub(super) async fn stop(
     directory: &Path,
     started: &mut Vec<Started>,
 ) -> Result<(), Fault> {
-    let network = NetworkFile::read(directory)?;
-    let own: Vec<&NodeEntry> = started
-        .iter()
-        .filter_map(|node| network.nodes.get(node.index))
-        .collect();
-    let reap = async {
-        // A child that ended stays visible until its parent has asked for its status.
+    for node in started.iter() {
+        node.terminate()?;
+    }
+    let ends = join_all(started.iter_mut().map(|node| node.child.wait()));
+    if timeout(STOP_TIME_MAX, ends).await.is_err() {
         for node in started.iter_mut() {
-            if let Err(error) = node.child.wait().await {
-                console.warn(&Fault::refused(format!(
-                    "lost sight of {}: {error}",
-                    node.name
-                )));
-            }
+            node.kill(console).await?;
         }
-    };
-    let (ended, ()) = tokio::join!(end(console, &own), reap);
+    }
     started.clear();
-    ended?;
     let _lock = Lock::take(console, directory).await?;
     forget_the_dead(directory)
 }

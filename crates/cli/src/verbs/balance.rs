@@ -70,7 +70,10 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&balance).expect("JSON"),
-            r#"{"address":"1abc","confirmed":"1000.00000000","pending":"-200.00000226","immature":"0.00000000"}"#
+            concat!(
+                r#"{"address":"1abc","confirmed":"1000.00000000","#,
+                r#""pending":"-200.00000226","immature":"0.00000000"}"#
+            )
         );
         assert_eq!(
             balance.to_table(),
