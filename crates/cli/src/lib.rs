@@ -66,7 +66,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
             DevnetVerb::Status => devnet::status(console, &globals).await,
             DevnetVerb::Down => devnet::down(console, &globals).await,
         },
-        Verb::Start(start) => Err(verbs::start(&globals, &start)),
+        Verb::Start(start) => Err(verbs::start(console, &globals, &start)),
         Verb::Genesis(genesis) => verbs::genesis(console, &genesis),
         Verb::Createwallet(create) => verbs::create_wallet(console, &globals, &create).await,
         Verb::Printwallet => verbs::print_wallets(console, &globals).await,

@@ -85,7 +85,7 @@ pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Resu
     let directory = directory(globals);
     let mut signals = StopSignals::listen()?;
     let lock = Lock::take(console, &directory).await?;
-    let (mut network, ports) = open(&directory, arguments)?;
+    let (mut network, ports) = open(&directory, globals.node, arguments)?;
     let wanted = wanted(&directory, &network, globals.node)?;
     let mut started = Vec::new();
     let outcome = tokio::select! {
@@ -141,7 +141,11 @@ async fn bring_up(
 }
 
 /// The network of the directory, or a new one; with the ports of a new one.
-fn open(directory: &Path, arguments: &UpArgs) -> Result<(NetworkFile, Option<PortBlock>), Fault> {
+fn open(
+    directory: &Path,
+    node: Option<u16>,
+    arguments: &UpArgs,
+) -> Result<(NetworkFile, Option<PortBlock>), Fault> {
     match NetworkFile::read(directory) {
         Ok(network) => {
             check_flags(directory, &network, arguments)?;
@@ -149,6 +153,11 @@ fn open(directory: &Path, arguments: &UpArgs) -> Result<(NetworkFile, Option<Por
         }
         Err(NetworkFileError::Missing { .. }) => {
             let nodes = arguments.nodes.unwrap_or(NODES_DEFAULT);
+            if let Some(node) = node.filter(|&node| node > nodes) {
+                return Err(Fault::usage(format!(
+                    "--node {node} of a network with {nodes}"
+                )));
+            }
             let ports = PortBlock::reserve(arguments.base_port.unwrap_or(BASE_DEFAULT), nodes)?;
             Ok((create::create(directory, nodes, &ports)?, Some(ports)))
         }

@@ -1,16 +1,17 @@
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::args::{Globals, StartArgs};
+use crate::console::Console;
 use crate::fault::Fault;
 use crate::node_binary;
 use crate::secret_file::{create_directory, passphrase_file};
 
 /// `start`: becomes `pentad-node`. Comes back only when that is not possible.
-pub fn start(globals: &Globals, arguments: &StartArgs) -> Fault {
-    match command(globals, arguments) {
+pub fn start(console: Console, globals: &Globals, arguments: &StartArgs) -> Fault {
+    match command(console, globals, arguments) {
         Ok(mut command) => {
             let error = command.exec();
             let program = command.get_program().display();
@@ -20,7 +21,7 @@ pub fn start(globals: &Globals, arguments: &StartArgs) -> Fault {
     }
 }
 
-fn command(globals: &Globals, arguments: &StartArgs) -> Result<Command, Fault> {
+fn command(console: Console, globals: &Globals, arguments: &StartArgs) -> Result<Command, Fault> {
     let mut command = Command::new(node_binary::find()?);
     create_directory(&arguments.data)?;
     let data = absolute(&arguments.data)?;
@@ -29,12 +30,11 @@ fn command(globals: &Globals, arguments: &StartArgs) -> Result<Command, Fault> {
         .arg(&arguments.chain)
         .arg("--data")
         .arg(&data);
-    match &arguments.passphrase_file {
-        Some(path) => command.arg("--passphrase-file").arg(path),
-        None => command
-            .arg("--passphrase-file")
-            .arg(passphrase_file(&data)?.0),
+    let passphrase = match &arguments.passphrase_file {
+        Some(path) => path.clone(),
+        None => own_passphrase_file(console, &data)?,
     };
+    command.arg("--passphrase-file").arg(passphrase);
     if let Some(address) = &globals.grpc {
         command.arg("--grpc").arg(address);
     }
@@ -60,7 +60,18 @@ fn command(globals: &Globals, arguments: &StartArgs) -> Result<Command, Fault> {
     Ok(command)
 }
 
-fn absolute(path: &Path) -> Result<std::path::PathBuf, Fault> {
+fn own_passphrase_file(console: Console, data: &Path) -> Result<PathBuf, Fault> {
+    let (path, made) = passphrase_file(data)?;
+    if made {
+        console.note(&format!(
+            "the wallets of this node unlock by {}, which only you can read",
+            path.display()
+        ));
+    }
+    Ok(path)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Fault> {
     fs::canonicalize(path)
         .map_err(|error| Fault::refused(format!("cannot find {}: {error}", path.display())))
 }
