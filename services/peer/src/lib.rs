@@ -1,1 +1,3 @@
 //! The peer service: discovery and links to other nodes
+
+pub mod discovery;

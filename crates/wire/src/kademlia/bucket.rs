@@ -18,7 +18,7 @@ const MAX_FAILURES: u8 = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     prefix: NodeId,
-    depth: u8,
+    depth: u32,
     entries: VecDeque<Entry>,
     replacements: VecDeque<Contact>,
     /// When an id of this range was last looked up.
@@ -37,7 +37,7 @@ impl Bucket {
         Self::new(NodeId::from_bytes([0; NodeId::LEN]), 0, now)
     }
 
-    fn new(prefix: NodeId, depth: u8, looked_up: Duration) -> Self {
+    fn new(prefix: NodeId, depth: u32, looked_up: Duration) -> Self {
         Self {
             prefix,
             depth,
@@ -191,7 +191,7 @@ impl Bucket {
         (low, high)
     }
 
-    fn shared_prefix(&self) -> u8 {
+    fn shared_prefix(&self) -> u32 {
         let mut contacts = self.contacts();
         let first = contacts.next();
         first.map_or(0, |first| {

@@ -257,7 +257,7 @@ pub fn parse_found(result: Value) -> Option<Found> {
 }
 
 fn id(id: &NodeId) -> Value {
-    Value::Bin(id.as_bytes().to_vec())
+    Value::Bin(id.to_bytes().to_vec())
 }
 
 fn contact(contact: &Contact) -> Value {

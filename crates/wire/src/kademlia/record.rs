@@ -68,7 +68,7 @@ pub fn node_id(key: &PublicKey) -> NodeId {
 /// The key under which the node `id` of `network` keeps its record:
 /// sha1(network id ‖ node id).
 pub fn record_key(network: NetworkId, id: &NodeId) -> NodeId {
-    NodeId::of_name(&[network.0.as_slice(), id.as_bytes()].concat())
+    NodeId::of_name(&[network.0.as_slice(), &id.to_bytes()].concat())
 }
 
 impl EndpointRecord {

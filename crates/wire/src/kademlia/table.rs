@@ -40,7 +40,7 @@ pub enum Insertion {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BucketView {
     pub from: NodeId,
-    pub depth: u8,
+    pub depth: u32,
     pub contacts: Vec<Contact>,
 }
 

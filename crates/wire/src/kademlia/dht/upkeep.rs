@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::call::Purpose;
 use super::{Dht, Output};
-use crate::kademlia::NodeId;
+use crate::kademlia::{K, NodeId};
 
 /// Pause after the first attempt to join; it doubles while nobody answers, so that it does not
 /// matter which node of a network starts first.
@@ -103,8 +103,12 @@ impl Dht {
         }
     }
 
-    /// A contact is new in the table. The first of all is asked for our neighbours at once.
+    /// A contact is new in the table. The first of all is asked for our neighbours at once; with
+    /// more than a bucket of contacts, others find them for us.
     pub(super) fn on_newcomer(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if self.table.len() > K {
+            return;
+        }
         let upkeep = &mut self.upkeep;
         upkeep.nearby_next = true;
         upkeep.explore_pause = EXPLORE_PAUSE_MIN;

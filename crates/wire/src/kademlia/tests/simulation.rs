@@ -62,7 +62,7 @@ fn overlay_of(count: usize, seed: u64, loss: u64) -> Overlay {
         overlay.add(endpoint(n), &[endpoint(0)]);
         overlay.run(Duration::from_millis(50));
     }
-    overlay.run(Duration::from_secs(60));
+    overlay.run(Duration::from_secs(30));
     overlay
 }
 

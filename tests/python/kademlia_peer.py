@@ -1,0 +1,88 @@
+"""A node of the PyPI package kademlia, to hold Pentad's discovery against.
+
+    kademlia_peer.py serve PORT                  listen until killed (0: any port)
+    kademlia_peer.py bootstrap HOST:PORT [...]   join, print the neighbours, leave
+
+Everything printed is a line of JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import socket
+import sys
+
+from kademlia.network import Server
+
+HOST = "127.0.0.1"
+# Between attempts to find a bootstrap node that is still starting.
+RETRY_SECONDS = 0.2
+
+
+def say(**fields):
+    print(json.dumps(fields), flush=True)
+
+
+async def listen(port):
+    server = Server()
+    await server.listen(port, interface=HOST)
+    address = server.transport.get_extra_info("sockname")
+    return server, address
+
+
+async def serve(args):
+    server, (ip, port) = await listen(args.port)
+    say(id=server.node.id.hex(), ip=ip, port=port)
+    await asyncio.Event().wait()
+
+
+async def bootstrap(args):
+    host, port = args.address.rsplit(":", 1)
+    # The package takes no host names.
+    entry = (socket.gethostbyname(host), int(port))
+    server, _ = await listen(args.listen)
+    try:
+        async with asyncio.timeout(args.seconds):
+            while not await server.bootstrap([entry]):
+                await asyncio.sleep(RETRY_SECONDS)
+            for pair in args.set:
+                key, value = pair.split("=", 1)
+                say(key=key, stored=await server.set(key, value))
+            for node in server.protocol.router.find_neighbors(server.node):
+                say(id=node.id.hex(), ip=node.ip, port=node.port)
+            for key in args.get:
+                say(key=key, value=await server.get(key))
+    finally:
+        server.stop()
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    modes = parser.add_subparsers(required=True)
+    mode = modes.add_parser("serve", help="listen until killed")
+    mode.add_argument("port", type=int)
+    mode.set_defaults(run=serve)
+    mode = modes.add_parser("bootstrap", help="join, print the neighbours, leave")
+    mode.add_argument("address", metavar="HOST:PORT")
+    mode.add_argument("--listen", type=int, default=0, metavar="PORT")
+    mode.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    mode.add_argument("--get", action="append", default=[], metavar="KEY")
+    mode.add_argument("--seconds", type=float, default=30, help="give up after this long")
+    mode.set_defaults(run=bootstrap)
+    return parser.parse_args()
+
+
+def main():
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    args = arguments()
+    try:
+        asyncio.run(args.run(args))
+    except KeyboardInterrupt:
+        pass
+    except TimeoutError:
+        sys.exit(f"nobody answered within {args.seconds} seconds")
+
+
+if __name__ == "__main__":
+    main()
