@@ -73,6 +73,7 @@ impl Miner {
                 client.clone(),
                 Arc::clone(&extra_nonce),
                 Arc::clone(&status),
+                Duration::from_millis(config.development_pause_ms),
                 received,
                 tip,
                 shutdown.clone(),

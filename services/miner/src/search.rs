@@ -45,3 +45,61 @@ pub(crate) fn search(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pentad_primitives::{BlockHash, CompactTarget, MerkleRoot};
+
+    use super::*;
+
+    const HEADER: BlockHeader = BlockHeader {
+        version: 1,
+        prev_block_hash: BlockHash::ZERO,
+        merkle_root: MerkleRoot::ZERO,
+        time: 1_800_000_000,
+        bits: CompactTarget(0x1f00_ffff),
+        nonce: 0,
+    };
+
+    #[test]
+    fn the_nonce_found_is_the_first_that_meets_the_target() {
+        let target = Target::from_compact(HEADER.bits).expect("a constant");
+        let mut hashed = 0;
+        let outcome = search(&HEADER, &target, 0, |batch| {
+            hashed += batch;
+            true
+        });
+        let Outcome::Found(nonce) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(hashed, nonce + 1);
+        let meets = |nonce| target.is_met_by(&BlockHeader { nonce, ..HEADER }.block_hash());
+        assert_eq!((0..=nonce).find(|&nonce| meets(nonce)), Some(nonce));
+    }
+
+    #[test]
+    fn the_last_nonce_is_tried_and_ends_the_search() {
+        let nothing = Target::from_be_bytes([0; 32]);
+        let mut hashed = 0;
+        let first = u32::MAX - 2 * BATCH;
+        let outcome = search(&HEADER, &nothing, first, |batch| {
+            hashed += batch;
+            true
+        });
+        assert_eq!((outcome, hashed), (Outcome::Exhausted, 2 * BATCH + 1));
+        let everything = Target::from_be_bytes([0xff; 32]);
+        let outcome = search(&HEADER, &everything, u32::MAX, |_| true);
+        assert_eq!(outcome, Outcome::Found(u32::MAX));
+    }
+
+    #[test]
+    fn ends_after_the_batch_in_which_it_was_stopped() {
+        let nothing = Target::from_be_bytes([0; 32]);
+        let mut batches = 0;
+        let outcome = search(&HEADER, &nothing, 0, |_| {
+            batches += 1;
+            batches < 3
+        });
+        assert_eq!((outcome, batches), (Outcome::Stopped, 3));
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use pentad_crypto::script::parse_p2pkh_script_sig;
 use pentad_primitives::{Transaction, Txid};
+use tonic::Code;
 
 use super::{Coin, Leases, Shortage};
 use crate::chain::{ChainClient, Output};
@@ -52,9 +53,16 @@ impl Provenance {
         if let Some(ours) = known {
             return Ok(ours);
         }
-        let ours = signed_by(wallet, &chain.transaction(txid).await?);
-        self.remember(txid, ours);
-        Ok(ours)
+        match chain.transaction(txid).await {
+            Ok(transaction) => {
+                let ours = signed_by(wallet, &transaction);
+                self.remember(txid, ours);
+                Ok(ours)
+            }
+            // It left the mempool a moment ago.
+            Err(WalletError::Chain(status)) if status.code() == Code::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

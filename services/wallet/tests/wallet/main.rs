@@ -6,5 +6,6 @@ mod fake_chain;
 mod keystore;
 mod leases;
 mod retries;
+mod secrets;
 mod send;
 mod unlock;

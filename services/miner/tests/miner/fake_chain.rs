@@ -1,0 +1,394 @@
+//! A proof-of-work chain in memory, without transactions but coinbases.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
+use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
+use pentad_api::chain::v1::follow_tip_response::Event;
+use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
+use pentad_api::chain::v1::*;
+use pentad_api::{Failure, block_from_bytes, types::v1::BlockHeader as HeaderMessage};
+use pentad_crypto::AddressVersions;
+use pentad_primitives::{
+    Amount, Block, BlockHash, BlockHeader, CompactTarget, Encode as _, OutPoint, Script, Target,
+    Transaction, TxIn, TxOut, merkle,
+};
+use pentad_service_kit::Server;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Met by every second hash.
+pub const EASY: CompactTarget = CompactTarget(0x207f_ffff);
+/// Met by none that a test could find.
+pub const HOPELESS: CompactTarget = CompactTarget(0x0300_0001);
+/// What the chain's clock says, for ever.
+pub const NOW: u32 = 1_800_000_000;
+
+#[derive(Clone)]
+pub struct FakeChain {
+    state: Arc<Mutex<State>>,
+    tip: watch::Sender<BlockHash>,
+}
+
+pub struct State {
+    pub engine: &'static str,
+    pub development: bool,
+    pub bits: CompactTarget,
+    /// The main chain above a genesis block of hash zero.
+    pub blocks: Vec<Block>,
+    /// Transactions that wait, as far as the miner can tell.
+    pub mempool_transactions: u64,
+    /// The templates given out.
+    pub templates: Vec<Given>,
+    /// Submissions that find another block at the tip.
+    pub races_lost: u32,
+    /// Calls for a template that are answered with UNAVAILABLE.
+    pub outages: u32,
+    /// Blocks are refused, for whatever reason.
+    pub refusing: bool,
+    pub refused: u32,
+}
+
+/// One template.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub parent: BlockHash,
+    pub extra_nonce: u64,
+    pub payout: Script,
+}
+
+impl FakeChain {
+    pub fn new(bits: CompactTarget) -> Self {
+        let state = State {
+            engine: "pow",
+            development: true,
+            bits,
+            blocks: Vec::new(),
+            mempool_transactions: 0,
+            templates: Vec::new(),
+            races_lost: 0,
+            outages: 0,
+            refusing: false,
+            refused: 0,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            tip: watch::Sender::new(BlockHash::ZERO),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with the lock")
+    }
+
+    pub fn add_to(&self, server: Server) -> Server {
+        server
+            .service(ChainServiceServer::new(self.clone()), [])
+            .service(SubmitServiceServer::new(self.clone()), [])
+            .service(EventServiceServer::new(self.clone()), [])
+            .service(AssemblyServiceServer::new(self.clone()), [])
+    }
+
+    /// Somebody else finds a block.
+    pub fn advance(&self) -> BlockHash {
+        let mut state = self.state();
+        let block = state.template(&Script::default(), u64::MAX);
+        self.connect(&mut state, block)
+    }
+
+    fn connect(&self, state: &mut State, block: Block) -> BlockHash {
+        let hash = block.block_hash();
+        state.blocks.push(block);
+        self.tip.send_replace(hash);
+        hash
+    }
+}
+
+impl State {
+    pub fn tip(&self) -> BlockHash {
+        self.blocks
+            .last()
+            .map_or(BlockHash::ZERO, Block::block_hash)
+    }
+
+    /// Times are above the parent's, as on a chain that is ahead of its clock.
+    fn min_time(&self) -> u32 {
+        self.blocks
+            .last()
+            .map_or(NOW, |block| block.header.time + 1)
+    }
+
+    fn template(&self, payout: &Script, extra_nonce: u64) -> Block {
+        let mut script_sig = vec![8];
+        script_sig.extend(extra_nonce.to_le_bytes());
+        script_sig.extend((self.blocks.len() as u64).to_le_bytes());
+        let coinbase = Transaction {
+            version: 1,
+            inputs: vec![TxIn {
+                previous_output: OutPoint::NULL,
+                script_sig: script_sig.into(),
+                sequence: u32::MAX,
+            }],
+            outputs: vec![TxOut {
+                amount: Amount::COIN,
+                script_pubkey: payout.clone(),
+            }],
+            lock_time: 0,
+        };
+        let header = BlockHeader {
+            version: 1,
+            prev_block_hash: self.tip(),
+            merkle_root: merkle::root(&[coinbase.txid()]),
+            time: NOW,
+            bits: self.bits,
+            nonce: 0,
+        };
+        Block {
+            header,
+            transactions: vec![coinbase],
+        }
+    }
+
+    fn height(&self) -> u32 {
+        u32::try_from(self.blocks.len()).expect("few")
+    }
+}
+
+#[tonic::async_trait]
+impl AssemblyService for FakeChain {
+    async fn get_template(
+        &self,
+        request: Request<GetTemplateRequest>,
+    ) -> Result<Response<GetTemplateResponse>, Status> {
+        let GetTemplateRequest {
+            payout_script,
+            extra_nonce,
+        } = request.into_inner();
+        let mut state = self.state();
+        if state.outages > 0 {
+            state.outages -= 1;
+            return Err(Status::unavailable("an outage"));
+        }
+        let payout = Script::from(payout_script.to_vec());
+        let block = state.template(&payout, extra_nonce);
+        let parent = state.tip();
+        state.templates.push(Given {
+            parent,
+            extra_nonce,
+            payout,
+        });
+        let target = Target::from_compact(state.bits).expect("a constant");
+        Ok(Response::new(GetTemplateResponse {
+            block: block.to_bytes().into(),
+            height: state.height() + 1,
+            target: target.to_be_bytes().to_vec().into(),
+            min_time: state.min_time(),
+            reward: Amount::COIN.units(),
+        }))
+    }
+
+    async fn get_locator(
+        &self,
+        _: Request<GetLocatorRequest>,
+    ) -> Result<Response<GetLocatorResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn locate_headers(
+        &self,
+        _: Request<LocateHeadersRequest>,
+    ) -> Result<Response<LocateHeadersResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn check_headers(
+        &self,
+        _: Request<CheckHeadersRequest>,
+    ) -> Result<Response<CheckHeadersResponse>, Status> {
+        Err(unasked())
+    }
+
+    type ConnectBlocksStream = Boxed<ConnectBlocksResponse>;
+
+    async fn connect_blocks(
+        &self,
+        _: Request<Streaming<ConnectBlocksRequest>>,
+    ) -> Result<Response<Self::ConnectBlocksStream>, Status> {
+        Err(unasked())
+    }
+
+    type AdmitTransactionsStream = Boxed<AdmitTransactionsResponse>;
+
+    async fn admit_transactions(
+        &self,
+        _: Request<Streaming<AdmitTransactionsRequest>>,
+    ) -> Result<Response<Self::AdmitTransactionsStream>, Status> {
+        Err(unasked())
+    }
+
+    type FetchBlocksStream = Boxed<FetchBlocksResponse>;
+
+    async fn fetch_blocks(
+        &self,
+        _: Request<FetchBlocksRequest>,
+    ) -> Result<Response<Self::FetchBlocksStream>, Status> {
+        Err(unasked())
+    }
+
+    async fn fetch_transactions(
+        &self,
+        _: Request<FetchTransactionsRequest>,
+    ) -> Result<Response<FetchTransactionsResponse>, Status> {
+        Err(unasked())
+    }
+}
+
+#[tonic::async_trait]
+impl SubmitService for FakeChain {
+    async fn submit_block(
+        &self,
+        request: Request<SubmitBlockRequest>,
+    ) -> Result<Response<SubmitBlockResponse>, Status> {
+        let block =
+            block_from_bytes("block", &request.into_inner().block).map_err(Failure::from)?;
+        let hash = block.block_hash();
+        let mut state = self.state();
+        let target = Target::from_compact(block.header.bits).expect("a constant");
+        let too_early =
+            block.header.prev_block_hash == state.tip() && block.header.time < state.min_time();
+        if block.header.bits != state.bits || !target.is_met_by(&hash) || too_early {
+            return Err(Failure::new(Code::InvalidArgument, "BAD_BLOCK", "work or time").into());
+        }
+        if state.refusing {
+            state.refused += 1;
+            return Err(Failure::new(Code::InvalidArgument, "REFUSED", "not today").into());
+        }
+        if state.races_lost > 0 {
+            state.races_lost -= 1;
+            let winner = state.template(&Script::default(), u64::MAX);
+            self.connect(&mut state, winner);
+        }
+        let outcome = if block.header.prev_block_hash == state.tip() {
+            self.connect(&mut state, block);
+            BlockOutcome::Connected
+        } else {
+            BlockOutcome::SideBranch
+        };
+        let (hash, outcome) = (hash.to_string(), outcome.into());
+        Ok(Response::new(SubmitBlockResponse { hash, outcome }))
+    }
+
+    async fn submit_transaction(
+        &self,
+        _: Request<SubmitTransactionRequest>,
+    ) -> Result<Response<SubmitTransactionResponse>, Status> {
+        Err(unasked())
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for FakeChain {
+    type FollowTipStream = Boxed<FollowTipResponse>;
+
+    async fn follow_tip(
+        &self,
+        _: Request<FollowTipRequest>,
+    ) -> Result<Response<Self::FollowTipStream>, Status> {
+        let tips = WatchStream::new(self.tip.subscribe()).map(|hash| {
+            let header = HeaderMessage {
+                hash: hash.to_string(),
+                ..HeaderMessage::default()
+            };
+            let event = Event::Apply(BlockConnected {
+                header: Some(header),
+                ..Default::default()
+            });
+            Ok(FollowTipResponse {
+                cursor: String::new(),
+                event: Some(event),
+            })
+        });
+        Ok(Response::new(Box::pin(tips)))
+    }
+
+    type FollowMempoolStream = Boxed<FollowMempoolResponse>;
+
+    async fn follow_mempool(
+        &self,
+        _: Request<FollowMempoolRequest>,
+    ) -> Result<Response<Self::FollowMempoolStream>, Status> {
+        Err(unasked())
+    }
+}
+
+#[tonic::async_trait]
+impl ChainService for FakeChain {
+    async fn get_info(
+        &self,
+        _: Request<GetInfoRequest>,
+    ) -> Result<Response<GetInfoResponse>, Status> {
+        let (state, versions) = (self.state(), AddressVersions::default());
+        Ok(Response::new(GetInfoResponse {
+            network: "test".to_owned(),
+            engine: state.engine.to_owned(),
+            height: state.height(),
+            tip: state.tip().to_string(),
+            development: state.development,
+            mempool_transactions: state.mempool_transactions,
+            p2pkh_version: versions.p2pkh.into(),
+            p2sh_version: versions.p2sh.into(),
+            ..GetInfoResponse::default()
+        }))
+    }
+
+    async fn get_block(
+        &self,
+        _: Request<GetBlockRequest>,
+    ) -> Result<Response<GetBlockResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_header(
+        &self,
+        _: Request<GetHeaderRequest>,
+    ) -> Result<Response<GetHeaderResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_transaction(
+        &self,
+        _: Request<GetTransactionRequest>,
+    ) -> Result<Response<GetTransactionResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_balance(
+        &self,
+        _: Request<GetBalanceRequest>,
+    ) -> Result<Response<GetBalanceResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_utxos(
+        &self,
+        _: Request<GetUtxosRequest>,
+    ) -> Result<Response<GetUtxosResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_mempool(
+        &self,
+        _: Request<GetMempoolRequest>,
+    ) -> Result<Response<GetMempoolResponse>, Status> {
+        Err(unasked())
+    }
+}
+
+fn unasked() -> Status {
+    Status::unimplemented("not asked by the miner")
+}
