@@ -7,6 +7,7 @@
 //!   FORMAT            version of the layout, hash of the chain spec
 //!   blocks/000000.blocks …   the block log: checksummed records, fsynced in order
 //!   index/            headers, UTXOs, transactions and addresses in sled
+//!   mempool           transactions that waited when the node was last asked
 //! ```
 
 mod chain_store;
@@ -21,6 +22,7 @@ mod recovery;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod transaction_file;
 
 pub use chain_store::{
     ChainStore, EngineKind, StoreError, StoreOptions, read_block, read_block_bytes,
@@ -33,3 +35,4 @@ pub use layer::Step;
 pub use read::{HistoryEntry, IndexError, IndexRead};
 pub use recovery::Recovery;
 pub use rows::{BlockEntry, MalformedRow, Row, Table, TxEntry, UndoMismatch, rows};
+pub use transaction_file::{TransactionFile, TransactionFileError};

@@ -57,7 +57,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The chain spec is not valid.
-    #[error("chain spec {}: {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     Spec {
         /// The file.
         path: PathBuf,
@@ -151,10 +151,10 @@ impl Chain {
         };
         let Started {
             published,
-            commands,
+            jobs,
             ended,
         } = writer::start(parts)?;
-        let (reader, submitter) = (Reader::new(published), Submitter::new(spec, commands));
+        let (reader, submitter) = (Reader::new(published), Submitter::new(spec, jobs));
         Ok(Self {
             reader,
             submitter,
@@ -194,8 +194,9 @@ impl Chain {
         health::probe("store", move || {
             let chain = chain.clone();
             async move {
-                if let Some(ended) = &*chain.ended.borrow() {
-                    return Err(format!("the writer has ended: {ended:?}"));
+                // The writer's thread holds the other end, and lets go even if it panics.
+                if chain.ended.has_changed().is_err() {
+                    return Err("the writer has ended".to_owned());
                 }
                 let read = chain.reader.read(|view| {
                     let known = view.tip.snapshot.hash_at(view.tip.height)?;

@@ -1,23 +1,26 @@
 //! The way to the writer: decode and check what needs no chain, wait for room, hand over.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
 use pentad_ledger::{BlockTemplate, ChainSpec};
 use pentad_primitives::encode::Decode as _;
 use pentad_primitives::{Block, BlockHash, BlockHeader, Script, Transaction, Txid};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::error::ChainError;
 use crate::refusal::Refusal;
-use crate::writer::{Admission, BlockOutcome, Command, HeadersChecked, Origin, QUEUE_BYTES_MAX};
+use crate::writer::{
+    Admission, BlockOutcome, COMMAND_BYTES_MIN, Command, HeadersChecked, Job, Origin,
+    QUEUE_BYTES_MAX,
+};
 
 /// Hands blocks, transactions and headers to the writer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Submitter {
     spec: ChainSpec,
-    commands: mpsc::Sender<Command>,
+    jobs: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
 }
 
@@ -49,10 +52,10 @@ impl<Id, T> Ticket<Id, T> {
 }
 
 impl Submitter {
-    pub(crate) fn new(spec: ChainSpec, commands: mpsc::Sender<Command>) -> Self {
+    pub(crate) fn new(spec: ChainSpec, jobs: mpsc::Sender<Job>) -> Self {
         Self {
             spec,
-            commands,
+            jobs,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
         }
     }
@@ -74,7 +77,7 @@ impl Submitter {
             Ok(block) => block,
             Err((id, refusal)) => {
                 if let (Some(hash), Fault::Invalid) = (id, refusal.fault) {
-                    self.send(Command::InvalidBody(hash)).await?;
+                    self.send(Command::InvalidBody(hash), room)?;
                 }
                 return Ok(Ticket {
                     id,
@@ -84,13 +87,14 @@ impl Submitter {
         };
         let (reply, answer) = oneshot::channel();
         let id = Some(block.hash());
-        self.send(Command::Block {
-            block,
-            origin,
-            reply,
+        self.send(
+            Command::Block {
+                block,
+                origin,
+                reply,
+            },
             room,
-        })
-        .await?;
+        )?;
         Ok(Ticket {
             id,
             answer: Answer::Waiting(answer),
@@ -122,12 +126,7 @@ impl Submitter {
             }
         };
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Transaction {
-            transaction,
-            reply,
-            room,
-        })
-        .await?;
+        self.send(Command::Transaction { transaction, reply }, room)?;
         Ok(Ticket {
             id,
             answer: Answer::Waiting(answer),
@@ -174,14 +173,13 @@ impl Submitter {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, ChainError> {
         let (reply, answer) = oneshot::channel();
-        self.send(command(reply)).await?;
+        self.send(command(reply), self.room(0).await)?;
         answer.await.map_err(|_| ChainError::Stopped)
     }
 
-    async fn send(&self, command: Command) -> Result<(), ChainError> {
-        self.commands
-            .send(command)
-            .await
+    fn send(&self, command: Command, room: OwnedSemaphorePermit) -> Result<(), ChainError> {
+        self.jobs
+            .send(Job { command, room })
             .map_err(|_| ChainError::Stopped)
     }
 
@@ -189,7 +187,7 @@ impl Submitter {
         // What is larger than the whole queue is refused by its size once decoded.
         let length = u32::try_from(length)
             .unwrap_or(u32::MAX)
-            .clamp(1, QUEUE_BYTES_MAX);
+            .clamp(COMMAND_BYTES_MIN, QUEUE_BYTES_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(length).await;
         room.expect("the semaphore is never closed")
     }

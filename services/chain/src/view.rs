@@ -5,6 +5,7 @@
 //! while entries move, never while something is checked. Both change together under that lock, so
 //! that whoever holds it for reading sees a mempool that belongs to the tip.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use pentad_ledger::{ChainSpec, Mempool};
@@ -55,6 +56,7 @@ pub struct Published {
     tip: watch::Sender<Arc<TipView>>,
     mempool: RwLock<Mempool>,
     mempool_events: broadcast::Sender<MempoolEvent>,
+    mempool_changes: AtomicU64,
 }
 
 impl Published {
@@ -65,6 +67,7 @@ impl Published {
             tip: watch::Sender::new(Arc::new(tip)),
             mempool: RwLock::new(mempool),
             mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
+            mempool_changes: AtomicU64::new(0),
         }
     }
 
@@ -100,6 +103,11 @@ impl Published {
         (gather(&mempool), self.mempool_events.subscribe())
     }
 
+    /// How many transactions have entered or left the mempool so far.
+    pub(crate) fn mempool_changes(&self) -> u64 {
+        self.mempool_changes.load(Ordering::SeqCst)
+    }
+
     /// Changes the mempool, and the tip if `change` returns a new one, in one step.
     pub(crate) fn change<T>(
         &self,
@@ -110,6 +118,8 @@ impl Published {
         if let Some(tip) = tip {
             self.tip.send_replace(Arc::new(tip));
         }
+        self.mempool_changes
+            .fetch_add(events.len() as u64, Ordering::SeqCst);
         for event in events {
             // An error says that nobody follows.
             drop(self.mempool_events.send(event));

@@ -6,3 +6,4 @@ mod data_dir;
 mod engines;
 mod index;
 mod sample;
+mod transaction_file;

@@ -11,7 +11,7 @@ use pentad_store::IndexRead as _;
 
 use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, genesis_output, options};
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a writable directory");
     for entry in fs::read_dir(from).expect("a readable directory") {
         let entry = entry.expect("a readable directory");

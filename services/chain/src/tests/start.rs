@@ -45,6 +45,43 @@ async fn restart_finds_everything_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mempool_survives_a_restart_and_soon_a_kill() {
+    let (directory, killed) = (directory(), directory());
+    let node = Node::open(directory.path());
+    let parent = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
+    let spent = pentad_primitives::OutPoint {
+        txid: parent.txid(),
+        vout: 0,
+    };
+    let child = bob().spend(&[spent], &[(&alice(), 5 * COIN)]);
+    node.submit_transaction(&parent)
+        .await
+        .expect("a valid payment");
+    node.submit_transaction(&child)
+        .await
+        .expect("a valid payment");
+    let expected = [parent.txid().to_string(), child.txid().to_string()];
+    // Saved by itself within seconds; a copy is what a kill would leave.
+    let saved = async {
+        while !directory.path().join("mempool").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), saved)
+        .await
+        .expect("saved in time");
+    super::crash::copy(directory.path(), killed.path());
+    node.stop().await;
+    for path in [directory.path(), killed.path()] {
+        let node = Node::open(path);
+        // The writer admits them as its first work: whatever it is asked comes after that.
+        node.template(&bob()).await;
+        assert_eq!(node.mempool().await, expected);
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn second_node_on_one_directory_is_refused() {
     let directory = directory();
     let node = Node::open(directory.path());

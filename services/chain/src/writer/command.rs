@@ -58,6 +58,13 @@ pub enum Origin {
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
+/// A command with the room that it takes in the queue.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) command: Command,
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
 /// Work for the writer.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -66,8 +73,6 @@ pub(crate) enum Command {
         block: CheckedBlock,
         origin: Origin,
         reply: Reply<Result<BlockOutcome, Refusal>>,
-        /// The room that the block takes in the queue.
-        room: OwnedSemaphorePermit,
     },
     /// A body that its own header commits to is invalid: so is the header.
     InvalidBody(BlockHash),
@@ -75,7 +80,6 @@ pub(crate) enum Command {
     Transaction {
         transaction: CheckedTransaction,
         reply: Reply<Result<Admission, Refusal>>,
-        room: OwnedSemaphorePermit,
     },
     /// Check consecutive headers and keep them.
     Headers {

@@ -7,23 +7,25 @@
 
 mod blocks;
 mod command;
+mod mempool_file;
 mod signatures;
 mod start;
 mod transactions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeader, OutPoint, Script, Utxo};
 use pentad_store::{ChainStore, IndexError, IndexRead as _, StoreError};
-use tokio::sync::mpsc;
 
 pub use command::{Admission, BlockOutcome, HeadersChecked, Origin, TemplateRefused};
-pub(crate) use command::{Command, Reply};
+pub(crate) use command::{Command, Job, Reply};
+use mempool_file::MempoolFile;
 pub use start::Ended;
 pub(crate) use start::{Parts, Started, start};
 
@@ -32,10 +34,12 @@ use crate::metrics::ChainMetrics;
 use crate::refusal::Refusal;
 use crate::view::Published;
 
-/// Commands that may wait; beyond that senders do.
-pub(crate) const QUEUE_LEN_MAX: usize = 1024;
-/// Bytes of blocks and transactions that may wait.
+/// Bytes of commands that may wait; beyond that senders do.
 pub(crate) const QUEUE_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// What the smallest command counts for, which bounds their number to 1024.
+pub(crate) const COMMAND_BYTES_MIN: u32 = 64 * 1024;
+/// How often the writer looks after the mempool when nobody asks anything of it.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of blocks that are made durable together: they stay in memory until then.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bodies that a header answer asks for at most.
@@ -50,6 +54,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     metrics: ChainMetrics,
     group: Group,
+    waiting: MempoolFile,
 }
 
 /// Blocks that were dealt with and are not durable yet.
@@ -77,28 +82,43 @@ impl Writer {
     ///
     /// # Errors
     /// When the store fails: nothing more is acknowledged after that.
-    pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        let mut stopping = None;
-        while stopping.is_none()
-            && let Some(first) = commands.blocking_recv()
-        {
-            let mut next = Some(first);
-            while let Some(command) = next {
-                if let Command::Stop { reply } = command {
-                    stopping = Some(reply);
-                    break;
+    pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Result<(), StoreError> {
+        self.load_mempool()?;
+        loop {
+            match jobs.recv_timeout(HOUSEKEEPING_INTERVAL) {
+                Ok(first) => {
+                    if let Some(stop) = self.work(first, jobs)? {
+                        self.close()?;
+                        answer(stop, ());
+                        return Ok(());
+                    }
                 }
-                self.on_command(command)?;
-                next = commands.try_recv().ok();
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
-            self.finish_group()?;
-            self.expire();
+            self.keep_house();
         }
-        self.store.close()?;
-        if let Some(reply) = stopping {
-            answer(reply, ());
+    }
+
+    /// Works through what waits in the queue, up to a stop.
+    fn work(&mut self, first: Job, jobs: &Receiver<Job>) -> Result<Option<Reply<()>>, StoreError> {
+        let mut next = Some(first);
+        while let Some(Job { command, room }) = next {
+            if let Command::Stop { reply } = command {
+                self.finish_group()?;
+                return Ok(Some(reply));
+            }
+            self.on_command(command)?;
+            drop(room);
+            next = jobs.try_recv().ok();
         }
-        Ok(())
+        self.finish_group()?;
+        Ok(None)
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        self.save_mempool();
+        self.store.close()
     }
 
     fn on_command(&mut self, command: Command) -> Result<(), StoreError> {
@@ -111,21 +131,12 @@ impl Writer {
                 block,
                 origin,
                 reply,
-                room,
-            } => {
-                self.on_block(&block, origin, reply)?;
-                drop(room);
-            }
+            } => self.on_block(&block, origin, reply)?,
             Command::InvalidBody(hash) => {
                 self.tree.mark_invalid(&hash);
             }
-            Command::Transaction {
-                transaction,
-                reply,
-                room,
-            } => {
+            Command::Transaction { transaction, reply } => {
                 answer(reply, self.on_transaction(transaction)?);
-                drop(room);
             }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
             Command::Template {
@@ -135,7 +146,7 @@ impl Writer {
             } => {
                 answer(reply, self.on_template(payout, extra_nonce));
             }
-            Command::Stop { .. } => unreachable!("the loop ends at a stop"),
+            Command::Stop { .. } => unreachable!("a stop ends the work"),
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From a data directory to a running writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use pentad_ledger::mempool::Policy;
 use pentad_ledger::{ChainSpec, HeaderTree, Mempool};
 use pentad_primitives::BlockHeight;
 use pentad_store::{ChainStore, DataDir, StoreError, StoreOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::blocks::tip_view;
-use super::{Command, Group, QUEUE_LEN_MAX, Writer};
+use super::{Group, Job, MempoolFile, Writer};
 use crate::clock::Clock;
 use crate::metrics::ChainMetrics;
 use crate::view::Published;
@@ -29,7 +29,7 @@ pub(crate) struct Parts {
 /// A writer at work.
 pub(crate) struct Started {
     pub(crate) published: Arc<Published>,
-    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) jobs: mpsc::Sender<Job>,
     /// How the writer's thread ended, once it has.
     pub(crate) ended: watch::Receiver<Option<Ended>>,
 }
@@ -78,6 +78,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         clock,
         metrics,
         group: Group::default(),
+        waiting: MempoolFile::new(&directory),
     };
     writer.catch_up()?;
     let tip = published.tip();
@@ -87,14 +88,15 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         "chain open"
     );
 
-    let (commands, queue) = mpsc::channel(QUEUE_LEN_MAX);
+    // Bounded by the room that every job holds.
+    let (jobs, queue) = mpsc::channel();
     let (end, ended) = watch::channel(None);
     thread::Builder::new()
         .name("chain-writer".to_owned())
         .spawn(move || {
             // The lock of the data directory goes last.
             let _directory = directory;
-            let outcome = match writer.run(queue) {
+            let outcome = match writer.run(&queue) {
                 Ok(()) => Ended::Stopped,
                 Err(error) => {
                     tracing::error!(%error, "the chain's store failed; the node must stop");
@@ -106,7 +108,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         .expect("the system has room for one more thread");
     Ok(Started {
         published,
-        commands,
+        jobs,
         ended,
     })
 }

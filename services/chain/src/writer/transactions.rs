@@ -106,18 +106,6 @@ impl Writer {
         }
         Ok(())
     }
-
-    /// Drops what has waited too long.
-    pub(super) fn expire(&mut self) {
-        let now = self.clock.unix_seconds();
-        let count = self.published.change(|mempool| {
-            let gone = mempool.expire(now).into_iter();
-            let events = gone.map(|txid| MempoolEvent::Removed(txid, RemovalReason::Expired));
-            let events = events.collect();
-            (mempool.len(), None, events)
-        });
-        self.metrics.on_mempool(count);
-    }
 }
 
 /// The reason in the words of the API.
