@@ -27,40 +27,86 @@ fn pentad(grpc: &str, cookie: &Path, arguments: &[&str]) -> Result<Value, String
 #[test]
 fn four_processes_make_one_node() {
     let devnet = Devnet::up(1);
-    let spec = devnet.network()["chain_spec"].as_str().expect("a chain spec").to_owned();
+    let spec = devnet.network()["chain_spec"]
+        .as_str()
+        .expect("a chain spec")
+        .to_owned();
     let data = tempfile::TempDir::new().expect("a temporary folder");
-    let dir = |name: &str| data.path().join(name).to_str().expect("a UTF-8 path").to_owned();
+    let dir = |name: &str| {
+        data.path()
+            .join(name)
+            .to_str()
+            .expect("a UTF-8 path")
+            .to_owned()
+    };
     let cookie = dir("cookie");
     let [chain, wallet, miner, peer, p2p] = [0; 5].map(|_| local());
     let uri = |address: &str| format!("http://{address}");
     let run = |name: &str, grpc: &str, arguments: &[&str]| -> Running {
         let metrics = local();
         let own = dir(name);
-        let standard =
-            ["--data", &own, "--grpc", grpc, "--metrics", &metrics, "--cookie", &cookie];
-        start(name, &[&standard[..], arguments].concat(), &data.path().join(format!("{name}.log")))
+        let standard = [
+            "--data",
+            &own,
+            "--grpc",
+            grpc,
+            "--metrics",
+            &metrics,
+            "--cookie",
+            &cookie,
+        ];
+        start(
+            name,
+            &[&standard[..], arguments].concat(),
+            &data.path().join(format!("{name}.log")),
+        )
     };
     let (chain_uri, wallet_uri) = (uri(&chain), uri(&wallet));
     // Any order: each waits for the others.
     let passphrase = dir("passphrase");
     write_secret(Path::new(&passphrase), "correct horse battery staple");
     let mut services = vec![
-        run("pentad-miner", &miner, &["--chain-address", &chain_uri, "--wallet-address", &wallet_uri]),
+        run(
+            "pentad-miner",
+            &miner,
+            &[
+                "--chain-address",
+                &chain_uri,
+                "--wallet-address",
+                &wallet_uri,
+            ],
+        ),
         run(
             "pentad-wallet",
             &wallet,
-            &["--chain-address", &chain_uri, "--passphrase-file", &passphrase],
+            &[
+                "--chain-address",
+                &chain_uri,
+                "--passphrase-file",
+                &passphrase,
+            ],
         ),
         run(
             "pentad-peer",
             &peer,
-            &["--chain-address", &chain_uri, "--p2p", &p2p, "--bootstrap", &devnet.node(1).p2p()],
+            &[
+                "--chain-address",
+                &chain_uri,
+                "--p2p",
+                &p2p,
+                "--bootstrap",
+                &devnet.node(1).p2p(),
+            ],
         ),
         run("pentad-chain", &chain, &["--chain", &spec]),
     ];
     let cookie = Path::new(&cookie);
     let logs = |services: &[Running]| {
-        services.iter().map(Running::output).collect::<Vec<_>>().join("\n---\n")
+        services
+            .iter()
+            .map(Running::output)
+            .collect::<Vec<_>>()
+            .join("\n---\n")
     };
 
     let address = wait_for("a wallet is made", || {
@@ -73,17 +119,31 @@ fn four_processes_make_one_node() {
             .map_err(|error| format!("{error}\n{}", logs(&services)))
     });
     // The block reaches the other node, and a payment from there comes back.
-    wait_for("the other node follows", || match devnet.status(1)["height"].as_u64() {
-        Some(1) => Ok(()),
-        other => Err(format!("height {other:?}\n{}", logs(&services))),
-    });
-    let pay =
-        ["send", "--from", &devnet.genesis_address(), "--to", &address, "--amount", "5"];
+    wait_for(
+        "the other node follows",
+        || match devnet.status(1)["height"].as_u64() {
+            Some(1) => Ok(()),
+            other => Err(format!("height {other:?}\n{}", logs(&services))),
+        },
+    );
+    let pay = [
+        "send",
+        "--from",
+        &devnet.genesis_address(),
+        "--to",
+        &address,
+        "--amount",
+        "5",
+    ];
     devnet.on(1, &pay).success();
     devnet.generate(1, 1);
     wait_for("the payment is confirmed here", || {
         let balance = pentad(&chain, cookie, &["balance", &address])?;
-        if balance["confirmed"] == "5.00000000" { Ok(()) } else { Err(balance.to_string()) }
+        if balance["confirmed"] == "5.00000000" {
+            Ok(())
+        } else {
+            Err(balance.to_string())
+        }
     });
     for service in &mut services {
         let status = service.terminate();

@@ -4,15 +4,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-const PURE: [&str; 5] =
-    ["pentad-primitives", "pentad-crypto", "pentad-ledger", "pentad-pbft", "pentad-wire"];
+const PURE: [&str; 5] = [
+    "pentad-primitives",
+    "pentad-crypto",
+    "pentad-ledger",
+    "pentad-pbft",
+    "pentad-wire",
+];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
 const FORBIDDEN_IN_PURE: [&str; 12] = [
-    "tokio", "mio", "tonic", "prost", "sled", "hyper", "socket2", "getrandom", "rand", "fastrand",
-    "chrono", "time",
+    "tokio",
+    "mio",
+    "tonic",
+    "prost",
+    "sled",
+    "hyper",
+    "socket2",
+    "getrandom",
+    "rand",
+    "fastrand",
+    "chrono",
+    "time",
 ];
-const SERVICES: [&str; 5] =
-    ["pentad-wallet", "pentad-chain", "pentad-miner", "pentad-consensus", "pentad-peer"];
+const SERVICES: [&str; 5] = [
+    "pentad-wallet",
+    "pentad-chain",
+    "pentad-miner",
+    "pentad-consensus",
+    "pentad-peer",
+];
 /// The crate that composes the services in one process.
 const NODE: &str = "pentad-node";
 
@@ -39,7 +59,10 @@ fn links(metadata: &Metadata, name: &str) -> Option<BTreeSet<String>> {
         .iter()
         .map(|node| (&node.id, node))
         .collect();
-    let root = metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name)?;
+    let root = metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|p| p.name.as_str() == name)?;
     let mut found = BTreeSet::new();
     let mut open = vec![&root.id];
     while let Some(id) = open.pop() {
@@ -64,7 +87,9 @@ fn pure_crates_know_no_io_clock_or_entropy() {
     let metadata = metadata();
     let mut checked = 0;
     for pure in PURE {
-        let Some(linked) = links(&metadata, pure) else { continue };
+        let Some(linked) = links(&metadata, pure) else {
+            continue;
+        };
         checked += 1;
         for forbidden in FORBIDDEN_IN_PURE {
             assert!(!linked.contains(forbidden), "{pure} links {forbidden}");
@@ -95,13 +120,18 @@ fn only_api_and_the_command_line_know_prost() {
 fn services_never_link_each_other() {
     let metadata = metadata();
     for service in SERVICES {
-        let Some(linked) = links(&metadata, service) else { continue };
+        let Some(linked) = links(&metadata, service) else {
+            continue;
+        };
         for other in SERVICES.into_iter().chain([NODE]) {
             assert!(!linked.contains(other), "{service} links {other}");
         }
     }
     let node = links(&metadata, NODE).expect("the node is in the workspace");
-    assert!(node.contains("pentad-chain"), "the check sees no dependencies at all");
+    assert!(
+        node.contains("pentad-chain"),
+        "the check sees no dependencies at all"
+    );
 }
 
 #[test]
@@ -116,7 +146,10 @@ fn crates_never_link_services() {
         for service in SERVICES {
             // `pentad genesis` writes a keystore file before any service runs.
             let allowed = name == "pentad-cli" && service == "pentad-wallet";
-            assert!(allowed || !linked.contains(service), "{name} links {service}");
+            assert!(
+                allowed || !linked.contains(service),
+                "{name} links {service}"
+            );
         }
     }
 }
