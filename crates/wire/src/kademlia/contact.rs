@@ -8,7 +8,9 @@ use super::NodeId;
 /// an id claimed from elsewhere is another contact.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Contact {
+    /// The id that answers there.
     pub id: NodeId,
+    /// Its UDP endpoint; nodes of Pentad accept TCP links at the same one.
     pub endpoint: SocketAddr,
 }
 

@@ -27,29 +27,28 @@ pub struct RpcId(pub [u8; 20]);
 /// One UDP payload.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Datagram {
+    /// Somebody wants something.
     Request { id: RpcId, request: Request },
+    /// The bare result of the request with this id.
     Reply { id: RpcId, result: Value },
 }
 
 /// What one node asks of another. `sender` is the id that the asking node claims.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
-    Ping {
-        sender: NodeId,
-    },
-    FindNode {
-        sender: NodeId,
-        target: NodeId,
-    },
-    FindValue {
-        sender: NodeId,
-        key: NodeId,
-    },
+    /// What is your id?
+    Ping { sender: NodeId },
+    /// Which contacts are closest to `target`?
+    FindNode { sender: NodeId, target: NodeId },
+    /// What is stored under `key`, or else which contacts are closest to it?
+    FindValue { sender: NodeId, key: NodeId },
+    /// Keep `value` under `key`.
     Store {
         sender: NodeId,
         key: NodeId,
         value: Value,
     },
+    /// From which endpoint do I seem to send?
     Stun,
 }
 
@@ -58,6 +57,7 @@ pub enum Request {
 pub enum Found {
     /// Contacts, closest first as far as the answering node says.
     Contacts(Vec<Contact>),
+    /// The value under the key.
     Value(Value),
 }
 

@@ -150,8 +150,14 @@ impl Path {
     /// The next contact to call: the closest fresh one among the first [`K`], while fewer than
     /// [`ALPHA`] calls are on their way.
     fn next(&mut self, now: Duration, called: &HashSet<Contact>) -> Option<Contact> {
-        let waiting = |candidate: &&Candidate| matches!(candidate.state, State::Called { at } if at.saturating_add(PATIENCE) > now);
-        if self.candidates.values().filter(waiting).count() >= ALPHA {
+        let waiting = self
+            .candidates
+            .values()
+            .filter(|candidate| match candidate.state {
+                State::Called { at } => at.saturating_add(PATIENCE) > now,
+                _ => false,
+            });
+        if waiting.count() >= ALPHA {
             return None;
         }
         for candidate in self.candidates.values_mut().take(K) {

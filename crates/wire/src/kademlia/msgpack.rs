@@ -11,15 +11,23 @@ pub const MAX_DEPTH: u8 = 4;
 /// A msgpack value. Decoded integers are [`Value::Uint`] unless negative.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
+    /// Nothing.
     Nil,
+    /// True or false.
     Bool(bool),
+    /// An integer that is not negative.
     Uint(u64),
     /// A negative integer.
     Int(i64),
+    /// A number of 64 bits; those of 32 bits are widened.
     Float(f64),
+    /// Text in UTF-8.
     Str(String),
+    /// Bytes; ids and keys are 20 of them.
     Bin(Vec<u8>),
+    /// A list.
     Array(Vec<Value>),
+    /// Keys and values in the order of the bytes; keys may repeat.
     Map(Vec<(Value, Value)>),
 }
 

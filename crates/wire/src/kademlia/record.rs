@@ -185,6 +185,27 @@ mod tests {
         assert_eq!(verified.key(), record_key(record().network, &verified.node));
     }
 
+    /// The bytes in `docs/discovery.md`.
+    #[test]
+    fn golden() {
+        let Value::Bin(bytes) = record().sign(&key()) else {
+            panic!("a record is bytes")
+        };
+        let golden = [
+            "0167656e657369732100000000000000000000ffffcb007104162e",
+            "0909090909090909090909090909090909090909090909090909090909090909",
+            "000000006b49d200",
+            "0362c0a046dacce86ddd0343c6d3c7c79c2208ba0d9c9cf24a6d046d21d21f90f7",
+            "3045022100a9a01799ccfb02e0dc5359ebf8ac9979f11e0af39d9137dde2398f56acfa0fb0",
+            "022056afeb34ad1170634619d3904815ceb27259a04ace20838d8d7138c34a203c65",
+        ];
+        assert_eq!(hex::encode(bytes), golden.concat());
+        let id = node_id(&key().public_key());
+        assert_eq!(id.to_string(), "9d695474a303ac6d74d1796d3752f07895918bd2");
+        let at = record_key(record().network, &id);
+        assert_eq!(at.to_string(), "0f47ca38716196f586c85501a5ab7f3c168a8e8e");
+    }
+
     #[test]
     fn every_flipped_byte_is_noticed() {
         let Value::Bin(bytes) = record().sign(&key()) else {

@@ -272,7 +272,7 @@ impl Dht {
             return;
         }
         if self.table.fail(contact) {
-            self.upkeep.remember(contact.endpoint);
+            self.on_loss(contact.endpoint, now);
         } else {
             self.ping(contact.endpoint, Purpose::Probe(*contact), now, out);
         }

@@ -6,7 +6,7 @@ mod search;
 mod upkeep;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use pentad_primitives::hash::sha256;
@@ -168,7 +168,10 @@ impl Dht {
         out: &mut Vec<Output>,
     ) {
         // An IPv4 peer of a dual-stack socket is the same peer as on an IPv4 socket.
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let from = match from.ip().to_canonical() {
+            IpAddr::V4(v4) => SocketAddr::from((v4, from.port())),
+            IpAddr::V6(_) => from,
+        };
         if from.port() == 0 || !self.may_be_read(from, bytes, now) {
             return;
         }

@@ -118,6 +118,14 @@ impl Dht {
         }
     }
 
+    /// A contact has left the table. With the last one gone, joining is due at once.
+    pub(super) fn on_loss(&mut self, endpoint: SocketAddr, now: Duration) {
+        self.upkeep.remember(endpoint);
+        if self.table.is_empty() {
+            self.upkeep.join_at = now;
+        }
+    }
+
     fn explore_next(&mut self, now: Duration, out: &mut Vec<Output>) {
         let upkeep = &mut self.upkeep;
         upkeep.explore_at = now.saturating_add(upkeep.explore_pause);
