@@ -4,8 +4,8 @@
 //! [`UtxoView`], and executes what is returned.
 //!
 //! A block goes through [`header_tree::HeaderTree::insert`] (work and times), then
-//! [`verify::CheckedBlock::check`] (its own bytes), then [`connect::connect`] (against the UTXO set),
-//! then its [`verify::SignatureCheck`]s, which are independent of one another.
+//! [`verify::CheckedBlock::check`] (its own bytes), then [`connect::connect`] (against the UTXO
+//! set), then its [`verify::SignatureCheck`]s, which are independent of one another.
 #![cfg_attr(
     not(test),
     deny(

@@ -100,7 +100,8 @@ impl HeaderTree {
         self.arena[self.tip_id()].height
     }
 
-    /// The header of most work that is not known to be invalid, bodies or not: what a node syncs to.
+    /// The header of most work that is not known to be invalid, with or without its body: what a
+    /// node syncs to.
     #[must_use]
     pub fn best_header(&self) -> BlockHash {
         self.arena[self.best_header].hash

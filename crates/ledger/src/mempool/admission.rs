@@ -1,9 +1,8 @@
 use std::collections::BTreeSet;
 
 use pentad_primitives::hash::Txid;
-use pentad_primitives::{Amount, BlockHeight, OutPoint, Utxo};
+use pentad_primitives::{Amount, BlockHeight, OutPoint, TxOut, Utxo};
 
-use super::replacement::Replacement;
 use super::{AdmissionError, Entry, Mempool, Rejection};
 use crate::utxo::{UtxoView, is_spendable};
 use crate::verify::contextual::{self, BlockContext};
@@ -14,9 +13,9 @@ use crate::verify::{
 /// A transaction that passed every check but its signatures.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    transaction: CheckedTransaction,
-    spent: Vec<Utxo>,
-    fee: Amount,
+    entry: Entry,
+    /// What it spends of other transactions in the mempool.
+    unconfirmed: Vec<OutPoint>,
     context: BlockContext,
 }
 
@@ -35,24 +34,24 @@ impl Admission {
     /// The transaction.
     #[must_use]
     pub fn transaction(&self) -> &CheckedTransaction {
-        &self.transaction
+        self.entry.checked()
     }
 
     /// Its fee.
     #[must_use]
     pub fn fee(&self) -> Amount {
-        self.fee
+        self.entry.fee()
     }
 
     /// The outputs that its inputs name, in order.
     #[must_use]
-    pub fn spent(&self) -> &[Utxo] {
-        &self.spent
+    pub fn spent(&self) -> &[TxOut] {
+        self.entry.spent()
     }
 
     /// What is left to check, independent of one another and of the mempool.
     pub fn signature_checks(&self) -> impl Iterator<Item = SignatureCheck<'_>> {
-        transaction_signatures(&self.transaction, &self.spent)
+        transaction_signatures(self.transaction(), self.spent())
     }
 }
 
@@ -81,18 +80,20 @@ impl Mempool {
         let spent = self.resolve(&transaction, view, height)?;
         let fee = contextual::check_spends(tx, &spent, height, self.spec.coinbase_maturity())
             .map_err(Rejection::Rule)?;
-        let admission = Admission {
-            transaction,
-            spent,
-            fee,
-            context: *context,
-        };
-        self.check_relations(&admission)?;
-        Ok(admission)
+        let unconfirmed = self.spent_here(&transaction);
+        // The time is set when it enters.
+        let entry = Entry::new(transaction, spent, fee, 0);
+        self.check_relations(&entry)?;
+        let context = *context;
+        Ok(Admission {
+            entry,
+            unconfirmed,
+            context,
+        })
     }
 
-    /// Takes in a transaction whose signatures have been checked. The mempool may have changed since
-    /// `prepare`; the chain may not.
+    /// Takes in a transaction whose signatures have been checked. Since `prepare`, the mempool may
+    /// have changed; the chain may not. On an error, nothing has changed.
     ///
     /// # Errors
     /// The first rule broken; [`Rejection::Stale`] if the chain moved on.
@@ -105,24 +106,31 @@ impl Mempool {
         if admission.context != *context {
             return Err(Rejection::Stale);
         }
-        let txid = admission.transaction.txid();
+        self.check_still_here(&admission.unconfirmed)?;
+        let entry = Entry {
+            time: now,
+            ..admission.entry
+        };
+        let txid = entry.txid();
         if self.contains(&txid) {
             return Err(Rejection::AlreadyKnown);
         }
-        self.check_parents(&admission)?;
-        let replacement = self.check_relations(&admission)?;
-        let replaced = self.pool.take_with_descendants(&replacement.conflicts);
-        self.pool.insert(admission.into_entry(now));
+        let relations = self.check_relations(&entry)?;
+        let replaced = self.pool.take_with_descendants(&relations.conflicts);
+        let evicted = match self.make_room(&entry, &relations.ancestors) {
+            Ok(evicted) => evicted,
+            Err(full) => {
+                self.put_back(replaced);
+                return Err(full);
+            }
+        };
+        self.pool.insert(entry);
         self.orphans.take(&txid);
-        let evicted = self.evict();
-        if !self.contains(&txid) {
-            return Err(Rejection::Full);
-        }
-        let replaced = replaced.iter().map(Entry::txid).collect();
+        let ids = |entries: Vec<Entry>| entries.iter().map(Entry::txid).collect();
         Ok(Admitted {
             txid,
-            replaced,
-            evicted,
+            replaced: ids(replaced),
+            evicted: ids(evicted),
         })
     }
 
@@ -209,17 +217,19 @@ impl Mempool {
         })
     }
 
+    /// What a transaction spends of others in the mempool.
+    fn spent_here(&self, transaction: &CheckedTransaction) -> Vec<OutPoint> {
+        let inputs = transaction.transaction().inputs.iter();
+        let outpoints = inputs.map(|input| input.previous_output);
+        outpoints
+            .filter(|outpoint| self.contains(&outpoint.txid))
+            .collect()
+    }
+
     /// Since `prepare`, a parent may have been replaced or evicted.
-    fn check_parents(&self, admission: &Admission) -> Result<(), Rejection> {
-        let inputs = &admission.transaction.transaction().inputs;
-        let unconfirmed = inputs.iter().zip(&admission.spent).filter(|(_, utxo)| {
-            // No output in the chain has the height of the next block.
-            utxo.height == admission.context.height
-        });
-        let outpoints: Vec<_> = unconfirmed
-            .map(|(input, _)| input.previous_output)
-            .filter(|outpoint| self.pool.output(outpoint).is_none())
-            .collect();
+    fn check_still_here(&self, unconfirmed: &[OutPoint]) -> Result<(), Rejection> {
+        let is_gone = |outpoint: &&OutPoint| !self.contains(&outpoint.txid);
+        let outpoints: Vec<_> = unconfirmed.iter().filter(is_gone).copied().collect();
         if outpoints.is_empty() {
             Ok(())
         } else {
@@ -228,16 +238,18 @@ impl Mempool {
     }
 
     /// Checks fee, replacement, and the length of unconfirmed chains.
-    fn check_relations(&self, admission: &Admission) -> Result<Replacement, Rejection> {
-        let entry = admission.clone().into_entry(0);
+    fn check_relations(&self, entry: &Entry) -> Result<Relations, Rejection> {
         let (fee, least) = (entry.fee(), self.policy.min_fee_rate.fee(entry.bytes()));
         if fee < least {
             return Err(Rejection::FeeTooLow { fee, least });
         }
         let ancestors = self.pool.ancestors(entry.transaction());
-        let replacement = self.check_replacement(&entry, &ancestors)?;
+        let conflicts = self.check_replacement(entry, &ancestors)?;
         self.check_chain_lengths(&ancestors)?;
-        Ok(replacement)
+        Ok(Relations {
+            ancestors,
+            conflicts,
+        })
     }
 
     fn check_chain_lengths(&self, ancestors: &BTreeSet<Txid>) -> Result<(), Rejection> {
@@ -259,30 +271,37 @@ impl Mempool {
         }
     }
 
-    /// Makes room: what a miner would miss least goes, descendants included.
-    fn evict(&mut self) -> Vec<Txid> {
+    /// Makes room for an entry: what a miner would miss least goes, descendants included, as long
+    /// as it pays less than the entry.
+    fn make_room(
+        &mut self,
+        entry: &Entry,
+        ancestors: &BTreeSet<Txid>,
+    ) -> Result<Vec<Entry>, Rejection> {
         let mut evicted = Vec::new();
-        while self.pool.bytes() > self.policy.bytes_max {
-            let Some(least) = self.pool.least() else {
-                break;
+        while self.pool.bytes().saturating_add(entry.bytes()) > self.policy.bytes_max {
+            let least = self.pool.least_but(ancestors);
+            let lesser = least.filter(|least| least.keeping_score() < entry.own_score());
+            let Some(txid) = lesser.map(Entry::txid) else {
+                self.put_back(evicted);
+                return Err(Rejection::Full);
             };
-            let entries = self.pool.take_with_descendants(&BTreeSet::from([least]));
-            evicted.extend(entries.iter().map(Entry::txid));
+            evicted.append(&mut self.pool.take_with_descendants(&BTreeSet::from([txid])));
         }
-        evicted
+        Ok(evicted)
+    }
+
+    /// Takes back the taking out of entries, which went leaves first.
+    fn put_back(&mut self, entries: Vec<Entry>) {
+        for entry in entries.into_iter().rev() {
+            self.pool.insert(entry);
+        }
     }
 }
 
-impl Admission {
-    fn into_entry(self, time: u32) -> Entry {
-        let coinbase = |utxo: &&Utxo| utxo.from_coinbase && utxo.height != BlockHeight::GENESIS;
-        let coinbase_height = self
-            .spent
-            .iter()
-            .filter(coinbase)
-            .map(|utxo| utxo.height)
-            .max();
-        let spent = self.spent.into_iter().map(|utxo| utxo.output).collect();
-        Entry::new(self.transaction, spent, self.fee, time, coinbase_height)
-    }
+/// How a transaction stands to those in the mempool.
+struct Relations {
+    ancestors: BTreeSet<Txid>,
+    /// Spend the same outputs, and may be replaced.
+    conflicts: BTreeSet<Txid>,
 }

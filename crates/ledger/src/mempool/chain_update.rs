@@ -149,7 +149,7 @@ impl Mempool {
         }
     }
 
-    /// After a reorganisation, coinbases may have become immature and lock times may be ahead again.
+    /// After a reorganisation, coinbases may be immature and lock times ahead again.
     fn remove_unready(&mut self, context: &BlockContext, updated: &mut Updated) {
         let maturity = self.spec.coinbase_maturity();
         let is_ready = |entry: &Entry| {

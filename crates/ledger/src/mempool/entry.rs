@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use pentad_primitives::encode::Encode;
 use pentad_primitives::hash::Txid;
-use pentad_primitives::{Amount, BlockHeight, Transaction, TxOut};
+use pentad_primitives::{Amount, BlockHeight, Transaction, TxOut, Utxo};
 
 use crate::verify::CheckedTransaction;
 
@@ -45,11 +45,16 @@ pub(crate) struct Score {
 impl Entry {
     pub(super) fn new(
         transaction: CheckedTransaction,
-        spent: Vec<TxOut>,
+        spent: Vec<Utxo>,
         fee: Amount,
         time: u32,
-        coinbase_height: Option<BlockHeight>,
     ) -> Self {
+        let is_coinbase = |utxo: &&Utxo| utxo.from_coinbase && utxo.height != BlockHeight::GENESIS;
+        let coinbase_height = spent
+            .iter()
+            .filter(is_coinbase)
+            .map(|utxo| utxo.height)
+            .max();
         let bytes = transaction.transaction().encoded_len();
         let own = Totals {
             count: 1,
@@ -58,7 +63,7 @@ impl Entry {
         };
         Self {
             transaction,
-            spent,
+            spent: spent.into_iter().map(|utxo| utxo.output).collect(),
             fee,
             bytes,
             time,

@@ -167,11 +167,8 @@ impl Mempool {
         self.by_script(script_pubkey).fold(0, |pending, entry| {
             let outputs = entry.transaction().outputs.iter().map(units);
             let received = outputs.fold(pending, i64::saturating_add);
-            entry
-                .spent()
-                .iter()
-                .map(units)
-                .fold(received, i64::saturating_sub)
+            let spent = entry.spent().iter().map(units);
+            spent.fold(received, i64::saturating_sub)
         })
     }
 

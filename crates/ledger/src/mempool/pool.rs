@@ -65,9 +65,11 @@ impl Pool {
             .filter_map(|(_, txid)| self.get(txid))
     }
 
-    /// The entry whose loss, descendants included, costs miners least.
-    pub(super) fn least(&self) -> Option<Txid> {
-        self.by_keeping_score.first().map(|(_, txid)| *txid)
+    /// The entry whose loss, descendants included, costs miners least, but for these.
+    pub(super) fn least_but(&self, kept: &BTreeSet<Txid>) -> Option<&Entry> {
+        let mut scores = self.by_keeping_score.iter();
+        let (_, txid) = scores.find(|(_, txid)| !kept.contains(txid))?;
+        self.get(txid)
     }
 
     pub(super) fn oldest(&self) -> Option<&Entry> {

@@ -10,27 +10,20 @@ use super::{Entry, Mempool, REPLACED_MAX, Rejection};
 /// Sequences up to this one say that the transaction may be replaced.
 const SEQUENCE_REPLACEABLE_MAX: u32 = 0xffff_fffd;
 
-/// What a transaction pushes out of the mempool; empty for most.
-#[derive(Debug, Default)]
-pub(super) struct Replacement {
-    /// The transactions that spend the same outputs; their descendants go with them.
-    pub(super) conflicts: BTreeSet<Txid>,
-}
-
 impl Mempool {
-    /// May this transaction enter in place of those it conflicts with?
+    /// The transactions that spend the same outputs; their descendants go with them. None for most.
     pub(super) fn check_replacement(
         &self,
         entry: &Entry,
         ancestors: &BTreeSet<Txid>,
-    ) -> Result<Replacement, Rejection> {
+    ) -> Result<BTreeSet<Txid>, Rejection> {
         let inputs = &entry.transaction().inputs;
         let spenders = inputs
             .iter()
             .filter_map(|input| self.spender(&input.previous_output));
         let conflicts: BTreeSet<_> = spenders.collect();
         if conflicts.is_empty() {
-            return Ok(Replacement::default());
+            return Ok(conflicts);
         }
         if let Some(txid) = conflicts.iter().find(|txid| !self.is_replaceable(txid)) {
             return Err(Rejection::Conflict { txid: *txid });
@@ -40,7 +33,7 @@ impl Mempool {
         }
         self.check_no_new_unconfirmed_input(entry, &conflicts)?;
         self.check_replacement_fee(entry, &conflicts)?;
-        Ok(Replacement { conflicts })
+        Ok(conflicts)
     }
 
     /// Rule 1: it says so itself, or an unconfirmed ancestor does.

@@ -3,7 +3,8 @@
 //! ```text
 //! domain "pentad.chain-spec.v1" | name: len u8, bytes | magic 4 | p2pkh u8 | p2sh u8
 //! engine u8 (0 = pow) | pow: spacing u32, half_life u32, limit u32, fixed_target u8
-//! subsidy u64 | halving_interval u32 | coinbase_maturity u32 | block_bytes u32 | transaction_bytes u32
+//! subsidy u64 | halving_interval u32 | coinbase_maturity u32
+//! block_bytes u32 | transaction_bytes u32
 //! genesis: time u32, allocations u32, each: amount u64, script_pubkey (CompactSize and bytes)
 //! ```
 //! Integers are little-endian.

@@ -235,15 +235,20 @@ time = {time}
         transaction_bytes = limits.transaction_bytes,
         time = parameters.genesis.time,
     );
-    if !parameters.genesis.allocations.is_empty() {
+    render_allocations(parameters, &mut text);
+    text
+}
+
+fn render_allocations(parameters: &Parameters, text: &mut String) {
+    let allocations = &parameters.genesis.allocations;
+    if !allocations.is_empty() {
         text.push_str("\n# Coins that exist from the start, spendable at once.\n");
     }
-    for allocation in &parameters.genesis.allocations {
-        let address = allocation.address.encode(versions);
+    for allocation in allocations {
+        let address = allocation.address.encode(&parameters.address_versions);
         let amount = allocation.amount;
         text.push_str(&format!(
             "[[genesis.allocations]]\naddress = \"{address}\"\namount = \"{amount}\"\n\n"
         ));
     }
-    text
 }

@@ -20,7 +20,7 @@ pub use validate::{
 
 /// Seconds between blocks that difficulty aims at, unless the spec says otherwise.
 pub const DEFAULT_SPACING: u32 = 10;
-/// Seconds of delay that halve the difficulty: 288 blocks of the default spacing, as on Bitcoin Cash.
+/// Seconds of delay that halve the difficulty: 288 spacings, as on Bitcoin Cash.
 pub const DEFAULT_HALF_LIFE: u32 = 2_880;
 /// Block subsidy at the start, in coins.
 pub const DEFAULT_SUBSIDY_COINS: u64 = 1_000;

@@ -4,7 +4,7 @@ use pentad_crypto::script::{self, Multisig, ScriptTemplate};
 use pentad_crypto::{KeyHash, ScriptHash, Signature};
 use pentad_primitives::hash::{Hash256, Txid};
 use pentad_primitives::sighash::sighash_all;
-use pentad_primitives::{Script, Transaction, TxOut, Utxo};
+use pentad_primitives::{Script, Transaction, TxOut};
 use thiserror::Error;
 
 use super::{CheckedBlock, CheckedTransaction};
@@ -138,17 +138,17 @@ impl SignatureCheck<'_> {
 /// The checks of all inputs of a transaction. `spent` are the outputs that they name, in order.
 pub fn transaction_signatures<'a>(
     transaction: &'a CheckedTransaction,
-    spent: &'a [Utxo],
+    spent: &'a [TxOut],
 ) -> impl Iterator<Item = SignatureCheck<'a>> {
     let txid = transaction.txid();
     spent
         .iter()
         .enumerate()
-        .map(move |(input, utxo)| SignatureCheck {
+        .map(move |(input, spent)| SignatureCheck {
             transaction: transaction.transaction(),
             txid,
             input,
-            spent: &utxo.output,
+            spent,
         })
 }
 

@@ -477,3 +477,25 @@ fn addresses_index_what_they_receive_and_spend() {
     assert_eq!(mempool.by_script(&script_of(4)).count(), 0);
     assert_eq!(mempool.pending(&script_of(4)), 0);
 }
+
+/// Whatever a refused transaction would have pushed out stays.
+#[test]
+fn a_refusal_changes_nothing() {
+    let chain = Chain::development();
+    let policy = Policy {
+        bytes_max: 600,
+        ..Policy::default()
+    };
+    let mut mempool = Mempool::new(policy, &chain.spec);
+    let poor = pay(&chain.allocation(1), 4, 1_000);
+    let rich = pay(&chain.allocation(2), 4, 9_000);
+    for transaction in [&poor, &rich] {
+        admit(&mut mempool, &chain, transaction).unwrap();
+    }
+    // Room for it would take both, and one of them pays better.
+    let middle = split(&chain.allocation(3), 8, 2_500);
+    assert_eq!(admit(&mut mempool, &chain, &middle), Err(Rejection::Full));
+    assert_eq!(mempool.len(), 2);
+    let script = script_of(4);
+    assert_eq!(mempool.by_script(&script).count(), 2);
+}

@@ -7,7 +7,7 @@ use bitcoin::sighash::SighashCache;
 use pentad_ledger::verify::{CheckedTransaction, transaction_signatures, verify_signatures};
 use pentad_primitives::encode::{Decode, Encode};
 use pentad_primitives::pow::{CompactTarget, Target, Work};
-use pentad_primitives::{BlockHeight, Script, Transaction, Utxo};
+use pentad_primitives::{BlockHeight, Script, Transaction};
 use proptest::prelude::*;
 
 use crate::chain::{Chain, Coin, coin, coins, key, output, pay, script_of, unsigned};
@@ -131,14 +131,11 @@ fn their_verdict(transaction: &Transaction, coin: &Coin) -> bool {
 }
 
 fn our_verdict(transaction: &Transaction, coin: &Coin) -> bool {
-    let output = coin.output.clone();
-    let utxo = Utxo {
-        output,
-        height: BlockHeight::GENESIS,
-        from_coinbase: false,
-    };
     let transaction = CheckedTransaction::assume_valid(transaction.clone());
-    let verified = verify_signatures(transaction_signatures(&transaction, &[utxo]));
+    let verified = verify_signatures(transaction_signatures(
+        &transaction,
+        std::slice::from_ref(&coin.output),
+    ));
     verified.is_ok()
 }
 

@@ -269,17 +269,19 @@ impl World {
 
     fn check_script(&self, number: u8) {
         let script = script_of(number);
-        let sum = |outputs: &[TxOut]| -> i64 {
-            let own = outputs
-                .iter()
-                .filter(|output| output.script_pubkey == script);
-            own.map(|output| output.amount.units() as i64).sum()
+        let own = |output: &TxOut| {
+            let units = output.amount.units() as i64;
+            if output.script_pubkey == script {
+                units
+            } else {
+                0
+            }
         };
-        let pending: i64 = self
-            .mempool
-            .iter()
-            .map(|entry| sum(&entry.transaction().outputs) - sum(entry.spent()))
-            .sum();
+        let effect = |entry: &Entry| -> i64 {
+            let received: i64 = entry.transaction().outputs.iter().map(own).sum();
+            received - entry.spent().iter().map(own).sum::<i64>()
+        };
+        let pending: i64 = self.mempool.iter().map(effect).sum();
         assert_eq!(self.mempool.pending(&script), pending);
     }
 

@@ -5,18 +5,13 @@ use pentad_crypto::{Address, SecretKey};
 use pentad_ledger::verify::{
     CheckedTransaction, SignatureErrorKind, transaction_signatures, verify_signatures,
 };
-use pentad_primitives::{BlockHeight, Script, Transaction, TxOut, Utxo, sighash};
+use pentad_primitives::{Script, Transaction, TxOut, sighash};
 
 use crate::chain::{Chain, Coin, Refusal, coin, coins, key, output, pay, sign, spend, unsigned};
 
 /// Runs the checks of a transaction that spends these coins.
 fn verify(transaction: &Transaction, coins: &[Coin]) -> Result<(), SignatureErrorKind> {
-    let utxo = |coin: &Coin| Utxo {
-        output: coin.output.clone(),
-        height: BlockHeight::GENESIS,
-        from_coinbase: false,
-    };
-    let spent: Vec<Utxo> = coins.iter().map(utxo).collect();
+    let spent: Vec<TxOut> = coins.iter().map(|coin| coin.output.clone()).collect();
     let transaction = CheckedTransaction::assume_valid(transaction.clone());
     let checks = transaction_signatures(&transaction, &spent);
     verify_signatures(checks).map_err(|error| error.kind)
