@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pentad_chain::{ChainConfig, MempoolConfig, StoreConfig};
 use pentad_miner::MinerConfig;
+use pentad_peer::PeerConfig;
 use pentad_service_kit::{ServerConfig, Settings, TelemetryConfig};
 use pentad_wallet::WalletConfig;
 use serde::Deserialize;
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub wallet: WalletConfig,
     /// The miner service.
     pub miner: MinerConfig,
+    /// The peer service.
+    pub peer: PeerConfig,
     /// Where the node listens.
     pub server: ServerConfig,
     /// Logs and traces.
@@ -39,6 +42,7 @@ impl Default for NodeConfig {
             mempool: MempoolConfig::default(),
             wallet: WalletConfig::default(),
             miner: MinerConfig::default(),
+            peer: PeerConfig::default(),
             server: ServerConfig::default(),
             telemetry: TelemetryConfig::default(),
         }

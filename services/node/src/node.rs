@@ -1,6 +1,5 @@
 //! Putting the services together, and taking them apart.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pentad_api::{Connection, ConnectionError};
@@ -8,8 +7,9 @@ use pentad_chain::{Chain, ChainError, Ended, OpenError, Options, SystemClock};
 use pentad_ledger::ChainSpec;
 use pentad_miner::Miner;
 use pentad_network_file::NetworkFileError;
+use pentad_peer::{Peer, Sockets};
 use pentad_service_kit::server::BuildError;
-use pentad_service_kit::{App, InProcess, Server, Service};
+use pentad_service_kit::{App, InProcess, Service};
 use pentad_wallet::Wallets;
 use thiserror::Error;
 
@@ -35,6 +35,9 @@ pub enum NodeError {
     /// The miner cannot start.
     #[error("the miner has no entropy: {0}")]
     Miner(#[from] getrandom::Error),
+    /// The peer service cannot start.
+    #[error(transparent)]
+    Peer(#[from] pentad_peer::StartError),
     /// The credential cannot be sent.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -65,25 +68,13 @@ pub enum NodeError {
 /// # Errors
 /// When a service cannot start, or the chain cannot be closed.
 pub async fn serve(config: NodeConfig, app: App) -> Result<(), NodeError> {
-    let drain_time = config.server.drain_time();
-    let supervisor = app.supervisor.clone();
+    let sockets = Sockets::bind(config.peer.listen).await?;
     let (spec, chain) = open_chain(&config, &app).await?;
-    let in_process = InProcess::default();
-    let connection = in_process.connection(&app.gate)?;
-    let (server, p2p) = compose(&config, &app, &chain, &connection).await?;
-    let binding = in_process.bind(&server)?;
-    let presence = Presence::write(&config, &spec, app.addresses, p2p)?;
-    supervisor.spawn(
-        "announcement",
-        announce(app.addresses, p2p, app.shutdown.clone()),
-    );
-    app.serve(server).await?;
-    // Calls have ended. What works in the background still needs the other services; the chain
-    // goes last, because everybody else writes to it.
-    supervisor.finish(drain_time).await.ok();
-    drop(binding);
-    presence.end()?;
-    Ok(chain.stop().await?)
+    let served = with_chain(&config, app, &spec, &chain, sockets).await;
+    // The chain goes last, because everybody else writes to it.
+    let stopped = chain.stop().await;
+    served?;
+    Ok(stopped?)
 }
 
 /// Reads the spec and opens the chain, which takes the data directory for this process.
@@ -103,30 +94,77 @@ async fn open_chain(config: &NodeConfig, app: &App) -> Result<(ChainSpec, Chain)
     Ok((spec, chain))
 }
 
-/// Starts the other services and puts all of them behind one server; with it comes the address
-/// where other nodes reach this one.
-async fn compose(
+/// Runs all services on an open chain.
+async fn with_chain(
+    config: &NodeConfig,
+    app: App,
+    spec: &ChainSpec,
+    chain: &Chain,
+    sockets: Sockets,
+) -> Result<(), NodeError> {
+    let in_process = InProcess::default();
+    let connection = in_process.connection(&app.gate)?;
+    let wallets = start_wallets(config, &app, &connection).await?;
+    let miner = start_miner(config, &app, &connection)?;
+    let peer = start_peer(config, &app, &connection, sockets)?;
+    let server = peer.add_to(miner.add_to(wallets.add_to(chain.add_to(app.server()))));
+    let binding = in_process.bind(&server)?;
+
+    let p2p = peer.listen_address();
+    let presence = Presence::write(config, spec, app.addresses, p2p)?;
+    let (supervisor, addresses, shutdown) =
+        (app.supervisor.clone(), app.addresses, app.shutdown.clone());
+    supervisor.spawn("announcement", announce(addresses, p2p, shutdown));
+    app.serve(server).await?;
+    // Calls have ended, and what works in the background still needs the other services. Whoever
+    // runs us asks again how that ended.
+    supervisor.finish(config.server.drain_time()).await.ok();
+    drop(binding);
+    presence.end()
+}
+
+async fn start_wallets(
     config: &NodeConfig,
     app: &App,
-    chain: &Chain,
-    connection: &Connection,
-) -> Result<(Server, SocketAddr), NodeError> {
-    let (supervisor, shutdown) = (&app.supervisor, &app.shutdown);
-    let wallets = Wallets::start(
+    chain: &Connection,
+) -> Result<Wallets, pentad_wallet::StartError> {
+    Wallets::start(
         config.wallet.clone(),
         &config.data_dir,
-        connection.clone(),
-        supervisor,
-        shutdown.clone(),
+        chain.clone(),
+        &app.supervisor,
+        app.shutdown.clone(),
     )
-    .await?;
-    let miner = Miner::start(
+    .await
+}
+
+fn start_miner(
+    config: &NodeConfig,
+    app: &App,
+    services: &Connection,
+) -> Result<Miner, getrandom::Error> {
+    Miner::start(
         config.miner.clone(),
-        connection.clone(),
-        Some(connection.clone()),
-        supervisor,
-        shutdown.clone(),
-    )?;
-    let server = miner.add_to(wallets.add_to(chain.add_to(app.server())));
-    Ok((server, SocketAddr::from(([127, 0, 0, 1], 5678))))
+        services.clone(),
+        Some(services.clone()),
+        &app.supervisor,
+        app.shutdown.clone(),
+    )
+}
+
+fn start_peer(
+    config: &NodeConfig,
+    app: &App,
+    chain: &Connection,
+    sockets: Sockets,
+) -> Result<Peer, pentad_peer::StartError> {
+    Peer::start(
+        config.peer.clone(),
+        &config.data_dir.join("peer"),
+        chain.clone(),
+        sockets,
+        &app.metrics,
+        &app.supervisor,
+        app.shutdown.clone(),
+    )
 }
