@@ -37,22 +37,25 @@ async def serve(args):
     await asyncio.Event().wait()
 
 
-async def bootstrap(args):
+async def join(server, args):
     host, port = args.address.rsplit(":", 1)
     # The package takes no host names.
     entry = (socket.gethostbyname(host), int(port))
+    while not await server.bootstrap([entry]):
+        await asyncio.sleep(RETRY_SECONDS)
+    for pair in args.set:
+        key, value = pair.split("=", 1)
+        say(key=key, stored=await server.set(key, value))
+    for node in server.protocol.router.find_neighbors(server.node):
+        say(id=node.id.hex(), ip=node.ip, port=node.port)
+    for key in args.get:
+        say(key=key, value=await server.get(key))
+
+
+async def bootstrap(args):
     server, _ = await listen(args.listen)
     try:
-        async with asyncio.timeout(args.seconds):
-            while not await server.bootstrap([entry]):
-                await asyncio.sleep(RETRY_SECONDS)
-            for pair in args.set:
-                key, value = pair.split("=", 1)
-                say(key=key, stored=await server.set(key, value))
-            for node in server.protocol.router.find_neighbors(server.node):
-                say(id=node.id.hex(), ip=node.ip, port=node.port)
-            for key in args.get:
-                say(key=key, value=await server.get(key))
+        await asyncio.wait_for(join(server, args), args.seconds)
     finally:
         server.stop()
 
@@ -80,7 +83,7 @@ def main():
         asyncio.run(args.run(args))
     except KeyboardInterrupt:
         pass
-    except TimeoutError:
+    except asyncio.TimeoutError:
         sys.exit(f"nobody answered within {args.seconds} seconds")
 
 
