@@ -74,7 +74,7 @@ impl ChainClient {
 
     async fn fetch_network(&self) -> Result<Network, WalletError> {
         let answer = self.reads.clone().get_info(timed(GetInfoRequest {})).await;
-        let info = answer.map_err(refused)?.into_inner();
+        let info = answer?.into_inner();
         let version = |number: u32| {
             u8::try_from(number).map_err(|_| answer_error("an address version that is no byte"))
         };
@@ -105,7 +105,7 @@ impl ChainClient {
             };
             loop {
                 let answer = self.reads.clone().get_utxos(timed(request.clone())).await;
-                let page = answer.map_err(refused)?.into_inner();
+                let page = answer?.into_inner();
                 for utxo in &page.utxos {
                     outputs.push(Output::from_message(utxo)?);
                 }
@@ -123,7 +123,7 @@ impl ChainClient {
             txid: txid.to_string(),
         };
         let answer = self.reads.clone().get_transaction(timed(request)).await;
-        let transaction = answer.map_err(refused)?.into_inner().transaction;
+        let transaction = answer?.into_inner().transaction;
         let raw = transaction
             .ok_or_else(|| answer_error("no transaction"))?
             .raw;
@@ -175,10 +175,6 @@ fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request
-}
-
-fn refused(status: Status) -> WalletError {
-    WalletError::Chain(Box::new(status))
 }
 
 fn answer_error(problem: &'static str) -> WalletError {

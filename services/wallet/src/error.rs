@@ -117,6 +117,13 @@ pub enum WalletError {
     Task(#[from] tokio::task::JoinError),
 }
 
+/// Only the chain service answers the wallet with a status.
+impl From<Status> for WalletError {
+    fn from(status: Status) -> Self {
+        Self::Chain(Box::new(status))
+    }
+}
+
 impl From<WalletError> for Status {
     fn from(error: WalletError) -> Self {
         let message = error.to_string();

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::WalletError;
 use crate::keystore::{Chain, Keystore, KeystoreError, Passphrase, Wallet, WalletName};
-use crate::send::issue;
+use crate::send::on_disk;
 use crate::wallets::Wallets;
 
 /// How long a wallet stays open if the caller does not say.
@@ -131,7 +131,7 @@ impl WalletService for Wallets {
             .map_err(WalletError::Name)?;
         let versions = self.inner.chain.network().await?.versions;
         let wallet = self.inner.wallet(name).await?;
-        let key_hash = issue(&wallet, Chain::Receive).await?;
+        let key_hash = on_disk(&wallet, |wallet| wallet.issue(Chain::Receive)).await?;
         let address = Address::P2pkh(key_hash).encode(&versions);
         Ok(Response::new(NewAddressResponse { address }))
     }

@@ -1,18 +1,15 @@
 //! One payment, from the request to the mempool.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use pentad_crypto::{Address, KeyHash};
-use pentad_primitives::{OutPoint, Transaction, Txid};
+use pentad_crypto::Address;
+use pentad_primitives::{Transaction, Txid};
 use tonic::{Code, Status};
 
 use crate::chain::Network;
 use crate::error::WalletError;
-use crate::keystore::{Chain, Wallet};
-use crate::payment::{
-    Coins, Order, PaymentKey, Record, SelectError, Selection, Source, select, sign,
-};
+use crate::keystore::{KeystoreError, Wallet};
+use crate::payment::{Claim, Coins, Order, PaymentKey, Record, SelectError, Source, select, sign};
 use crate::wallets::Inner;
 
 /// A payment that is in the mempool, or will be.
@@ -30,56 +27,69 @@ impl Inner {
     pub(crate) async fn pay(&self, order: Order) -> Result<Sent, WalletError> {
         let network = self.chain.network().await?;
         let wallet = self.payer(&order.source, &network).await?;
-        let key = order
-            .idempotency_key
-            .as_deref()
-            .map(|key| (PaymentKey::new(wallet.name(), key), key));
-        // One payment of a wallet at a time chooses its coins: the next one sees what it claimed.
-        let turn = wallet.spending.lock().await;
-        if let Some((key, text)) = &key
-            && let Some(record) = self.journal.get(key)?
-        {
-            drop(turn);
-            if record.fingerprint != order.fingerprint {
-                return Err(WalletError::KeyReused((*text).to_owned()));
+        let Some(text) = order.idempotency_key.as_deref() else {
+            return self.pay_unkeyed(&order, &wallet, &network).await;
+        };
+        let key = PaymentKey::new(wallet.name(), text);
+        let _turn = self.key_turns.take(&key).await;
+        match self.journal.get(&key)? {
+            None => self.pay_keyed(&key, &order, &wallet, &network).await,
+            Some(record) if record.fingerprint == order.fingerprint => {
+                self.repeat(&key, record).await
             }
-            return self.repeat(key, record).await;
+            Some(_) => Err(WalletError::KeyReused(text.to_owned())),
         }
-        let (transaction, claim, fee) = self.prepare(&order, &wallet, &network).await?;
-        let key = key.map(|(key, _)| key);
+    }
+
+    async fn pay_unkeyed(
+        &self,
+        order: &Order,
+        wallet: &Arc<Wallet>,
+        network: &Network,
+    ) -> Result<Sent, WalletError> {
+        let (transaction, fee, claim) = self.prepare(order, wallet, network).await?;
+        // When this fails the coins go back, even if the transaction may have arrived: a retry is
+        // a new payment, and would use the same coins. Of the two only one can be made.
+        self.submit(&transaction).await?;
+        claim.keep();
+        Ok(Sent {
+            txid: transaction.txid(),
+            fee,
+            repeated: false,
+        })
+    }
+
+    async fn pay_keyed(
+        &self,
+        key: &PaymentKey,
+        order: &Order,
+        wallet: &Arc<Wallet>,
+        network: &Network,
+    ) -> Result<Sent, WalletError> {
+        let (transaction, fee, claim) = self.prepare(order, wallet, network).await?;
         let record = Record::new(order.fingerprint, fee, transaction);
-        if let Some(key) = &key {
-            // From here on the payment will be made, whatever happens to this process.
-            self.journal.put(key, &record).await?;
-        }
-        drop(turn);
-        let txid = record.transaction.txid();
-        self.provenance.is_ours(txid);
-        match (self.chain.submit(&record.transaction).await, key) {
-            (Ok(()), key) => {
+        // From here on a retry makes this payment, whatever happens to this process.
+        self.journal.put(key, &record).await?;
+        match self.submit(&record.transaction).await {
+            Ok(()) => {
                 claim.keep();
-                if let Some(key) = key {
-                    self.note_submitted(&key, record);
-                }
-                tracing::info!(%txid, wallet = %wallet.name(), fee, "payment submitted");
+                let txid = record.transaction.txid();
+                self.note_submitted(key, record);
                 Ok(Sent {
                     txid,
                     fee,
                     repeated: false,
                 })
             }
-            (Err(status), Some(key)) if is_refusal(&status) => {
-                self.journal.remove(&key).await?;
-                Err(WalletError::Chain(Box::new(status)))
+            Err(status) if is_refusal(&status) => {
+                self.journal.remove(key).await?;
+                Err(status.into())
             }
-            (Err(status), Some(_)) => {
+            Err(status) => {
                 // It may have arrived. A retry submits the same bytes and needs the same coins.
                 claim.keep();
-                Err(WalletError::Chain(Box::new(status)))
+                Err(status.into())
             }
-            // Without a key a retry is a new payment. The coins go back, so that it would use the
-            // same ones: of two payments with one coin, only one can be made.
-            (Err(status), None) => Err(WalletError::Chain(Box::new(status))),
         }
     }
 
@@ -93,10 +103,9 @@ impl Inner {
         if record.submitted {
             return Ok(sent);
         }
-        match self.chain.submit(&record.transaction).await {
+        match self.submit(&record.transaction).await {
             Ok(()) => {
                 self.note_submitted(key, record);
-                tracing::info!(txid = %sent.txid, "payment submitted at a retry");
                 Ok(sent)
             }
             // The record stays: the first attempt may have been paid and spent since.
@@ -104,8 +113,16 @@ impl Inner {
                 txid: sent.txid.to_string(),
                 problem: status.message().to_owned(),
             }),
-            Err(status) => Err(WalletError::Chain(Box::new(status))),
+            Err(status) => Err(status.into()),
         }
+    }
+
+    async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
+        let txid = transaction.txid();
+        self.provenance.is_ours(txid);
+        self.chain.submit(transaction).await?;
+        tracing::info!(%txid, "payment submitted");
+        Ok(())
     }
 
     /// The payment is made: a journal that fails now costs a later retry one more submission.
@@ -131,14 +148,16 @@ impl Inner {
         }
     }
 
-    /// Chooses and claims coins, and signs.
-    async fn prepare(
-        &self,
+    /// Chooses and claims coins, and signs; says what the fee is.
+    async fn prepare<'a>(
+        &'a self,
         order: &Order,
-        wallet: &Arc<Wallet>,
+        wallet: &'a Arc<Wallet>,
         network: &Network,
-    ) -> Result<(Transaction, Claim<'_>, u64), WalletError> {
+    ) -> Result<(Transaction, u64, Claim<'a>), WalletError> {
         let signer = wallet.signer()?;
+        // A wallet's payments take turns to choose their coins: each sees what others claimed.
+        let turn = wallet.spending.lock().await;
         let keys = match order.source {
             Source::Address(key_hash) => vec![key_hash],
             Source::Wallet(_) => wallet.key_hashes(),
@@ -152,61 +171,31 @@ impl Inner {
             }
             SelectError::TooManyCoins { coins_max } => WalletError::TooManyCoins { coins_max },
         })?;
-        let claim = self.claim(&selection)?;
+        let mut claim = Claim::coins(&selection, wallet, &self.leases)?;
+        drop(turn);
         let change_to = match (selection.change, &order.source) {
             (None, _) => None,
             (Some(_), Source::Address(key_hash)) => Some(*key_hash),
-            (Some(_), Source::Wallet(_)) => Some(issue(wallet, Chain::Change).await?),
+            (Some(_), Source::Wallet(_)) => {
+                let change = on_disk(wallet, Wallet::change_address).await?;
+                claim = claim.with_change(change);
+                Some(change)
+            }
         };
         let (order, fee) = (order.clone(), selection.fee);
         let signing = move || sign(&order, &selection, change_to, &signer);
         let transaction = tokio::task::spawn_blocking(signing).await??;
-        Ok((transaction, claim, fee))
-    }
-
-    fn claim(&self, selection: &Selection) -> Result<Claim<'_>, WalletError> {
-        let outpoints: Vec<OutPoint> = selection.coins.iter().map(|coin| coin.outpoint).collect();
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        if leases.claim(&outpoints, Instant::now()) {
-            return Ok(Claim {
-                service: self,
-                outpoints,
-            });
-        }
-        // One wallet's payments take turns: this is a wallet of the same keys under another name.
-        Err(WalletError::CoinsClaimed)
+        Ok((transaction, fee, claim))
     }
 }
 
-/// Hands out the next address of a chain.
-pub(crate) async fn issue(wallet: &Arc<Wallet>, chain: Chain) -> Result<KeyHash, WalletError> {
+/// Runs what waits for the wallet's file to be written.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    wallet: &Arc<Wallet>,
+    work: impl FnOnce(&Wallet) -> Result<T, KeystoreError> + Send + 'static,
+) -> Result<T, WalletError> {
     let wallet = Arc::clone(wallet);
-    Ok(tokio::task::spawn_blocking(move || wallet.issue(chain)).await??)
-}
-
-/// Coins claimed by a payment; given back when it fails.
-struct Claim<'a> {
-    service: &'a Inner,
-    outpoints: Vec<OutPoint>,
-}
-
-impl Claim<'_> {
-    /// The payment is made: the claim lasts until it runs out, long after the chain service shows
-    /// the coins as spent.
-    fn keep(mut self) {
-        self.outpoints.clear();
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        let mut leases = self
-            .service
-            .leases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        leases.release(&self.outpoints);
-    }
+    Ok(tokio::task::spawn_blocking(move || work(&wallet)).await??)
 }
 
 /// The chain service has looked at the transaction, or refused to: it is not in the mempool. With

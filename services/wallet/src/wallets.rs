@@ -22,7 +22,7 @@ use crate::error::WalletError;
 use crate::keystore::{
     Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, wallets_directory,
 };
-use crate::payment::{Journal, JournalError, Leases, Order, Provenance};
+use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
 use crate::send::Sent;
 
 /// Directory of the payment journal, in the data directory.
@@ -46,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) journal: Journal,
     pub(crate) leases: Mutex<Leases>,
     pub(crate) provenance: Provenance,
+    pub(crate) key_turns: KeyTurns,
     fee_rate: u64,
     kdf: Semaphore,
     /// Payments under way.
@@ -104,6 +105,7 @@ impl Wallets {
             leases: Mutex::new(pending_leases(&journal)?),
             journal,
             provenance: Provenance::default(),
+            key_turns: KeyTurns::default(),
             fee_rate,
             kdf: Semaphore::new(KDF_PERMITS),
             payments: TaskTracker::new(),

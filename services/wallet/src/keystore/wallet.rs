@@ -19,6 +19,8 @@ pub(crate) struct Wallet {
     /// Held while the file is written, so that no index is handed out twice.
     file: Mutex<WalletFile>,
     addresses: RwLock<Addresses>,
+    /// Change addresses of payments that were not made.
+    spare_change: Mutex<Vec<KeyHash>>,
     open: Mutex<Option<Open>>,
     /// Held while coins are chosen and claimed.
     pub(crate) spending: tokio::sync::Mutex<()>,
@@ -76,6 +78,7 @@ impl Wallet {
             account,
             file: Mutex::new(file),
             addresses: RwLock::new(addresses),
+            spare_change: Mutex::default(),
             open: Mutex::default(),
             spending: tokio::sync::Mutex::default(),
         })
@@ -107,6 +110,24 @@ impl Wallet {
             .unwrap_or_else(PoisonError::into_inner);
         addresses.push(path, key_hash);
         Ok(key_hash)
+    }
+
+    /// An address for change: one that came back, or the next one. Blocks on the disk.
+    pub(crate) fn change_address(&self) -> Result<KeyHash, KeystoreError> {
+        let spare = self.spare_change().pop();
+        spare.map_or_else(|| self.issue(Chain::Change), Ok)
+    }
+
+    /// Takes back a change address that was not used: payments that fail leave no gaps in the
+    /// chain, over which a wallet restored from its words could stop looking.
+    pub(crate) fn give_back(&self, change: KeyHash) {
+        self.spare_change().push(change);
+    }
+
+    fn spare_change(&self) -> MutexGuard<'_, Vec<KeyHash>> {
+        self.spare_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receive addresses, the first one first, then change addresses.

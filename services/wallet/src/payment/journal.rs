@@ -26,7 +26,7 @@ pub(crate) struct Journal {
 }
 
 /// A key in its wallet: two wallets may use one key for two payments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PaymentKey(Vec<u8>);
 
 impl PaymentKey {

@@ -1,5 +1,6 @@
 //! Payments: what is asked for, which coins pay, what is signed, and what is remembered.
 
+mod claim;
 mod coins;
 mod journal;
 mod lease;
@@ -8,7 +9,9 @@ mod select;
 mod shortage;
 mod sign;
 mod size;
+mod turns;
 
+pub(crate) use claim::Claim;
 pub(crate) use coins::{Coins, Provenance};
 pub use journal::JournalError;
 pub(crate) use journal::{Journal, PaymentKey, Record};
@@ -18,3 +21,4 @@ pub(crate) use order::{Order, Source};
 pub(crate) use select::{Coin, SelectError, Selection, select};
 pub use shortage::Shortage;
 pub(crate) use sign::sign;
+pub(crate) use turns::KeyTurns;

@@ -92,3 +92,16 @@ async fn a_payment_goes_on_when_its_caller_leaves() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn change_addresses_of_refused_payments_are_used_again() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, COIN);
+    for _ in 0..5 {
+        bed.chain.next_submission(Mishap::Refused);
+        bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect_err("refused");
+    }
+    bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
+    assert_eq!(bed.list().await[0].addresses.len(), 2);
+}
