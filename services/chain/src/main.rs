@@ -48,11 +48,11 @@ async fn serve(config: ChainConfig, app: App) -> Result<(), BoxError> {
     let opening = move || Chain::open(options, Arc::new(SystemClock), &metrics);
     let chain = tokio::task::spawn_blocking(opening).await??;
     let server = chain.add_to(app.server());
-    let shutdown = app.shutdown.clone();
-    let watching = chain.clone();
-    app.tasks.spawn(async move {
-        if let Ended::Failed(_) = watching.ended().await {
-            shutdown.cancel();
+    let (watched, shutdown) = (chain.clone(), app.shutdown.clone());
+    app.supervisor.spawn("chain", async move {
+        match shutdown.run_until_cancelled(watched.ended()).await {
+            Some(Ended::Failed(reason)) => Err(reason),
+            Some(Ended::Stopped) | None => Ok(()),
         }
     });
     app.serve(server).await?;

@@ -178,9 +178,13 @@ impl Submitter {
     }
 
     fn send(&self, command: Command, room: OwnedSemaphorePermit) -> Result<(), ChainError> {
-        self.jobs
-            .send(Job { command, room })
-            .map_err(|_| ChainError::Stopped)
+        let span = tracing::Span::current();
+        let job = Job {
+            command,
+            room,
+            span,
+        };
+        self.jobs.send(job).map_err(|_| ChainError::Stopped)
     }
 
     async fn room(&self, length: usize) -> OwnedSemaphorePermit {

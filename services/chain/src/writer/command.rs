@@ -3,6 +3,7 @@ use pentad_ledger::verify::{CheckedBlock, CheckedTransaction};
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Span;
 
 use crate::refusal::Refusal;
 
@@ -58,11 +59,14 @@ pub enum Origin {
 
 pub(crate) type Reply<T> = oneshot::Sender<T>;
 
-/// A command with the room that it takes in the queue.
+/// A command on its way through the queue.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) command: Command,
+    /// What it takes up in the queue.
     pub(crate) room: OwnedSemaphorePermit,
+    /// The call that it belongs to.
+    pub(crate) span: Span,
 }
 
 /// Work for the writer.

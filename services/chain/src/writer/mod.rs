@@ -103,13 +103,13 @@ impl Writer {
     /// Works through what waits in the queue, up to a stop.
     fn work(&mut self, first: Job, jobs: &Receiver<Job>) -> Result<Option<Reply<()>>, StoreError> {
         let mut next = Some(first);
-        while let Some(Job { command, room }) = next {
-            if let Command::Stop { reply } = command {
+        while let Some(job) = next {
+            if let Command::Stop { reply } = job.command {
                 self.finish_group()?;
                 return Ok(Some(reply));
             }
-            self.on_command(command)?;
-            drop(room);
+            job.span.in_scope(|| self.on_command(job.command))?;
+            drop(job.room);
             next = jobs.try_recv().ok();
         }
         self.finish_group()?;
