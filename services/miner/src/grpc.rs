@@ -44,7 +44,11 @@ impl MinerService for Miner {
         Ok(Response::new(self.status().message()))
     }
 
-    #[tracing::instrument(skip_all, fields(blocks = request.get_ref().blocks), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(blocks = request.get_ref().blocks),
+        err(level = "debug")
+    )]
     async fn generate(
         &self,
         request: Request<GenerateRequest>,

@@ -26,7 +26,11 @@ const UNLOCK_SECONDS_MAX: u32 = 86_400;
 
 #[tonic::async_trait]
 impl KeystoreService for Wallets {
-    #[tracing::instrument(skip_all, fields(wallet = request.get_ref().wallet), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
     async fn create_wallet(
         &self,
         request: Request<CreateWalletRequest>,
@@ -72,7 +76,11 @@ impl KeystoreService for Wallets {
         }))
     }
 
-    #[tracing::instrument(skip_all, fields(wallet = request.get_ref().wallet), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
     async fn unlock_wallet(
         &self,
         request: Request<UnlockWalletRequest>,
@@ -102,7 +110,11 @@ impl KeystoreService for Wallets {
         Ok(Response::new(UnlockWalletResponse {}))
     }
 
-    #[tracing::instrument(skip_all, fields(wallet = request.get_ref().wallet), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
     async fn lock_wallet(
         &self,
         request: Request<LockWalletRequest>,
@@ -119,7 +131,11 @@ impl KeystoreService for Wallets {
 
 #[tonic::async_trait]
 impl WalletService for Wallets {
-    #[tracing::instrument(skip_all, fields(wallet = request.get_ref().wallet), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
     async fn new_address(
         &self,
         request: Request<NewAddressRequest>,
@@ -136,7 +152,11 @@ impl WalletService for Wallets {
         Ok(Response::new(NewAddressResponse { address }))
     }
 
-    #[tracing::instrument(skip_all, fields(wallet = request.get_ref().wallet), err(level = "debug"))]
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
     async fn get_balance(
         &self,
         request: Request<GetBalanceRequest>,

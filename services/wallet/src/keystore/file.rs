@@ -6,9 +6,12 @@
 //! | `unlock` | yes | who knows the passphrase: `owner`, or `service` (its passphrase file) |
 //! | `kdf` | yes | Argon2id 1.3: cost and salt (16 bytes, hex) |
 //! | `nonce` | yes | of XChaCha20-Poly1305 (24 bytes, hex) |
-//! | `accounts` | yes, but for the counts | extended public keys, and how many addresses of each chain were handed out |
+//! | `accounts` | but for the counts | extended public keys; addresses handed out of each chain |
 //! | `sealed` | yes | the secrets: items of kind, length, bytes (hex, tag included) |
-//! | `check` | | first 8 bytes of sha256d over the file up to here: damage shows while locked, too |
+//! | `check` | | damage shows while locked, too: see below |
+//!
+//! `check` is the first 8 bytes of sha256d over the file with zeros in their place. A file that is
+//! not, to the byte, what this version writes is refused.
 //!
 //! The counts change while the wallet is locked, so no key can vouch for them; altered ones hide
 //! addresses or derive a few too many, and can never name an address that is not the wallet's.

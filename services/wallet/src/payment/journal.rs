@@ -146,8 +146,8 @@ impl Record {
         }
     }
 
-    /// `version: u8 | submitted: u8 | time: u64 | fingerprint: 32 | fee: u64 | transaction`, numbers
-    /// little-endian.
+    /// `version: u8 | submitted: u8 | time: u64 | fingerprint: 32 | fee: u64 | transaction`;
+    /// numbers little-endian.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![RECORD_VERSION, u8::from(self.submitted)];
         bytes.extend_from_slice(&self.time.to_le_bytes());

@@ -27,85 +27,100 @@ fn check(result: Result<SendResponse, Status>, code: Code, reason: &str, says: &
 }
 
 #[tokio::test]
-async fn sends_that_cannot_be() {
-    use Code::{FailedPrecondition, InvalidArgument, NotFound};
+async fn sources_that_cannot_pay() {
+    use Code::{InvalidArgument, NotFound};
+    let bed = Bed::start().await;
+    let bob = bed.create("bob").await;
+    let stranger = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2";
+    let wallet = |name: &str| from_wallet(name, &bob, COIN);
+    let address = |text: &str| from_address(text, &bob, COIN);
+    let nothing = SendRequest::default();
+    check(
+        bed.send(nothing).await,
+        InvalidArgument,
+        "NO_SOURCE",
+        "from",
+    );
+    check(
+        bed.send(wallet("nobody")).await,
+        NotFound,
+        "UNKNOWN_WALLET",
+        "nobody",
+    );
+    check(
+        bed.send(wallet("../cookie")).await,
+        InvalidArgument,
+        "INVALID_WALLET_NAME",
+        "a-z",
+    );
+    check(
+        bed.send(address(stranger)).await,
+        NotFound,
+        "NOT_OUR_ADDRESS",
+        stranger,
+    );
+    check(
+        bed.send(address("rubbish")).await,
+        InvalidArgument,
+        "INVALID_ADDRESS",
+        "address",
+    );
+    check(
+        bed.send(address(FOREIGN)).await,
+        InvalidArgument,
+        "WRONG_NETWORK",
+        "0x6f",
+    );
+}
+
+#[tokio::test]
+async fn payments_that_cannot_be_made() {
+    use Code::{FailedPrecondition, InvalidArgument};
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
-    let stranger = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2";
     bed.chain.pay(&alice, 5 * COIN);
-    let to = |address: &str, units| from_address(&alice, address, units);
     let broken = format!("{}x", &bob[..bob.len() - 1]);
-    for (request, code, reason, says) in [
-        (SendRequest::default(), InvalidArgument, "NO_SOURCE", "from"),
+    let (address, amount) = ("payments[0].address", "payments[0].amount");
+    for (to, units, code, reason, says) in [
+        (FOREIGN, COIN, InvalidArgument, "WRONG_NETWORK", address),
+        (&broken, COIN, InvalidArgument, "INVALID_ADDRESS", address),
+        (&bob, 0, InvalidArgument, "AMOUNT_ZERO", amount),
+        (&bob, 545, InvalidArgument, "DUST", "0.00000546"),
         (
-            from_wallet("nobody", &bob, COIN),
-            NotFound,
-            "UNKNOWN_WALLET",
-            "nobody",
-        ),
-        (
-            from_wallet("../cookie", &bob, COIN),
-            InvalidArgument,
-            "INVALID_WALLET_NAME",
-            "a-z",
-        ),
-        (
-            from_address(stranger, &bob, COIN),
-            NotFound,
-            "NOT_OUR_ADDRESS",
-            stranger,
-        ),
-        (
-            from_address("rubbish", &bob, COIN),
-            InvalidArgument,
-            "INVALID_ADDRESS",
-            "address",
-        ),
-        (
-            from_address(FOREIGN, &bob, COIN),
-            InvalidArgument,
-            "WRONG_NETWORK",
-            "0x6f",
-        ),
-        (
-            to(FOREIGN, COIN),
-            InvalidArgument,
-            "WRONG_NETWORK",
-            "payments[0].address",
-        ),
-        (
-            to(&broken, COIN),
-            InvalidArgument,
-            "INVALID_ADDRESS",
-            "payments[0].address",
-        ),
-        (
-            to(&bob, 0),
-            InvalidArgument,
-            "AMOUNT_ZERO",
-            "payments[0].amount",
-        ),
-        (to(&bob, 545), InvalidArgument, "DUST", "0.00000546"),
-        (
-            to(&bob, u64::MAX),
+            &bob,
+            u64::MAX,
             InvalidArgument,
             "AMOUNT_TOO_LARGE",
             "21000000",
         ),
         (
-            to(&bob, 6 * COIN),
+            &bob,
+            6 * COIN,
             FailedPrecondition,
             "NOT_ENOUGH_COINS",
-            "have 5.00000000, need 6.00000192",
+            "have 5.00000000",
         ),
         (
-            to(&bob, 5 * COIN),
+            &bob,
+            6 * COIN,
             FailedPrecondition,
             "NOT_ENOUGH_COINS",
-            "need 5.00000192 with the fee",
+            "need 6.00000192",
+        ),
+        (
+            &bob,
+            5 * COIN,
+            FailedPrecondition,
+            "NOT_ENOUGH_COINS",
+            "5.00000192 with the fee",
         ),
     ] {
-        check(bed.send(request).await, code, reason, says);
+        check(
+            bed.send(from_address(&alice, to, units)).await,
+            code,
+            reason,
+            says,
+        );
     }
     assert!(bed.chain.submissions().is_empty());
 }

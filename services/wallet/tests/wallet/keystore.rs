@@ -12,8 +12,8 @@ use tonic::{Code, Status};
 
 use crate::bed::{Bed, CHEAP, COIN, from_wallet};
 
-/// Version 1 of the format, made by an independent implementation (Python: argon2-cffi, pycryptodome,
-/// mnemonic) of entropy 000102…0f and passphrase `golden passphrase`.
+/// Version 1 of the format, made by an independent implementation (Python: argon2-cffi,
+/// pycryptodome, mnemonic) of entropy 000102…0f and passphrase `golden passphrase`.
 const GOLDEN: &str = include_str!("golden-v1.json");
 const GOLDEN_ADDRESS: &str = "1AVY4JSjkHuNkv2iw1sRnPkCrk6XNvSEJj";
 

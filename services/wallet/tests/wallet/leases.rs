@@ -100,8 +100,12 @@ async fn change_addresses_of_refused_payments_are_used_again() {
     bed.chain.pay(&alice, COIN);
     for _ in 0..5 {
         bed.chain.next_submission(Mishap::Refused);
-        bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect_err("refused");
+        bed.send(from_wallet("alice", &bob, COIN / 2))
+            .await
+            .expect_err("refused");
     }
-    bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
+    bed.send(from_wallet("alice", &bob, COIN / 2))
+        .await
+        .expect("paid");
     assert_eq!(bed.list().await[0].addresses.len(), 2);
 }
