@@ -109,14 +109,8 @@ impl HeaderTree {
 
     /// Number of headers held.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn header_count(&self) -> usize {
         self.arena.len()
-    }
-
-    /// Never: genesis is always there.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// Is the header known?
