@@ -108,8 +108,15 @@ impl ChainStore {
             index: directory.path().join("index"),
             options: *options,
         };
-        if options.reindex {
-            return places.rebuild("asked for");
+        if options.reindex || directory.wants_reindex() {
+            let opened = places.rebuild("asked for")?;
+            directory
+                .reindexed()
+                .map_err(|source| IndexError::Directory {
+                    action: "renew",
+                    source,
+                })?;
+            return Ok(opened);
         }
         match places.open() {
             Err(StoreError::Index(error)) => {

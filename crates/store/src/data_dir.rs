@@ -14,6 +14,7 @@ pub const DATA_FORMAT: u32 = 1;
 
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
+const REINDEX_FILE: &str = "REINDEX";
 
 /// A data directory, locked for this process until dropped.
 #[derive(Debug)]
@@ -114,6 +115,27 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Asks the next start to rebuild the index: it was found damaged while it was in use.
+    ///
+    /// # Errors
+    /// IO errors.
+    pub fn request_reindex(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(REINDEX_FILE);
+        fs::write(&path, "the index was found damaged\n").map_err(io_error("write", &path))
+    }
+
+    pub(crate) fn wants_reindex(&self) -> bool {
+        self.path.join(REINDEX_FILE).exists()
+    }
+
+    /// The index has been rebuilt.
+    pub(crate) fn reindexed(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join(REINDEX_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

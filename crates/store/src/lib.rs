@@ -7,6 +7,7 @@
 //!   FORMAT            version of the layout, hash of the chain spec
 //!   blocks/000000.blocks …   the block log: checksummed records, fsynced in order
 //!   index/            headers, UTXOs, transactions and addresses in sled
+//!   REINDEX           asks the next start to rebuild the index
 //!   mempool           transactions that waited when the node was last asked
 //! ```
 

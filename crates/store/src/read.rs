@@ -18,6 +18,9 @@ pub enum IndexError {
     /// A value does not decode.
     #[error("{0}; delete the index directory, it is rebuilt from the block log")]
     Malformed(#[from] MalformedRow),
+    /// Somebody who reads a snapshot found the index damaged.
+    #[error("a read of the index failed: {0}")]
+    Reported(String),
     /// The engine's files cannot be removed or made.
     #[error("cannot {action} the index directory: {source}")]
     Directory {

@@ -81,7 +81,11 @@ impl Reader {
         let published = Arc::clone(&self.published);
         let reading = spawn_blocking(move || {
             let _place = place;
-            consistently(&published, &gather, &read)
+            let outcome = consistently(&published, &gather, &read);
+            if let Err(ChainError::Store(StoreError::Index(error))) = &outcome {
+                published.report_index_failure(error);
+            }
+            outcome
         });
         reading.await.map_err(|error| {
             tracing::error!(%error, "a read ended badly");

@@ -6,13 +6,13 @@
 //! that whoever holds it for reading sees a mempool that belongs to the tip.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use pentad_ledger::{ChainSpec, Mempool};
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, Txid};
-use pentad_store::Snapshot;
 use pentad_store::log::LogReader;
+use pentad_store::{IndexError, Snapshot};
 use tokio::sync::{broadcast, watch};
 
 use pentad_api::chain::v1::RemovalReason;
@@ -57,6 +57,8 @@ pub struct Published {
     mempool: RwLock<Mempool>,
     mempool_events: broadcast::Sender<MempoolEvent>,
     mempool_changes: AtomicU64,
+    /// The first failure of the index that a reader met.
+    index_failure: OnceLock<String>,
 }
 
 impl Published {
@@ -68,6 +70,7 @@ impl Published {
             mempool: RwLock::new(mempool),
             mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
             mempool_changes: AtomicU64::new(0),
+            index_failure: OnceLock::new(),
         }
     }
 
@@ -101,6 +104,17 @@ impl Published {
     ) -> (M, broadcast::Receiver<MempoolEvent>) {
         let mempool = self.mempool();
         (gather(&mempool), self.mempool_events.subscribe())
+    }
+
+    /// Tells the writer that the index cannot be read: it will end, so that the node starts anew
+    /// and rebuilds the index.
+    pub(crate) fn report_index_failure(&self, error: &IndexError) {
+        self.index_failure.get_or_init(|| error.to_string());
+    }
+
+    /// What a reader has reported.
+    pub(crate) fn index_failure(&self) -> Option<&str> {
+        self.index_failure.get().map(String::as_str)
     }
 
     /// How many transactions have entered or left the mempool so far.

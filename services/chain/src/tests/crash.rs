@@ -159,6 +159,54 @@ async fn deleted_or_scrambled_index_is_rebuilt() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn index_damaged_anywhere_is_mended_from_the_log() {
+    let original = directory();
+    let node = Node::open(original.path());
+    node.mine(200, &bob()).await;
+    let before = (node.tip().await, node.utxo_set().await);
+    node.stop().await;
+    let database = original.path().join("index").join("db");
+    let bytes = fs::read(&database).expect("readable");
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    for part in 0..6 {
+        let directory = directory();
+        copy(original.path(), directory.path());
+        let mut damaged = bytes.clone();
+        let at = used[part * used.len() / 6 + 1_000];
+        damaged[at..at + 16].fill(0x5a);
+        fs::write(directory.path().join("index").join("db"), damaged).expect("writable");
+        let node = Node::open(directory.path());
+        assert_eq!(
+            (node.tip().await, node.utxo_set().await),
+            before,
+            "damaged at {at}"
+        );
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_found_damaged_at_work_ends_the_node_and_is_rebuilt() {
+    let directory = directory();
+    let node = Node::open(directory.path());
+    node.mine(5, &bob()).await;
+    let before = (node.tip().await, node.utxo_set().await);
+    let read = node.chain.reader().read(|_| -> Result<(), _> {
+        let damage = pentad_store::IndexError::Reported("a test says so".to_owned());
+        Err(crate::ChainError::Store(damage.into()))
+    });
+    read.await.expect_err("it was damaged");
+    let ended = tokio::time::timeout(Duration::from_secs(20), node.chain.ended()).await;
+    assert!(matches!(ended.expect("it ends"), crate::Ended::Failed(_)));
+    drop(node);
+    assert!(directory.path().join("REINDEX").exists());
+    let node = Node::open(directory.path());
+    assert!(!directory.path().join("REINDEX").exists());
+    assert_eq!((node.tip().await, node.utxo_set().await), before);
+    node.stop().await;
+}
+
 /// Set in the child process: the data directory to work on.
 const CHILD: &str = "PENTAD_TEST_CRASH_CHILD";
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pentad_api::chain::v1::RemovalReason;
 use pentad_ledger::verify::CheckedTransaction;
 use pentad_primitives::Transaction;
-use pentad_store::{DataDir, StoreError, TransactionFile};
+use pentad_store::{DataDir, IndexError, StoreError, TransactionFile};
 
 use super::Writer;
 use crate::view::MempoolEvent;
@@ -63,7 +63,10 @@ impl Writer {
     }
 
     /// What is to be done now and then.
-    pub(super) fn keep_house(&mut self) {
+    pub(super) fn keep_house(&mut self) -> Result<(), StoreError> {
+        if let Some(failure) = self.published.index_failure() {
+            return Err(IndexError::Reported(failure.to_owned()).into());
+        }
         self.expire();
         let MempoolFile {
             saved, saved_at, ..
@@ -73,6 +76,7 @@ impl Writer {
         if self.published.mempool_changes() != saved && saved_at.elapsed() >= interval {
             self.save_mempool();
         }
+        Ok(())
     }
 
     /// Failing to save is a pity, no reason to stop.

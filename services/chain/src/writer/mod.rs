@@ -96,7 +96,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
-            self.keep_house();
+            self.keep_house()?;
         }
     }
 

@@ -46,26 +46,28 @@ pub enum Ended {
 /// Opens the store, connects what a crash left unconnected, and starts the thread.
 pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
     let started = Instant::now();
+    let (mut store, tree) = match open(&parts, &parts.options) {
+        Err(StoreError::Index(error)) => {
+            tracing::warn!(%error, "the index cannot be read; rebuilding it");
+            let reindex = true;
+            open(
+                &parts,
+                &StoreOptions {
+                    reindex,
+                    ..parts.options
+                },
+            )?
+        }
+        outcome => outcome?,
+    };
     let Parts {
         spec,
         directory,
-        options,
         policy,
         clock,
         metrics,
+        ..
     } = parts;
-    let (mut store, recovery) = ChainStore::open(&directory, &options)?;
-    if !recovery.is_clean() {
-        tracing::warn!(
-            torn = ?recovery.torn,
-            rebuilt = recovery.rebuilt,
-            blocks_replayed = recovery.blocks_replayed,
-            steps_redone = recovery.steps_redone,
-            "the last run did not end in good order; the store was mended"
-        );
-    }
-    connect_genesis(&mut store, &spec)?;
-    let tree = load_tree(&store, &spec)?;
     let tip = store.tip().expect("genesis is connected").hash;
     let view = tip_view(&tree, &tip, store.commit()?);
     let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
@@ -87,30 +89,60 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         elapsed_ms = started.elapsed().as_millis(),
         "chain open"
     );
-
-    // Bounded by the room that every job holds.
-    let (jobs, queue) = mpsc::channel();
-    let (end, ended) = watch::channel(None);
-    thread::Builder::new()
-        .name("chain-writer".to_owned())
-        .spawn(move || {
-            // The lock of the data directory goes last.
-            let _directory = directory;
-            let outcome = match writer.run(&queue) {
-                Ok(()) => Ended::Stopped,
-                Err(error) => {
-                    tracing::error!(%error, "the chain's store failed; the node must stop");
-                    Ended::Failed(error.to_string())
-                }
-            };
-            end.send_replace(Some(outcome));
-        })
-        .expect("the system has room for one more thread");
+    let (jobs, ended) = spawn(writer, directory);
     Ok(Started {
         published,
         jobs,
         ended,
     })
+}
+
+/// The store with genesis connected, and the tree of its headers.
+fn open(parts: &Parts, options: &StoreOptions) -> Result<(ChainStore, HeaderTree), StoreError> {
+    let (mut store, recovery) = ChainStore::open(&parts.directory, options)?;
+    if !recovery.is_clean() {
+        tracing::warn!(
+            torn = ?recovery.torn,
+            rebuilt = recovery.rebuilt,
+            blocks_replayed = recovery.blocks_replayed,
+            steps_redone = recovery.steps_redone,
+            "the last run did not end in good order; the store was mended"
+        );
+    }
+    connect_genesis(&mut store, &parts.spec)?;
+    let tree = load_tree(&store, &parts.spec)?;
+    Ok((store, tree))
+}
+
+fn spawn(
+    writer: Writer,
+    directory: DataDir,
+) -> (mpsc::Sender<Job>, watch::Receiver<Option<Ended>>) {
+    // Bounded by the room that every job holds.
+    let (jobs, queue) = mpsc::channel();
+    let (end, ended) = watch::channel(None);
+    let work = move || {
+        let outcome = match writer.run(&queue) {
+            Ok(()) => Ended::Stopped,
+            Err(error) => {
+                tracing::error!(%error, "the chain's store failed; the node must stop");
+                if let StoreError::Index(_) = &error
+                    && let Err(error) = directory.request_reindex()
+                {
+                    tracing::error!(%error, "the next start will not know that it should reindex");
+                }
+                Ended::Failed(error.to_string())
+            }
+        };
+        // Whoever learns of the end may open the directory again.
+        drop(directory);
+        end.send_replace(Some(outcome));
+    };
+    thread::Builder::new()
+        .name("chain-writer".to_owned())
+        .spawn(work)
+        .expect("the system has room for one more thread");
+    (jobs, ended)
 }
 
 fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), StoreError> {
