@@ -7,6 +7,7 @@ mod coins;
 mod console;
 mod devnet;
 mod fault;
+mod new_file;
 mod node_binary;
 mod secret_file;
 mod table;

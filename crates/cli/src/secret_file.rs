@@ -21,6 +21,12 @@ const PASSPHRASE_FILE: &str = "passphrase";
 /// # Errors
 /// When the system refuses.
 pub fn create_directory(path: &Path) -> Result<(), Fault> {
+    if path.exists() && !path.is_dir() {
+        return Err(Fault::refused(format!(
+            "{} is not a directory",
+            path.display()
+        )));
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)

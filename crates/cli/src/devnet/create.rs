@@ -7,8 +7,9 @@ use pentad_network_file::{NetworkFile, NodeEntry};
 
 use super::ports::PortBlock;
 use crate::fault::Fault;
+use crate::new_file::NewFile;
 use crate::secret_file::{create_directory, passphrase_file};
-use crate::verbs::{Beginning, make_genesis_wallet, write_new_file};
+use crate::verbs::{Beginning, make_genesis_wallet};
 
 /// Coins that genesis pays to wallet `genesis` of node 1.
 const GENESIS_COINS: &str = "1000";
@@ -71,7 +72,7 @@ fn fill(directory: &Path, nodes: u16, ports: &PortBlock) -> Result<NetworkFile, 
     };
     let spec = beginning.chain_spec()?;
     let chain_spec = directory.join("chain.toml");
-    write_new_file(&chain_spec, &spec.to_toml())?;
+    NewFile::create(&chain_spec)?.write(&spec.to_toml())?;
     let network = NetworkFile {
         chain_spec,
         genesis_address: Some(beginning.address_text()),

@@ -1,5 +1,3 @@
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +10,7 @@ use serde::Serialize;
 use crate::args::GenesisArgs;
 use crate::console::{Answer, Console};
 use crate::fault::Fault;
+use crate::new_file::NewFile;
 use crate::secret_file::{create_directory, passphrase_file};
 use crate::table::pairs;
 
@@ -98,11 +97,9 @@ impl Answer for Begun {
 /// # Errors
 /// When the spec or the wallet is there already, or cannot be written.
 pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
-    if arguments.out.exists() {
-        return Err(exists(&arguments.out));
-    }
-    // Everything that may be refused comes before the wallet is made: try the spec with a
-    // stand-in for its address.
+    // Everything that may be refused comes before the wallet is made: the place of the file is
+    // taken, and the spec tried with a stand-in for its address.
+    let out = NewFile::create(&arguments.out)?;
     let beginning = |address| Beginning {
         name: &arguments.name,
         address,
@@ -112,7 +109,7 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
     beginning(Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20]))).chain_spec()?;
     create_directory(&arguments.data)?;
     let beginning = beginning(make_genesis_wallet(&arguments.data)?);
-    write_new_file(&arguments.out, &beginning.chain_spec()?.to_toml())?;
+    out.write(&beginning.chain_spec()?.to_toml())?;
     console.answer(&Begun {
         chain_spec: arguments.out.clone(),
         wallet: WALLET,
@@ -146,30 +143,6 @@ pub fn make_genesis_wallet(data_dir: &Path) -> Result<Address, Fault> {
         }
         error => Fault::refused(error.to_string()),
     })
-}
-
-/// Writes a file that must not be there yet.
-///
-/// # Errors
-/// When it is there, or cannot be written.
-pub fn write_new_file(path: &Path, text: &str) -> Result<(), Fault> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => exists(path),
-        _ => Fault::refused(format!("cannot write {}: {error}", path.display())),
-    })
-}
-
-fn exists(path: &Path) -> Fault {
-    Fault::refused(format!(
-        "{} is there already and stays as it is",
-        path.display()
-    ))
-    .with_hint("name another file with --out")
 }
 
 #[cfg(test)]
@@ -211,17 +184,5 @@ mod tests {
             .expect_err("refused")
             .to_text();
         assert!(text.contains("--amount"), "{text}");
-    }
-
-    #[test]
-    fn a_file_that_is_there_stays_as_it_is() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("chain.toml");
-        write_new_file(&path, "first").expect("written");
-        let text = write_new_file(&path, "second")
-            .expect_err("refused")
-            .to_text();
-        assert!(text.contains("chain.toml"), "{text}");
-        assert_eq!(std::fs::read_to_string(&path).expect("readable"), "first");
     }
 }
