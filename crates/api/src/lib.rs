@@ -5,6 +5,7 @@
 
 mod connection;
 mod convert;
+pub mod encoding;
 pub mod rights;
 pub mod status;
 
