@@ -123,13 +123,28 @@ impl HeaderTree {
     /// at most `max`: what to fetch next.
     #[must_use]
     pub fn missing_bodies(&self, max: usize) -> Vec<BlockHash> {
-        let fork = self.arena.fork(self.best_header, self.tip_id());
-        let best_height = self.arena[self.best_header].height;
+        self.missing_up_to(self.best_header, max)
+    }
+
+    /// As [`missing_bodies`](Self::missing_bodies), towards another known block: where the best
+    /// header's bodies are withheld, those of the next best are to be had (attack: announce, then
+    /// withhold).
+    #[must_use]
+    pub fn missing_bodies_to(&self, hash: &BlockHash, max: usize) -> Vec<BlockHash> {
+        self.arena
+            .find(hash)
+            .map(|id| self.missing_up_to(id, max))
+            .unwrap_or_default()
+    }
+
+    fn missing_up_to(&self, end: NodeId, max: usize) -> Vec<BlockHash> {
+        let fork = self.arena.fork(end, self.tip_id());
+        let end_height = self.arena[end].height;
         let mut missing = Vec::new();
         let mut from = self.arena[fork].height;
-        while from < best_height && missing.len() < max {
-            let to = BlockHeight::new(from.get().saturating_add(MISSING_WINDOW)).min(best_height);
-            let window = self.arena.walk(self.arena.ancestor(self.best_header, to));
+        while from < end_height && missing.len() < max {
+            let to = BlockHeight::new(from.get().saturating_add(MISSING_WINDOW)).min(end_height);
+            let window = self.arena.walk(self.arena.ancestor(end, to));
             let mut window: Vec<NodeId> = window
                 .take_while(|id| self.arena[*id].height > from)
                 .collect();
@@ -142,19 +157,15 @@ impl HeaderTree {
         missing
     }
 
-    /// Is the body of this block worth fetching and keeping? Only if it lies on the way to the best
-    /// header, or would compete with the tip: bodies of lesser branches are refused (attack: cheap
-    /// old blocks that fill the disk).
+    /// Is the body of this block worth fetching and keeping? Only if its branch has, or had, at
+    /// least the work of the tip (attack: cheap old blocks that fill the disk).
     #[must_use]
     pub fn wants_body(&self, hash: &BlockHash) -> bool {
         let Some(id) = self.arena.find(hash) else {
             return false;
         };
-        let node = &self.arena[id];
-        if node.flags.has_body || node.flags.is_invalid {
-            return false;
-        }
-        node.work >= self.arena[self.tip_id()].work
-            || self.arena.ancestor(self.best_header, node.height) == id
+        let (node, tip) = (&self.arena[id], &self.arena[self.tip_id()]);
+        let is_open = !node.flags.has_body && !node.flags.is_invalid;
+        is_open && (!node.flags.is_low_work || node.work >= tip.work)
     }
 }

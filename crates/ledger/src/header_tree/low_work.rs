@@ -53,7 +53,14 @@ impl HeaderTree {
             return;
         }
         let mut at = self.arena.parent(id);
-        while let Some(ancestor) = at.filter(|id| self.arena[*id].flags.is_low_work) {
+        while let Some(ancestor) = at {
+            let flags = self.arena[ancestor].flags;
+            // Below a complete block, all have bodies; below one that counts no more though it has
+            // none, this was done before.
+            let is_done = flags.is_complete || !(flags.is_low_work || flags.has_body);
+            if is_done {
+                return;
+            }
             self.uncount_low_work(ancestor);
             at = self.arena.parent(ancestor);
         }
@@ -234,6 +241,20 @@ mod tests {
         // What is no low work is let in.
         let tip = tree.tip();
         assert!(insert(&mut tree, &tip, 3).is_ok());
+    }
+
+    #[test]
+    fn a_body_in_the_middle_hides_nothing() {
+        let mut tree = connected(5, 20);
+        let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+        let first = extend(&mut tree, &genesis, 1, 2);
+        let middle = extend(&mut tree, &first, 1, 1);
+        tree.body_known(&middle);
+        let leaf = extend(&mut tree, &middle, 1, 2);
+        assert!(!tree.wants_body(&first));
+        extend(&mut tree, &leaf, 1, 1);
+        assert!(tree.wants_body(&first));
+        assert_eq!((tree.low_work, counted(&tree)), (0, 0));
     }
 
     #[test]

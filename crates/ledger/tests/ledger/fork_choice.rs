@@ -53,6 +53,24 @@ fn the_first_body_breaks_ties_not_the_first_header() {
 }
 
 #[test]
+fn the_first_body_is_chosen_when_the_tip_turns_out_invalid() {
+    let mut chain = Chain::development();
+    let genesis = chain.tip();
+    let tip = chain.mine(&[]);
+    let (first, second) = (
+        header_on(&mut chain, &genesis),
+        header_on(&mut chain, &genesis),
+    );
+    chain.tree.body_known(&second);
+    chain.tree.body_known(&first);
+    chain.tree.mark_invalid(&tip);
+    assert_eq!(chain.tree.best_candidate(), second);
+    // Once another is connected, it stays.
+    chain.tree.set_tip(&first).unwrap();
+    assert_eq!(chain.tree.best_candidate(), first);
+}
+
+#[test]
 fn a_deep_reorganisation_restores_the_exact_utxo_set() {
     let mut chain = Chain::development();
     let genesis = chain.tip();
@@ -263,13 +281,30 @@ fn bodies_of_lesser_branches_are_not_wanted() {
     let mut chain = Chain::development();
     let genesis = chain.tip();
     chain.mine_empty(5);
-    let lesser = headers_on(&mut chain, &genesis, 6);
-    // One more than the tip: all of it is wanted.
-    assert!(lesser.iter().all(|hash| chain.tree.wants_body(hash)));
-    chain.mine_empty(3);
-    assert!(!lesser.iter().any(|hash| chain.tree.wants_body(hash)));
+    let lesser = headers_on(&mut chain, &genesis, 5);
+    let wanted = |chain: &Chain, hash: &BlockHash| chain.tree.wants_body(hash);
+    assert!(!lesser[..4].iter().any(|hash| wanted(&chain, hash)));
+    // As much work as the tip: it might be the next tip's parent.
+    assert!(wanted(&chain, &lesser[4]));
+    header_on(&mut chain, &lesser[4]);
+    assert!(lesser.iter().all(|hash| wanted(&chain, hash)));
     let tip = chain.tip();
-    assert!(!chain.tree.wants_body(&tip));
+    assert!(!wanted(&chain, &tip));
+    assert!(!wanted(&chain, &BlockHash::ZERO));
+}
+
+/// Attack 39: where the best header's bodies are withheld, those of the next best are fetched.
+#[test]
+fn bodies_of_the_next_best_branch_can_be_fetched() {
+    let mut chain = Chain::development();
+    let genesis = chain.tip();
+    chain.mine_empty(2);
+    let withheld = headers_on(&mut chain, &genesis, 6);
+    let honest = headers_on(&mut chain, &genesis, 4);
+    assert_eq!(chain.tree.missing_bodies(10), withheld);
+    assert_eq!(chain.tree.missing_bodies_to(&honest[3], 10), honest);
+    assert!(honest.iter().all(|hash| chain.tree.wants_body(hash)));
+    assert_eq!(chain.tree.missing_bodies_to(&BlockHash::ZERO, 10), []);
 }
 
 /// What a node answers to a peer's locator, and what the peer then knows.
