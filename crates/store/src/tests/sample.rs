@@ -45,6 +45,15 @@ fn input(previous_output: OutPoint, tag: u32) -> TxIn {
     }
 }
 
+fn transaction(inputs: Vec<TxIn>, outputs: Vec<TxOut>) -> Transaction {
+    Transaction {
+        version: 1,
+        inputs,
+        outputs,
+        lock_time: 0,
+    }
+}
+
 impl Sample {
     /// The next block: a coinbase to owner 0, a payment from the `picks`-th outputs to `owner`
     /// with a data output, and one that spends it within the block.
@@ -52,21 +61,14 @@ impl Sample {
         let height = self
             .tip
             .map_or(BlockHeight::GENESIS, |tip| tip.height.next().expect("low"));
-        let coinbase = Transaction {
-            version: 1,
-            inputs: vec![input(OutPoint::NULL, tag ^ height.get() << 16)],
-            outputs: vec![pay(0, 5000 + u64::from(tag))],
-            lock_time: height.get(),
-        };
+        let coinbase = transaction(
+            vec![input(OutPoint::NULL, tag ^ height.get() << 16)],
+            vec![pay(0, 5000 + u64::from(tag))],
+        );
         let mut transactions = vec![coinbase];
         let mut spent = Vec::new();
-        let mut outpoints: Vec<OutPoint> = self.utxos.keys().copied().collect();
         let mut inputs = Vec::new();
-        for pick in picks.iter().filter(|_| !self.utxos.is_empty()) {
-            if outpoints.is_empty() {
-                break;
-            }
-            let outpoint = outpoints.remove(pick % outpoints.len());
+        for outpoint in self.pick(picks) {
             spent.push(self.utxos[&outpoint].clone());
             inputs.push(input(outpoint, tag));
         }
@@ -76,28 +78,18 @@ impl Sample {
                 script_pubkey: vec![0x6a, 1, 7].into(),
             };
             let outputs = vec![pay(owner, 10), data, pay(owner.wrapping_add(1), 20)];
-            let first = Transaction {
-                version: 1,
-                inputs,
-                outputs,
-                lock_time: 0,
-            };
+            let first = transaction(inputs, outputs);
+            let output = first.outputs[0].clone();
+            spent.push(Utxo {
+                output,
+                height,
+                from_coinbase: false,
+            });
             let within = OutPoint {
                 txid: first.txid(),
                 vout: 0,
             };
-            spent.push(Utxo {
-                output: first.outputs[0].clone(),
-                height,
-                from_coinbase: false,
-            });
-            let inputs = vec![input(within, tag)];
-            let second = Transaction {
-                version: 1,
-                inputs,
-                outputs: vec![pay(9, 5)],
-                lock_time: 0,
-            };
+            let second = transaction(vec![input(within, tag)], vec![pay(9, 5)]);
             transactions.extend([first, second]);
         }
         let header = BlockHeader {
@@ -122,6 +114,18 @@ impl Sample {
             work: self.work,
             spent,
         }
+    }
+
+    /// Unspent outputs by their places among those that are left.
+    fn pick(&self, picks: &[usize]) -> Vec<OutPoint> {
+        let mut left: Vec<OutPoint> = self.utxos.keys().copied().collect();
+        let mut picked = Vec::new();
+        for pick in picks {
+            if !left.is_empty() {
+                picked.push(left.remove(pick % left.len()));
+            }
+        }
+        picked
     }
 
     /// The model: a map, changed one output at a time.

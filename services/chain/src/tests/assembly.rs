@@ -1,27 +1,21 @@
 use bytes::Bytes;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::BlockOutcome;
-use pentad_primitives::{Block, BlockHash, BlockHeader, Decode as _, Encode as _};
+use pentad_primitives::{Amount, Block, BlockHash, BlockHeader, Decode as _, Encode as _, Target};
 use tonic::Code;
 
-use super::fixture::{Node, Person, bob, directory, reason, reseal, spec};
+use super::fixture::{COIN, Node, Person, bob, directory, reason, reseal, spec};
 
 fn bytes(hash: &BlockHash) -> Bytes {
     Bytes::copy_from_slice(hash.as_bytes())
 }
 
-async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksResponse> {
-    let requests: Vec<_> = blocks
-        .iter()
-        .map(|block| proto::ConnectBlocksRequest {
-            block: block.to_bytes().into(),
-        })
-        .collect();
-    let answers = node
-        .assembly
-        .clone()
-        .connect_blocks(tokio_stream::iter(requests))
-        .await;
+async fn connect_bytes(node: &Node, blocks: Vec<Bytes>) -> Vec<proto::ConnectBlocksResponse> {
+    let requests = blocks
+        .into_iter()
+        .map(|block| proto::ConnectBlocksRequest { block });
+    let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
+    let answers = node.assembly.clone().connect_blocks(requests).await;
     let mut answers = answers.expect("a stream").into_inner();
     let mut all = Vec::new();
     while let Some(answer) = answers.message().await.expect("no error") {
@@ -30,28 +24,22 @@ async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksRespo
     all
 }
 
-async fn check_headers(node: &Node, blocks: &[Block]) -> proto::CheckHeadersResponse {
-    let headers = blocks
-        .iter()
-        .map(|block| block.header.to_bytes().into())
-        .collect();
-    let request = proto::CheckHeadersRequest { headers };
-    node.assembly
-        .clone()
-        .check_headers(request)
-        .await
-        .expect("an answer")
-        .into_inner()
+async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksResponse> {
+    connect_bytes(
+        node,
+        blocks.iter().map(|block| block.to_bytes().into()).collect(),
+    )
+    .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn node_syncs_headers_first_across_a_fork() {
-    let (here, there) = (directory(), directory());
-    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
-    peer.clock.advance(3);
-    node.mine(4, &bob()).await;
-    let theirs = peer.mine(20, &Person::new(30)).await;
+async fn check_headers(node: &Node, headers: Vec<Bytes>) -> proto::CheckHeadersResponse {
+    let request = proto::CheckHeadersRequest { headers };
+    let checked = node.assembly.clone().check_headers(request).await;
+    checked.expect("an answer").into_inner()
+}
 
+/// What a node asks a peer for: the headers behind its own chain.
+async fn headers_from(peer: &Node, node: &Node) -> Vec<Bytes> {
     let locator = node
         .assembly
         .clone()
@@ -61,9 +49,10 @@ async fn node_syncs_headers_first_across_a_fork() {
     assert_eq!(locator.len(), 5);
     assert_eq!(locator[0], bytes(&node.tip().await));
     assert_eq!(locator[4], bytes(&spec().genesis_hash()));
+    let stop = Bytes::new();
     let request = proto::LocateHeadersRequest {
         locator,
-        stop: Bytes::new(),
+        stop,
         limit: 0,
     };
     let found = peer
@@ -72,35 +61,12 @@ async fn node_syncs_headers_first_across_a_fork() {
         .locate_headers(request)
         .await
         .expect("headers");
-    let headers = found.into_inner().headers;
-    assert_eq!(headers.len(), 20);
-    let first = BlockHeader::from_bytes(&headers[0]).expect("a header");
-    assert_eq!(first.block_hash(), theirs[0].block_hash());
+    found.into_inner().headers
+}
 
-    let request = proto::CheckHeadersRequest { headers };
-    let checked = node
-        .assembly
-        .clone()
-        .check_headers(request)
-        .await
-        .expect("an answer");
-    let checked = checked.into_inner();
-    assert_eq!(
-        (checked.accepted, checked.refusal, checked.best_height),
-        (20, None, 20)
-    );
-    assert_eq!(
-        checked.wanted,
-        theirs
-            .iter()
-            .map(|b| bytes(&b.block_hash()))
-            .collect::<Vec<_>>()
-    );
-
-    let request = proto::FetchBlocksRequest {
-        hashes: checked.wanted,
-    };
-    let fetched = peer
+async fn fetch(node: &Node, hashes: Vec<Bytes>) -> Vec<Block> {
+    let request = proto::FetchBlocksRequest { hashes };
+    let fetched = node
         .assembly
         .clone()
         .fetch_blocks(request)
@@ -111,6 +77,33 @@ async fn node_syncs_headers_first_across_a_fork() {
     while let Some(answer) = fetched.message().await.expect("no error") {
         blocks.push(Block::from_bytes(&answer.block).expect("a block"));
     }
+    blocks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_syncs_headers_first_across_a_fork() {
+    let (here, there) = (directory(), directory());
+    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
+    peer.clock.advance(3);
+    node.mine(4, &bob()).await;
+    let theirs = peer.mine(20, &Person::new(30)).await;
+
+    let headers = headers_from(&peer, &node).await;
+    assert_eq!(headers.len(), 20);
+    let first = BlockHeader::from_bytes(&headers[0]).expect("a header");
+    assert_eq!(first.block_hash(), theirs[0].block_hash());
+    let checked = check_headers(&node, headers).await;
+    assert_eq!(
+        (checked.accepted, checked.refusal, checked.best_height),
+        (20, None, 20)
+    );
+    let hashes: Vec<_> = theirs
+        .iter()
+        .map(|block| bytes(&block.block_hash()))
+        .collect();
+    assert_eq!(checked.wanted, hashes);
+
+    let mut blocks = fetch(&peer, checked.wanted).await;
     assert_eq!(blocks, theirs);
     // Bodies from several peers come in any order.
     blocks.swap(2, 17);
@@ -131,79 +124,53 @@ async fn node_syncs_headers_first_across_a_fork() {
     node.stop().await;
 }
 
+fn refused(refusal: Option<&proto::Refusal>, reason: &str, misbehavior: u32) {
+    let refusal = refusal.expect(reason);
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.misbehavior),
+        (reason, misbehavior)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_headers_and_blocks_say_how_badly_the_sender_behaved() {
+async fn bad_headers_say_how_badly_the_sender_behaved() {
     let (here, there) = (directory(), directory());
     let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
     let blocks = peer.mine(3, &bob()).await;
-
-    let checked = check_headers(&node, &blocks[1..]).await;
-    let refusal = checked.refusal.expect("the parent is unknown");
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.misbehavior),
-        ("UNKNOWN_PARENT", 0)
-    );
-    let mut lazy = blocks.clone();
-    let target = pentad_primitives::Target::from_compact(lazy[1].header.bits).expect("valid");
-    while target.is_met_by(&lazy[1].block_hash()) {
-        lazy[1].header.nonce += 1;
+    let mut headers: Vec<BlockHeader> = blocks.iter().map(|block| block.header).collect();
+    let encode = |headers: &[BlockHeader]| headers.iter().map(|it| it.to_bytes().into()).collect();
+    let checked = check_headers(&node, encode(&headers[1..])).await;
+    refused(checked.refusal.as_ref(), "UNKNOWN_PARENT", 0);
+    let target = Target::from_compact(headers[1].bits).expect("valid bits");
+    while target.is_met_by(&headers[1].block_hash()) {
+        headers[1].nonce += 1;
     }
-    let checked = check_headers(&node, &lazy).await;
+    let checked = check_headers(&node, encode(&headers)).await;
     assert_eq!(checked.accepted, 1);
-    let refusal = checked.refusal.expect("no work");
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.misbehavior),
-        ("BAD_WORK", 100)
-    );
+    refused(checked.refusal.as_ref(), "BAD_WORK", 100);
+    peer.stop().await;
+    node.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_blocks_say_how_badly_the_sender_behaved() {
+    let (here, there) = (directory(), directory());
+    let (node, peer) = (Node::open(here.path()), Node::open(there.path()));
+    let blocks = peer.mine(3, &bob()).await;
     let mut excess = blocks[0].clone();
-    let amount = pentad_primitives::Amount::from_units(2_000 * super::fixture::COIN);
-    excess.transactions[0].outputs[0].amount = amount.expect("an amount");
-    let answers = connect(
-        &node,
-        &[reseal(excess), blocks[0].clone(), blocks[2].clone()],
-    )
-    .await;
-    let refusal = answers[0].refusal.as_ref().expect("excess");
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.misbehavior),
-        ("COINBASE_EXCESS", 100)
-    );
+    let amount = Amount::from_units(2_000 * COIN).expect("an amount");
+    excess.transactions[0].outputs[0].amount = amount;
+    let handed_in = [reseal(excess), blocks[0].clone(), blocks[2].clone()];
+    let answers = connect(&node, &handed_in).await;
+    refused(answers[0].refusal.as_ref(), "COINBASE_EXCESS", 100);
     assert_eq!(answers[1].outcome(), BlockOutcome::Connected);
     assert_eq!(answers[2].outcome(), BlockOutcome::Orphan);
 
-    let requests = [
-        proto::ConnectBlocksRequest {
-            block: Bytes::from_static(b"no block"),
-        },
-        proto::ConnectBlocksRequest {
-            block: blocks[1].to_bytes().into(),
-        },
-    ];
-    let answers = node
-        .assembly
-        .clone()
-        .connect_blocks(tokio_stream::iter(requests))
-        .await;
-    let mut answers = answers.expect("a stream").into_inner();
-    let first = answers
-        .message()
-        .await
-        .expect("no error")
-        .expect("an answer");
-    assert_eq!(
-        (
-            first.hash.len(),
-            first.refusal.expect("malformed").misbehavior
-        ),
-        (0, 100)
-    );
-    let second = answers
-        .message()
-        .await
-        .expect("no error")
-        .expect("an answer");
-    assert_eq!(second.outcome(), BlockOutcome::Connected);
+    let garbage = Bytes::from_static(b"no block");
+    let answers = connect_bytes(&node, vec![garbage, blocks[1].to_bytes().into()]).await;
+    refused(answers[0].refusal.as_ref(), "MALFORMED", 100);
+    assert!(answers[0].hash.is_empty());
+    assert_eq!(answers[1].outcome(), BlockOutcome::Connected);
     peer.stop().await;
     node.stop().await;
 }
@@ -250,7 +217,7 @@ async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
     let other = Block::from_bytes(&two.block).expect("a block");
     assert_ne!(block.header.merkle_root, other.header.merkle_root);
     assert_eq!((one.height, block.header.nonce), (4, 0));
-    assert_eq!(one.reward, 1_000 * super::fixture::COIN);
+    assert_eq!(one.reward, 1_000 * COIN);
     assert!(one.min_time > node.info().await.median_time_past);
     assert!(block.header.time >= one.min_time);
     assert_eq!(one.target[0], 0x7f);

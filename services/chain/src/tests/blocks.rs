@@ -218,20 +218,7 @@ async fn reorganisation_leaves_the_utxo_set_of_a_rebuild() {
     let node = Node::open(directory.path());
     let fresh = Node::in_memory(other.path());
     for height in 1..=9 {
-        let request = pentad_api::chain::v1::GetBlockRequest {
-            block: Some(pentad_api::chain::v1::get_block_request::Block::Height(
-                height,
-            )),
-        };
-        let block = node
-            .reads
-            .clone()
-            .get_block(request)
-            .await
-            .expect("stored")
-            .into_inner();
-        let raw = block.block.expect("set").raw;
-        let block = <Block as pentad_primitives::Decode>::from_bytes(&raw).expect("a block");
+        let block = node.block_at(height).await;
         assert!(!left.contains(&block));
         fresh.submit_block(&block).await.expect("a valid block");
     }
@@ -262,22 +249,7 @@ async fn transactions_of_the_losing_branch_are_back_in_the_mempool() {
     }
     node.mine(1, &Person::new(20)).await;
     // The reward of the losing branch is gone with it, and what spends it.
-    let coinbase = node.template(&bob()).await.header.prev_block_hash;
-    let coinbase_txid = {
-        let request = pentad_api::chain::v1::GetBlockRequest {
-            block: Some(pentad_api::chain::v1::get_block_request::Block::Hash(
-                coinbase.to_string(),
-            )),
-        };
-        let block = node
-            .reads
-            .clone()
-            .get_block(request)
-            .await
-            .expect("stored")
-            .into_inner();
-        block.block.expect("set").txids[0].parse().expect("a txid")
-    };
+    let coinbase_txid = node.block_at(1).await.transactions[0].txid();
     let of_reward = Person::new(20).spend(
         &[OutPoint {
             txid: coinbase_txid,
@@ -334,20 +306,7 @@ async fn branch_that_turns_out_invalid_leaves_the_chain_where_it_was() {
     );
     let helper = Node::in_memory(other.path());
     for height in 1..=3 {
-        let request = pentad_api::chain::v1::GetBlockRequest {
-            block: Some(pentad_api::chain::v1::get_block_request::Block::Height(
-                height,
-            )),
-        };
-        let block = node
-            .reads
-            .clone()
-            .get_block(request)
-            .await
-            .expect("stored")
-            .into_inner();
-        let raw = block.block.expect("set").raw;
-        let block = <Block as pentad_primitives::Decode>::from_bytes(&raw).expect("a block");
+        let block = node.block_at(height).await;
         helper.submit_block(&block).await.expect("valid");
     }
     helper.clock.advance(200);

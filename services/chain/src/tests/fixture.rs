@@ -278,6 +278,15 @@ impl Node {
             .txids
     }
 
+    /// A block of the main chain.
+    pub async fn block_at(&self, height: u32) -> Block {
+        let block = Some(proto::get_block_request::Block::Height(height));
+        let request = proto::GetBlockRequest { block };
+        let found = self.reads.clone().get_block(request).await.expect("stored");
+        let block = found.into_inner().block.expect("a block");
+        Block::from_bytes(&block.raw).expect("a block")
+    }
+
     /// Every unspent output, as the index holds it.
     pub async fn utxo_set(&self) -> Vec<(OutPoint, pentad_primitives::Utxo)> {
         use pentad_store::IndexRead as _;

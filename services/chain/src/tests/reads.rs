@@ -2,8 +2,11 @@ use std::collections::HashSet;
 
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::get_block_request::Block as BlockField;
-use pentad_primitives::Encode as _;
-use tonic::Code;
+use pentad_api::status;
+use pentad_api::types::v1::Utxo;
+use pentad_crypto::AddressVersions;
+use pentad_primitives::{Encode as _, OutPoint};
+use tonic::{Code, Status};
 
 use super::fixture::{
     ALLOCATIONS, COIN, FEE, Node, Person, alice, bob, directory, genesis_output, reason, spec,
@@ -122,42 +125,73 @@ async fn blocks_and_headers_by_hash_and_height() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_name_the_field_and_what_is_unknown_is_not_found() {
+async fn malformed_requests_name_the_field() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
-    let field = |status: &tonic::Status| pentad_api::status::explain(status).field;
     let mut reads = node.reads.clone();
+    let refused = |status: Status, field: &str| {
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}");
+        assert_eq!(status::explain(&status).field.as_deref(), Some(field));
+    };
 
-    let request = proto::GetBlockRequest { block: None };
-    let status = reads.get_block(request).await.expect_err("no block named");
-    assert_eq!(
-        (status.code(), field(&status).as_deref()),
-        (Code::InvalidArgument, Some("block"))
-    );
-    let request = proto::GetBlockRequest {
-        block: Some(BlockField::Hash("xyz".to_owned())),
+    for (block, field) in [
+        (None, "block"),
+        (Some(BlockField::Hash("xyz".to_owned())), "hash"),
+    ] {
+        let request = proto::GetBlockRequest { block };
+        refused(reads.get_block(request).await.expect_err(field), field);
+    }
+    let foreign = AddressVersions {
+        p2pkh: 0x6f,
+        p2sh: 0xc4,
     };
-    let status = reads.get_block(request).await.expect_err("no hash");
-    assert_eq!(
-        (status.code(), field(&status).as_deref()),
-        (Code::InvalidArgument, Some("hash"))
-    );
-    let request = proto::GetBlockRequest {
-        block: Some(BlockField::Height(7)),
+    for address in ["", "nonsense", &bob().address().encode(&foreign)] {
+        let address = address.to_owned();
+        let balance = reads
+            .get_balance(proto::GetBalanceRequest { address })
+            .await;
+        refused(balance.expect_err("no address of ours"), "address");
+    }
+    let request = proto::GetUtxosRequest {
+        page_token: "?".to_owned(),
+        ..Default::default()
     };
-    let status = reads.get_block(request).await.expect_err("too high");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::NotFound, "UNKNOWN_HEIGHT")
+    refused(
+        reads.get_utxos(request).await.expect_err("no token"),
+        "page_token",
     );
-    let request = proto::GetBlockRequest {
-        block: Some(BlockField::Hash("ab".repeat(32))),
+    let request = proto::GetUtxosRequest {
+        page_size: 10_001,
+        ..Default::default()
     };
-    let status = reads.get_block(request).await.expect_err("no such block");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::NotFound, "UNKNOWN_BLOCK")
-    );
+    let status = reads.get_utxos(request).await.expect_err("over the cap");
+    assert_eq!(reason(&status), "TOO_MANY");
+    refused(status, "page_size");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unknown_is_not_found() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    let mut reads = node.reads.clone();
+    let not_found = |status: Status, expected: &str| {
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::NotFound, expected)
+        );
+    };
+    let cases = [
+        (BlockField::Height(7), "UNKNOWN_HEIGHT"),
+        (BlockField::Hash("ab".repeat(32)), "UNKNOWN_BLOCK"),
+    ];
+    for (block, expected) in cases {
+        let request = proto::GetBlockRequest { block: Some(block) };
+        not_found(
+            reads.get_block(request).await.expect_err(expected),
+            expected,
+        );
+    }
     let request = proto::GetTransactionRequest {
         txid: "00".repeat(32),
     };
@@ -165,125 +199,96 @@ async fn bad_requests_name_the_field_and_what_is_unknown_is_not_found() {
         .get_transaction(request)
         .await
         .expect_err("no such transaction");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::NotFound, "UNKNOWN_TRANSACTION")
-    );
-
-    let foreign = pentad_crypto::AddressVersions {
-        p2pkh: 0x6f,
-        p2sh: 0xc4,
-    };
-    for address in ["", "nonsense", &bob().address().encode(&foreign)] {
-        let request = proto::GetBalanceRequest {
-            address: address.to_owned(),
-        };
-        let status = reads
-            .get_balance(request)
-            .await
-            .expect_err("no address of ours");
-        assert_eq!(status.code(), Code::InvalidArgument, "{address:?}");
-        assert_eq!(field(&status).as_deref(), Some("address"));
-    }
-    let request = proto::GetUtxosRequest {
-        page_size: 10_001,
-        ..Default::default()
-    };
-    let status = reads.get_utxos(request).await.expect_err("over the cap");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::InvalidArgument, "TOO_MANY")
-    );
-    let request = proto::GetUtxosRequest {
-        page_token: "?".to_owned(),
-        ..Default::default()
-    };
-    let status = reads.get_utxos(request).await.expect_err("no token");
-    assert_eq!(field(&status).as_deref(), Some("page_token"));
+    not_found(status, "UNKNOWN_TRANSACTION");
     node.stop().await;
+}
+
+/// Bob's and Alice's unspent outputs at height 1, page by page.
+async fn utxos(
+    node: &Node,
+    include_mempool: bool,
+    exclude_spent_in_mempool: bool,
+    page_size: u32,
+) -> Vec<Utxo> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = proto::GetUtxosRequest {
+            addresses: vec![bob().text(), alice().text(), bob().text()],
+            include_mempool,
+            exclude_spent_in_mempool,
+            page_size,
+            page_token,
+        };
+        let page = node
+            .reads
+            .clone()
+            .get_utxos(request)
+            .await
+            .expect("a page")
+            .into_inner();
+        assert!(page.utxos.len() <= page_size as usize);
+        assert_eq!(page.height, 1);
+        all.extend(page.utxos);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return all;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unspent_outputs_come_in_pages_and_know_the_mempool() {
     let directory = directory();
     let node = Node::open(directory.path());
-    let outputs: Vec<_> = (0..25).map(|n| (bob(), COIN + n)).collect();
-    let outputs: Vec<_> = outputs.iter().map(|(to, units)| (to, *units)).collect();
-    let fan_out = alice().spend(&[genesis_output(0)], &outputs);
+    let fan_out = alice().spend(&[genesis_output(0)], &[(&bob(), COIN); 25]);
     node.submit_transaction(&fan_out)
         .await
         .expect("a valid payment");
     node.mine(1, &bob()).await;
     // Unconfirmed: Bob spends one of them back to himself.
-    let outpoint = |vout| pentad_primitives::OutPoint {
+    let spent = OutPoint {
         txid: fan_out.txid(),
-        vout,
+        vout: 3,
     };
-    let again = bob().spend(&[outpoint(3)], &[(&bob(), COIN / 2)]);
+    let again = bob().spend(&[spent], &[(&bob(), COIN / 2)]);
     node.submit_transaction(&again)
         .await
         .expect("a valid payment");
 
-    let pages = |include_mempool, exclude_spent_in_mempool, page_size| {
-        let mut reads = node.reads.clone();
-        async move {
-            let mut all = Vec::new();
-            let mut page_token = String::new();
-            loop {
-                let request = proto::GetUtxosRequest {
-                    addresses: vec![bob().text(), alice().text(), bob().text()],
-                    include_mempool,
-                    exclude_spent_in_mempool,
-                    page_size,
-                    page_token,
-                };
-                let page = reads.get_utxos(request).await.expect("a page").into_inner();
-                assert!(page.utxos.len() <= page_size as usize);
-                assert_eq!(page.height, 1);
-                all.extend(page.utxos);
-                page_token = page.next_page_token;
-                if page_token.is_empty() {
-                    return all;
-                }
-            }
-        }
-    };
-    let places = |utxos: &[pentad_api::types::v1::Utxo]| {
-        let places = utxos.iter().map(|utxo| utxo.outpoint.clone().expect("set"));
-        places
-            .map(|outpoint| (outpoint.txid, outpoint.vout))
-            .collect::<Vec<_>>()
-    };
     // 25 outputs, a coinbase, and what Alice has left.
     let confirmed = 25 + 1 + ALLOCATIONS - 1;
-    let whole = pages(false, false, 1_000).await;
+    let whole = utxos(&node, false, false, 1_000).await;
     assert_eq!(whole.len(), confirmed);
+    let outpoint = |utxo: &Utxo| {
+        let outpoint = utxo.outpoint.clone().expect("set");
+        (outpoint.txid, outpoint.vout)
+    };
     assert_eq!(
-        places(&whole).iter().collect::<HashSet<_>>().len(),
+        whole.iter().map(outpoint).collect::<HashSet<_>>().len(),
         confirmed
     );
     assert_eq!(whole.iter().filter(|utxo| utxo.spent_in_mempool).count(), 1);
-    for page_size in [1, 2, 7, 28, 29] {
-        assert_eq!(
-            pages(false, false, page_size).await,
-            whole,
-            "pages of {page_size}"
-        );
-    }
-    assert_eq!(pages(false, true, 4).await.len(), confirmed - 1);
-    let with_mempool = pages(true, true, 5).await;
-    assert_eq!(with_mempool.len(), confirmed);
-    let unconfirmed: Vec<_> = with_mempool
-        .iter()
-        .filter(|utxo| utxo.confirmations == 0)
-        .collect();
-    assert_eq!(unconfirmed.len(), 1);
-    let outpoint = unconfirmed[0].outpoint.as_ref().expect("set");
-    assert_eq!(outpoint.txid, again.txid().to_string());
     let coinbase = whole
         .iter()
         .find(|utxo| utxo.from_coinbase && utxo.height == 1);
     assert!(coinbase.is_some_and(|utxo| utxo.mature));
+    for page_size in [1, 2, 7, 28, 29] {
+        assert_eq!(
+            utxos(&node, false, false, page_size).await,
+            whole,
+            "pages of {page_size}"
+        );
+    }
+    assert_eq!(utxos(&node, false, true, 4).await.len(), confirmed - 1);
+    let with_mempool = utxos(&node, true, true, 5).await;
+    assert_eq!(with_mempool.len(), confirmed);
+    let unconfirmed: Vec<_> = with_mempool
+        .iter()
+        .filter(|it| it.confirmations == 0)
+        .collect();
+    assert_eq!(unconfirmed.len(), 1);
+    assert_eq!(outpoint(unconfirmed[0]), (again.txid().to_string(), 0));
     node.stop().await;
 }
 
