@@ -61,13 +61,13 @@ fn the_first_body_is_chosen_when_the_tip_turns_out_invalid() {
         header_on(&mut chain, &genesis),
         header_on(&mut chain, &genesis),
     );
-    chain.tree.body_known(&second);
     chain.tree.body_known(&first);
+    chain.tree.body_known(&second);
     chain.tree.mark_invalid(&tip);
-    assert_eq!(chain.tree.best_candidate(), second);
-    // Once another is connected, it stays.
-    chain.tree.set_tip(&first).unwrap();
     assert_eq!(chain.tree.best_candidate(), first);
+    // Once another is connected, it stays.
+    chain.tree.set_tip(&second).unwrap();
+    assert_eq!(chain.tree.best_candidate(), second);
 }
 
 #[test]
