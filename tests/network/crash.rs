@@ -10,6 +10,15 @@ use crate::coins::{COIN, balance, create_wallet};
 
 const KILLS: u32 = 20;
 
+/// Says that it is over when dropped, also by a failed assertion: the clients must end.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The chain from the tip down to genesis holds together, and all coins are there.
 fn assert_consistent(devnet: &Devnet, addresses: &[&str]) -> u32 {
     let status = devnet.status(1);
@@ -77,6 +86,7 @@ fn a_node_killed_while_mining_and_sending_comes_back_consistent() {
                 }
             }
         });
+        let _over = Over(&over);
         let mut height = 1;
         for kill in 0..KILLS {
             let (sent_before, mined_before) =
@@ -97,7 +107,6 @@ fn a_node_killed_while_mining_and_sending_comes_back_consistent() {
             );
             height = now;
         }
-        over.store(true, Ordering::Relaxed);
     });
 
     devnet.generate(1, 1);

@@ -276,14 +276,18 @@ impl Devnet {
     }
 }
 
-/// A process is gone when it is a zombie, too: its parent may be a shell that never reaps.
+/// A process is gone when only its first thread is left, as a zombie: its parent may never reap it.
+/// While other threads are still ending, it holds its ports and locks.
 fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" Z"))
-    })
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let is_zombie = stat
+        .rsplit(')')
+        .next()
+        .is_some_and(|rest| rest.starts_with(" Z"));
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    !is_zombie || threads > 1
 }
 
 impl Drop for Devnet {
