@@ -77,3 +77,48 @@ pub fn undo_block(payload: &[u8]) -> Result<BlockHash, String> {
     let hash = payload.first_chunk().ok_or("too short for undo data")?;
     Ok(BlockHash::from_bytes(*hash))
 }
+
+#[cfg(test)]
+mod tests {
+    use pentad_primitives::{Amount, TxOut};
+
+    use super::*;
+    use crate::tests::sample::chain;
+
+    #[test]
+    fn golden_bytes() {
+        let sampled = chain(2).0.remove(1);
+        let payload = block_to_bytes(&sampled.block, sampled.height, &sampled.work);
+        let mut expected = vec![1, 0, 0, 0];
+        expected.extend_from_slice(&[0; 31]);
+        expected.push(4);
+        assert_eq!(payload[..36], expected);
+        assert_eq!(payload[36..], sampled.block.to_bytes());
+        let (height, work, block) = block_from_bytes(&payload).expect("its own bytes");
+        assert_eq!(
+            (height, work, block),
+            (sampled.height, sampled.work, sampled.block)
+        );
+
+        let output = TxOut {
+            amount: Amount::from_units(0x0102).expect("small"),
+            script_pubkey: vec![0x51].into(),
+        };
+        let utxo = Utxo {
+            output,
+            height: BlockHeight::new(7),
+            from_coinbase: true,
+        };
+        let hash = BlockHash::from_bytes([9; 32]);
+        let payload = undo_to_bytes(&hash, &[utxo.clone(), utxo.clone()]);
+        let one = b"\x0f\0\0\0\x07\0\0\0\x01\x02\x01\0\0\0\0\0\0\x01\x51";
+        assert_eq!(payload, [&[9; 32], &one[..], one].concat());
+        assert_eq!(
+            undo_from_bytes(&payload),
+            Ok((hash, vec![utxo.clone(), utxo]))
+        );
+        for cut in (33..payload.len()).filter(|cut| *cut != 32 + one.len()) {
+            assert!(undo_from_bytes(&payload[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

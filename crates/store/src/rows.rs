@@ -336,3 +336,68 @@ impl BlockEntry {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::sample::chain;
+
+    #[test]
+    fn golden_bytes() {
+        let outpoint = OutPoint {
+            txid: Txid::from_bytes([7; 32]),
+            vout: 0x0102,
+        };
+        let script = Script::from(vec![0x51, 0x52]);
+        assert_eq!(
+            utxo_key(&outpoint),
+            [b"u", &[7; 32][..], &[0, 0, 1, 2]].concat()
+        );
+        assert_eq!(
+            script_key(Table::ScriptUtxo, &script),
+            Some(b"a\x02\x51\x52".to_vec())
+        );
+        assert_eq!(
+            script_key(Table::ScriptUtxo, &Script::from(vec![0; 256])),
+            None
+        );
+        assert_eq!(height_key(BlockHeight::new(0x0102)), b"n\0\0\x01\x02");
+        assert_eq!(outpoint_of_key(&utxo_key(&outpoint)), Some(outpoint));
+        let height = BlockHeight::new(3);
+        let entry = TxEntry {
+            height,
+            start: 81,
+            length: 60,
+        };
+        assert_eq!(entry.to_bytes(), b"\x03\0\0\0\x51\0\0\0\x3c\0\0\0");
+        assert_eq!(TxEntry::from_bytes(&entry.to_bytes()), Some(entry));
+    }
+
+    #[test]
+    fn block_entry_golden_bytes() {
+        let sampled = chain(2).0.remove(1);
+        let position = |offset| LogPosition { segment: 1, offset };
+        let entry = BlockEntry {
+            header: sampled.block.header,
+            height: sampled.height,
+            chain_work: sampled.work,
+            body: position(0x1c),
+            undo: Some(position(0x99)),
+            is_invalid: false,
+        };
+        let bytes = entry.to_bytes();
+        assert_eq!(bytes.len(), 80 + 4 + 32 + 8 + 8 + 1);
+        assert_eq!(bytes[..80], sampled.block.header.to_bytes());
+        assert_eq!(bytes[80..84], [1, 0, 0, 0]);
+        assert_eq!(bytes[116..], *b"\0\0\0\x01\0\0\0\x1c\0\0\0\x01\0\0\0\x99\0");
+        assert_eq!(BlockEntry::from_bytes(&bytes), Some(entry.clone()));
+        let unconnected = BlockEntry {
+            undo: None,
+            ..entry
+        };
+        assert_eq!(
+            BlockEntry::from_bytes(&unconnected.to_bytes()),
+            Some(unconnected)
+        );
+    }
+}

@@ -5,5 +5,5 @@ mod chain_store;
 mod data_dir;
 mod engines;
 mod index;
-mod sample;
+pub mod sample;
 mod transaction_file;
