@@ -1,56 +1,15 @@
-//! The block log and the index over it as one store, opened and recovered together.
-
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! The block log and the index over it as one store.
 
 use pentad_primitives::{Block, BlockHash, BlockHeight, Utxo, Work};
 use thiserror::Error;
 
-use crate::data_dir::DataDir;
-use crate::engine::{IndexEngine, MemoryEngine, SledEngine, SledOptions};
+use crate::engine::Pair;
 use crate::index::{Index, Snapshot, Tip};
 use crate::layer::Step;
-use crate::log::{BlockLog, LogError, LogOptions, LogPosition, LogReader, Record, RecordKind};
+use crate::log::{BlockLog, LogError, LogPosition, LogReader, Record, RecordKind};
 use crate::payload;
 use crate::read::{IndexError, IndexRead};
-use crate::recovery::{self, Recovery};
 use crate::rows::{BlockEntry, TxEntry, UndoMismatch, block_key, rows};
-
-/// Where the index lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineKind {
-    /// In memory: rebuilt from the block log at every start.
-    Memory,
-    /// In sled, below the data directory.
-    Sled(SledOptions),
-}
-
-/// How a store works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreOptions {
-    /// Where the index lives.
-    pub engine: EngineKind,
-    /// The block log's files.
-    pub log: LogOptions,
-    /// Bytes of recent changes that may wait above the engine.
-    pub layer_bytes_max: usize,
-    /// Throw the index away and rebuild it.
-    pub reindex: bool,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            engine: EngineKind::Sled(SledOptions::default()),
-            log: LogOptions::default(),
-            // A few full blocks; small enough that an idle node stays small.
-            layer_bytes_max: 16 * 1024 * 1024,
-            reindex: false,
-        }
-    }
-}
 
 /// Why the store cannot go on. None of it is the fault of a block: the node stops and says so.
 #[derive(Debug, Error)]
@@ -94,40 +53,11 @@ pub struct ChainStore {
 }
 
 impl ChainStore {
-    /// Opens the store below `directory`, mends what a crash left and says what it did.
-    ///
-    /// # Errors
-    /// When durable records of the block log are damaged or missing, or on IO errors. A damaged
-    /// index is no error: it is rebuilt.
-    pub fn open(
-        directory: &DataDir,
-        options: &StoreOptions,
-    ) -> Result<(Self, Recovery), StoreError> {
-        let places = Places {
-            log: directory.path().join("blocks"),
-            index: directory.path().join("index"),
-            options: *options,
-        };
-        if options.reindex || directory.wants_reindex() {
-            let opened = places.rebuild("asked for")?;
-            directory
-                .reindexed()
-                .map_err(|source| IndexError::Directory {
-                    action: "renew",
-                    source,
-                })?;
-            return Ok(opened);
-        }
-        match places.open() {
-            Err(StoreError::Index(error)) => {
-                tracing::warn!(%error, "the index cannot be used");
-                places.rebuild("it was damaged")
-            }
-            Err(StoreError::Log(error @ LogError::LostTail { .. })) => {
-                tracing::warn!(%error, "the index is ahead of the block log");
-                places.rebuild("it was ahead of the block log")
-            }
-            outcome => outcome,
+    pub(crate) fn new(log: BlockLog, index: Index, layer_bytes_max: usize) -> Self {
+        Self {
+            log,
+            index,
+            layer_bytes_max,
         }
     }
 
@@ -351,7 +281,7 @@ impl IndexRead for ChainStore {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<crate::engine::Pair>, IndexError> {
+    ) -> Result<Vec<Pair>, IndexError> {
         self.index.page(prefix, after, limit)
     }
 }
@@ -391,53 +321,4 @@ pub fn read_transaction_bytes(
 ) -> Result<Vec<u8>, StoreError> {
     let start = entry.start.saturating_add(payload::BLOCK_PREFIX_LEN);
     Ok(log.read_part(position, start, entry.length)?)
-}
-
-struct Places {
-    log: PathBuf,
-    index: PathBuf,
-    options: StoreOptions,
-}
-
-impl Places {
-    fn open(&self) -> Result<(ChainStore, Recovery), StoreError> {
-        let engine = self.engine()?;
-        let (index, interrupted) = Index::open(engine)?;
-        let checked = index.state().log_end;
-        let (log, torn) = BlockLog::open(&self.log, self.options.log, checked)?;
-        let layer_bytes_max = self.options.layer_bytes_max;
-        let mut store = ChainStore {
-            log,
-            index,
-            layer_bytes_max,
-        };
-        let mut recovery = recovery::replay(&mut store, checked, interrupted)?;
-        recovery.torn = torn;
-        Ok((store, recovery))
-    }
-
-    fn rebuild(&self, why: &'static str) -> Result<(ChainStore, Recovery), StoreError> {
-        tracing::warn!(index = %self.index.display(), why, "rebuilding the index");
-        remove_directory(&self.index)?;
-        let (store, mut recovery) = self.open()?;
-        recovery.rebuilt = Some(why);
-        Ok((store, recovery))
-    }
-
-    fn engine(&self) -> Result<Arc<dyn IndexEngine>, IndexError> {
-        match self.options.engine {
-            EngineKind::Memory => Ok(Arc::new(MemoryEngine::default())),
-            EngineKind::Sled(options) => Ok(Arc::new(SledEngine::open(&self.index, options)?)),
-        }
-    }
-}
-
-fn remove_directory(path: &Path) -> Result<(), IndexError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Directory {
-            action: "remove",
-            source,
-        }),
-        _ => Ok(()),
-    }
 }

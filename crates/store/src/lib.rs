@@ -17,6 +17,7 @@ mod engine;
 mod index;
 mod layer;
 pub mod log;
+mod open;
 mod payload;
 mod read;
 mod recovery;
@@ -26,13 +27,13 @@ mod tests;
 mod transaction_file;
 
 pub use chain_store::{
-    ChainStore, EngineKind, StoreError, StoreOptions, read_block, read_block_bytes,
-    read_transaction_bytes,
+    ChainStore, StoreError, read_block, read_block_bytes, read_transaction_bytes,
 };
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError};
 pub use engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine, SledOptions};
 pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip};
 pub use layer::Step;
+pub use open::{EngineKind, StoreOptions};
 pub use read::{HistoryEntry, IndexError, IndexRead};
 pub use recovery::Recovery;
 pub use rows::{BlockEntry, MalformedRow, Row, Table, TxEntry, UndoMismatch, rows};

@@ -10,9 +10,12 @@
 //! the new state. A crash in between is mended at the next start by making the same moves again
 //! from the block log.
 
+mod interrupted;
+mod snapshot;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use pentad_primitives::{BlockHash, BlockHeight};
 
@@ -21,6 +24,10 @@ use crate::layer::{Layer, Step};
 use crate::log::LogPosition;
 use crate::read::{IndexError, IndexRead};
 use crate::rows::{MalformedRow, Row, Table};
+use snapshot::{Descent, get, page};
+
+pub use interrupted::Interrupted;
+pub use snapshot::{Pin, Snapshot};
 
 /// Changes in one batch of the engine: sled's memory grows with the size of a batch.
 const BATCH_LEN: usize = 256;
@@ -99,27 +106,6 @@ struct Sealed {
     layer: Arc<Layer>,
     state: IndexState,
     generation: u64,
-}
-
-/// What snapshots need to know about layers that went down.
-#[derive(Debug, Default)]
-struct Descent {
-    /// Generation of the newest layer that is in the engine or on its way there.
-    floor: AtomicU64,
-    /// Held for writing while layers go down.
-    gate: RwLock<()>,
-}
-
-/// The index as it was when a layer was sealed. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    engine: Arc<dyn IndexEngine>,
-    /// Oldest first.
-    layers: Arc<[Arc<Layer>]>,
-    generation: u64,
-    descent: Arc<Descent>,
-    /// The state it shows.
-    pub state: IndexState,
 }
 
 fn state_key(name: &str) -> Vec<u8> {
@@ -312,148 +298,5 @@ impl IndexRead for Index {
                 .chain([&self.open])
         };
         page(layers, &*self.engine, prefix, after, limit)
-    }
-}
-
-impl IndexRead for Snapshot {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        get(self.layers.iter().map(AsRef::as_ref), &*self.engine, key)
-    }
-
-    fn page(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Pair>, IndexError> {
-        page(
-            || self.layers.iter().map(AsRef::as_ref),
-            &*self.engine,
-            prefix,
-            after,
-            limit,
-        )
-    }
-}
-
-impl Snapshot {
-    /// Whether everything read from this snapshot so far belongs together. Once false it stays
-    /// false: read again from a newer one.
-    #[must_use]
-    pub fn is_intact(&self) -> bool {
-        self.descent.floor.load(Ordering::SeqCst) <= self.generation
-    }
-
-    /// Keeps layers from going down while the guard lives, which stops the writer before long:
-    /// for a read that lost its snapshot several times in a row.
-    #[must_use]
-    pub fn pin(&self) -> Pin<'_> {
-        Pin {
-            _gate: self
-                .descent
-                .gate
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        }
-    }
-}
-
-/// Holds the layers where they are; see [`Snapshot::pin`].
-#[derive(Debug)]
-pub struct Pin<'a> {
-    _gate: RwLockReadGuard<'a, ()>,
-}
-
-fn get<'a>(
-    layers: impl DoubleEndedIterator<Item = &'a Layer>,
-    engine: &dyn IndexEngine,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, IndexError> {
-    match layers.rev().find_map(|layer| layer.get(key)) {
-        Some(changed) => Ok(changed.map(<[u8]>::to_vec)),
-        None => Ok(engine.get(key)?),
-    }
-}
-
-fn page<'a, I: Iterator<Item = &'a Layer>>(
-    layers: impl Fn() -> I,
-    engine: &dyn IndexEngine,
-    prefix: &[u8],
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Vec<Pair>, IndexError> {
-    let mut pairs = Vec::new();
-    let mut after = after.map(<[u8]>::to_vec);
-    while pairs.len() < limit {
-        let below = engine.page(prefix, after.as_deref(), limit)?;
-        // A full page says nothing about keys behind its last one.
-        let last = (below.len() == limit).then(|| below.last().map(|pair| pair.0.clone()));
-        let last = last.flatten();
-        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = below
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
-        for layer in layers() {
-            for (key, value) in layer.range(prefix, after.as_deref(), last.as_deref()) {
-                merged.insert(key.to_vec(), value.map(<[u8]>::to_vec));
-            }
-        }
-        pairs.extend(
-            merged
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?))),
-        );
-        if last.is_none() {
-            break;
-        }
-        after = last;
-    }
-    pairs.truncate(limit);
-    Ok(pairs)
-}
-
-/// The moves of a descent, noted before it begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interrupted {
-    /// The log had been durable up to here.
-    pub log_end: LogPosition,
-    /// The moves of the tip, in order.
-    pub steps: Vec<Step>,
-}
-
-impl Interrupted {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.log_end.to_be_bytes().to_vec();
-        for step in &self.steps {
-            let (code, hash) = match step {
-                Step::Connect(hash) => (1, hash),
-                Step::Disconnect(hash) => (2, hash),
-            };
-            out.push(code);
-            out.extend_from_slice(hash.as_bytes());
-        }
-        out
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (log_end, steps) = bytes.split_first_chunk()?;
-        let (steps, rest) = steps.as_chunks::<33>();
-        if !rest.is_empty() {
-            return None;
-        }
-        let step = |bytes: &[u8; 33]| {
-            let (code, hash) = bytes.split_first()?;
-            let hash = BlockHash::from_bytes(hash.try_into().ok()?);
-            match code {
-                1 => Some(Step::Connect(hash)),
-                2 => Some(Step::Disconnect(hash)),
-                _ => None,
-            }
-        };
-        let steps = steps.iter().map(step).collect::<Option<_>>()?;
-        Some(Self {
-            log_end: LogPosition::from_be_bytes(*log_end),
-            steps,
-        })
     }
 }

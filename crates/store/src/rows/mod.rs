@@ -13,17 +13,23 @@
 //! Numbers in keys are big-endian, so that keys order like what they stand for; a script is
 //! preceded by its length in one byte. Values are little-endian, as Bitcoin writes them.
 
+mod key;
+mod value;
+
 use std::collections::BTreeSet;
 
-use pentad_primitives::encode::{Decode as _, Encode as _, compact_size_len};
+use pentad_primitives::encode::{Encode as _, compact_size_len};
 use pentad_primitives::{
-    Block, BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Transaction, TxOut, Txid, Utxo,
-    Work,
+    Block, BlockHash, BlockHeader, BlockHeight, OutPoint, Transaction, TxOut, Utxo,
 };
 use thiserror::Error;
 
 use crate::engine::Pair;
-use crate::log::LogPosition;
+
+pub use key::{
+    block_key, height_key, outpoint_of_key, outpoint_suffix, script_key, transaction_key, utxo_key,
+};
+pub use value::{BlockEntry, TxEntry, utxo_from_bytes, utxo_to_bytes};
 
 /// The tables, by the first byte of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,34 +53,6 @@ pub enum Table {
 
 /// First byte of a data output's script (OP_RETURN): never unspent, never spent.
 const OP_RETURN: u8 = 0x6a;
-
-/// What the index knows about a stored block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockEntry {
-    /// The header.
-    pub header: BlockHeader,
-    /// Distance from genesis.
-    pub height: BlockHeight,
-    /// Work of the chain up to and with this block.
-    pub chain_work: Work,
-    /// Its record in the block log.
-    pub body: LogPosition,
-    /// Its undo record, once the block has been connected: then it is valid.
-    pub undo: Option<LogPosition>,
-    /// Found invalid on top of its parent.
-    pub is_invalid: bool,
-}
-
-/// Where a transaction of the main chain is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TxEntry {
-    /// Height of its block.
-    pub height: BlockHeight,
-    /// Bytes from the start of the serialized block.
-    pub start: u32,
-    /// Its own bytes.
-    pub length: u32,
-}
 
 /// A change of the index: the row comes into being when a block is connected and goes when it
 /// is disconnected, or the other way round.
@@ -192,154 +170,12 @@ fn is_data_output(output: &TxOut) -> bool {
     output.script_pubkey.as_bytes().first() == Some(&OP_RETURN)
 }
 
-/// Key of a stored block.
-#[must_use]
-pub fn block_key(hash: &BlockHash) -> Vec<u8> {
-    keyed(Table::Block, hash.as_bytes())
-}
-
-/// Key of the main chain's block at a height.
-#[must_use]
-pub fn height_key(height: BlockHeight) -> Vec<u8> {
-    keyed(Table::Height, &height.get().to_be_bytes())
-}
-
-/// Key of a transaction.
-#[must_use]
-pub fn transaction_key(txid: &Txid) -> Vec<u8> {
-    keyed(Table::Transaction, txid.as_bytes())
-}
-
-/// Key of an unspent output.
-#[must_use]
-pub fn utxo_key(outpoint: &OutPoint) -> Vec<u8> {
-    keyed(Table::Utxo, &outpoint_suffix(outpoint))
-}
-
-/// What the keys of a script's rows begin with; `None` for a script longer than any that the
-/// rules admit, which has no rows.
-#[must_use]
-pub fn script_key(table: Table, script: &Script) -> Option<Vec<u8>> {
-    let length = u8::try_from(script.len()).ok()?;
-    let mut key = vec![table as u8, length];
-    key.extend_from_slice(script.as_bytes());
-    Some(key)
-}
-
-/// What ends the key of an output.
-#[must_use]
-pub fn outpoint_suffix(outpoint: &OutPoint) -> [u8; 36] {
-    let mut suffix = [0; 36];
-    suffix[..32].copy_from_slice(outpoint.txid.as_bytes());
-    suffix[32..].copy_from_slice(&outpoint.vout.to_be_bytes());
-    suffix
-}
-
-/// The outpoint at the end of a key.
-#[must_use]
-pub fn outpoint_of_key(key: &[u8]) -> Option<OutPoint> {
-    let suffix = key.last_chunk::<36>()?;
-    let (txid, vout) = suffix.split_first_chunk::<32>()?;
-    let vout = u32::from_be_bytes(vout.try_into().ok()?);
-    Some(OutPoint {
-        txid: Txid::from_bytes(*txid),
-        vout,
-    })
-}
-
-fn keyed(table: Table, rest: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + rest.len());
-    key.push(table as u8);
-    key.extend_from_slice(rest);
-    key
-}
-
-/// Height (4), from a coinbase (1), output.
-#[must_use]
-pub fn utxo_to_bytes(utxo: &Utxo) -> Vec<u8> {
-    let mut out = utxo.height.get().to_le_bytes().to_vec();
-    out.push(u8::from(utxo.from_coinbase));
-    utxo.output.encode(&mut out);
-    out
-}
-
-/// The inverse of [`utxo_to_bytes`].
-#[must_use]
-pub fn utxo_from_bytes(bytes: &[u8]) -> Option<Utxo> {
-    let (height, rest) = bytes.split_first_chunk()?;
-    let (coinbase, output) = rest.split_first()?;
-    Some(Utxo {
-        output: TxOut::from_bytes(output).ok()?,
-        height: BlockHeight::new(u32::from_le_bytes(*height)),
-        from_coinbase: *coinbase != 0,
-    })
-}
-
-impl TxEntry {
-    /// Height, start, length: four bytes each.
-    #[must_use]
-    pub fn to_bytes(self) -> Vec<u8> {
-        [self.height.get(), self.start, self.length]
-            .map(u32::to_le_bytes)
-            .concat()
-    }
-
-    /// The inverse of [`Self::to_bytes`].
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 12] = bytes.try_into().ok()?;
-        let number = |at: usize| {
-            bytes
-                .get(at..at + 4)?
-                .try_into()
-                .ok()
-                .map(u32::from_le_bytes)
-        };
-        Some(Self {
-            height: BlockHeight::new(number(0)?),
-            start: number(4)?,
-            length: number(8)?,
-        })
-    }
-}
-
-impl BlockEntry {
-    /// Header (80), height (4), work (32, big-endian), body and undo positions (8 each,
-    /// big-endian, zero for none), validity (1).
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.header.to_bytes();
-        out.extend_from_slice(&self.height.get().to_le_bytes());
-        out.extend_from_slice(&self.chain_work.to_be_bytes());
-        out.extend_from_slice(&self.body.to_be_bytes());
-        out.extend_from_slice(&self.undo.map_or([0; 8], LogPosition::to_be_bytes));
-        out.push(u8::from(self.is_invalid));
-        out
-    }
-
-    /// The inverse of [`Self::to_bytes`].
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (header, rest) = bytes.split_at_checked(BlockHeader::LEN)?;
-        let (height, rest) = rest.split_first_chunk()?;
-        let (work, rest) = rest.split_first_chunk()?;
-        let (body, rest) = rest.split_first_chunk()?;
-        let (undo, rest) = rest.split_first_chunk()?;
-        let &[is_invalid] = rest else { return None };
-        Some(Self {
-            header: BlockHeader::from_bytes(header).ok()?,
-            height: BlockHeight::new(u32::from_le_bytes(*height)),
-            chain_work: Work::from_be_bytes(*work),
-            body: LogPosition::from_be_bytes(*body),
-            undo: (*undo != [0; 8]).then(|| LogPosition::from_be_bytes(*undo)),
-            is_invalid: is_invalid != 0,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pentad_primitives::{Script, Txid};
+
     use super::*;
+    use crate::log::LogPosition;
     use crate::tests::sample::chain;
 
     #[test]

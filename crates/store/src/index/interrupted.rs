@@ -1,0 +1,50 @@
+use pentad_primitives::BlockHash;
+
+use crate::layer::Step;
+use crate::log::LogPosition;
+
+/// The moves of a descent, noted before it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The log had been durable up to here.
+    pub log_end: LogPosition,
+    /// The moves of the tip, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Interrupted {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.log_end.to_be_bytes().to_vec();
+        for step in &self.steps {
+            let (code, hash) = match step {
+                Step::Connect(hash) => (1, hash),
+                Step::Disconnect(hash) => (2, hash),
+            };
+            out.push(code);
+            out.extend_from_slice(hash.as_bytes());
+        }
+        out
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (log_end, steps) = bytes.split_first_chunk()?;
+        let (steps, rest) = steps.as_chunks::<33>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let step = |bytes: &[u8; 33]| {
+            let (code, hash) = bytes.split_first()?;
+            let hash = BlockHash::from_bytes(hash.try_into().ok()?);
+            match code {
+                1 => Some(Step::Connect(hash)),
+                2 => Some(Step::Disconnect(hash)),
+                _ => None,
+            }
+        };
+        let steps = steps.iter().map(step).collect::<Option<_>>()?;
+        Some(Self {
+            log_end: LogPosition::from_be_bytes(*log_end),
+            steps,
+        })
+    }
+}
