@@ -55,6 +55,8 @@ impl Class {
     #[must_use]
     pub const fn queue_max(self) -> usize {
         // Room for one frame of the largest size and as much again of smaller ones.
-        2 * (self.payload_max() + HEADER_LEN)
+        self.payload_max()
+            .saturating_add(HEADER_LEN)
+            .saturating_mul(2)
     }
 }

@@ -52,6 +52,13 @@ impl Chunker {
         Ok(())
     }
 
+    /// Drops what is less urgent than the consensus class: only a farewell is to come. What was cut
+    /// in the middle is never finished, so nothing may be queued in those classes afterwards.
+    pub fn keep_consensus_only(&mut self) {
+        self.announcements = Queue::default();
+        self.bulk = Queue::default();
+    }
+
     /// Bytes that wait in a class.
     #[must_use]
     pub const fn queued(&self, class: Class) -> usize {
@@ -80,7 +87,9 @@ impl Chunker {
                     .saturating_sub(CHUNK_HEADER_LEN)
                     .min(CHUNK_MAX)
                     .min(queue.bytes);
-                let Ok(length) = u16::try_from(room) else { return };
+                let Ok(length) = u16::try_from(room) else {
+                    return;
+                };
                 if length == 0 {
                     return;
                 }
@@ -105,7 +114,9 @@ impl Queue {
     fn take(&mut self, count: usize, to: &mut Vec<u8>) {
         let mut left = count;
         while left > 0 {
-            let Some(frame) = self.frames.front_mut() else { break };
+            let Some(frame) = self.frames.front_mut() else {
+                break;
+            };
             let part = left.min(frame.len());
             to.extend_from_slice(&frame.split_to(part));
             left = left.saturating_sub(part);

@@ -109,8 +109,15 @@ impl Bodies {
             if self.places.contains_key(&hash) {
                 continue;
             }
-            let known = old.places.remove(&hash).and_then(|place| old.slots.remove(&place));
-            let fresh = || Slot { hash, state: State::Missing, avoid: None };
+            let known = old
+                .places
+                .remove(&hash)
+                .and_then(|place| old.slots.remove(&place));
+            let fresh = || Slot {
+                hash,
+                state: State::Missing,
+                avoid: None,
+            };
             self.append(known.unwrap_or_else(fresh));
         }
     }
@@ -149,18 +156,21 @@ impl Bodies {
 
     /// Whether this body is still waited for.
     fn wants(&self, hash: &BlockHash) -> bool {
-        self.slot(hash).is_some_and(|slot| {
-            matches!(slot.state, State::Missing | State::Requested { .. })
-        })
+        self.slot(hash)
+            .is_some_and(|slot| matches!(slot.state, State::Missing | State::Requested { .. }))
     }
 
     fn slot(&self, hash: &BlockHash) -> Option<&Slot> {
-        self.places.get(hash).and_then(|place| self.slots.get(place))
+        self.places
+            .get(hash)
+            .and_then(|place| self.slots.get(place))
     }
 
     /// Keeps a body until its turn; one beyond the window is dropped and asked for again later.
     fn store(&mut self, from: PeerId, hash: &BlockHash, block: Bytes) {
-        let Some(place) = self.places.get(hash).copied() else { return };
+        let Some(place) = self.places.get(hash).copied() else {
+            return;
+        };
         let full = self.buffered.saturating_add(block.len()) > WINDOW_BYTES;
         // Up at once, down by quarters.
         let mean = self.expected.saturating_mul(3).saturating_add(block.len()) / 4;
@@ -179,7 +189,9 @@ impl Bodies {
         if matches!(state, State::Missing) {
             self.cursor = self.cursor.min(place);
         }
-        let Some(slot) = self.slots.get_mut(&place) else { return };
+        let Some(slot) = self.slots.get_mut(&place) else {
+            return;
+        };
         let old = std::mem::replace(&mut slot.state, State::Missing);
         self.uncount(place, &old);
         self.count(place, &state);
@@ -191,8 +203,12 @@ impl Bodies {
     /// `from` will not send these.
     pub fn release(&mut self, from: PeerId, hashes: &[BlockHash]) {
         for hash in hashes {
-            let Some(place) = self.places.get(hash).copied() else { continue };
-            let Some(slot) = self.slots.get_mut(&place) else { continue };
+            let Some(place) = self.places.get(hash).copied() else {
+                continue;
+            };
+            let Some(slot) = self.slots.get_mut(&place) else {
+                continue;
+            };
             if matches!(slot.state, State::Requested { from: asked } if asked == from) {
                 slot.avoid = Some(from);
                 self.set(place, State::Missing);
@@ -202,7 +218,9 @@ impl Bodies {
 
     /// A body was no good, or came too early.
     fn reject(&mut self, from: PeerId, hash: &BlockHash) {
-        let Some(place) = self.places.get(hash).copied() else { return };
+        let Some(place) = self.places.get(hash).copied() else {
+            return;
+        };
         if let Some(slot) = self.slots.get_mut(&place) {
             slot.avoid = Some(from);
         }
@@ -211,7 +229,9 @@ impl Bodies {
 
     /// The body is part of the ledger.
     fn finish(&mut self, hash: &BlockHash) {
-        let Some(place) = self.places.remove(hash) else { return };
+        let Some(place) = self.places.remove(hash) else {
+            return;
+        };
         if let Some(slot) = self.slots.remove(&place) {
             self.uncount(place, &slot.state);
         }
@@ -245,7 +265,9 @@ impl Bodies {
     /// Picks at most `count` missing bodies, lowest first, to ask `peer` for.
     fn assign(&mut self, peer: PeerId, count: usize, alone: bool) -> Vec<BlockHash> {
         let on_the_way = self.requested.saturating_mul(self.expected);
-        let free = WINDOW_BYTES.saturating_sub(self.buffered).saturating_sub(on_the_way);
+        let free = WINDOW_BYTES
+            .saturating_sub(self.buffered)
+            .saturating_sub(on_the_way);
         let room = free.checked_div(self.expected).unwrap_or(count);
         // The next one in order is asked for in any case, unless something moves already.
         let urgent = (self.connecting == 0).then_some(self.cursor);
@@ -276,7 +298,9 @@ impl Sync {
         outputs: &mut Vec<Output>,
     ) {
         let asked = self.on_delivery(now, peer, &hash, outputs);
-        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return;
+        };
         if asked {
             source.on_success();
         }
@@ -316,11 +340,18 @@ impl Sync {
         hash: &BlockHash,
         outputs: &mut Vec<Output>,
     ) -> bool {
-        let Some(source) = self.sources.get_mut(&peer) else { return false };
-        let Some(skipped) = source.answer(now, hash) else { return false };
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return false;
+        };
+        let Some(skipped) = source.answer(now, hash) else {
+            return false;
+        };
         if !skipped.is_empty() {
             self.bodies.release(peer, &skipped);
-            outputs.push(Output::Penalize { peer, offence: Offence::WithheldBlock });
+            outputs.push(Output::Penalize {
+                peer,
+                offence: Offence::WithheldBlock,
+            });
         }
         true
     }
@@ -354,7 +385,10 @@ impl Sync {
             Outcome::Refused(_) => {}
         }
         if let Outcome::Refused(score) = outcome {
-            outputs.push(Output::Penalize { peer, offence: Offence::Refused(score) });
+            outputs.push(Output::Penalize {
+                peer,
+                offence: Offence::Refused(score),
+            });
         }
     }
 
@@ -381,7 +415,12 @@ impl Sync {
             .map(|(peer, source)| (source.in_flight(), *peer))
             .collect();
         ready.sort_unstable();
-        let share = self.bodies.missing.len().div_ceil(ready.len().max(1)).max(SHARE_MIN);
+        let share = self
+            .bodies
+            .missing
+            .len()
+            .div_ceil(ready.len().max(1))
+            .max(SHARE_MIN);
         let alone = ready.len() == 1;
         for (in_flight, peer) in ready {
             let window = self.bodies.peer_window();

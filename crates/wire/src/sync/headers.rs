@@ -21,21 +21,30 @@ impl Sync {
         headers: Vec<Bytes>,
         outputs: &mut Vec<Output>,
     ) {
-        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return;
+        };
         let (claimed, limit) = match source.headers {
             Headers::Asked { claimed, .. } => (Some(claimed), HEADERS_MAX),
             Headers::Idle => (None, ANNOUNCED_MAX),
             Headers::Checking { .. } => (None, 0),
         };
         if headers.len() > limit {
-            outputs.push(Output::Penalize { peer, offence: Offence::UnaskedHeaders });
+            outputs.push(Output::Penalize {
+                peer,
+                offence: Offence::UnaskedHeaders,
+            });
             return;
         }
         if headers.is_empty() && claimed.is_none() {
             return;
         }
         let last = headers.last().map(|last| BlockHash::from(sha256d(last)));
-        source.headers = Headers::Checking { count: headers.len(), last, claimed };
+        source.headers = Headers::Checking {
+            count: headers.len(),
+            last,
+            claimed,
+        };
         // Without headers too: only the chain service knows what is here by now.
         outputs.push(Output::CheckHeaders { peer, headers });
     }
@@ -56,29 +65,52 @@ impl Sync {
         }
         let has_more = report.wanted.len() >= WANTED_MAX;
         let connected = &self.connected;
-        let wanted = report.wanted.into_iter().filter(|hash| !connected.contains(hash.as_bytes()));
+        let wanted = report
+            .wanted
+            .into_iter()
+            .filter(|hash| !connected.contains(hash.as_bytes()));
         self.bodies.replace(wanted, has_more);
 
         let Some(peer) = peer else { return };
-        let Some(source) = self.sources.get_mut(&peer) else { return };
-        let Headers::Checking { count, last, claimed } = source.headers else { return };
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return;
+        };
+        let Headers::Checking {
+            count,
+            last,
+            claimed,
+        } = source.headers
+        else {
+            return;
+        };
         source.headers = Headers::Idle;
-        source.idle_batches = if improved { 0 } else { source.idle_batches.saturating_add(1) };
+        source.idle_batches = if improved {
+            0
+        } else {
+            source.idle_batches.saturating_add(1)
+        };
         let is_last = report.accepted < count || count < HEADERS_MAX;
         let offence = if let Some(score) = report.misbehavior {
             Some(Offence::Refused(score))
         } else if is_last {
             // Now its claim can be judged.
             source.idle_batches = 0;
-            claimed.filter(|work| *work > self.best_work).map(|_| Offence::UnprovenWork)
+            claimed
+                .filter(|work| *work > self.best_work)
+                .map(|_| Offence::UnprovenWork)
         } else {
             (source.idle_batches > IDLE_BATCHES_MAX).then_some(Offence::EndlessHeaders)
         };
         if let Some(offence) = offence {
-            source.refute(claimed.unwrap_or(source.claim.work));
+            if let Some(work) = claimed {
+                source.refute(work);
+            }
             outputs.push(Output::Penalize { peer, offence });
         } else if !is_last {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            source.headers = Headers::Asked {
+                since: now,
+                claimed: source.claim.work,
+            };
             outputs.push(Output::RequestHeaders { peer, after: last });
         }
     }
@@ -113,18 +145,28 @@ impl Sync {
             .filter(|(_, source)| source.can_lead_beyond(self.best_work, self.own.height, now))
             .max_by_key(|(_, source)| (source.direction == Direction::Outbound, source.claim.work));
         if let Some((peer, source)) = best {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
-            outputs.push(Output::RequestHeaders { peer: *peer, after: None });
+            source.headers = Headers::Asked {
+                since: now,
+                claimed: source.claim.work,
+            };
+            outputs.push(Output::RequestHeaders {
+                peer: *peer,
+                after: None,
+            });
         }
     }
 
     /// A pushed block has no parent here: its sender's headers lead to it.
     pub(super) fn follow(&mut self, now: Duration, peer: PeerId, outputs: &mut Vec<Output>) {
-        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let Some(source) = self.sources.get_mut(&peer) else {
+            return;
+        };
         if source.headers == Headers::Idle {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            source.headers = Headers::Asked {
+                since: now,
+                claimed: source.claim.work,
+            };
             outputs.push(Output::RequestHeaders { peer, after: None });
         }
     }
 }
-

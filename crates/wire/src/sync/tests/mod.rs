@@ -1,0 +1,287 @@
+//! Whole syncs against peers of every kind.
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use super::*;
+use world::{DELAY, GENESIS, Manner, OWN_BODY, TestBlock, World, claim, extend, height, work};
+
+fn hashes(blocks: &[TestBlock]) -> Vec<BlockHash> {
+    blocks.iter().map(|block| block.hash).collect()
+}
+
+/// Attacks 39, 40 and 45 among them: whatever one peer does, the others bring the chain.
+#[test]
+fn sync_ends_with_the_most_work_whatever_some_peers_do() {
+    use Manner::*;
+    let main = extend(GENESIS, 300, 2, OWN_BODY);
+    let fork: Vec<_> = [&main[..100], &extend(main[99].hash, 150, 3, OWN_BODY)[..]].concat();
+    let second = Duration::from_secs(1);
+    // (own blocks, peers, most time, which peers may be penalised)
+    type Case<'a> = (&'a str, &'a [TestBlock], Vec<Manner>, Duration, &'a [u64]);
+    let cases: Vec<Case> = vec![
+        ("from nothing", &[], vec![Honest], second, &[]),
+        ("behind", &main[..250], vec![Honest, Honest], second, &[]),
+        ("one block behind", &main[..299], vec![Honest], second, &[]),
+        ("on a shorter branch", &fork, vec![Honest], second, &[]),
+        (
+            "a staller",
+            &[],
+            vec![StallsOnBlocks, Honest],
+            8 * second,
+            &[],
+        ),
+        ("a silent one", &[], vec![Silent, Honest], 3 * second, &[]),
+        ("a liar", &[], vec![Liar, Honest], second, &[1]),
+        (
+            "a peer that skips",
+            &[],
+            vec![Skips, Honest],
+            8 * second,
+            &[1],
+        ),
+        (
+            "a peer that lacks",
+            &[],
+            vec![Lacks, Honest],
+            3 * second,
+            &[],
+        ),
+        (
+            "a peer that mutates",
+            &[],
+            vec![Mutates, Honest],
+            8 * second,
+            &[1],
+        ),
+        (
+            "a peer of bad headers",
+            &[],
+            vec![BadHeaders, Honest],
+            second,
+            &[1],
+        ),
+        (
+            "many bad ones",
+            &[],
+            vec![Liar, Silent, Lacks, Skips, BadHeaders, Mutates, Honest],
+            30 * second,
+            &[1, 4, 5, 6],
+        ),
+    ];
+    for (name, own, manners, deadline, guilty) in cases {
+        let peers = manners
+            .into_iter()
+            .map(|manner| (manner, main.clone()))
+            .collect();
+        let report = World::new(own, peers).run(main[299].hash, deadline);
+        assert!(
+            report.main == hashes(&main),
+            "{name}: no sync within {deadline:?}"
+        );
+        for peer in report.penalized.keys() {
+            assert!(guilty.contains(&peer.0), "{name}: {peer} was penalised");
+        }
+    }
+}
+
+#[test]
+fn bodies_come_from_all_peers_each_once() {
+    let main = extend(GENESIS, 5000, 2, OWN_BODY);
+    let peers = vec![(Manner::Honest, main.clone()); 3];
+    let report = World::new(&[], peers).run(main[4999].hash, Duration::from_secs(60));
+    assert_eq!(report.main.len(), main.len());
+    assert_eq!(report.delivered, main.len(), "a body came twice");
+    assert!(report.penalized.is_empty() && report.left.is_empty());
+    assert!(
+        report.elapsed < Duration::from_secs(3),
+        "took {:?}",
+        report.elapsed
+    );
+}
+
+#[test]
+fn a_shorter_peer_is_never_followed() {
+    let main = extend(GENESIS, 20, 2, OWN_BODY);
+    let short = extend(GENESIS, 19, 3, OWN_BODY);
+    let report = World::new(&main, vec![(Manner::Honest, short.clone())])
+        .run(short[18].hash, Duration::from_secs(30));
+    assert_eq!(report.main, hashes(&main));
+    assert_eq!(report.delivered, 0);
+}
+
+#[test]
+fn a_peer_that_never_sends_blocks_is_left() {
+    let main = extend(GENESIS, 20, 2, OWN_BODY);
+    let report = World::new(&[], vec![(Manner::StallsOnBlocks, main.clone())])
+        .run(main[19].hash, Duration::from_secs(120));
+    assert_eq!(report.left, BTreeSet::from([PeerId(1)]));
+}
+
+#[test]
+fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
+    let main = extend(GENESIS, 5, 2, OWN_BODY);
+    let mut sync = Sync::new(claim(&main));
+    let peer = PeerId(1);
+    let mut score = crate::penalty::Score::default();
+    let mut now = Duration::ZERO;
+    let lie = |more: usize| Claim {
+        work: work(100 + more),
+        height: height(100),
+        tip: GENESIS,
+    };
+    let connected = Input::Connected {
+        peer,
+        direction: Direction::Inbound,
+        claim: lie(0),
+    };
+    let mut outputs = sync.step(now, connected);
+    for round in 1..=5 {
+        assert_eq!(
+            outputs,
+            [Output::RequestHeaders { peer, after: None }],
+            "round {round}"
+        );
+        let checks = sync.step(
+            now,
+            Input::Headers {
+                peer,
+                headers: Vec::new(),
+            },
+        );
+        assert_eq!(
+            checks,
+            [Output::CheckHeaders {
+                peer,
+                headers: Vec::new()
+            }]
+        );
+        let report = HeaderReport {
+            accepted: 0,
+            misbehavior: None,
+            wanted: Vec::new(),
+            best_work: work(5),
+            best_height: height(5),
+        };
+        let judged = sync.step(
+            now,
+            Input::Checked {
+                peer: Some(peer),
+                report,
+            },
+        );
+        let offence = Offence::UnprovenWork;
+        assert_eq!(judged, [Output::Penalize { peer, offence }]);
+        assert_eq!(score.add(offence, now), round == 5);
+        now += Duration::from_secs(1);
+        assert!(
+            sync.step(now, Input::Tick).is_empty(),
+            "the same lie is not followed again"
+        );
+        outputs = sync.step(
+            now,
+            Input::Claimed {
+                peer,
+                claim: lie(round),
+            },
+        );
+    }
+}
+
+#[test]
+fn large_blocks_stay_within_the_window() {
+    let main = extend(GENESIS, 60, 2, 4_000_000);
+    let peers = vec![
+        (Manner::StallsOnBlocks, main.clone()),
+        (Manner::Honest, main.clone()),
+    ];
+    let report = World::new(&[], peers).run(main[59].hash, Duration::from_secs(60));
+    assert_eq!(report.main.len(), main.len());
+    assert!(
+        report.buffered_max <= (32 << 20) + 4_000_080,
+        "held {}",
+        report.buffered_max
+    );
+}
+
+#[test]
+fn pushed_blocks_are_connected_and_orphans_followed() {
+    let main = extend(GENESIS, 10, 2, OWN_BODY);
+    let mut world = World::new(&main[..8], vec![(Manner::Honest, main.clone())]);
+    // The claims are old: only the pushed block tells that there is more.
+    world.queue.clear();
+    let (peer, direction) = (PeerId(1), Direction::Inbound);
+    let stale = claim(&main[..8]);
+    world.queue.push_back((
+        Duration::ZERO,
+        Input::Connected {
+            peer,
+            direction,
+            claim: stale,
+        },
+    ));
+    let (hash, block) = (main[9].hash, main[9].body.clone());
+    world
+        .queue
+        .push_back((Duration::ZERO, Input::Block { peer, hash, block }));
+    let fresh = claim(&main);
+    world
+        .queue
+        .push_back((DELAY * 30, Input::Claimed { peer, claim: fresh }));
+    let report = world.run(main[9].hash, Duration::from_secs(2));
+    assert_eq!(report.main, hashes(&main));
+    assert!(report.penalized.is_empty());
+}
+
+/// Attack 37.
+#[test]
+fn unasked_headers_are_penalised() {
+    let mut sync = Sync::new(claim(&[]));
+    let peer = PeerId(1);
+    let direction = Direction::Inbound;
+    assert!(
+        sync.step(
+            Duration::ZERO,
+            Input::Connected {
+                peer,
+                direction,
+                claim: claim(&[])
+            }
+        )
+        .is_empty()
+    );
+    let headers = vec![Bytes::from_static(&[0; 80]); ANNOUNCED_MAX + 1];
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
+    assert_eq!(
+        outputs,
+        [Output::Penalize {
+            peer,
+            offence: Offence::UnaskedHeaders
+        }]
+    );
+    let headers = vec![Bytes::from_static(&[0; 80]); 1];
+    let outputs = sync.step(
+        Duration::ZERO,
+        Input::Headers {
+            peer,
+            headers: headers.clone(),
+        },
+    );
+    assert_eq!(
+        outputs,
+        [Output::CheckHeaders {
+            peer,
+            headers: headers.clone()
+        }]
+    );
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
+    assert_eq!(
+        outputs,
+        [Output::Penalize {
+            peer,
+            offence: Offence::UnaskedHeaders
+        }],
+        "one check at a time"
+    );
+}

@@ -1,0 +1,147 @@
+//! What happens on the ledger, as a stream that survives restarts of the chain service.
+
+use pentad_api::chain::v1::follow_mempool_response::Event as MempoolEvent;
+use pentad_api::chain::v1::follow_tip_response::Event as TipEvent;
+use pentad_api::chain::v1::{FollowMempoolRequest, FollowTipRequest, RemovalReason};
+use pentad_api::types::v1::BlockHeader;
+use pentad_api::{block_hash_from_hex, txid_from_hex};
+use pentad_primitives::BlockHeight;
+use pentad_wire::handshake::Claim;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Chain, ChainError, work_from_hex};
+use crate::backoff::Backoff;
+use crate::chain::pump::{RETRY_MAX, RETRY_MIN};
+use crate::hub::Event;
+
+/// Follows the main chain until shutdown. After a break it resumes where it was.
+pub(crate) async fn follow_tip(
+    chain: Chain,
+    events: mpsc::Sender<Event>,
+    shutdown: CancellationToken,
+) {
+    let mut cursor = String::new();
+    let following = async {
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        loop {
+            let before = cursor.clone();
+            let Err(error) = follow_tip_once(&chain, &mut cursor, &events).await else {
+                return;
+            };
+            if cursor != before {
+                backoff.reset();
+            }
+            tracing::debug!(%error, "the stream of tips broke");
+            tokio::time::sleep(backoff.next()).await;
+        }
+    };
+    shutdown.run_until_cancelled(following).await;
+}
+
+/// `Ok` once nobody listens any more.
+async fn follow_tip_once(
+    chain: &Chain,
+    cursor: &mut String,
+    events: &mpsc::Sender<Event>,
+) -> Result<(), ChainError> {
+    let request = FollowTipRequest {
+        cursor: cursor.clone(),
+        with_blocks: true,
+    };
+    let mut stream = chain.events.clone().follow_tip(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        let event = match message.event.ok_or(ChainError::Missing("event"))? {
+            TipEvent::Apply(connected) => {
+                let claim = claim(connected.header)?;
+                Some(Event::Tip {
+                    claim,
+                    block: Some(connected.raw),
+                })
+            }
+            // The blocks that take its place follow at once.
+            TipEvent::Undo(_) => None,
+            TipEvent::Reset(reset) => Some(Event::Tip {
+                claim: claim(reset.header)?,
+                block: None,
+            }),
+        };
+        if let Some(event) = event
+            && events.send(event).await.is_err()
+        {
+            return Ok(());
+        }
+        *cursor = message.cursor;
+    }
+    Err(ChainError::Ended)
+}
+
+fn claim(header: Option<BlockHeader>) -> Result<Claim, ChainError> {
+    let header = header.ok_or(ChainError::Missing("header"))?;
+    Ok(Claim {
+        work: work_from_hex(&header.chain_work)?,
+        height: BlockHeight::new(header.height),
+        tip: block_hash_from_hex("hash", &header.hash)?,
+    })
+}
+
+/// Follows the mempool until shutdown. After a break the present transactions come again.
+pub(crate) async fn follow_mempool(
+    chain: Chain,
+    events: mpsc::Sender<Event>,
+    shutdown: CancellationToken,
+) {
+    let following = async {
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        loop {
+            let mut received = 0_u64;
+            let outcome = follow_mempool_once(&chain, &events, &mut received).await;
+            let Err(error) = outcome else { return };
+            if received > 0 {
+                backoff.reset();
+            }
+            tracing::debug!(%error, "the stream of mempool events broke");
+            tokio::time::sleep(backoff.next()).await;
+        }
+    };
+    shutdown.run_until_cancelled(following).await;
+}
+
+async fn follow_mempool_once(
+    chain: &Chain,
+    events: &mpsc::Sender<Event>,
+    received: &mut u64,
+) -> Result<(), ChainError> {
+    let request = FollowMempoolRequest {
+        with_transactions: true,
+    };
+    let mut stream = chain
+        .events
+        .clone()
+        .follow_mempool(request)
+        .await?
+        .into_inner();
+    while let Some(message) = stream.message().await? {
+        *received += 1;
+        let event = match message.event.ok_or(ChainError::Missing("event"))? {
+            MempoolEvent::Added(added) => {
+                let txid = txid_from_hex("txid", &added.txid)?;
+                Event::TransactionAdded {
+                    txid,
+                    transaction: added.transaction,
+                }
+            }
+            MempoolEvent::Removed(removed) => {
+                let txid = txid_from_hex("txid", &removed.txid)?;
+                let confirmed = removed.reason() == RemovalReason::Confirmed;
+                Event::TransactionRemoved { txid, confirmed }
+            }
+            // The present ones follow; who was told of them before is not told again.
+            MempoolEvent::Reset(_) => continue,
+        };
+        if events.send(event).await.is_err() {
+            return Ok(());
+        }
+    }
+    Err(ChainError::Ended)
+}

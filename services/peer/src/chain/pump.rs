@@ -1,0 +1,345 @@
+//! Long-lived streams to the chain service: what peers sent goes in, in order, and is answered in
+//! order. A stream that breaks is opened again and what was not answered is sent again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::BlockOutcome;
+use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::PeerId;
+use pentad_wire::sync::Outcome;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Streaming};
+
+use super::{Chain, ChainError};
+use crate::backoff::Backoff;
+use crate::hub::Event;
+
+/// First and longest pause before a broken stream is opened again.
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(50);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Items on their way to the chain service without an answer.
+const UNANSWERED_MAX: usize = 512;
+/// Messages between the queue and the transport.
+const STREAM_BUFFER: usize = 64;
+/// An item that broke the stream this often without being answered is dropped.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// A block on its way to the chain service.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockItem {
+    pub(crate) peer: PeerId,
+    pub(crate) hash: BlockHash,
+    pub(crate) block: Bytes,
+}
+
+/// A transaction on its way to the chain service.
+#[derive(Clone, Debug)]
+pub(crate) struct TransactionItem {
+    pub(crate) peer: PeerId,
+    pub(crate) txid: Txid,
+    pub(crate) transaction: Bytes,
+    /// How often it was refused before.
+    pub(crate) refusals: u8,
+}
+
+/// Something that goes through a pump.
+pub(crate) trait Item: Clone + fmt::Debug + Send + 'static {
+    type Request: Send + 'static;
+    type Response: Send + 'static;
+    fn bytes(&self) -> usize;
+    fn request(&self) -> Self::Request;
+    fn answer(self, response: Self::Response) -> Event;
+    /// The answer to an item that the chain service cannot stand.
+    fn give_up(self) -> Event;
+}
+
+/// The queue in front of a stream, bounded in bytes. A std mutex is right: it is held for a few
+/// instructions and never across an await.
+#[derive(Debug)]
+pub(crate) struct Pump<T>(Arc<Shared<T>>);
+
+#[derive(Debug)]
+struct Shared<T> {
+    bytes_max: usize,
+    queue: Mutex<Queue<T>>,
+    filled: Notify,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+}
+
+impl<T> Clone for Pump<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Item> Pump<T> {
+    /// A queue that holds at most `bytes_max`, what waits for an answer included.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let queue = Mutex::new(Queue {
+            items: VecDeque::new(),
+            bytes: 0,
+        });
+        Self(Arc::new(Shared {
+            bytes_max,
+            queue,
+            filled: Notify::new(),
+        }))
+    }
+
+    /// Queues an item; gives it back when there is no room.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        let mut queue = self.lock();
+        let bytes = queue.bytes.saturating_add(item.bytes());
+        if bytes > self.0.bytes_max {
+            return Err(item);
+        }
+        queue.bytes = bytes;
+        queue.items.push_back(item);
+        drop(queue);
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    async fn pop(&self) -> T {
+        loop {
+            if let Some(item) = self.lock().items.pop_front() {
+                return item;
+            }
+            self.0.filled.notified().await;
+        }
+    }
+
+    /// Puts unanswered items back to the front.
+    fn put_back(&self, unanswered: VecDeque<T>) {
+        let mut queue = self.lock();
+        for item in unanswered.into_iter().rev() {
+            queue.items.push_front(item);
+        }
+        drop(queue);
+        self.0.filled.notify_one();
+    }
+
+    fn done(&self, item: &T) {
+        let mut queue = self.lock();
+        queue.bytes = queue.bytes.saturating_sub(item.bytes());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Feeds blocks to the chain service until shutdown.
+pub(crate) async fn pump_blocks(
+    chain: Chain,
+    pump: Pump<BlockItem>,
+    events: mpsc::Sender<Event>,
+    shutdown: CancellationToken,
+) {
+    let open = |requests| {
+        let mut client = chain.assembly.clone();
+        async move {
+            Ok(client
+                .connect_blocks(ReceiverStream::new(requests))
+                .await?
+                .into_inner())
+        }
+    };
+    shutdown.run_until_cancelled(run(pump, open, events)).await;
+}
+
+/// Feeds transactions to the chain service until shutdown.
+pub(crate) async fn pump_transactions(
+    chain: Chain,
+    pump: Pump<TransactionItem>,
+    events: mpsc::Sender<Event>,
+    shutdown: CancellationToken,
+) {
+    let open = |requests| {
+        let mut client = chain.assembly.clone();
+        let requests = ReceiverStream::new(requests);
+        async move { Ok(client.admit_transactions(requests).await?.into_inner()) }
+    };
+    shutdown.run_until_cancelled(run(pump, open, events)).await;
+}
+
+/// Runs until nobody listens for the answers.
+async fn run<T, Open, Opening>(pump: Pump<T>, open: Open, events: mpsc::Sender<Event>)
+where
+    T: Item,
+    Open: Fn(mpsc::Receiver<T::Request>) -> Opening,
+    Opening: Future<Output = Result<Streaming<T::Response>, ChainError>>,
+{
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    let mut attempts = 0_u32;
+    while !events.is_closed() {
+        let mut unanswered = VecDeque::new();
+        let mut answered = 0_u64;
+        let error = pass(&pump, &open, &events, &mut unanswered, &mut answered).await;
+        if answered > 0 {
+            backoff.reset();
+            attempts = 0;
+        }
+        // An unreachable service is no fault of what waits for it.
+        let at_fault = matches!(&error, ChainError::Status(status)
+            if status.code() != Code::Unavailable);
+        if at_fault && !unanswered.is_empty() {
+            attempts += 1;
+        }
+        if attempts >= ATTEMPTS_MAX
+            && let Some(item) = unanswered.pop_front()
+        {
+            tracing::warn!(%error, "dropped what the chain service never answers");
+            attempts = 0;
+            pump.done(&item);
+            if events.send(item.give_up()).await.is_err() {
+                return;
+            }
+        }
+        pump.put_back(unanswered);
+        tracing::debug!(%error, "a stream to the chain service broke");
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// One life of the stream.
+async fn pass<T, Open, Opening>(
+    pump: &Pump<T>,
+    open: &Open,
+    events: &mpsc::Sender<Event>,
+    unanswered: &mut VecDeque<T>,
+    answered: &mut u64,
+) -> ChainError
+where
+    T: Item,
+    Open: Fn(mpsc::Receiver<T::Request>) -> Opening,
+    Opening: Future<Output = Result<Streaming<T::Response>, ChainError>>,
+{
+    let (requests, receiver) = mpsc::channel(STREAM_BUFFER);
+    let mut responses = match open(receiver).await {
+        Ok(responses) => responses,
+        Err(error) => return error,
+    };
+    loop {
+        // A permit first: an item that was taken from the queue is never dropped on the way.
+        let next = async {
+            let permit = requests.reserve().await.map_err(|_| ChainError::Ended)?;
+            Ok((permit, pump.pop().await))
+        };
+        tokio::select! {
+            response = responses.message() => {
+                let response = match response {
+                    Ok(Some(response)) => response,
+                    Ok(None) => return ChainError::Ended,
+                    Err(status) => return status.into(),
+                };
+                let Some(item) = unanswered.pop_front() else { return ChainError::Ended };
+                *answered += 1;
+                pump.done(&item);
+                if events.send(item.answer(response)).await.is_err() {
+                    return ChainError::Ended;
+                }
+            }
+            item = next, if unanswered.len() < UNANSWERED_MAX => match item {
+                Ok((permit, item)) => {
+                    permit.send(item.request());
+                    unanswered.push_back(item);
+                }
+                Err(error) => return error,
+            },
+        }
+    }
+}
+
+impl Item for BlockItem {
+    type Request = proto::ConnectBlocksRequest;
+    type Response = proto::ConnectBlocksResponse;
+
+    fn bytes(&self) -> usize {
+        self.block.len()
+    }
+
+    fn request(&self) -> Self::Request {
+        proto::ConnectBlocksRequest {
+            block: self.block.clone(),
+        }
+    }
+
+    fn answer(self, response: Self::Response) -> Event {
+        let outcome = match (response.outcome(), response.refusal) {
+            (_, Some(refusal)) => {
+                let reason = refusal.reason;
+                tracing::info!(hash = %self.hash, reason, "block refused: {}", refusal.message);
+                Outcome::Refused(refusal.misbehavior)
+            }
+            (BlockOutcome::Orphan, None) => Outcome::Orphan,
+            (
+                BlockOutcome::Connected
+                | BlockOutcome::SideBranch
+                | BlockOutcome::AlreadyKnown
+                | BlockOutcome::Unspecified,
+                None,
+            ) => Outcome::Kept,
+        };
+        Event::BlockAnswered {
+            peer: self.peer,
+            hash: self.hash,
+            outcome,
+        }
+    }
+
+    fn give_up(self) -> Event {
+        let outcome = Outcome::Refused(0);
+        Event::BlockAnswered {
+            peer: self.peer,
+            hash: self.hash,
+            outcome,
+        }
+    }
+}
+
+impl Item for TransactionItem {
+    type Request = proto::AdmitTransactionsRequest;
+    type Response = proto::AdmitTransactionsResponse;
+
+    fn bytes(&self) -> usize {
+        self.transaction.len()
+    }
+
+    fn request(&self) -> Self::Request {
+        proto::AdmitTransactionsRequest {
+            transaction: self.transaction.clone(),
+        }
+    }
+
+    fn answer(self, response: Self::Response) -> Event {
+        let refused = response.refusal.map(|refusal| {
+            let reason = refusal.reason;
+            tracing::debug!(txid = %self.txid, reason, "transaction refused: {}", refusal.message);
+            refusal.misbehavior
+        });
+        Event::TransactionAnswered {
+            item: self,
+            refused,
+        }
+    }
+
+    fn give_up(self) -> Event {
+        Event::TransactionAnswered {
+            item: self,
+            refused: Some(0),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The one task that knows all peers. It takes events, asks the pure machines of `pentad-wire`
+//! what to do, and does it. It never waits for a peer or for the chain service: what it sends goes
+//! into bounded queues, what it asks comes back as an event.
+
+mod command;
+mod dial;
+mod peer;
+mod peers;
+mod relaying;
+mod syncing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::handshake::{Claim, Reason};
+use pentad_wire::orphans::Orphans;
+use pentad_wire::penalty::Bans;
+use pentad_wire::relay::Relay;
+use pentad_wire::sync::{HeaderReport, Outcome, Sync, TICK_INTERVAL};
+use pentad_wire::{PeerId, sync};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+use crate::addresses::Addresses;
+use crate::addresses_file::AddressesFile;
+use crate::chain::{BlockItem, Pump, TransactionItem};
+use crate::config::PeerConfig;
+use crate::link::{Candidate, End, Local, Verdict};
+use crate::message::Message;
+use crate::metrics::PeerMetrics;
+pub(crate) use command::{Command, CommandError, PeerInfo};
+pub(crate) use peer::Peer;
+
+/// Events that wait for the hub. Each may hold a message; who sends more waits, and with it the
+/// peer behind it.
+pub(crate) const EVENTS_MAX: usize = 64;
+/// Events dealt with before what they lead to is sent: a burst of transactions becomes one message.
+const BATCH_MAX: usize = 64;
+/// Bytes of blocks with the chain service: the window of the sync and half as much for blocks that
+/// are pushed meanwhile.
+pub(crate) const BLOCK_BYTES_MAX: usize = 48 << 20;
+/// Bytes of transactions with the chain service.
+pub(crate) const TRANSACTION_BYTES_MAX: usize = 32 << 20;
+
+/// Something that the hub is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node has passed the handshake.
+    Opened {
+        candidate: Candidate,
+        verdict: oneshot::Sender<Verdict>,
+    },
+    /// A peer sent something.
+    Received {
+        peer: PeerId,
+        message: Message,
+        span: Span,
+    },
+    /// A peer asked for more at once than it may.
+    Overasked { peer: PeerId },
+    /// A connection is over; `dialed` if it was opened from here.
+    Ended {
+        peer: Option<PeerId>,
+        dialed: Option<String>,
+        lived: Duration,
+        end: End,
+    },
+    /// An address could not be reached.
+    Unreachable { address: String },
+    /// The chain has a new tip; the block, unless it is not new to the world.
+    Tip { claim: Claim, block: Option<Bytes> },
+    /// A transaction entered the mempool.
+    TransactionAdded { txid: Txid, transaction: Bytes },
+    /// A transaction left the mempool.
+    TransactionRemoved { txid: Txid, confirmed: bool },
+    /// The chain service took or refused a block.
+    BlockAnswered {
+        peer: PeerId,
+        hash: BlockHash,
+        outcome: Outcome,
+    },
+    /// The chain service took or refused (how badly its sender behaved) a transaction.
+    TransactionAnswered {
+        item: TransactionItem,
+        refused: Option<u32>,
+    },
+    /// The chain service checked headers of a peer, or told what is wanted.
+    HeadersChecked {
+        peer: Option<PeerId>,
+        report: Option<HeaderReport>,
+    },
+    /// A question to the chain service is done and nothing follows.
+    Done,
+    /// Discovery found a node.
+    Hint { address: String },
+    /// The operator wants something.
+    Command(Command),
+}
+
+/// What the hub is made of.
+pub(crate) struct Parts {
+    pub(crate) local: Arc<Local>,
+    pub(crate) config: PeerConfig,
+    pub(crate) claim: watch::Sender<Claim>,
+    pub(crate) blocks: Pump<BlockItem>,
+    pub(crate) transactions: Pump<TransactionItem>,
+    pub(crate) addresses: Addresses,
+    pub(crate) file: AddressesFile,
+    pub(crate) metrics: PeerMetrics,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// The state of the peer service.
+pub(crate) struct Hub {
+    parts: Parts,
+    started: Instant,
+    peers: BTreeMap<PeerId, Peer>,
+    next_peer: u64,
+    sync: Sync,
+    relay: Relay,
+    orphans: Orphans,
+    bans: Bans,
+    /// Transactions to be told to peers at the end of the batch.
+    fresh: Vec<(Txid, Bytes)>,
+    /// Questions to the chain service.
+    calls: JoinSet<Event>,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let own = *parts.claim.borrow();
+        Self {
+            parts,
+            started: Instant::now(),
+            peers: BTreeMap::new(),
+            next_peer: 0,
+            sync: Sync::new(own),
+            relay: Relay::new(),
+            orphans: Orphans::new(),
+            bans: Bans::new(),
+            fresh: Vec::new(),
+            calls: JoinSet::new(),
+        }
+    }
+
+    /// Runs until shutdown, then says goodbye to everybody.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        shutdown: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(TICK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = events.recv_many(&mut batch, BATCH_MAX) => {
+                    for event in batch.drain(..) {
+                        self.on_event(event);
+                    }
+                }
+                Some(done) = self.calls.join_next() => match done {
+                    Ok(event) => self.on_event(event),
+                    Err(error) => tracing::error!(%error, "a question to the chain failed"),
+                },
+                _ = ticks.tick() => self.on_tick(),
+            }
+            self.flush();
+        }
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.close(peer, Reason::ShuttingDown, "this node stops");
+        }
+    }
+
+    /// Time since the start, as the pure machines count it.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// This node's tip.
+    fn own(&self) -> Claim {
+        *self.parts.claim.borrow()
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Opened { candidate, verdict } => self.on_opened(candidate, verdict),
+            Event::Received {
+                peer,
+                message,
+                span,
+            } => {
+                let _entered = span.entered();
+                self.on_message(peer, message);
+            }
+            Event::Overasked { peer } => {
+                self.penalize(peer, pentad_wire::Offence::TooManyRequests);
+            }
+            Event::Ended {
+                peer,
+                dialed,
+                lived,
+                end,
+            } => {
+                self.on_ended(peer, dialed.as_deref(), lived, &end);
+            }
+            Event::Unreachable { address } => self.on_unreachable(&address),
+            Event::Tip { claim, block } => self.on_tip(claim, block),
+            Event::TransactionAdded { txid, transaction } => {
+                self.on_transaction_added(txid, transaction);
+            }
+            Event::TransactionRemoved { txid, confirmed } => {
+                if !confirmed {
+                    self.relay.release(&txid);
+                }
+            }
+            Event::BlockAnswered {
+                peer,
+                hash,
+                outcome,
+            } => {
+                self.step(sync::Input::Answered {
+                    peer,
+                    hash,
+                    outcome,
+                });
+            }
+            Event::TransactionAnswered { item, refused } => {
+                self.on_transaction_answered(item, refused);
+            }
+            Event::HeadersChecked { peer, report } => self.step(match report {
+                Some(report) => sync::Input::Checked { peer, report },
+                None => sync::Input::CheckFailed { peer },
+            }),
+            Event::Done => {}
+            Event::Hint { address } => self.on_hint(&address),
+            Event::Command(command) => self.on_command(command),
+        }
+    }
+
+    fn on_message(&mut self, peer: PeerId, message: Message) {
+        if !self.peers.contains_key(&peer) {
+            // It was closed while this was on its way.
+            return;
+        }
+        match message {
+            Message::Handshake(handshake) => self.on_heartbeat(peer, &handshake),
+            Message::Transactions(transactions) => self.on_transactions(peer, transactions),
+            Message::Inventory(txids) => self.on_inventory(peer, &txids),
+            Message::Block { hash, block } => {
+                self.relay.peer_has(peer, hash.as_bytes());
+                self.step(sync::Input::Block { peer, hash, block });
+            }
+            Message::NoBlock(hash) => self.step(sync::Input::NotFound { peer, hash }),
+            Message::Headers(headers) => self.step(sync::Input::Headers { peer, headers }),
+            // The reader gives these to the task that answers, or ends with them.
+            Message::GetBlocks(_)
+            | Message::GetHeaders { .. }
+            | Message::GetTransactions(_)
+            | Message::Goodbye { .. } => {}
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.step(sync::Input::Tick);
+        self.ask_again();
+        self.send_heartbeats();
+        self.dial_due();
+        let progress = self.sync.progress();
+        self.parts
+            .metrics
+            .observe(&progress, self.peers.values(), self.orphans.len());
+    }
+
+    /// Sends what the last events have led to.
+    fn flush(&mut self) {
+        self.relay_fresh();
+        self.announce_tip();
+    }
+}

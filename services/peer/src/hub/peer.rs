@@ -1,0 +1,95 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_wire::handshake::{Claim, Hello};
+use pentad_wire::penalty::Score;
+use pentad_wire::{Class, Direction, StaticKey};
+use tokio::sync::mpsc;
+
+use crate::link::Candidate;
+use crate::link::counters::Counters;
+use crate::link::outbox::{Outbox, Refused};
+use crate::link::serve::Job;
+use crate::message::Message;
+use crate::trace;
+
+/// A connected node.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(super) key: StaticKey,
+    pub(super) address: SocketAddr,
+    pub(crate) direction: Direction,
+    /// As it was dialled.
+    pub(super) dialed: Option<String>,
+    pub(super) hello: Hello,
+    /// Where it says it stands.
+    pub(super) claim: Claim,
+    pub(super) opened: Duration,
+    pub(super) score: Score,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) round_trip: Option<Duration>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) outbox: Outbox,
+    pub(super) jobs: mpsc::Sender<Job>,
+}
+
+/// What this node told the peer of itself, and when.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    /// The tip it was told last.
+    pub(super) told: Claim,
+    pub(super) told_at: Duration,
+    /// Number of the last one that wants an answer, and when it was sent.
+    pub(super) sent: u64,
+    pub(super) sent_at: Duration,
+    pub(super) answered: bool,
+    /// Number of the peer's last one.
+    pub(super) received: u64,
+}
+
+impl Peer {
+    /// `told` is what this node said of itself in the handshake, or newer.
+    pub(super) fn new(candidate: Candidate, told: Claim, now: Duration) -> Self {
+        Self {
+            key: candidate.key,
+            address: candidate.address,
+            direction: candidate.direction,
+            dialed: candidate.dialed,
+            hello: candidate.handshake.hello,
+            claim: candidate.handshake.claim,
+            opened: now,
+            score: Score::default(),
+            heartbeat: Heartbeat {
+                told,
+                told_at: now,
+                sent: 0,
+                // The first one is due at once: it measures the round trip.
+                sent_at: Duration::ZERO,
+                answered: true,
+                received: 0,
+            },
+            round_trip: None,
+            counters: candidate.counters,
+            outbox: candidate.outbox,
+            jobs: candidate.jobs,
+        }
+    }
+
+    /// Queues a message.
+    pub(super) fn send(&self, class: Class, message: &Message) -> Result<(), Refused> {
+        match message.to_frame(trace::current()).encode() {
+            Ok(frame) => self.outbox.push(class, frame),
+            Err(error) => {
+                tracing::error!(%error, "a message that no frame can carry");
+                Ok(())
+            }
+        }
+    }
+
+    /// Queues an encoded frame, shared with other peers.
+    pub(super) fn send_frame(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
+        self.outbox.push(class, frame)
+    }
+}

@@ -1,0 +1,301 @@
+//! Peers come and go: slots, duplicates, bans, heartbeats.
+
+use std::time::Duration;
+
+use pentad_wire::handshake::{self, Link, Reason, Survivor};
+use pentad_wire::sync::Input;
+use pentad_wire::{Class, Direction, Offence, PeerId};
+use tokio::sync::oneshot;
+
+use super::Hub;
+use super::peer::Peer;
+use crate::addresses::{Ending, Origin};
+use crate::link::outbox::Refused;
+use crate::link::serve::Job;
+use crate::link::{Candidate, End, Verdict};
+use crate::message::{Handshake, Message};
+use crate::trace;
+
+/// Tip changes are told at once, but no more often than this: a node that catches up has thousands
+/// of them a second.
+const TIP_PAUSE: Duration = Duration::from_millis(50);
+/// A link that was up for this long was a good one.
+const GOOD_TIME: Duration = Duration::from_secs(10);
+
+impl Hub {
+    pub(super) fn on_opened(&mut self, candidate: Candidate, verdict: oneshot::Sender<Verdict>) {
+        if let Some(address) = &candidate.dialed {
+            self.parts.addresses.on_found(address, candidate.key);
+        }
+        let answer = self.judge(&candidate);
+        let Ok(peer) = answer else {
+            self.parts.metrics.refused.inc();
+            // A failed send: the connection is gone already.
+            drop(verdict.send(answer));
+            return;
+        };
+        if verdict.send(answer).is_err() {
+            return;
+        }
+        self.welcome(peer, candidate);
+    }
+
+    /// Whether a node may become a peer. A link that gives way to it is closed.
+    fn judge(&mut self, candidate: &Candidate) -> Verdict {
+        if self.bans.contains(&candidate.key, self.now()) {
+            return Err((Reason::Banned, "this static key is banned here".to_owned()));
+        }
+        let existing = self
+            .peers
+            .iter()
+            .find(|(_, peer)| peer.key == candidate.key);
+        if let Some((id, peer)) = existing.map(|(id, peer)| (*id, peer)) {
+            let old = Link {
+                direction: peer.direction,
+                instance: peer.hello.instance,
+            };
+            let instance = candidate.handshake.hello.instance;
+            let new = Link {
+                direction: candidate.direction,
+                instance,
+            };
+            let ours = self.parts.local.identity.public();
+            match handshake::survivor(&ours, &candidate.key, old, new) {
+                Survivor::Existing => {
+                    return Err((
+                        Reason::Duplicate,
+                        "these two are connected already".to_owned(),
+                    ));
+                }
+                Survivor::New => self.close(id, Reason::Duplicate, "another link takes its place"),
+            }
+        }
+        if candidate.direction == Direction::Inbound {
+            let inbound = |peer: &&Peer| peer.direction == Direction::Inbound;
+            if self.peers.values().filter(inbound).count() >= self.parts.config.inbound_max {
+                return Err((Reason::Full, "all inbound slots are taken".to_owned()));
+            }
+        }
+        self.next_peer += 1;
+        Ok(PeerId(self.next_peer))
+    }
+
+    fn welcome(&mut self, id: PeerId, candidate: Candidate) {
+        let (key, address, direction) = (candidate.key, candidate.address, candidate.direction);
+        let claim = candidate.handshake.claim;
+        tracing::info!(peer = %id, %address, ?direction, %key, height = %claim.height, "connected");
+        match (&candidate.dialed, candidate.handshake.listen_port) {
+            (Some(dialed), _) => {
+                self.parts.addresses.on_connected(dialed);
+                self.parts.file.save(&self.parts.addresses);
+            }
+            (None, Some(port)) => {
+                let listener = std::net::SocketAddr::new(address.ip(), port).to_string();
+                self.on_hint(&listener);
+                self.parts.addresses.on_found(&listener, key);
+            }
+            (None, None) => {}
+        }
+        let peer = Peer::new(candidate, self.own(), self.now());
+        // The queue is empty, so there is room.
+        if peer.jobs.try_send(Job::Inventory).is_err() {
+            tracing::debug!(peer = %id, "gone before it was told of the mempool");
+        }
+        self.peers.insert(id, peer);
+        self.relay.connect(id);
+        self.step(Input::Connected {
+            peer: id,
+            direction,
+            claim,
+        });
+    }
+
+    /// A connection is over, whoever ended it.
+    pub(super) fn on_ended(
+        &mut self,
+        peer: Option<PeerId>,
+        dialed: Option<&str>,
+        lived: Duration,
+        end: &End,
+    ) {
+        if let Some(peer) = peer {
+            self.on_peer_ended(peer, end);
+        }
+        let Some(address) = dialed else { return };
+        let how = match end {
+            End::Incompatible(handshake::Incompatible::OneSelf) => {
+                tracing::debug!(address, "this is the node itself");
+                self.parts.addresses.on_self(address);
+                Ending::Final
+            }
+            end if end.is_final() => {
+                tracing::warn!(address, %end, "not a peer");
+                Ending::Final
+            }
+            _ if peer.is_some() && lived >= GOOD_TIME => Ending::AfterGoodTime,
+            end => {
+                tracing::debug!(address, %end, "no link");
+                Ending::Early
+            }
+        };
+        let now = self.now();
+        self.parts.addresses.on_end(address, now, how);
+    }
+
+    fn on_peer_ended(&mut self, id: PeerId, end: &End) {
+        // A peer that was closed from here is gone already.
+        let Some(peer) = self.forget(id) else { return };
+        if let End::Link(error) = end
+            && error.is_offence()
+        {
+            tracing::warn!(peer = %id, address = %peer.address, %error, "banned");
+            let now = self.now();
+            self.bans.ban(peer.key, now);
+            self.parts.metrics.bans.inc();
+        } else {
+            tracing::info!(peer = %id, address = %peer.address, %end, "disconnected");
+        }
+    }
+
+    /// Ends a link with a farewell.
+    pub(super) fn close(&mut self, id: PeerId, reason: Reason, message: &str) {
+        let Some(peer) = self.forget(id) else { return };
+        let reason_name = reason.name();
+        tracing::info!(peer = %id, address = %peer.address, reason = reason_name, "closing: {message}");
+        let farewell = Message::goodbye(reason, message).to_frame(trace::current());
+        peer.outbox.close(farewell.encode().ok());
+    }
+
+    fn forget(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.peers.remove(&id)?;
+        self.relay.disconnect(id);
+        self.step(Input::Disconnected { peer: id });
+        Some(peer)
+    }
+
+    pub(super) fn penalize(&mut self, id: PeerId, offence: Offence) {
+        if offence.score() == 0 {
+            return;
+        }
+        let now = self.now();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let over = peer.score.add(offence, now);
+        tracing::debug!(peer = %id, ?offence, score = peer.score.at(now), "misbehaviour");
+        self.parts.metrics.on_offence(offence);
+        if over {
+            let key = peer.key;
+            tracing::warn!(peer = %id, address = %peer.address, ?offence, "banned");
+            self.bans.ban(key, now);
+            self.parts.metrics.bans.inc();
+            self.close(id, Reason::Misbehavior, "too much misbehaviour");
+        }
+    }
+
+    /// Sends to one peer; one whose queue is full reads too slowly to be of use.
+    pub(super) fn send(&mut self, id: PeerId, class: Class, message: &Message) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        self.on_sent(id, peer.send(class, message));
+    }
+
+    pub(super) fn on_sent(&mut self, id: PeerId, outcome: Result<(), Refused>) {
+        match outcome {
+            Ok(()) | Err(Refused::Closing) => {}
+            Err(Refused::Full) => {
+                self.parts.metrics.slow.inc();
+                self.close(id, Reason::TooSlow, "its queue is full");
+            }
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, id: PeerId, handshake: &Handshake) {
+        let now = self.now();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if handshake.hello != peer.hello {
+            self.penalize(id, Offence::Malformed);
+            return;
+        }
+        if handshake.echo == peer.heartbeat.sent && !peer.heartbeat.answered {
+            peer.heartbeat.answered = true;
+            peer.round_trip = Some(now.saturating_sub(peer.heartbeat.sent_at));
+        }
+        peer.claim = handshake.claim;
+        let wants_answer = handshake.heartbeat != 0;
+        if wants_answer {
+            peer.heartbeat.received = handshake.heartbeat;
+        }
+        if wants_answer {
+            self.tell(id, Class::Consensus, 0);
+        }
+        self.step(Input::Claimed {
+            peer: id,
+            claim: handshake.claim,
+        });
+    }
+
+    /// Heartbeats that are due, and tips that were held back.
+    pub(super) fn send_heartbeats(&mut self) {
+        let (now, own) = (self.now(), self.own());
+        let interval = self.parts.config.heartbeat();
+        let due: Vec<(PeerId, u64)> = self
+            .peers
+            .iter_mut()
+            .filter_map(|(id, peer)| {
+                let beat = &mut peer.heartbeat;
+                if beat.sent == 0 || now.saturating_sub(beat.sent_at) >= interval {
+                    beat.sent += 1;
+                    (beat.sent_at, beat.answered) = (now, false);
+                    Some((*id, beat.sent))
+                } else {
+                    (beat.told != own).then_some((*id, 0))
+                }
+            })
+            .collect();
+        for (id, number) in due {
+            self.tell(id, Class::Consensus, number);
+        }
+    }
+
+    /// Tells a new tip to everybody, behind the block itself.
+    pub(super) fn announce_tip(&mut self) {
+        let (now, own) = (self.now(), self.own());
+        let due: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.heartbeat.told != own)
+            .filter(|(_, peer)| now.saturating_sub(peer.heartbeat.told_at) >= TIP_PAUSE)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.tell(id, Class::Announcements, 0);
+        }
+    }
+
+    /// Tells one peer where this node stands; `number` 0 wants no answer.
+    fn tell(&mut self, id: PeerId, class: Class, number: u64) {
+        let (now, own) = (self.now(), self.own());
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        (peer.heartbeat.told, peer.heartbeat.told_at) = (own, now);
+        let message = Message::Handshake(Handshake {
+            hello: self.parts.local.hello.clone(),
+            claim: own,
+            listen_port: self.parts.local.listen_port,
+            heartbeat: number,
+            echo: peer.heartbeat.received,
+        });
+        self.send(id, class, &message);
+    }
+
+    pub(super) fn on_hint(&mut self, address: &str) {
+        if let Err(error) = self.parts.addresses.insert(address, Origin::Hint) {
+            tracing::debug!(%error, "a hint that leads nowhere");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Passes blocks and transactions on.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use pentad_primitives::hash::sha256d;
+use pentad_primitives::{BlockHash, BlockHeader, Txid};
+use pentad_wire::handshake::Claim;
+use pentad_wire::orphans::Orphan;
+use pentad_wire::sync::Input;
+use pentad_wire::{Class, Offence, PeerId};
+
+use super::Hub;
+use crate::chain::TransactionItem;
+use crate::link::serve::batches;
+use crate::message::Message;
+use crate::trace;
+
+/// A new block is pushed to peers at most so many blocks behind it; others have to sync anyway.
+const PUSH_DEPTH: u32 = 2;
+
+impl Hub {
+    /// This node has a new tip.
+    pub(super) fn on_tip(&mut self, claim: Claim, block: Option<Bytes>) {
+        self.parts.claim.send_replace(claim);
+        self.relay.on_tip();
+        self.step(Input::Tip { claim });
+        for orphan in self.orphans.take_all() {
+            self.admit(orphan.into());
+        }
+        if let Some(block) = block {
+            self.push_block(claim, block);
+        }
+    }
+
+    /// Sends a block to the peers that are just behind it and do not have it.
+    fn push_block(&mut self, claim: Claim, block: Bytes) {
+        let is_behind = |other: &Claim| {
+            let near = other.height.get().saturating_add(PUSH_DEPTH) >= claim.height.get();
+            near && other.work < claim.work
+        };
+        let behind: Vec<PeerId> = self
+            .relay
+            .recipients(claim.tip.as_bytes())
+            .into_iter()
+            .filter(|id| {
+                self.peers
+                    .get(id)
+                    .is_some_and(|peer| is_behind(&peer.claim))
+            })
+            .collect();
+        if behind.is_empty() {
+            return;
+        }
+        let header = block.get(..BlockHeader::LEN).unwrap_or_default();
+        debug_assert_eq!(BlockHash::from(sha256d(header)), claim.tip);
+        let message = Message::Block {
+            hash: claim.tip,
+            block,
+        };
+        // Encoded once: all peers share the bytes.
+        let frame = match message.to_frame(trace::current()).encode() {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::error!(%error, hash = %claim.tip, "a block that no frame can carry");
+                return;
+            }
+        };
+        for id in behind {
+            let Some(peer) = self.peers.get(&id) else {
+                continue;
+            };
+            let outcome = peer.send_frame(Class::Announcements, frame.clone());
+            self.on_sent(id, outcome);
+        }
+    }
+
+    pub(super) fn on_transaction_added(&mut self, txid: Txid, transaction: Bytes) {
+        self.relay.hold(&txid);
+        for orphan in self.orphans.take_children(&txid) {
+            self.admit(orphan.into());
+        }
+        self.fresh.push((txid, transaction));
+    }
+
+    /// Sends the transactions of this batch to the peers that lack them.
+    pub(super) fn relay_fresh(&mut self) {
+        let mut by_peer = BTreeMap::<PeerId, Vec<(Txid, Bytes)>>::new();
+        for (txid, transaction) in std::mem::take(&mut self.fresh) {
+            for id in self.relay.recipients(txid.as_bytes()) {
+                by_peer
+                    .entry(id)
+                    .or_default()
+                    .push((txid, transaction.clone()));
+            }
+        }
+        for (id, transactions) in by_peer {
+            for message in batches(transactions) {
+                self.send(id, Class::Announcements, &message);
+            }
+        }
+    }
+
+    /// A peer sent transactions.
+    pub(super) fn on_transactions(&mut self, peer: PeerId, transactions: Vec<(Txid, Bytes)>) {
+        for (txid, transaction) in transactions {
+            if self.relay.on_transaction(peer, &txid) {
+                self.admit(TransactionItem {
+                    peer,
+                    txid,
+                    transaction,
+                    refusals: 0,
+                });
+            }
+        }
+    }
+
+    /// A peer told which transactions it has.
+    pub(super) fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
+        let wanted = self.relay.on_inventory(peer, txids, self.now());
+        if !wanted.is_empty() {
+            self.send(
+                peer,
+                Class::Announcements,
+                &Message::GetTransactions(wanted),
+            );
+        }
+    }
+
+    /// Asks other peers for transactions that did not come.
+    pub(super) fn ask_again(&mut self) {
+        for (peer, txids) in self.relay.overdue(self.now()) {
+            for txids in txids.chunks(crate::message::TRANSACTIONS_MAX) {
+                let message = Message::GetTransactions(txids.to_vec());
+                self.send(peer, Class::Announcements, &message);
+            }
+        }
+    }
+
+    /// Hands a transaction to the chain service.
+    fn admit(&mut self, item: TransactionItem) {
+        if let Err(item) = self.parts.transactions.push(item) {
+            // Overload: it may come again, from this peer or another.
+            self.relay.release(&item.txid);
+            self.parts.metrics.dropped.inc();
+        }
+    }
+
+    pub(super) fn on_transaction_answered(&mut self, item: TransactionItem, refused: Option<u32>) {
+        let Some(score) = refused else { return };
+        self.relay.refuse(&item.txid);
+        if score == 0 {
+            // Perhaps only too early: its parent, or the block with its parent, is on the way.
+            self.orphans.keep(Orphan {
+                txid: item.txid,
+                from: item.peer,
+                transaction: item.transaction,
+                attempts: item.refusals.saturating_add(1),
+            });
+        } else {
+            self.penalize(item.peer, Offence::Refused(score));
+        }
+    }
+}
+
+impl From<Orphan> for TransactionItem {
+    fn from(orphan: Orphan) -> Self {
+        Self {
+            peer: orphan.from,
+            txid: orphan.txid,
+            transaction: orphan.transaction,
+            refusals: orphan.attempts,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What went over a link.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use prometheus_client::metrics::counter::Counter;
+
+/// Bytes of one link, added up for the service too.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    received: AtomicU64,
+    sent: AtomicU64,
+    skipped: AtomicU64,
+    total: Totals,
+}
+
+/// Bytes of all links.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) skipped: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new(total: Totals) -> Self {
+        Self {
+            total,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        self.total.received.inc_by(bytes as u64);
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+        self.total.sent.inc_by(bytes as u64);
+    }
+
+    /// `frames` of unknown kinds were skipped since the link was opened.
+    pub(super) fn skipped(&self, frames: u64) {
+        let before = self.skipped.swap(frames, Relaxed);
+        self.total.skipped.inc_by(frames.saturating_sub(before));
+    }
+
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+}

@@ -1,0 +1,345 @@
+//! One link to another node: handshake, then a reader, a writer and a task that answers questions.
+
+pub(crate) mod counters;
+pub(crate) mod outbox;
+pub(crate) mod serve;
+pub(crate) mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_wire::handshake::{self, Claim, Hello, Incompatible, Reason};
+use pentad_wire::{Direction, Frame, PeerId, StaticKey};
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, Span};
+
+use crate::chain::Chain;
+use crate::hub::Event;
+use crate::identity::Identity;
+use crate::message::{Handshake, Message};
+use crate::trace;
+use counters::{Counters, Totals};
+use outbox::Outbox;
+use serve::{Job, REQUESTS_MAX, serve};
+use transport::{FrameReader, FrameWriter, LinkError};
+
+/// The system's send buffer of a link: what is in it can no longer be overtaken by something more
+/// urgent, so it is small; at 100 MB/s it lasts for 2 ms.
+const SEND_BUFFER: usize = 256 << 10;
+/// A link on which nothing arrives for this long is dead: heartbeats come every few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What every link of this node needs to know.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) identity: Identity,
+    pub(crate) hello: Hello,
+    pub(crate) listen_port: Option<u16>,
+    pub(crate) claim: watch::Receiver<Claim>,
+    pub(crate) handshake_time_max: Duration,
+    pub(crate) write_time_max: Duration,
+    pub(crate) chain: Chain,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) totals: Totals,
+}
+
+/// A node that has passed the handshake, for the hub to take or refuse.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) key: StaticKey,
+    pub(crate) address: SocketAddr,
+    pub(crate) direction: Direction,
+    /// As it was dialled.
+    pub(crate) dialed: Option<String>,
+    pub(crate) handshake: Handshake,
+    pub(crate) outbox: Outbox,
+    pub(crate) counters: Arc<Counters>,
+    /// Questions of this node itself to the task that answers.
+    pub(crate) jobs: mpsc::Sender<Job>,
+}
+
+/// What the hub says to a candidate.
+pub(crate) type Verdict = Result<PeerId, (Reason, String)>;
+
+/// How a link ended, or why there was none.
+#[derive(Debug, Error)]
+pub(crate) enum End {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("{0}")]
+    Incompatible(Incompatible),
+    #[error("refused by this node: {}: {message}", reason.name())]
+    Refused { reason: Reason, message: String },
+    #[error("refused by the other node: {reason}: {message}")]
+    Goodbye { reason: String, message: String },
+    #[error("the first message is no handshake")]
+    NoHandshake,
+    #[error("closed by this node")]
+    Closed,
+}
+
+impl End {
+    /// The other side's key is known to be of no use: of this node itself or of another network.
+    pub(crate) fn is_final(&self) -> bool {
+        let reason = match self {
+            Self::Incompatible(incompatible) => Some(incompatible.reason()),
+            Self::Goodbye { reason, .. } => Reason::from_name(reason),
+            _ => None,
+        };
+        matches!(
+            reason,
+            Some(
+                Reason::SelfConnection
+                    | Reason::WrongNetwork
+                    | Reason::WrongGenesis
+                    | Reason::UnsupportedVersion
+                    | Reason::Banned
+            )
+        )
+    }
+}
+
+struct Opened {
+    reader: FrameReader,
+    writer: FrameWriter,
+    key: StaticKey,
+    handshake: Handshake,
+    /// What came together with the handshake.
+    early: Vec<Frame>,
+}
+
+/// Runs a connection from its first byte to its end. `on_open` is called once the other side has
+/// proved to be of this network: the connection is not half-open any more. Returns the peer that it
+/// was, if it became one.
+pub(crate) async fn run(
+    local: Arc<Local>,
+    stream: TcpStream,
+    address: SocketAddr,
+    dialed: Option<String>,
+    on_open: impl FnOnce(),
+) -> (Option<PeerId>, End) {
+    let direction = if dialed.is_some() {
+        Direction::Outbound
+    } else {
+        Direction::Inbound
+    };
+    let counters = Arc::new(Counters::new(local.totals.clone()));
+    let limit = local.handshake_time_max;
+    let opening = open(&local, stream, direction, Arc::clone(&counters));
+    let opened = match timeout(limit, opening).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(end)) => return (None, end),
+        Err(_) => return (None, LinkError::HandshakeTimeout(limit).into()),
+    };
+    let Opened {
+        reader,
+        writer,
+        key,
+        handshake,
+        early,
+    } = opened;
+    let (ours, theirs) = (&local.hello, &handshake.hello);
+    if let Err(incompatible) = handshake::check((ours, &local.identity.public()), (theirs, &key)) {
+        let reason = incompatible.reason();
+        farewell(reader, writer, reason, &incompatible.to_string()).await;
+        return (None, End::Incompatible(incompatible));
+    }
+    on_open();
+    let outbox = Outbox::default();
+    let (jobs, receiver) = mpsc::channel(REQUESTS_MAX);
+    let candidate = Candidate {
+        key,
+        address,
+        direction,
+        dialed,
+        handshake,
+        outbox: outbox.clone(),
+        counters,
+        jobs: jobs.clone(),
+    };
+    let peer = match introduce(&local, candidate).await {
+        Some(Ok(peer)) => peer,
+        Some(Err((reason, message))) => {
+            farewell(reader, writer, reason, &message).await;
+            return (None, End::Refused { reason, message });
+        }
+        None => return (None, End::Closed),
+    };
+    let serving = AbortOnDropHandle::new(tokio::spawn(
+        serve(local.chain.clone(), outbox.clone(), receiver).in_current_span(),
+    ));
+    let inlet = Inlet {
+        peer,
+        jobs,
+        events: local.events.clone(),
+    };
+    let end = exchange(inlet, reader, early, writer, outbox).await;
+    drop(serving);
+    (Some(peer), end)
+}
+
+/// Noise, then the first message of both sides.
+async fn open(
+    local: &Local,
+    stream: TcpStream,
+    direction: Direction,
+    counters: Arc<Counters>,
+) -> Result<Opened, End> {
+    stream.set_nodelay(true).map_err(LinkError::from)?;
+    SockRef::from(&stream)
+        .set_send_buffer_size(SEND_BUFFER)
+        .map_err(LinkError::from)?;
+    let limit = local.write_time_max;
+    let (mut reader, mut writer, key) =
+        transport::open(stream, direction, &local.identity, limit, counters).await?;
+    let own = Handshake {
+        hello: local.hello.clone(),
+        claim: *local.claim.borrow(),
+        listen_port: local.listen_port,
+        heartbeat: 0,
+        echo: 0,
+    };
+    writer
+        .send_frame(&Message::Handshake(own).to_frame(Bytes::new()))
+        .await?;
+    let mut early = Vec::new();
+    while early.is_empty() {
+        reader.receive(&mut early).await?;
+    }
+    match Message::from_frame(early.remove(0)).map_err(LinkError::from)? {
+        Message::Handshake(handshake) => Ok(Opened {
+            reader,
+            writer,
+            key,
+            handshake,
+            early,
+        }),
+        Message::Goodbye { reason, message } => Err(End::Goodbye { reason, message }),
+        _ => Err(End::NoHandshake),
+    }
+}
+
+/// Asks the hub; `None` when it is gone.
+async fn introduce(local: &Local, candidate: Candidate) -> Option<Verdict> {
+    let (verdict, answer) = oneshot::channel();
+    local
+        .events
+        .send(Event::Opened { candidate, verdict })
+        .await
+        .ok()?;
+    answer.await.ok()
+}
+
+/// Tells the other side why, so that its operator can read it there too.
+async fn farewell(reader: FrameReader, mut writer: FrameWriter, reason: Reason, message: &str) {
+    let frame = Message::goodbye(reason, message).to_frame(Bytes::new());
+    let sent = async {
+        writer.send_frame(&frame).await?;
+        writer.finish().await
+    };
+    match sent.await {
+        Ok(()) => transport::linger(reader).await,
+        Err(error) => tracing::debug!(%error, "the farewell was not sent"),
+    }
+}
+
+/// Reads and writes until one side ends the link.
+async fn exchange(
+    inlet: Inlet,
+    mut reader: FrameReader,
+    early: Vec<Frame>,
+    writer: FrameWriter,
+    outbox: Outbox,
+) -> End {
+    let writing = write(writer, outbox.clone()).in_current_span();
+    let mut writing = AbortOnDropHandle::new(tokio::spawn(writing));
+    tokio::select! {
+        end = read(&inlet, &mut reader, early) => {
+            outbox.close(None);
+            return end;
+        }
+        written = &mut writing => match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return End::Closed,
+        },
+    }
+    transport::linger(reader).await;
+    End::Closed
+}
+
+async fn write(mut writer: FrameWriter, outbox: Outbox) -> Result<(), LinkError> {
+    let mut plaintext = Vec::new();
+    while outbox.next(&mut plaintext).await {
+        writer.send(&plaintext).await?;
+    }
+    writer.finish().await
+}
+
+/// Where what a peer sends goes.
+struct Inlet {
+    peer: PeerId,
+    jobs: mpsc::Sender<Job>,
+    events: mpsc::Sender<Event>,
+}
+
+async fn read(inlet: &Inlet, reader: &mut FrameReader, mut frames: Vec<Frame>) -> End {
+    loop {
+        for frame in frames.drain(..) {
+            if let Err(end) = inlet.take(frame).await {
+                return end;
+            }
+        }
+        match timeout(SILENCE_MAX, reader.receive(&mut frames)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return LinkError::Silent(SILENCE_MAX).into(),
+        }
+    }
+}
+
+impl Inlet {
+    async fn take(&self, frame: Frame) -> Result<(), End> {
+        let peer = self.peer;
+        let span = if frame.context.is_empty() {
+            Span::none()
+        } else {
+            let span = tracing::info_span!("peer.receive", kind = ?frame.kind, %peer);
+            trace::join(&span, frame.context.clone());
+            span
+        };
+        let event = match Message::from_frame(frame).map_err(LinkError::from)? {
+            Message::Goodbye { reason, message } => return Err(End::Goodbye { reason, message }),
+            Message::GetBlocks(hashes) => return self.ask(Job::Blocks(hashes)).await,
+            Message::GetHeaders { locator, stop } => {
+                return self.ask(Job::Headers { locator, stop }).await;
+            }
+            Message::GetTransactions(txids) => return self.ask(Job::Transactions(txids)).await,
+            message => Event::Received {
+                peer,
+                message,
+                span,
+            },
+        };
+        self.events.send(event).await.map_err(|_| End::Closed)
+    }
+
+    /// A question. A peer that has more of them open than allowed is not waited for.
+    async fn ask(&self, job: Job) -> Result<(), End> {
+        match self.jobs.try_send(job) {
+            // Closed: the farewell is on its way, and nothing is answered any more.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let event = Event::Overasked { peer: self.peer };
+                self.events.send(event).await.map_err(|_| End::Closed)
+            }
+        }
+    }
+}

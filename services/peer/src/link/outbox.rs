@@ -1,0 +1,154 @@
+//! What waits to be sent over one link.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pentad_wire::chunk::QueueFull;
+use pentad_wire::{Chunker, Class};
+use tokio::sync::Notify;
+
+/// Bounded queues by class, between everybody who sends and the link's writer. A std mutex is
+/// right: it is held while at most 64 KiB are copied and never across an await.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write.
+    filled: Notify,
+    /// There is room again.
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunker: Chunker,
+    /// Nothing is taken any more; what is queued is the farewell.
+    closing: bool,
+}
+
+/// A frame that was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The other side reads too slowly.
+    Full,
+    /// The link is closing.
+    Closing,
+}
+
+impl Outbox {
+    /// Queues an encoded frame.
+    pub(crate) fn push(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.closing {
+            return Err(Refused::Closing);
+        }
+        state
+            .chunker
+            .push(class, frame)
+            .map_err(|QueueFull { .. }| Refused::Full)?;
+        drop(state);
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// Queues a frame once at least half of its class's queue is free: for answers, which can wait.
+    pub(crate) async fn push_patiently(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
+        loop {
+            let drained = self.0.drained.notified();
+            if self.lock().chunker.queued(class) <= class.queue_max() / 2 {
+                return self.push(class, frame);
+            }
+            drained.await;
+        }
+    }
+
+    /// Drops blocks and transactions that are queued, queues a farewell and takes nothing more.
+    pub(crate) fn close(&self, farewell: Option<Bytes>) {
+        let mut state = self.lock();
+        if state.closing {
+            return;
+        }
+        state.closing = true;
+        state.chunker.keep_consensus_only();
+        if let Some(frame) = farewell
+            && state.chunker.push(Class::Consensus, frame).is_err()
+        {
+            tracing::debug!("no room for a farewell");
+        }
+        drop(state);
+        self.0.filled.notify_one();
+        self.0.drained.notify_waiters();
+    }
+
+    /// Waits for the next plaintext; false once the link is closing and the farewell is taken.
+    pub(super) async fn next(&self, plaintext: &mut Vec<u8>) -> bool {
+        loop {
+            let closing = {
+                let mut state = self.lock();
+                state.chunker.next_message(plaintext);
+                state.closing
+            };
+            if !plaintext.is_empty() {
+                self.0.drained.notify_waiters();
+                return true;
+            }
+            if closing {
+                return false;
+            }
+            self.0.filled.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_patience_waits_for_room() {
+        let outbox = Outbox::default();
+        let frame = Bytes::from(vec![0; Class::Bulk.queue_max() / 2 + 1]);
+        assert_eq!(outbox.push(Class::Bulk, frame.clone()), Ok(()));
+        assert_eq!(outbox.push(Class::Bulk, frame.clone()), Err(Refused::Full));
+        let waiting = tokio::spawn({
+            let outbox = outbox.clone();
+            async move {
+                outbox
+                    .push_patiently(Class::Bulk, Bytes::from_static(b"late"))
+                    .await
+            }
+        });
+        let mut plaintext = Vec::new();
+        let mut taken = 0;
+        while taken <= frame.len() {
+            assert!(outbox.next(&mut plaintext).await);
+            taken += plaintext.len();
+        }
+        assert_eq!(waiting.await.expect("no panic"), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_closing_outbox_sends_the_farewell_alone() {
+        let outbox = Outbox::default();
+        outbox
+            .push(Class::Bulk, Bytes::from_static(b"old"))
+            .expect("room");
+        outbox.close(Some(Bytes::from_static(b"bye")));
+        assert_eq!(
+            outbox.push(Class::Consensus, Bytes::new()),
+            Err(Refused::Closing)
+        );
+        let patient = outbox.push_patiently(Class::Bulk, Bytes::new()).await;
+        assert_eq!(patient, Err(Refused::Closing));
+        let mut plaintext = Vec::new();
+        assert!(outbox.next(&mut plaintext).await);
+        assert_eq!(plaintext, b"\0\0\x03bye");
+        assert!(!outbox.next(&mut plaintext).await);
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers a peer's questions, one after the other, as fast as it reads the answers.
+
+use bytes::Bytes;
+use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::sync::HEADERS_MAX;
+use pentad_wire::{Class, Kind};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::outbox::{Outbox, Refused};
+use crate::chain::{Chain, ChainError};
+use crate::message::{Message, TRANSACTIONS_MAX};
+use crate::trace;
+
+/// Questions of one peer that wait. An honest one has two or three open.
+pub(crate) const REQUESTS_MAX: usize = 32;
+/// Bytes of transactions in one message; the rest of what a frame may hold is for the encoding.
+const TRANSACTION_BYTES_MAX: usize = Kind::Transactions.payload_max() - 8 * TRANSACTIONS_MAX;
+
+/// A question.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Blocks(Vec<BlockHash>),
+    Headers {
+        locator: Vec<BlockHash>,
+        stop: Option<BlockHash>,
+    },
+    Transactions(Vec<Txid>),
+    /// Of this node itself: tell a new peer what waits here.
+    Inventory,
+}
+
+#[derive(Debug, Error)]
+enum ServeError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the link is closing")]
+    Closing,
+}
+
+/// Runs until the link ends. What the chain service cannot answer now stays without an answer: the
+/// other side turns to somebody else.
+pub(crate) async fn serve(chain: Chain, outbox: Outbox, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(job) = jobs.recv().await {
+        let outcome = match job {
+            Job::Blocks(hashes) => blocks(&chain, &outbox, &hashes).await,
+            Job::Headers { locator, stop } => headers(&chain, &outbox, &locator, stop).await,
+            Job::Transactions(txids) => transactions(&chain, &outbox, &txids).await,
+            Job::Inventory => inventory(&chain, &outbox).await,
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(ServeError::Closing) => return,
+            Err(ServeError::Chain(error)) => tracing::debug!(%error, "a peer got no answer"),
+        }
+    }
+}
+
+async fn blocks(chain: &Chain, outbox: &Outbox, hashes: &[BlockHash]) -> Result<(), ServeError> {
+    let mut stream = chain.fetch_blocks(hashes).await?;
+    for hash in hashes {
+        let next = stream.message().await.map_err(ChainError::from)?;
+        let answer = next.ok_or(ChainError::Ended)?;
+        let message = if answer.block.is_empty() {
+            Message::NoBlock(*hash)
+        } else {
+            Message::Block {
+                hash: *hash,
+                block: answer.block,
+            }
+        };
+        send(outbox, &message).await?;
+    }
+    Ok(())
+}
+
+async fn headers(
+    chain: &Chain,
+    outbox: &Outbox,
+    locator: &[BlockHash],
+    stop: Option<BlockHash>,
+) -> Result<(), ServeError> {
+    let limit = u32::try_from(HEADERS_MAX).unwrap_or(u32::MAX);
+    let headers = chain.locate_headers(locator, stop, limit).await?;
+    send(outbox, &Message::Headers(headers)).await
+}
+
+async fn transactions(chain: &Chain, outbox: &Outbox, txids: &[Txid]) -> Result<(), ServeError> {
+    for message in batches(chain.fetch_transactions(txids).await?) {
+        send(outbox, &message).await?;
+    }
+    Ok(())
+}
+
+async fn inventory(chain: &Chain, outbox: &Outbox) -> Result<(), ServeError> {
+    for txids in chain.mempool().await?.chunks(TRANSACTIONS_MAX) {
+        send(outbox, &Message::Inventory(txids.to_vec())).await?;
+    }
+    Ok(())
+}
+
+async fn send(outbox: &Outbox, message: &Message) -> Result<(), ServeError> {
+    match message.to_frame(trace::current()).encode() {
+        Ok(frame) => match outbox.push_patiently(Class::Bulk, frame).await {
+            Ok(()) => Ok(()),
+            Err(Refused::Full | Refused::Closing) => Err(ServeError::Closing),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "the chain service gave something that no frame can carry");
+            Ok(())
+        }
+    }
+}
+
+/// Messages that each fit into a frame.
+pub(crate) fn batches(transactions: Vec<(Txid, Bytes)>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for (txid, transaction) in transactions {
+        let full = bytes + transaction.len() > TRANSACTION_BYTES_MAX;
+        if !batch.is_empty() && (full || batch.len() == TRANSACTIONS_MAX) {
+            messages.push(Message::Transactions(std::mem::take(&mut batch)));
+            bytes = 0;
+        }
+        bytes += transaction.len();
+        batch.push((txid, transaction));
+    }
+    if !batch.is_empty() {
+        messages.push(Message::Transactions(batch));
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_fit_into_frames() {
+        let transactions = |count: usize, size: usize| -> Vec<(Txid, Bytes)> {
+            (0..count)
+                .map(|_| (Txid::ZERO, Bytes::from(vec![7; size])))
+                .collect()
+        };
+        for (count, size, messages) in [(0, 100, 0), (2500, 250, 3), (12, 100_000, 3)] {
+            let batches = batches(transactions(count, size));
+            assert_eq!(batches.len(), messages, "{count} of {size} bytes");
+            for message in &batches {
+                message.to_frame(Bytes::new()).encode().expect("it fits");
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Accepts connections of other nodes, whatever they do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::door::{Door, Pass};
+use crate::hub::Event;
+use crate::link::{self, End, Local};
+use crate::metrics::PeerMetrics;
+
+/// Pause after a failed accept: out of file descriptors, retrying at once would only burn the CPU.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failed handshakes that are logged; more of them within [`LOG_WINDOW`] are counted only.
+const LOG_LINES_MAX: u32 = 10;
+const LOG_WINDOW: Duration = Duration::from_secs(60);
+
+/// Accepts until shutdown.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    local: Arc<Local>,
+    door: Door,
+    metrics: PeerMetrics,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
+    let log = Arc::new(LogQuota::default());
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match door.enter(address.ip(), Instant::now()) {
+            Ok(pass) => {
+                let span = tracing::info_span!(parent: None, "link", from = %address);
+                let link = receive(Arc::clone(&local), stream, address, pass, Arc::clone(&log));
+                tasks.spawn(link.instrument(span));
+            }
+            Err(reason) => {
+                tracing::debug!(%address, ?reason, "turned away");
+                metrics.turned_away.inc();
+            }
+        }
+    }
+}
+
+async fn receive(
+    local: Arc<Local>,
+    stream: TcpStream,
+    address: SocketAddr,
+    pass: Pass,
+    log: Arc<LogQuota>,
+) {
+    let started = Instant::now();
+    let events = local.events.clone();
+    let mut pass = Some(pass);
+    let on_open = || pass.take().into_iter().for_each(Pass::succeed);
+    let (peer, end) = link::run(local, stream, address, None, on_open).await;
+    if peer.is_none() && log.take(Instant::now()) {
+        match &end {
+            End::Incompatible(_) | End::Refused { .. } => tracing::warn!(%end, "not a peer"),
+            end => tracing::info!(%end, "not a peer"),
+        }
+    }
+    let lived = started.elapsed();
+    if events
+        .send(Event::Ended {
+            peer,
+            dialed: None,
+            lived,
+            end,
+        })
+        .await
+        .is_err()
+    {
+        tracing::trace!("the peer service has stopped");
+    }
+}
+
+/// Strangers decide how often handshakes fail; they shall not fill the disk with log lines.
+#[derive(Debug, Default)]
+struct LogQuota(std::sync::Mutex<Option<(Instant, u32)>>);
+
+impl LogQuota {
+    /// Whether one more line may be written at `now`.
+    fn take(&self, now: Instant) -> bool {
+        let mut state = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (since, lines) = match *state {
+            Some((since, lines)) if now.duration_since(since) < LOG_WINDOW => (since, lines + 1),
+            _ => (now, 1),
+        };
+        *state = Some((since, lines));
+        lines <= LOG_LINES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack 41: log lines.
+    #[test]
+    fn log_lines_are_capped() {
+        let (quota, now) = (LogQuota::default(), Instant::now());
+        assert_eq!((0..100).filter(|_| quota.take(now)).count(), 10);
+        assert!(quota.take(now + LOG_WINDOW));
+    }
+}

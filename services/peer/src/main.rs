@@ -1,0 +1,69 @@
+//! `pentad-peer`: the peer service as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use pentad_peer::{Peer, PeerConfig, Sockets};
+use pentad_service_kit::config::ConfigArgs;
+use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, Upstream, run};
+use serde::Deserialize;
+
+const CHAIN_PORT: u16 = 9992;
+const SERVICE: Service = Service {
+    name: "pentad-peer",
+    version: env!("CARGO_PKG_VERSION"),
+    grpc_port: 9995,
+};
+
+/// The peer service of a Pentad node: other nodes
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    data_dir: PathBuf,
+    server: ServerConfig,
+    telemetry: TelemetryConfig,
+    chain: Upstream,
+    peer: PeerConfig,
+}
+
+impl Settings for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
+fn main() -> ExitCode {
+    run(&SERVICE, &Args::parse().config.sources(), start)
+}
+
+async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let chain = config.chain.connect(CHAIN_PORT)?;
+    let sockets = Sockets::bind(config.peer.listen).await?;
+    let peer = Peer::start(
+        config.peer,
+        &config.data_dir,
+        chain,
+        sockets,
+        &app.metrics,
+        &app.supervisor,
+        app.shutdown.clone(),
+    )?;
+    let server = peer.add_to(app.server());
+    Ok(app.serve(server).await?)
+}

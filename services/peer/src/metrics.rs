@@ -1,0 +1,163 @@
+//! Metrics of the peer service.
+//!
+//! | metric | meaning |
+//! |---|---|
+//! | `pentad_peer_links{direction}` | connected nodes |
+//! | `pentad_peer_received_bytes_total`, `pentad_peer_sent_bytes_total` | over all links, encrypted |
+//! | `pentad_peer_frames_skipped_total` | frames of kinds that this version does not know |
+//! | `pentad_peer_connections_turned_away_total` | closed before the handshake: too many, or too many failures |
+//! | `pentad_peer_links_refused_total` | closed after the handshake: banned, duplicate, no slot |
+//! | `pentad_peer_links_slow_total` | closed because the other side did not read |
+//! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
+//! | `pentad_peer_bans_total` | static keys banned |
+//! | `pentad_peer_transactions_dropped_total` | transactions not checked because too many waited |
+//! | `pentad_peer_orphans` | transactions that wait for what they spend |
+//! | `pentad_peer_sync_height_blocks`, `pentad_peer_sync_best_height_blocks` | own tip; best header chain known |
+//! | `pentad_peer_sync_blocks_in_flight` | blocks asked for and not there yet |
+//! | `pentad_peer_sync_buffered_bytes` | blocks that wait for their turn |
+
+use pentad_service_kit::Metrics;
+use pentad_wire::sync::Progress;
+use pentad_wire::{Direction, Offence};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::hub::Peer;
+use crate::link::counters::Totals;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OffenceLabels {
+    offence: &'static str,
+}
+
+/// What the peer service counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeerMetrics {
+    links: Family<DirectionLabels, Gauge>,
+    offences: Family<OffenceLabels, Counter>,
+    pub(crate) totals: Totals,
+    pub(crate) turned_away: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) slow: Counter,
+    pub(crate) bans: Counter,
+    pub(crate) dropped: Counter,
+    orphans: Gauge,
+    height: Gauge,
+    best_height: Gauge,
+    in_flight: Gauge,
+    buffered: Gauge,
+}
+
+impl PeerMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register(|registry| own.register_in(registry.sub_registry_with_prefix("peer")));
+        own
+    }
+
+    fn register_in(&self, registry: &mut Registry) {
+        registry.register("links", "Connected nodes", self.links.clone());
+        let bytes = Unit::Bytes;
+        let received = self.totals.received.clone();
+        registry.register_with_unit("received", "Over all links", bytes.clone(), received);
+        let sent = self.totals.sent.clone();
+        registry.register_with_unit("sent", "Over all links", bytes.clone(), sent);
+        for (name, help, counter) in [
+            (
+                "frames_skipped",
+                "Frames of unknown kinds",
+                &self.totals.skipped,
+            ),
+            (
+                "connections_turned_away",
+                "Closed before the handshake",
+                &self.turned_away,
+            ),
+            ("links_refused", "Closed after the handshake", &self.refused),
+            (
+                "links_slow",
+                "Closed because the other side did not read",
+                &self.slow,
+            ),
+            ("bans", "Static keys banned", &self.bans),
+            (
+                "transactions_dropped",
+                "Transactions not checked: overload",
+                &self.dropped,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("offences", "Misbehaviour by kind", self.offences.clone());
+        for (name, help, gauge) in [
+            (
+                "orphans",
+                "Transactions that wait for what they spend",
+                &self.orphans,
+            ),
+            ("sync_height_blocks", "Height of the own tip", &self.height),
+            (
+                "sync_best_height_blocks",
+                "Height of the best header chain",
+                &self.best_height,
+            ),
+            ("sync_blocks_in_flight", "Blocks asked for", &self.in_flight),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        let buffered = self.buffered.clone();
+        registry.register_with_unit("sync_buffered", "Blocks that wait", bytes, buffered);
+    }
+
+    pub(crate) fn observe<'a>(
+        &self,
+        progress: &Progress,
+        peers: impl Iterator<Item = &'a Peer>,
+        orphans: usize,
+    ) {
+        let (mut inbound, mut outbound) = (0, 0);
+        for peer in peers {
+            match peer.direction {
+                Direction::Inbound => inbound += 1,
+                Direction::Outbound => outbound += 1,
+            }
+        }
+        let set = |gauge: &Gauge, count: usize| {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        for (direction, count) in [("inbound", inbound), ("outbound", outbound)] {
+            set(
+                &self.links.get_or_create(&DirectionLabels { direction }),
+                count,
+            );
+        }
+        set(&self.orphans, orphans);
+        set(&self.in_flight, progress.in_flight);
+        set(&self.buffered, progress.buffered_bytes);
+        self.height.set(i64::from(progress.height.get()));
+        self.best_height.set(i64::from(progress.best_height.get()));
+    }
+
+    pub(crate) fn on_offence(&self, offence: Offence) {
+        let offence = match offence {
+            Offence::Malformed => "malformed",
+            Offence::TooManyRequests => "too_many_requests",
+            Offence::UnaskedHeaders => "unasked_headers",
+            Offence::UnprovenWork => "unproven_work",
+            Offence::EndlessHeaders => "endless_headers",
+            Offence::WithheldBlock => "withheld_block",
+            Offence::Refused(_) => "refused",
+        };
+        self.offences
+            .get_or_create(&OffenceLabels { offence })
+            .inc();
+    }
+}

@@ -1,0 +1,607 @@
+//! A chain service of a few lines: every block counts as much work as any other, and a transaction
+//! is valid if what it spends is in the mempool or nowhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use pentad_api::Connection;
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
+use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
+use pentad_api::types::v1::BlockHeader;
+use pentad_primitives::encode::{Decode as _, Encode as _};
+use pentad_primitives::hash::sha256d;
+use pentad_primitives::{BlockHash, OutPoint, Script, Transaction, TxIn, Txid};
+use pentad_service_kit::sized;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A block with this last byte is invalid; so is a transaction that begins with it.
+pub(super) const POISON: u8 = 0xee;
+
+/// A block on top of `parent`; `salt` tells siblings apart, `size` is that of its body.
+pub(super) fn block(parent: BlockHash, salt: u32, size: usize) -> (BlockHash, Bytes) {
+    let mut bytes = vec![0; 80 + size];
+    bytes[4..36].copy_from_slice(parent.as_bytes());
+    bytes[36..40].copy_from_slice(&salt.to_be_bytes());
+    (BlockHash::from(sha256d(&bytes[..80])), bytes.into())
+}
+
+/// A transaction that spends an output of `parent`.
+pub(super) fn transaction(parent: Txid, salt: u8) -> (Txid, Bytes) {
+    let previous_output = OutPoint {
+        txid: parent,
+        vout: 0,
+    };
+    let input = TxIn {
+        previous_output,
+        script_sig: Script::from(vec![salt; 90]),
+        sequence: 0,
+    };
+    let transaction = Transaction {
+        version: 1,
+        inputs: vec![input],
+        outputs: Vec::new(),
+        lock_time: 0,
+    };
+    (transaction.txid(), transaction.to_bytes().into())
+}
+
+#[derive(Clone)]
+pub(super) struct FakeChain(Arc<Shared>);
+
+struct Shared {
+    network: String,
+    genesis: BlockHash,
+    state: Mutex<State>,
+    /// Counts changes, so that streams know when to look.
+    changed: watch::Sender<u64>,
+    /// Streams of an older life end.
+    life: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Height and bytes of every header known.
+    headers: BTreeMap<BlockHash, (usize, Bytes)>,
+    bodies: BTreeMap<BlockHash, Bytes>,
+    main: Vec<BlockHash>,
+    best: BlockHash,
+    tips: Vec<proto::FollowTipResponse>,
+    mempool: Vec<(Txid, Bytes)>,
+    /// Every block that was handed in, for tests that count.
+    connects: usize,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Reply<T> = Result<Response<T>, Status>;
+
+impl FakeChain {
+    pub(super) fn new(network: &str) -> Self {
+        let genesis = BlockHash::from(sha256d(network.as_bytes()));
+        let state = State {
+            best: genesis,
+            ..State::default()
+        };
+        Self(Arc::new(Shared {
+            network: network.to_owned(),
+            genesis,
+            state: Mutex::new(state),
+            changed: watch::channel(0).0,
+            life: watch::channel(0).0,
+        }))
+    }
+
+    pub(super) fn connection(&self) -> Connection {
+        let routes = Routes::new(ChainServiceServer::new(self.clone()))
+            .add_service(sized!(AssemblyServiceServer::new(self.clone())))
+            .add_service(sized!(EventServiceServer::new(self.clone())));
+        Connection::in_process(routes)
+    }
+
+    pub(super) fn genesis(&self) -> BlockHash {
+        self.0.genesis
+    }
+
+    pub(super) fn tip(&self) -> BlockHash {
+        self.state().main.last().copied().unwrap_or(self.0.genesis)
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.state().main.len()
+    }
+
+    pub(super) fn connects(&self) -> usize {
+        self.state().connects
+    }
+
+    pub(super) fn mempool(&self) -> BTreeSet<Txid> {
+        self.state().mempool.iter().map(|(txid, _)| *txid).collect()
+    }
+
+    /// Extends the main chain by `count` blocks.
+    pub(super) fn mine(&self, count: usize, salt: u32, size: usize) {
+        for _ in 0..count {
+            let (_, bytes) = block(self.tip(), salt, size);
+            assert_eq!(self.connect(&bytes).refusal, None);
+        }
+    }
+
+    /// Takes a transaction as if submitted here.
+    pub(super) fn submit(&self, bytes: &Bytes) {
+        assert_eq!(self.admit(bytes).refusal, None);
+    }
+
+    /// Breaks all streams, as a restart does.
+    pub(super) fn break_streams(&self) {
+        self.0.life.send_modify(|life| *life += 1);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no panic under the lock")
+    }
+
+    fn change(&self) {
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    fn connect(&self, bytes: &Bytes) -> proto::ConnectBlocksResponse {
+        let hash = BlockHash::from(sha256d(&bytes[..80]));
+        let mut response = proto::ConnectBlocksResponse {
+            hash: Bytes::copy_from_slice(hash.as_bytes()),
+            ..Default::default()
+        };
+        let mut state = self.state();
+        state.connects += 1;
+        let outcome = if state.bodies.contains_key(&hash) {
+            proto::BlockOutcome::AlreadyKnown
+        } else if !self.is_known(&state, parent(bytes)) {
+            proto::BlockOutcome::Orphan
+        } else if bytes.last() == Some(&POISON) {
+            response.refusal = Some(refusal("POISON", 100));
+            return response;
+        } else {
+            self.insert(&mut state, hash, bytes)
+        };
+        response.set_outcome(outcome);
+        drop(state);
+        self.change();
+        response
+    }
+
+    fn is_known(&self, state: &State, hash: BlockHash) -> bool {
+        hash == self.0.genesis || state.bodies.contains_key(&hash)
+    }
+
+    fn insert(&self, state: &mut State, hash: BlockHash, bytes: &Bytes) -> proto::BlockOutcome {
+        self.check(state, &[bytes.slice(..80)]);
+        state.bodies.insert(hash, bytes.clone());
+        let height = state.headers[&hash].0;
+        if height <= state.main.len() {
+            return proto::BlockOutcome::SideBranch;
+        }
+        let path = self.path(state, hash);
+        let common = path
+            .iter()
+            .zip(&state.main)
+            .take_while(|(new, old)| new == old)
+            .count();
+        for undone in state.main.split_off(common).into_iter().rev() {
+            let header = Some(header_message(state, undone));
+            let raw = state.bodies[&undone].clone();
+            push_tip(
+                state,
+                proto::follow_tip_response::Event::Undo(proto::BlockDisconnected { header, raw }),
+            );
+        }
+        for applied in &path[common..] {
+            state.main.push(*applied);
+            let header = Some(header_message(state, *applied));
+            let raw = state.bodies[applied].clone();
+            push_tip(
+                state,
+                proto::follow_tip_response::Event::Apply(proto::BlockConnected { header, raw }),
+            );
+        }
+        proto::BlockOutcome::Connected
+    }
+
+    fn path(&self, state: &State, tip: BlockHash) -> Vec<BlockHash> {
+        let mut path = Vec::new();
+        let mut at = tip;
+        while let Some((_, header)) = state.headers.get(&at) {
+            // Most paths lead back to the main chain soon.
+            let height = state.headers[&at].0;
+            if state.main.get(height - 1) == Some(&at) {
+                path.extend(state.main[..height].iter().rev());
+                break;
+            }
+            path.push(at);
+            at = parent(header);
+        }
+        path.reverse();
+        path
+    }
+
+    fn check(&self, state: &mut State, headers: &[Bytes]) -> (u32, Option<proto::Refusal>) {
+        let mut accepted = 0;
+        for header in headers {
+            let parent = parent(header);
+            let below = match state.headers.get(&parent) {
+                Some((height, _)) => *height,
+                None if parent == self.0.genesis => 0,
+                None => return (accepted, Some(refusal("UNKNOWN_PARENT", 20))),
+            };
+            let hash = BlockHash::from(sha256d(header));
+            state
+                .headers
+                .entry(hash)
+                .or_insert((below + 1, header.clone()));
+            let best = state
+                .headers
+                .get(&state.best)
+                .map_or(0, |(height, _)| *height);
+            if below + 1 > best {
+                state.best = hash;
+            }
+            accepted += 1;
+        }
+        (accepted, None)
+    }
+
+    fn admit(&self, bytes: &Bytes) -> proto::AdmitTransactionsResponse {
+        let txid = Txid::from(sha256d(bytes));
+        let mut response = proto::AdmitTransactionsResponse {
+            txid: Bytes::copy_from_slice(txid.as_bytes()),
+            ..Default::default()
+        };
+        let mut state = self.state();
+        let is_here = |wanted: &Txid| state.mempool.iter().any(|(txid, _)| txid == wanted);
+        let missing = match Transaction::from_bytes(bytes) {
+            Ok(transaction) => transaction.inputs.iter().any(|input| {
+                input.previous_output.txid != Txid::ZERO && !is_here(&input.previous_output.txid)
+            }),
+            Err(_) => {
+                response.refusal = Some(refusal("MALFORMED", 100));
+                return response;
+            }
+        };
+        if missing {
+            response.refusal = Some(refusal("MISSING_INPUT", 0));
+        } else if !is_here(&txid) {
+            state.mempool.push((txid, bytes.clone()));
+            response.admitted = true;
+            drop(state);
+            self.change();
+        }
+        response
+    }
+
+    /// A stream of what `next` finds, until the streams are broken.
+    fn stream<T: Send + 'static>(
+        &self,
+        mut next: impl FnMut(&State) -> Option<T> + Send + 'static,
+    ) -> Answers<T> {
+        let (sender, receiver) = mpsc::channel(16);
+        let (chain, mut changed) = (self.clone(), self.0.changed.subscribe());
+        let mut life = self.0.life.subscribe();
+        tokio::spawn(async move {
+            let feeding = async {
+                loop {
+                    let found = next(&chain.state());
+                    match found {
+                        Some(message) => sender.send(Ok(message)).await.map_err(|_| ())?,
+                        None => changed.changed().await.map_err(|_| ())?,
+                    }
+                }
+            };
+            tokio::select! {
+                ended = feeding => ended,
+                broken = life.changed() => broken.map_err(|_| ()),
+            }
+        });
+        Box::pin(ReceiverStream::new(receiver))
+    }
+
+    fn answers<I: Send + 'static, O: Send + 'static>(
+        &self,
+        requests: Streaming<I>,
+        answer: impl Fn(&Self, I) -> O + Send + 'static,
+    ) -> Answers<O> {
+        let (chain, mut life) = (self.clone(), self.0.life.subscribe());
+        let broken = async move { drop(life.changed().await) };
+        let answers = requests.map(move |request| Ok(answer(&chain, request?)));
+        Box::pin(answers.take_until(Box::pin(broken)))
+    }
+}
+
+fn parent(header: &[u8]) -> BlockHash {
+    BlockHash::from_bytes(header[4..36].try_into().expect("32 bytes"))
+}
+
+fn refusal(reason: &str, misbehavior: u32) -> proto::Refusal {
+    proto::Refusal {
+        reason: reason.to_owned(),
+        message: "as the test wants".to_owned(),
+        misbehavior,
+    }
+}
+
+fn header_message(state: &State, hash: BlockHash) -> BlockHeader {
+    let height = state.headers[&hash].0;
+    BlockHeader {
+        hash: hash.to_string(),
+        height: u32::try_from(height).expect("a short chain"),
+        chain_work: format!("{height:x}"),
+        ..Default::default()
+    }
+}
+
+fn push_tip(state: &mut State, event: proto::follow_tip_response::Event) {
+    let cursor = (state.tips.len() + 1).to_string();
+    state.tips.push(proto::FollowTipResponse {
+        cursor,
+        event: Some(event),
+    });
+}
+
+fn hashes(hashes: &[Bytes]) -> Vec<BlockHash> {
+    let parse = |hash: &Bytes| BlockHash::from_bytes(hash[..].try_into().expect("32 bytes"));
+    hashes.iter().map(parse).collect()
+}
+
+fn work(height: usize) -> Bytes {
+    let mut bytes = [0; 32];
+    bytes[24..].copy_from_slice(&(height as u64).to_be_bytes());
+    Bytes::copy_from_slice(&bytes)
+}
+
+#[tonic::async_trait]
+impl ChainService for FakeChain {
+    async fn get_info(&self, _: Request<proto::GetInfoRequest>) -> Reply<proto::GetInfoResponse> {
+        let height = self.height();
+        Ok(Response::new(proto::GetInfoResponse {
+            network: self.0.network.clone(),
+            genesis_hash: self.0.genesis.to_string(),
+            height: u32::try_from(height).expect("a short chain"),
+            tip: self.tip().to_string(),
+            chain_work: format!("{height:x}"),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_mempool(
+        &self,
+        _: Request<proto::GetMempoolRequest>,
+    ) -> Reply<proto::GetMempoolResponse> {
+        let state = self.state();
+        let txids = state
+            .mempool
+            .iter()
+            .map(|(txid, _)| txid.to_string())
+            .collect();
+        let total = state.mempool.len() as u64;
+        Ok(Response::new(proto::GetMempoolResponse { txids, total }))
+    }
+
+    async fn get_block(
+        &self,
+        _: Request<proto::GetBlockRequest>,
+    ) -> Reply<proto::GetBlockResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_header(
+        &self,
+        _: Request<proto::GetHeaderRequest>,
+    ) -> Reply<proto::GetHeaderResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_transaction(
+        &self,
+        _: Request<proto::GetTransactionRequest>,
+    ) -> Reply<proto::GetTransactionResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_balance(
+        &self,
+        _: Request<proto::GetBalanceRequest>,
+    ) -> Reply<proto::GetBalanceResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_utxos(
+        &self,
+        _: Request<proto::GetUtxosRequest>,
+    ) -> Reply<proto::GetUtxosResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for FakeChain {
+    type FollowTipStream = Answers<proto::FollowTipResponse>;
+    type FollowMempoolStream = Answers<proto::FollowMempoolResponse>;
+
+    async fn follow_tip(
+        &self,
+        request: Request<proto::FollowTipRequest>,
+    ) -> Reply<Self::FollowTipStream> {
+        let mut position = request.into_inner().cursor.parse().ok();
+        let genesis = self.0.genesis;
+        Ok(Response::new(self.stream(move |state| {
+            let Some(position) = &mut position else {
+                position = Some(state.tips.len());
+                let header = Some(match state.main.last() {
+                    Some(tip) => header_message(state, *tip),
+                    None => BlockHeader {
+                        hash: genesis.to_string(),
+                        ..Default::default()
+                    },
+                });
+                let event = proto::follow_tip_response::Event::Reset(proto::TipReset { header });
+                let cursor = state.tips.len().to_string();
+                return Some(proto::FollowTipResponse {
+                    cursor,
+                    event: Some(event),
+                });
+            };
+            let event = state.tips.get(*position).cloned();
+            *position += usize::from(event.is_some());
+            event
+        })))
+    }
+
+    async fn follow_mempool(
+        &self,
+        _: Request<proto::FollowMempoolRequest>,
+    ) -> Reply<Self::FollowMempoolStream> {
+        let mut position = 0;
+        Ok(Response::new(self.stream(move |state| {
+            let (txid, transaction) = state.mempool.get(position)?.clone();
+            position += 1;
+            let added = proto::MempoolAdded {
+                txid: txid.to_string(),
+                transaction,
+            };
+            let event = proto::follow_mempool_response::Event::Added(added);
+            Some(proto::FollowMempoolResponse { event: Some(event) })
+        })))
+    }
+}
+
+#[tonic::async_trait]
+impl AssemblyService for FakeChain {
+    type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
+    type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
+    type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
+
+    async fn get_template(
+        &self,
+        _: Request<proto::GetTemplateRequest>,
+    ) -> Reply<proto::GetTemplateResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_locator(
+        &self,
+        _: Request<proto::GetLocatorRequest>,
+    ) -> Reply<proto::GetLocatorResponse> {
+        let state = self.state();
+        let (mut at, mut step, mut hashes) = (state.main.len(), 1, Vec::new());
+        while at > 0 {
+            hashes.push(Bytes::copy_from_slice(state.main[at - 1].as_bytes()));
+            step *= if hashes.len() > 10 { 2 } else { 1 };
+            at = at.saturating_sub(step);
+        }
+        hashes.push(Bytes::copy_from_slice(self.0.genesis.as_bytes()));
+        Ok(Response::new(proto::GetLocatorResponse { hashes }))
+    }
+
+    async fn locate_headers(
+        &self,
+        request: Request<proto::LocateHeadersRequest>,
+    ) -> Reply<proto::LocateHeadersResponse> {
+        let state = self.state();
+        let place = |hash: &BlockHash| match state.headers.get(hash) {
+            Some((height, _)) => (state.main.get(height - 1) == Some(hash)).then_some(*height),
+            None => None,
+        };
+        let start = hashes(&request.into_inner().locator)
+            .iter()
+            .find_map(place)
+            .unwrap_or(0);
+        let headers = state.main[start..].iter().take(2000);
+        let headers = headers.map(|hash| state.headers[hash].1.clone()).collect();
+        Ok(Response::new(proto::LocateHeadersResponse { headers }))
+    }
+
+    async fn check_headers(
+        &self,
+        request: Request<proto::CheckHeadersRequest>,
+    ) -> Reply<proto::CheckHeadersResponse> {
+        let mut state = self.state();
+        let (accepted, refusal) = self.check(&mut state, &request.into_inner().headers);
+        let path = self.path(&state, state.best);
+        let wanted = path
+            .iter()
+            .filter(|hash| !state.bodies.contains_key(hash))
+            .take(1024);
+        let wanted = wanted
+            .map(|hash| Bytes::copy_from_slice(hash.as_bytes()))
+            .collect();
+        Ok(Response::new(proto::CheckHeadersResponse {
+            accepted,
+            refusal,
+            wanted,
+            best_work: work(path.len()),
+            best_height: u32::try_from(path.len()).expect("a short chain"),
+        }))
+    }
+
+    async fn connect_blocks(
+        &self,
+        request: Request<Streaming<proto::ConnectBlocksRequest>>,
+    ) -> Reply<Self::ConnectBlocksStream> {
+        let answer =
+            |chain: &Self, request: proto::ConnectBlocksRequest| chain.connect(&request.block);
+        Ok(Response::new(self.answers(request.into_inner(), answer)))
+    }
+
+    async fn admit_transactions(
+        &self,
+        request: Request<Streaming<proto::AdmitTransactionsRequest>>,
+    ) -> Reply<Self::AdmitTransactionsStream> {
+        let answer = |chain: &Self, request: proto::AdmitTransactionsRequest| {
+            chain.admit(&request.transaction)
+        };
+        Ok(Response::new(self.answers(request.into_inner(), answer)))
+    }
+
+    async fn fetch_blocks(
+        &self,
+        request: Request<proto::FetchBlocksRequest>,
+    ) -> Reply<Self::FetchBlocksStream> {
+        let state = self.state();
+        let wanted = hashes(&request.into_inner().hashes);
+        let answers: Vec<_> = wanted
+            .iter()
+            .map(|hash| {
+                let block = state.bodies.get(hash).cloned().unwrap_or_default();
+                let hash = Bytes::copy_from_slice(hash.as_bytes());
+                Ok(proto::FetchBlocksResponse { hash, block })
+            })
+            .collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+    }
+
+    async fn fetch_transactions(
+        &self,
+        request: Request<proto::FetchTransactionsRequest>,
+    ) -> Reply<proto::FetchTransactionsResponse> {
+        let state = self.state();
+        let find = |txid: &Bytes| {
+            state
+                .mempool
+                .iter()
+                .find(|(known, _)| known.as_bytes()[..] == txid[..])
+        };
+        let txids = request.into_inner().txids;
+        let transactions = txids
+            .iter()
+            .filter_map(find)
+            .map(|(_, bytes)| bytes.clone())
+            .collect();
+        Ok(Response::new(proto::FetchTransactionsResponse {
+            transactions,
+        }))
+    }
+}

@@ -1,0 +1,233 @@
+//! Links are opened, refused, replaced and opened again.
+
+use tonic::Code;
+
+use super::*;
+
+#[tokio::test]
+async fn two_nodes_connect_and_know_each_other() {
+    let anna = Node::start("test", &[]).await;
+    anna.chain.mine(3, 0, 100);
+    let bert = Node::start("test", &[&anna]).await;
+    until_linked(&anna, &bert).await;
+    until("a heartbeat and its answer", async || {
+        bert.peers()
+            .await
+            .iter()
+            .all(|peer| peer.round_trip_us > 0 && peer.height == 3)
+    })
+    .await;
+    let [peer] = &bert.peers().await[..] else {
+        panic!("one peer")
+    };
+    assert_eq!(peer.address, anna.address.to_string());
+    assert_eq!(peer.direction(), proto::Direction::Outbound);
+    assert_eq!(
+        (peer.chain_work.as_str(), peer.misbehavior, peer.added),
+        (work_hex(3).as_str(), 0, false)
+    );
+    assert!(peer.bytes_sent > 0 && peer.bytes_received > 0);
+    assert_eq!(peer.tip, anna.chain.tip().to_string());
+    let [peer] = &anna.peers().await[..] else {
+        panic!("one peer")
+    };
+    assert_eq!(peer.direction(), proto::Direction::Inbound);
+    let own = anna
+        .client()
+        .get_self(proto::GetSelfRequest {})
+        .await
+        .expect("ok")
+        .into_inner();
+    assert_eq!(own.listen_address, anna.address.to_string());
+    assert_eq!(own.static_key, anna.peer.api.key.to_string());
+    assert_eq!(own.node_id.len(), 40);
+    anna.stop().await;
+    until("the farewell is understood", async || {
+        bert.peers().await.is_empty()
+    })
+    .await;
+}
+
+fn work_hex(height: u8) -> String {
+    let mut bytes = [0; 32];
+    bytes[31] = height;
+    Work::from_be_bytes(bytes).to_string()
+}
+
+/// Attack 46.
+#[tokio::test]
+async fn another_network_is_refused_with_the_reason() {
+    let anna = Node::start("test", &[]).await;
+    let bert = Node::start("other", &[&anna]).await;
+    let stranger = Stranger::new(&anna.chain, "other");
+    let mut session = stranger.connect(anna.address).await;
+    assert_eq!(session.end().await.as_deref(), Some("WRONG_NETWORK"));
+    let stranger = Stranger::new(&bert.chain, "test");
+    let mut session = stranger.connect(anna.address).await;
+    assert_eq!(session.end().await.as_deref(), Some("WRONG_GENESIS"));
+    let mut newer = Stranger::new(&anna.chain, "test");
+    newer.hello.versions = 7..=9;
+    let mut session = newer.connect(anna.address).await;
+    assert_eq!(session.end().await.as_deref(), Some("UNSUPPORTED_VERSION"));
+    assert!(anna.peers().await.is_empty() && bert.peers().await.is_empty());
+    let carl = Node::start("test", &[&anna]).await;
+    until_linked(&anna, &carl).await;
+}
+
+/// Attack 46.
+#[tokio::test]
+async fn a_node_does_not_become_its_own_peer() {
+    let anna = Node::start("test", &[]).await;
+    anna.add(&anna).await;
+    let bert = Node::start("test", &[&anna]).await;
+    until_linked(&anna, &bert).await;
+    assert!(!anna.is_linked_to(&anna).await);
+}
+
+#[tokio::test]
+async fn of_simultaneous_dials_one_link_stays() {
+    for _ in 0..5 {
+        let anna = Node::start("test", &[]).await;
+        let bert = Node::start("test", &[]).await;
+        tokio::join!(anna.add(&bert), bert.add(&anna));
+        until_linked(&anna, &bert).await;
+        let smaller_dials = async || {
+            let (of_anna, of_bert) = (anna.peers().await, bert.peers().await);
+            let dialled = |peers: &[proto::Peer]| matches!(peers, [peer] if peer.direction() == proto::Direction::Outbound);
+            let is_anna = anna.peer.api.key < bert.peer.api.key;
+            // The other dial may have come when the first link stood already: then it was refused
+            // and the first one stays, whoever dialled it.
+            of_anna.len() == 1
+                && of_bert.len() == 1
+                && dialled(&of_anna) != dialled(&of_bert)
+                && (dialled(&of_anna) == is_anna || of_anna[0].connected_seconds < 1)
+        };
+        until("one link", smaller_dials).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_link_of_the_same_side_is_refused() {
+    let anna = Node::start("test", &[]).await;
+    let stranger = Stranger::new(&anna.chain, "test");
+    let mut first = stranger.connect(anna.address).await;
+    until("a peer", async || anna.peers().await.len() == 1).await;
+    let mut second = stranger.connect(anna.address).await;
+    assert_eq!(second.end().await.as_deref(), Some("DUPLICATE"));
+    // A new process under the same key is another matter: the old one must be gone.
+    let restarted = Stranger {
+        identity: stranger.identity.clone(),
+        ..Stranger::new(&anna.chain, "test")
+    };
+    let _third = restarted.connect(anna.address).await;
+    assert_eq!(first.end().await.as_deref(), Some("DUPLICATE"));
+    until("one peer", async || anna.peers().await.len() == 1).await;
+}
+
+#[tokio::test]
+async fn links_come_back_after_a_restart() {
+    let anna = Node::start("test", &[]).await;
+    let bert = Node::start("test", &[]).await;
+    bert.add(&anna).await;
+    until_linked(&anna, &bert).await;
+    assert!(bert.peers().await.iter().all(|peer| peer.added));
+    let (directory, chain, address) = (
+        Arc::clone(&anna.directory),
+        anna.chain.clone(),
+        anna.address,
+    );
+    let key = anna.peer.api.key;
+    anna.stop().await;
+    let again = PeerConfig {
+        listen: address,
+        ..config()
+    };
+    let anna = Node::start_in(directory, chain, again).await;
+    assert_eq!(anna.peer.api.key, key, "the key is kept");
+    until_linked(&anna, &bert).await;
+    // And the one that dialled restarts: it remembers whom it was told to dial.
+    let (directory, chain) = (Arc::clone(&bert.directory), bert.chain.clone());
+    bert.stop().await;
+    let bert = Node::start_in(directory, chain, config()).await;
+    until_linked(&anna, &bert).await;
+}
+
+#[tokio::test]
+async fn peers_are_added_and_removed_by_hand() {
+    let anna = Node::start("test", &[]).await;
+    let bert = Node::start("test", &[]).await;
+    bert.add(&anna).await;
+    until_linked(&anna, &bert).await;
+    let address = anna.address.to_string();
+    let remove = |address: &str| proto::RemovePeerRequest {
+        address: address.to_owned(),
+    };
+    bert.client()
+        .remove_peer(remove(&address))
+        .await
+        .expect("removed");
+    until("no link", async || {
+        bert.peers().await.is_empty() && anna.peers().await.is_empty()
+    })
+    .await;
+    let status = bert
+        .client()
+        .remove_peer(remove(&address))
+        .await
+        .expect_err("unknown");
+    assert_eq!(status.code(), Code::NotFound);
+    let add = proto::AddPeerRequest {
+        address: "nowhere".to_owned(),
+    };
+    let status = bert.client().add_peer(add).await.expect_err("malformed");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let lookup = proto::LookupRequest {
+        node_id: "xyz".to_owned(),
+    };
+    let status = bert.client().lookup(lookup).await.expect_err("malformed");
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn nodes_find_each_other_through_a_common_one() {
+    let hub = Node::start("test", &[]).await;
+    let anna = Node::start("test", &[&hub]).await;
+    let bert = Node::start("test", &[&hub]).await;
+    until_linked(&anna, &bert).await;
+    let table = anna
+        .client()
+        .get_routing_table(proto::GetRoutingTableRequest {})
+        .await;
+    assert!(!table.expect("ok").into_inner().contacts.is_empty());
+    let found = anna
+        .client()
+        .lookup(proto::LookupRequest::default())
+        .await
+        .expect("ok");
+    assert!(!found.into_inner().contacts.is_empty());
+}
+
+/// Attack 44: the inbound slots are taken.
+#[tokio::test]
+async fn inbound_slots_are_limited_and_outbound_links_need_none() {
+    let chain = FakeChain::new("test");
+    let anna = Node::start_with(
+        chain,
+        PeerConfig {
+            inbound_max: 1,
+            ..config()
+        },
+    )
+    .await;
+    let _first = Stranger::new(&anna.chain, "test")
+        .connect(anna.address)
+        .await;
+    until("a peer", async || anna.peers().await.len() == 1).await;
+    let mut second = Stranger::new(&anna.chain, "test")
+        .connect(anna.address)
+        .await;
+    assert_eq!(second.end().await.as_deref(), Some("FULL"));
+    let bert = Node::start("test", &[]).await;
+    anna.add(&bert).await;
+    until_linked(&anna, &bert).await;
+}
