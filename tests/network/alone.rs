@@ -41,10 +41,8 @@ fn four_processes_make_one_node() {
     };
     let cookie = dir("cookie");
     let [chain, wallet, miner, peer, p2p] = [0; 5].map(|_| local());
-    let uri = |address: &str| format!("http://{address}");
     let run = |name: &str, grpc: &str, arguments: &[&str]| -> Running {
-        let metrics = local();
-        let own = dir(name);
+        let (own, metrics) = (dir(name), local());
         let standard = [
             "--data",
             &own,
@@ -61,42 +59,41 @@ fn four_processes_make_one_node() {
             &data.path().join(format!("{name}.log")),
         )
     };
-    let (chain_uri, wallet_uri) = (uri(&chain), uri(&wallet));
+    let upstream = |service: &str, address: &str| {
+        let settings = [
+            format!("{service}.address=http://{address}"),
+            format!("{service}.cookie_file={cookie}"),
+        ];
+        settings
+            .map(|setting| ["--set".to_owned(), setting])
+            .concat()
+    };
+    let (to_chain, to_wallet) = (upstream("chain", &chain), upstream("wallet", &wallet));
+    let to_chain: Vec<_> = to_chain.iter().map(String::as_str).collect();
+    let to_wallet: Vec<_> = to_wallet.iter().map(String::as_str).collect();
+    let passphrase = format!("wallet.passphrase_file={}", dir("passphrase"));
+    write_secret(
+        Path::new(&dir("passphrase")),
+        "correct horse battery staple",
+    );
+    let listen = format!("peer.listen={p2p}");
+    let bootstrap = format!("peer.bootstrap=[\"{}\"]", devnet.node(1).p2p());
     // Any order: each waits for the others.
-    let passphrase = dir("passphrase");
-    write_secret(Path::new(&passphrase), "correct horse battery staple");
     let mut services = vec![
         run(
             "pentad-miner",
             &miner,
-            &[
-                "--chain-address",
-                &chain_uri,
-                "--wallet-address",
-                &wallet_uri,
-            ],
+            &[&to_chain[..], &to_wallet].concat(),
         ),
         run(
             "pentad-wallet",
             &wallet,
-            &[
-                "--chain-address",
-                &chain_uri,
-                "--passphrase-file",
-                &passphrase,
-            ],
+            &[&to_chain[..], &["--set", &passphrase]].concat(),
         ),
         run(
             "pentad-peer",
             &peer,
-            &[
-                "--chain-address",
-                &chain_uri,
-                "--p2p",
-                &p2p,
-                "--bootstrap",
-                &devnet.node(1).p2p(),
-            ],
+            &[&to_chain[..], &["--set", &listen, "--set", &bootstrap]].concat(),
         ),
         run("pentad-chain", &chain, &["--chain", &spec]),
     ];

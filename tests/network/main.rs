@@ -8,3 +8,4 @@ mod fork;
 mod grpc;
 mod kademlia;
 mod payment;
+mod readme;

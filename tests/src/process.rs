@@ -41,6 +41,21 @@ pub fn free_port() -> u16 {
         .port()
 }
 
+/// The first of `count` neighbouring ports that were free a moment ago.
+///
+/// # Panics
+/// When there is no such block.
+#[must_use]
+pub fn free_ports(count: u16) -> u16 {
+    // Below the range that the system hands out by itself.
+    let seed = u16::try_from(std::process::id() % 9_000).expect("below 9,000");
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (0..20_u16)
+        .map(|step| 10_000 + (seed + step * 500) % 20_000)
+        .find(|base| (*base..base + count).all(is_free))
+        .expect("a free block of ports")
+}
+
 /// A process that ends with its handle.
 #[derive(Debug)]
 pub struct Running {

@@ -7,7 +7,12 @@ use serde_json::Value;
 
 use crate::devnet::Node;
 
-fn tool(name: &str) -> PathBuf {
+/// A program of the project's Python environment.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../.venv/bin")
         .join(name);

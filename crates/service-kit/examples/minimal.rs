@@ -42,18 +42,11 @@ impl Settings for Config {
 struct Flags {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Where files go
-    #[arg(long, value_name = "DIR", default_value = "minimal-data")]
-    data: String,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    run(
-        &SERVICE,
-        &flags.config.sources().set("data_dir", flags.data),
-        serve,
-    )
+    run(&SERVICE, &flags.config.sources(), serve)
 }
 
 async fn serve(_: Config, app: App) -> Result<(), BuildError> {

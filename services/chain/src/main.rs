@@ -1,6 +1,5 @@
 //! The chain service on its own.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,24 +18,16 @@ const SERVICE: Service = Service {
 #[derive(Debug, Parser)]
 #[command(name = "pentad-chain", version)]
 struct Args {
-    /// Chain spec
-    #[arg(long, value_name = "FILE")]
-    chain: Option<PathBuf>,
-    /// Data directory
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
+    /// The chain spec of the network (chain_spec)
+    #[arg(long, value_name = "FILE")]
+    chain: Option<String>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut sources = args.config.sources();
-    for (key, path) in [("chain_spec", args.chain), ("data_dir", args.data)] {
-        if let Some(path) = path {
-            sources = sources.set(key, path.to_string_lossy().into_owned());
-        }
-    }
+    let sources = args.config.sources().set_some("chain_spec", args.chain);
     run(&SERVICE, &sources, serve)
 }
 

@@ -1,9 +1,7 @@
 //! The flags of `pentad-node`; each stands for a field of the configuration.
 
-use std::path::{Path, PathBuf};
-
 use clap::Parser;
-use pentad_service_kit::config::{ConfigArgs, ConfigError, Sources};
+use pentad_service_kit::config::{ConfigArgs, Sources};
 
 /// A whole Pentad node in one process: chain, wallet, miner and peer services on one gRPC port.
 ///
@@ -19,16 +17,7 @@ pub struct NodeArgs {
     config: ConfigArgs,
     /// The chain spec of the network (chain_spec)
     #[arg(long, value_name = "FILE")]
-    chain: Option<PathBuf>,
-    /// Where everything is kept (data_dir)
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// gRPC address (server.grpc) [default: 127.0.0.1:9999]
-    #[arg(long, value_name = "ADDRESS")]
-    grpc: Option<String>,
-    /// Address of the metrics page (server.metrics) [default: the gRPC port + 1000]
-    #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<String>,
+    chain: Option<String>,
     /// Address for other nodes, TCP and UDP (peer.listen) [default: 127.0.0.1:5678]
     #[arg(long, value_name = "ADDRESS")]
     p2p: Option<String>,
@@ -40,132 +29,20 @@ pub struct NodeArgs {
     mine: bool,
     /// File of mode 0600 with what the wallets unlock by (wallet.passphrase_file)
     #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
-    /// The credential of local clients (server.cookie_file) [default: DIR/cookie]
-    #[arg(long, value_name = "FILE")]
-    cookie: Option<PathBuf>,
-    /// Allow a gRPC address beyond loopback without TLS (server.insecure_listen)
-    #[arg(long)]
-    insecure_listen: bool,
-    /// Log lines: human or json (telemetry.format)
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
-    /// Where traces go, for example http://127.0.0.1:4317 (telemetry.otlp_endpoint)
-    #[arg(long, value_name = "URL")]
-    otlp_endpoint: Option<String>,
+    passphrase_file: Option<String>,
 }
 
 impl NodeArgs {
     /// The sources of the configuration, these flags the last.
-    ///
-    /// # Errors
-    /// When a path is not UTF-8.
-    pub fn sources(&self) -> Result<Sources, ConfigError> {
-        let mut sources = self.config.sources();
-        for (field, path) in [
-            ("chain_spec", &self.chain),
-            ("data_dir", &self.data),
-            ("wallet.passphrase_file", &self.passphrase_file),
-            ("server.cookie_file", &self.cookie),
-        ] {
-            if let Some(path) = path {
-                sources = sources.set(field, text(field, path)?);
-            }
-        }
-        for (field, value) in [
-            ("server.grpc", &self.grpc),
-            ("server.metrics", &self.metrics),
-            ("peer.listen", &self.p2p),
-            ("telemetry.format", &self.log_format),
-            ("telemetry.otlp_endpoint", &self.otlp_endpoint),
-        ] {
-            if let Some(value) = value {
-                sources = sources.set(field, value.as_str());
-            }
-        }
-        // A switch that is left out leaves the file and the environment as they are.
-        for (field, on) in [
-            ("miner.mine", self.mine),
-            ("server.insecure_listen", self.insecure_listen),
-        ] {
-            if on {
-                sources = sources.set(field, true);
-            }
-        }
-        if !self.bootstrap.is_empty() {
-            sources = sources.set("peer.bootstrap", self.bootstrap.clone());
-        }
-        Ok(sources)
-    }
-}
-
-fn text<'a>(field: &'static str, path: &'a Path) -> Result<&'a str, ConfigError> {
-    path.to_str()
-        .ok_or_else(|| ConfigError::field(field, "the path is not UTF-8"))
-}
-
-#[cfg(test)]
-mod tests {
-    use pentad_service_kit::Settings as _;
-    use pentad_service_kit::config;
-
-    use super::*;
-    use crate::NodeConfig;
-
-    fn load(line: &str) -> Result<NodeConfig, ConfigError> {
-        let arguments = NodeArgs::try_parse_from(line.split(' ')).expect(line);
-        config::load(&arguments.sources()?)
-    }
-
-    #[test]
-    fn every_flag_reaches_its_field() {
-        let config = load(
-            "pentad-node --chain c.toml --data d --grpc 127.0.0.1:1 --metrics 127.0.0.1:2 \
-             --p2p 127.0.0.1:3 --bootstrap a:4 --bootstrap b:5 --mine --passphrase-file p \
-             --cookie k --insecure-listen --log-format json --otlp-endpoint http://127.0.0.1:6",
-        )
-        .expect("valid");
-        assert_eq!(config.chain_spec, Path::new("c.toml"));
-        assert_eq!(config.data_dir(), Path::new("d"));
-        let server = config.server();
-        assert_eq!(server.grpc, "127.0.0.1:1".parse().ok());
-        assert_eq!(server.metrics, "127.0.0.1:2".parse().ok());
-        assert_eq!(server.cookie_file.as_deref(), Some(Path::new("k")));
-        assert!(server.insecure_listen);
-        assert_eq!(config.peer.listen.to_string(), "127.0.0.1:3");
-        assert_eq!(config.peer.bootstrap, ["a:4", "b:5"]);
-        assert!(config.miner.mine);
-        assert_eq!(
-            config.wallet.passphrase_file.as_deref(),
-            Some(Path::new("p"))
-        );
-        assert_eq!(
-            config.telemetry().otlp_endpoint.as_deref(),
-            Some("http://127.0.0.1:6")
-        );
-    }
-
-    #[test]
-    fn a_switch_left_out_leaves_the_file_as_it_is() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let file = directory.path().join("node.toml");
-        std::fs::write(&file, "data_dir = \"here\"\n[miner]\nmine = true\n").expect("written");
-        let line = format!("pentad-node --config {} --data there", file.display());
-        let config = load(&line).expect("valid");
-        assert!(config.miner.mine);
-        assert_eq!(config.data_dir, Path::new("there"));
-    }
-
-    #[test]
-    fn a_wrong_value_names_its_field() {
-        for (line, field) in [
-            ("pentad-node --grpc nowhere", "server.grpc"),
-            ("pentad-node --p2p 5678", "peer.listen"),
-            ("pentad-node --log-format xml", "telemetry.format"),
-            ("pentad-node --set no.such=1", "no"),
-        ] {
-            let error = load(line).expect_err(line).to_string();
-            assert!(error.contains(field), "{line}: {error}");
-        }
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let bootstrap = (!self.bootstrap.is_empty()).then(|| self.bootstrap.clone());
+        self.config
+            .sources()
+            .set_some("chain_spec", self.chain.as_deref())
+            .set_some("peer.listen", self.p2p.as_deref())
+            .set_some("peer.bootstrap", bootstrap)
+            .set_some("miner.mine", self.mine.then_some(true))
+            .set_some("wallet.passphrase_file", self.passphrase_file.as_deref())
     }
 }

@@ -4,14 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use pentad_node::{NodeArgs, SERVICE, serve};
-use pentad_service_kit::{app, run};
+use pentad_service_kit::run;
 
 fn main() -> ExitCode {
-    match NodeArgs::parse().sources() {
-        Ok(sources) => run(&SERVICE, &sources, serve),
-        Err(error) => {
-            eprintln!("{}: {error}", SERVICE.name);
-            ExitCode::from(app::EXIT_CONFIG)
-        }
-    }
+    run(&SERVICE, &NodeArgs::parse().sources(), serve)
 }

@@ -48,6 +48,27 @@ pub struct ConfigArgs {
     /// Overrides one field of the configuration, e.g. server.grpc=127.0.0.1:9992
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Where everything is kept (data_dir)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// gRPC address (server.grpc)
+    #[arg(long, value_name = "ADDRESS")]
+    pub grpc: Option<String>,
+    /// Address of the metrics page (server.metrics) [default: the gRPC port + 1000]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<String>,
+    /// The credential of local clients (server.cookie_file) [default: DIR/cookie]
+    #[arg(long, value_name = "FILE")]
+    pub cookie: Option<String>,
+    /// Allow a gRPC address beyond loopback without TLS (server.insecure_listen)
+    #[arg(long)]
+    pub insecure_listen: bool,
+    /// Log lines: human or json (telemetry.format)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Where traces go, for example http://127.0.0.1:4317 (telemetry.otlp_endpoint)
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
 impl ConfigArgs {
@@ -55,11 +76,23 @@ impl ConfigArgs {
     #[must_use]
     pub fn sources(&self) -> Sources {
         let sources = Sources::default().env(std::env::vars_os());
-        Sources {
+        let sources = Sources {
             file: self.config.clone(),
             pairs: self.set.clone(),
             ..sources
-        }
+        };
+        let sources = sources
+            .set_some("data_dir", self.data.as_deref())
+            .set_some("server.grpc", self.grpc.as_deref())
+            .set_some("server.metrics", self.metrics.as_deref())
+            .set_some("server.cookie_file", self.cookie.as_deref())
+            .set_some("telemetry.format", self.log_format.as_deref())
+            .set_some("telemetry.otlp_endpoint", self.otlp_endpoint.as_deref());
+        // A switch that is left out leaves the file and the environment as they are.
+        sources.set_some(
+            "server.insecure_listen",
+            self.insecure_listen.then_some(true),
+        )
     }
 }
 
@@ -96,6 +129,15 @@ impl Sources {
     pub fn set(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.flags.push((key.into(), value.into()));
         self
+    }
+
+    /// As [`Self::set`], for a flag that may have been left out.
+    #[must_use]
+    pub fn set_some(self, key: impl Into<String>, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.set(key, value),
+            None => self,
+        }
     }
 }
 
