@@ -45,18 +45,21 @@ impl HeaderTree {
             let node = &mut self.arena[id];
             node.flags.is_complete = true;
             node.arrival = self.arrivals;
-            let (is_invalid, work) = (node.flags.is_invalid, node.work);
-            let tip = &self.arena[self.tip_id()];
-            let least = if tip.flags.is_invalid {
-                Work::default()
-            } else {
-                tip.work
-            };
-            if !is_invalid && work >= least && self.keeps_finality(id) {
+            if self.is_candidate(id) {
                 self.candidates.insert(self.candidate(id));
             }
-            completed.extend(self.waiting.remove(&id).unwrap_or_default());
+            // The last goes first: so does, among siblings, the first that arrived.
+            let waiting = self.waiting.remove(&id).unwrap_or_default();
+            completed.extend(waiting.into_iter().rev());
         }
+    }
+
+    /// Could this block be the tip? Of less work than the tip only where the tip is invalid.
+    fn is_candidate(&self, id: NodeId) -> bool {
+        let (node, tip) = (&self.arena[id], &self.arena[self.tip_id()]);
+        let is_open = node.flags.is_complete && !node.flags.is_invalid;
+        let is_enough = node.work >= tip.work || tip.flags.is_invalid;
+        is_open && is_enough && self.keeps_finality(id)
     }
 
     fn candidate(&self, id: NodeId) -> Candidate {
@@ -168,24 +171,8 @@ impl HeaderTree {
 
     /// Goes through all blocks: after the tip lost work, or validity changed.
     pub(super) fn rebuild_candidates(&mut self) {
-        let tip = &self.arena[self.tip_id()];
-        let least = if tip.flags.is_invalid {
-            Work::default()
-        } else {
-            tip.work
-        };
-        let qualifies = |id: &NodeId| {
-            let node = &self.arena[*id];
-            let flags = node.flags;
-            let is_open = flags.is_complete && !flags.is_invalid && node.work >= least;
-            is_open && self.keeps_finality(*id)
-        };
-        self.candidates = self
-            .arena
-            .ids()
-            .filter(qualifies)
-            .map(|id| self.candidate(id))
-            .collect();
+        let candidates = self.arena.ids().filter(|id| self.is_candidate(*id));
+        self.candidates = candidates.map(|id| self.candidate(id)).collect();
     }
 
     pub(super) fn rebuild_best_header(&mut self) {

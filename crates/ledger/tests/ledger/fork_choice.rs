@@ -71,6 +71,19 @@ fn the_first_body_is_chosen_when_the_tip_turns_out_invalid() {
 }
 
 #[test]
+fn the_first_body_wins_even_if_it_waited_for_its_parent() {
+    let mut chain = Chain::development();
+    let genesis = chain.tip();
+    let parent = header_on(&mut chain, &genesis);
+    let siblings: Vec<_> = (0..3).map(|_| header_on(&mut chain, &parent)).collect();
+    for sibling in [1, 0, 2] {
+        chain.tree.body_known(&siblings[sibling]);
+    }
+    chain.tree.body_known(&parent);
+    assert_eq!(chain.tree.best_candidate(), siblings[1]);
+}
+
+#[test]
 fn a_deep_reorganisation_restores_the_exact_utxo_set() {
     let mut chain = Chain::development();
     let genesis = chain.tip();

@@ -499,3 +499,23 @@ fn a_refusal_changes_nothing() {
     let script = script_of(4);
     assert_eq!(mempool.by_script(&script).count(), 2);
 }
+
+#[test]
+fn a_child_that_pays_keeps_its_parent_in_a_full_mempool() {
+    let chain = Chain::development();
+    let policy = Policy {
+        bytes_max: 400,
+        ..Policy::default()
+    };
+    let mut mempool = Mempool::new(policy, &chain.spec);
+    let parent = pay(&chain.allocation(1), 4, 500);
+    let child = pay(&coin(&parent, 0, 4), 4, 5_000);
+    for transaction in [&parent, &child] {
+        admit(&mut mempool, &chain, transaction).unwrap();
+    }
+    let middle = pay(&chain.allocation(2), 4, 2_000);
+    assert_eq!(admit(&mut mempool, &chain, &middle), Err(Rejection::Full));
+    let better = pay(&chain.allocation(2), 4, 6_000);
+    let evicted = admit(&mut mempool, &chain, &better).unwrap().evicted;
+    assert_eq!(evicted, [child.txid(), parent.txid()]);
+}

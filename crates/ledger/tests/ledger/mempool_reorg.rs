@@ -105,6 +105,22 @@ fn a_reorganisation_returns_transactions() {
 }
 
 #[test]
+fn children_of_what_both_branches_hold_stay() {
+    let mut chain = Chain::development();
+    let mut mempool = mempool(&chain);
+    let genesis = chain.tip();
+    let shared = pay(&chain.allocation(1), 4, 1_000);
+    let child = pay(&coin(&shared, 0, 4), 5, 1_000);
+    let tip = chain.mine(std::slice::from_ref(&shared));
+    admit(&mut mempool, &chain, &child).unwrap();
+    let other = chain.mine_on(&genesis, &[shared]);
+    chain.mine_on(&other, &[]);
+    let updated = follow(&mut mempool, &chain, &tip);
+    assert_eq!((updated.returned, updated.removed), (vec![], vec![]));
+    assert_eq!(txids(&mempool), [child.txid()]);
+}
+
+#[test]
 fn a_reorganisation_drops_what_spends_a_lost_coinbase() {
     let mut chain = Chain::development();
     let mut mempool = mempool(&chain);

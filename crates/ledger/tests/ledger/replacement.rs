@@ -161,3 +161,21 @@ fn a_replacement_does_not_spend_what_it_replaces() {
     let error = Rejection::ReplacesParent { txid: first.txid() };
     assert_eq!(admit(&mut mempool, &chain, &second), Err(error));
 }
+
+#[test]
+fn a_replacement_that_finds_no_room_replaces_nothing() {
+    let chain = Chain::development();
+    let policy = Policy {
+        bytes_max: 500,
+        ..Policy::default()
+    };
+    let mut mempool = Mempool::new(policy, &chain.spec);
+    let first = replaceable(&[chain.allocation(1)], 4, 1_000);
+    let rich = pay(&chain.allocation(2), 4, 20_000);
+    admit(&mut mempool, &chain, &first).unwrap();
+    admit(&mut mempool, &chain, &rich).unwrap();
+    let large = split(&chain.allocation(1), 8, 6_000);
+    assert_eq!(admit(&mut mempool, &chain, &large), Err(Rejection::Full));
+    assert_eq!(mempool.len(), 2);
+    assert!(mempool.contains(&first.txid()));
+}
