@@ -64,6 +64,16 @@ pub enum MinerError {
     Wallet(Box<Status>),
 }
 
+impl MinerError {
+    /// Another service cannot be reached: it may be starting.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::Chain(status) | Self::Wallet(status) if status.code() == Code::Unavailable
+        )
+    }
+}
+
 impl From<MinerError> for Status {
     fn from(error: MinerError) -> Self {
         let message = error.to_string();

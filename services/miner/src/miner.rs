@@ -27,7 +27,7 @@ const PROOF_OF_WORK: &str = "pow";
 /// Commands that may wait for the driver.
 const COMMANDS_MAX: usize = 16;
 /// Pause between two attempts to start mining at the start of the service.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The miner of a node; cheap to clone.
 #[derive(Clone)]
@@ -218,8 +218,9 @@ impl Miner {
         let mut complaint = String::new();
         let starting = async {
             while let Err(error) = self.start_mining(config.threads, "").await {
-                // Each reason once: the attempts go on for as long as it takes.
-                if complaint != error.to_string() {
+                // Each reason once, for the attempts go on as long as it takes. That services
+                // which start together do not answer yet is no complaint.
+                if !error.is_unavailable() && complaint != error.to_string() {
                     complaint = error.to_string();
                     tracing::warn!(%error, "cannot start mining yet");
                 }

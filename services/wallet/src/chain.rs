@@ -15,7 +15,7 @@ use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{OutPoint, Script, Transaction, Txid};
 use pentad_service_kit::sized;
 use tokio::sync::OnceCell;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::error::WalletError;
 
@@ -116,6 +116,24 @@ impl ChainClient {
             }
         }
         Ok(outputs)
+    }
+
+    /// Hash of the tip, displayed hex.
+    pub(crate) async fn tip(&self) -> Result<String, WalletError> {
+        let answer = self.reads.clone().get_info(timed(GetInfoRequest {})).await;
+        Ok(answer?.into_inner().tip)
+    }
+
+    /// Blocks over a transaction, its own counted: 0 in the mempool; `None` when it is unknown.
+    pub(crate) async fn confirmations(&self, txid: Txid) -> Result<Option<u32>, WalletError> {
+        let request = GetTransactionRequest {
+            txid: txid.to_string(),
+        };
+        match self.reads.clone().get_transaction(timed(request)).await {
+            Ok(answer) => Ok(Some(answer.into_inner().confirmations)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
     }
 
     pub(crate) async fn transaction(&self, txid: Txid) -> Result<Transaction, WalletError> {

@@ -3,6 +3,7 @@
 //! Invariant: a key never leaves this service, and never its process unsealed.
 //! Invariant: an address is on disk before it is in anybody's hands.
 //! Invariant: two payments never use one coin, and one idempotency key never pays twice.
+//! Invariant: a payment that was answered is made, whatever process dies.
 
 mod balance;
 mod chain;
@@ -12,6 +13,7 @@ mod grpc;
 pub mod keystore;
 mod payment;
 mod send;
+mod settle;
 mod wallets;
 
 pub use config::WalletConfig;

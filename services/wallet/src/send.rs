@@ -9,7 +9,9 @@ use tonic::{Code, Status};
 use crate::chain::Network;
 use crate::error::WalletError;
 use crate::keystore::{KeystoreError, Wallet};
-use crate::payment::{Claim, Coins, Order, PaymentKey, Record, SelectError, Source, select, sign};
+use crate::payment::{
+    Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign,
+};
 use crate::wallets::Inner;
 
 /// A payment that is in the mempool, or will be.
@@ -30,7 +32,7 @@ impl Inner {
         let Some(text) = order.idempotency_key.as_deref() else {
             return self.pay_unkeyed(&order, &wallet, &network).await;
         };
-        let key = PaymentKey::new(wallet.name(), text);
+        let key = PaymentKey::of_caller(wallet.name(), text);
         let _turn = self.key_turns.take(&key).await;
         match self.journal.get(&key)? {
             None => self.pay_keyed(&key, &order, &wallet, &network).await,
@@ -52,8 +54,17 @@ impl Inner {
         // a new payment, and would use the same coins. Of the two only one can be made.
         self.submit(&transaction).await?;
         claim.keep();
+        let txid = transaction.txid();
+        let record = Record::new(Progress::Submitted, order.fingerprint, fee, transaction);
+        if let Err(error) = self
+            .journal
+            .put(&PaymentKey::of_transaction(&txid), &record)
+            .await
+        {
+            tracing::error!(%txid, %error, "a payment is made, but would not survive a crash");
+        }
         Ok(Sent {
-            txid: transaction.txid(),
+            txid,
             fee,
             repeated: false,
         })
@@ -67,14 +78,14 @@ impl Inner {
         network: &Network,
     ) -> Result<Sent, WalletError> {
         let (transaction, fee, claim) = self.prepare(order, wallet, network).await?;
-        let record = Record::new(order.fingerprint, fee, transaction);
+        let record = Record::new(Progress::Recorded, order.fingerprint, fee, transaction);
         // From here on a retry makes this payment, whatever happens to this process.
         self.journal.put(key, &record).await?;
         match self.submit(&record.transaction).await {
             Ok(()) => {
                 claim.keep();
                 let txid = record.transaction.txid();
-                self.note_submitted(key, record);
+                self.note_submitted(key);
                 Ok(Sent {
                     txid,
                     fee,
@@ -100,12 +111,19 @@ impl Inner {
             fee: record.fee,
             repeated: true,
         };
-        if record.submitted {
-            return Ok(sent);
+        match record.progress {
+            Progress::Recorded => {}
+            Progress::Submitted | Progress::Settled => return Ok(sent),
+            Progress::Failed => {
+                return Err(WalletError::NotRepeatable {
+                    txid: sent.txid.to_string(),
+                    problem: "others spent its coins".to_owned(),
+                });
+            }
         }
         match self.submit(&record.transaction).await {
             Ok(()) => {
-                self.note_submitted(key, record);
+                self.note_submitted(key);
                 Ok(sent)
             }
             // The record stays: the first attempt may have been paid and spent since.
@@ -117,7 +135,7 @@ impl Inner {
         }
     }
 
-    async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
+    pub(crate) async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
         let txid = transaction.txid();
         self.provenance.is_ours(txid);
         self.chain.submit(transaction).await?;
@@ -125,9 +143,9 @@ impl Inner {
         Ok(())
     }
 
-    /// The payment is made: a journal that fails now costs a later retry one more submission.
-    fn note_submitted(&self, key: &PaymentKey, record: Record) {
-        if let Err(error) = self.journal.mark_submitted(key, record) {
+    /// The payment is made: a journal that fails now costs one more submission later.
+    fn note_submitted(&self, key: &PaymentKey) {
+        if let Err(error) = self.journal.note(key, Progress::Submitted) {
             tracing::warn!(%error, "cannot note that a payment was submitted");
         }
     }
@@ -200,7 +218,7 @@ pub(crate) async fn on_disk<T: Send + 'static>(
 
 /// The chain service has looked at the transaction, or refused to: it is not in the mempool. With
 /// all other codes it may be.
-fn is_refusal(status: &Status) -> bool {
+pub(crate) fn is_refusal(status: &Status) -> bool {
     match status.code() {
         Code::InvalidArgument
         | Code::NotFound

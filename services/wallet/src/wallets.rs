@@ -1,13 +1,12 @@
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pentad_api::Connection;
 use pentad_api::wallet::v1::SendRequest;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
-use pentad_primitives::OutPoint;
 use pentad_service_kit::{Server, Supervisor, health, sized};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -20,17 +19,19 @@ use crate::chain::ChainClient;
 use crate::config::WalletConfig;
 use crate::error::WalletError;
 use crate::keystore::{
-    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, wallets_directory,
+    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, prepare_private,
+    wallets_directory,
 };
 use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
 use crate::send::Sent;
+use crate::settle::Rounds;
 
 /// Directory of the payment journal, in the data directory.
 const JOURNAL: &str = "payments";
 /// Passphrases that are hashed at one time: each takes the memory that the KDF asks for.
 const KDF_PERMITS: usize = 2;
-/// How often keys and leases whose time is over are dropped.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the service looks after its keys and payments.
+const TICK: Duration = Duration::from_millis(500);
 
 /// The wallets of a node: keystore and payments. Cheap to clone.
 #[derive(Clone)]
@@ -96,13 +97,14 @@ impl Wallets {
                 .map(Passphrase::from_file)
                 .transpose()?;
             let keystore = Keystore::open(directory, kdf, service)?;
+            prepare_private(&journal)?;
             Ok((keystore, Journal::open(&journal)?))
         });
         let (keystore, journal) = opening.await??;
         let inner = Arc::new(Inner {
             keystore: Arc::new(keystore),
             chain: ChainClient::new(chain.clone()),
-            leases: Mutex::new(pending_leases(&journal)?),
+            leases: Mutex::new(claimed(&journal)),
             journal,
             provenance: Provenance::default(),
             key_turns: KeyTurns::default(),
@@ -110,7 +112,7 @@ impl Wallets {
             kdf: Semaphore::new(KDF_PERMITS),
             payments: TaskTracker::new(),
         });
-        supervisor.spawn("wallets", sweep(Arc::clone(&inner), shutdown));
+        supervisor.spawn("wallets", mind(Arc::clone(&inner), shutdown));
         Ok(Self { inner, chain })
     }
 
@@ -157,6 +159,10 @@ impl Wallets {
 }
 
 impl Inner {
+    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The wallet of this name.
     pub(crate) async fn wallet(&self, name: WalletName) -> Result<Arc<Wallet>, WalletError> {
         self.blocking(move |keystore| Ok(keystore.get(&name)?))
@@ -186,33 +192,32 @@ impl Inner {
     }
 }
 
-/// Coins of payments that were written down and perhaps not submitted before the service ended:
-/// their retries need them.
-fn pending_leases(journal: &Journal) -> Result<Leases, JournalError> {
-    let (mut leases, now) = (Leases::default(), Instant::now());
-    for record in journal.pending() {
-        let inputs = record?.transaction.inputs;
-        let outpoints: Vec<OutPoint> = inputs.iter().map(|input| input.previous_output).collect();
-        if !leases.claim(&outpoints, now) {
-            tracing::warn!("two pending payments use the same coins: only one can be made");
+/// The coins of payments that are not settled yet.
+fn claimed(journal: &Journal) -> Leases {
+    let mut leases = Leases::default();
+    for (_, payment) in journal.list_unsettled() {
+        if !leases.claim(&payment.inputs) {
+            tracing::warn!(txid = %payment.txid, "another payment uses the same coins");
         }
     }
-    Ok(leases)
+    leases
 }
 
-/// Drops keys and leases whose time is over; at the end waits for payments under way.
-async fn sweep(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), JournalError> {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+/// Wipes keys whose time is over, and sees payments through; at the end waits for those under way.
+async fn mind(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), JournalError> {
+    let mut rounds = Rounds::default();
+    let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-        let now = Instant::now();
-        inner.keystore.lock_expired(now);
-        inner
-            .leases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sweep(now);
-    }
+    let minding = async {
+        loop {
+            ticks.tick().await;
+            inner.keystore.lock_expired(Instant::now());
+            if let Err(error) = rounds.run(&inner).await {
+                tracing::debug!(%error, "payments could not be looked at");
+            }
+        }
+    };
+    shutdown.run_until_cancelled(minding).await;
     inner.payments.close();
     inner.payments.wait().await;
     inner.journal.flush().await

@@ -36,7 +36,7 @@ impl Keystore {
         service: Option<Passphrase>,
     ) -> Result<Self, KeystoreError> {
         cost.check()?;
-        prepare(&directory)?;
+        prepare_private(&directory)?;
         let keystore = Self {
             directory,
             cost,
@@ -189,7 +189,7 @@ fn path(directory: &Path, name: &WalletName) -> PathBuf {
 }
 
 /// Makes the directory, open to its owner only.
-pub(super) fn prepare(directory: &Path) -> Result<(), KeystoreError> {
+pub(crate) fn prepare_private(directory: &Path) -> Result<(), KeystoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

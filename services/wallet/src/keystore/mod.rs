@@ -25,7 +25,7 @@ pub use name::{InvalidName, WalletName};
 pub use passphrase::{Passphrase, PassphraseError};
 pub use seal::{KdfCost, KdfCostError};
 
-pub(crate) use directory::Keystore;
+pub(crate) use directory::{Keystore, prepare_private};
 pub(crate) use wallet::{Signer, Wallet};
 
 use file::{Account, Random, WalletFile};
@@ -101,7 +101,7 @@ pub fn create(
     cost: KdfCost,
 ) -> Result<Address, KeystoreError> {
     let directory = wallets_directory(data_dir);
-    directory::prepare(&directory)?;
+    prepare_private(&directory)?;
     let (file, account) = new_wallet(passphrase, unlock, cost)?;
     directory::write_new(&directory, name, &file)?;
     key_hash(&account.public(), FIRST)

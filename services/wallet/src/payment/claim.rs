@@ -1,5 +1,4 @@
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use pentad_crypto::KeyHash;
 use pentad_primitives::OutPoint;
@@ -29,7 +28,7 @@ impl<'a> Claim<'a> {
         let claimed = leases
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .claim(&outpoints, Instant::now());
+            .claim(&outpoints);
         if claimed {
             Ok(Self {
                 leases,
@@ -49,8 +48,7 @@ impl<'a> Claim<'a> {
         self
     }
 
-    /// The payment is made: the claim lasts until it runs out, long after the chain service shows
-    /// the coins as spent.
+    /// The payment is in the journal: the claim lasts until it is settled.
     pub(crate) fn keep(mut self) {
         self.outpoints.clear();
         self.change = None;

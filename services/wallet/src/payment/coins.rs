@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use pentad_crypto::script::parse_p2pkh_script_sig;
 use pentad_primitives::{Transaction, Txid};
@@ -110,7 +109,7 @@ impl Coins {
                 leases
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .holds(&outpoint, Instant::now())
+                    .holds(&outpoint)
             };
             if !mature {
                 coins.immature += amount;

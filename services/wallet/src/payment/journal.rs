@@ -1,55 +1,41 @@
-//! Payments by idempotency key, written down before they are submitted: a retry, also after a
-//! crash, finds the very bytes of the first attempt and never signs a second payment.
+//! Payments on disk, until they are deep in the chain.
+//!
+//! A payment with an idempotency key is written down before it is submitted: a retry, also after
+//! a crash, finds the very bytes of the first attempt and never signs a second payment. A payment
+//! without one is written down before it is answered. Both are submitted again when they vanish
+//! from the mempool, and their coins stay claimed, until they are settled.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use pentad_primitives::Transaction;
-use pentad_primitives::encode::{Decode as _, Encode as _};
+use pentad_primitives::{OutPoint, Txid};
 use thiserror::Error;
 
-use crate::keystore::WalletName;
+use super::record::{PaymentKey, Progress, Record, unix_time};
 
-/// How long a key is remembered: nobody retries a payment for longer than a month.
+/// How long a caller's key is remembered: nobody retries a payment for longer than a month.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Pages that sled may keep in memory: the journal is small, and read once per keyed payment.
+/// Pages that sled may keep in memory: records are read once or twice, and soon after writing.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
-/// First byte of every record.
-const RECORD_VERSION: u8 = 1;
-/// Between the wallet's name and the key in a sled key; names do not contain it.
-const SEPARATOR: u8 = 0;
 
-/// The durable journal of payments with an idempotency key.
+/// The journal of payments.
 #[derive(Debug)]
 pub(crate) struct Journal {
     records: sled::Db,
+    /// Those whose progress is not final. A std mutex is right: it is never held for long, nor
+    /// across an await.
+    unsettled: Mutex<HashMap<PaymentKey, Unsettled>>,
 }
 
-/// A key in its wallet: two wallets may use one key for two payments.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PaymentKey(Vec<u8>);
-
-impl PaymentKey {
-    pub(crate) fn new(wallet: &WalletName, idempotency_key: &str) -> Self {
-        let mut bytes = wallet.as_str().as_bytes().to_vec();
-        bytes.push(SEPARATOR);
-        bytes.extend_from_slice(idempotency_key.as_bytes());
-        Self(bytes)
-    }
-}
-
-/// One payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    /// The chain service has taken the transaction.
-    pub(crate) submitted: bool,
+/// What is kept in memory of a payment that is not settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) txid: Txid,
+    pub(crate) inputs: Vec<OutPoint>,
     /// Unix seconds.
-    pub(crate) time: u64,
-    /// Hash of what was asked for.
-    pub(crate) fingerprint: [u8; 32],
-    /// Units.
-    pub(crate) fee: u64,
-    pub(crate) transaction: Transaction,
+    time: u64,
 }
 
 /// The journal cannot be read or written.
@@ -64,7 +50,7 @@ pub enum JournalError {
 }
 
 impl Journal {
-    /// Opens or makes the journal in `directory` and drops what is older than 30 days.
+    /// Opens or makes the journal in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, JournalError> {
         let records = sled::Config::new()
             .path(directory)
@@ -72,51 +58,78 @@ impl Journal {
             // Every write that matters is flushed by the one who makes it.
             .flush_every_ms(None)
             .open()?;
-        let journal = Self { records };
-        journal.prune(unix_time().saturating_sub(RETENTION.as_secs()))?;
+        let journal = Self {
+            records,
+            unsettled: Mutex::default(),
+        };
+        journal.load(unix_time().saturating_sub(RETENTION.as_secs()))?;
         Ok(journal)
     }
 
+    /// Finds what is unsettled; forgets what is settled and older than `oldest`.
+    fn load(&self, oldest: u64) -> Result<(), JournalError> {
+        for entry in self.records.iter() {
+            let (key, bytes) = entry?;
+            let record = Record::from_bytes(&bytes).ok_or(JournalError::Damaged)?;
+            if !record.progress.is_final() {
+                self.unsettled()
+                    .insert(PaymentKey::from_bytes(&key), Unsettled::of(&record));
+            } else if record.time < oldest {
+                self.records.remove(key)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn get(&self, key: &PaymentKey) -> Result<Option<Record>, JournalError> {
-        self.records
-            .get(&key.0)?
-            .map(|bytes| Record::from_bytes(&bytes))
-            .transpose()
+        let bytes = self.records.get(key.as_bytes())?;
+        let parse = |bytes: sled::IVec| Record::from_bytes(&bytes).ok_or(JournalError::Damaged);
+        bytes.map(parse).transpose()
     }
 
-    /// Returns once the record would survive the death of the process.
+    /// Returns once the record would survive the death of the process. Many at one time share one
+    /// write to the disk.
     pub(crate) async fn put(&self, key: &PaymentKey, record: &Record) -> Result<(), JournalError> {
-        self.records.insert(&key.0, record.to_bytes())?;
+        self.unsettled().insert(key.clone(), Unsettled::of(record));
+        self.records.insert(key.as_bytes(), record.to_bytes())?;
         self.records.flush_async().await?;
         Ok(())
     }
 
-    /// Notes that the chain service has the transaction. Not flushed: when the note is lost, a
-    /// retry submits the same bytes again, which changes nothing.
-    pub(crate) fn mark_submitted(
-        &self,
-        key: &PaymentKey,
-        mut record: Record,
-    ) -> Result<(), JournalError> {
-        record.submitted = true;
-        self.records.insert(&key.0, record.to_bytes())?;
+    /// Notes how far a payment has come. Not flushed: when the note is lost, the payment is looked
+    /// up or submitted again, which changes nothing.
+    pub(crate) fn note(&self, key: &PaymentKey, progress: Progress) -> Result<(), JournalError> {
+        if progress.is_final() {
+            self.unsettled().remove(key);
+            if !key.is_callers() {
+                self.records.remove(key.as_bytes())?;
+                return Ok(());
+            }
+        }
+        if let Some(record) = self.get(key)? {
+            self.records
+                .insert(key.as_bytes(), Record { progress, ..record }.to_bytes())?;
+        }
         Ok(())
     }
 
-    /// Forgets a payment that can never be made, so that its key can be used again.
+    /// Forgets a payment that was never made, so that its key can be used again.
     pub(crate) async fn remove(&self, key: &PaymentKey) -> Result<(), JournalError> {
-        self.records.remove(&key.0)?;
+        self.unsettled().remove(key);
+        self.records.remove(key.as_bytes())?;
         self.records.flush_async().await?;
         Ok(())
     }
 
-    /// Payments that were written down, and perhaps never submitted.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = Result<Record, JournalError>> {
-        self.records
+    /// The payments that are not settled, oldest first.
+    pub(crate) fn list_unsettled(&self) -> Vec<(PaymentKey, Unsettled)> {
+        let mut list: Vec<_> = self
+            .unsettled()
             .iter()
-            .values()
-            .map(|bytes| Record::from_bytes(&bytes?))
-            .filter(|record| record.as_ref().map_or(true, |record| !record.submitted))
+            .map(|(key, payment)| (key.clone(), payment.clone()))
+            .collect();
+        list.sort_by_key(|(_, payment)| payment.time);
+        list
     }
 
     pub(crate) async fn flush(&self) -> Result<(), JournalError> {
@@ -124,146 +137,99 @@ impl Journal {
         Ok(())
     }
 
-    fn prune(&self, oldest: u64) -> Result<(), JournalError> {
-        for entry in self.records.iter() {
-            let (key, bytes) = entry?;
-            if Record::from_bytes(&bytes)?.time < oldest {
-                self.records.remove(key)?;
-            }
-        }
-        Ok(())
+    fn unsettled(&self) -> MutexGuard<'_, HashMap<PaymentKey, Unsettled>> {
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Record {
-    pub(crate) fn new(fingerprint: [u8; 32], fee: u64, transaction: Transaction) -> Self {
+impl Unsettled {
+    fn of(record: &Record) -> Self {
+        let inputs = record
+            .transaction
+            .inputs
+            .iter()
+            .map(|input| input.previous_output);
         Self {
-            submitted: false,
-            time: unix_time(),
-            fingerprint,
-            fee,
-            transaction,
+            txid: record.transaction.txid(),
+            inputs: inputs.collect(),
+            time: record.time,
         }
     }
-
-    /// `version: u8 | submitted: u8 | time: u64 | fingerprint: 32 | fee: u64 | transaction`;
-    /// numbers little-endian.
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![RECORD_VERSION, u8::from(self.submitted)];
-        bytes.extend_from_slice(&self.time.to_le_bytes());
-        bytes.extend_from_slice(&self.fingerprint);
-        bytes.extend_from_slice(&self.fee.to_le_bytes());
-        self.transaction.encode(&mut bytes);
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Result<Self, JournalError> {
-        Self::parse(bytes).ok_or(JournalError::Damaged)
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let ([RECORD_VERSION, submitted @ (0 | 1)], rest) = bytes.split_first_chunk()? else {
-            return None;
-        };
-        let (time, rest) = rest.split_first_chunk()?;
-        let (&fingerprint, rest) = rest.split_first_chunk()?;
-        let (fee, rest) = rest.split_first_chunk()?;
-        Some(Self {
-            submitted: *submitted == 1,
-            time: u64::from_le_bytes(*time),
-            fingerprint,
-            fee: u64::from_le_bytes(*fee),
-            transaction: Transaction::from_bytes(rest).ok()?,
-        })
-    }
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
-    use pentad_primitives::{Amount, OutPoint, Script, TxIn, TxOut, Txid};
-
+    use super::super::record::tests::record;
     use super::*;
 
-    fn record() -> Record {
-        let input = TxIn {
-            previous_output: OutPoint {
-                txid: Txid::from_bytes([3; 32]),
-                vout: 1,
-            },
-            script_sig: Script::from(vec![1, 2]),
-            sequence: u32::MAX,
-        };
-        let output = TxOut {
-            amount: Amount::from_units(5).expect("in range"),
-            script_pubkey: Script::from(vec![3]),
-        };
-        let transaction = Transaction {
-            version: 1,
-            inputs: vec![input],
-            outputs: vec![output],
-            lock_time: 0,
-        };
-        Record::new([9; 32], 226, transaction)
-    }
-
     fn key(wallet: &str, key: &str) -> PaymentKey {
-        PaymentKey::new(&wallet.parse().expect("a name"), key)
+        PaymentKey::of_caller(&wallet.parse().expect("a name"), key)
     }
 
     #[tokio::test]
     async fn records_survive_reopening() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let record = record();
+        let record = record(Progress::Recorded);
         {
             let journal = Journal::open(directory.path()).expect("opens");
             journal.put(&key("a", "1"), &record).await.expect("written");
             assert_eq!(journal.get(&key("b", "1")).expect("readable"), None);
         }
         let journal = Journal::open(directory.path()).expect("opens again");
-        assert_eq!(
-            journal.get(&key("a", "1")).expect("readable"),
-            Some(record.clone())
-        );
-        assert_eq!(journal.pending().count(), 1);
-        journal
-            .mark_submitted(&key("a", "1"), record)
-            .expect("written");
-        assert_eq!(journal.pending().count(), 0);
+        assert_eq!(journal.get(&key("a", "1")).expect("readable"), Some(record));
+        assert_eq!(journal.list_unsettled().len(), 1);
         journal.remove(&key("a", "1")).await.expect("written");
         assert_eq!(journal.get(&key("a", "1")).expect("readable"), None);
+        assert!(journal.list_unsettled().is_empty());
     }
 
     #[tokio::test]
-    async fn old_records_are_dropped() {
+    async fn settled_payments_are_kept_for_their_callers_only() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let record = record(Progress::Submitted);
+        let keyed = key("a", "1");
+        let unkeyed = PaymentKey::of_transaction(&record.transaction.txid());
+        {
+            let journal = Journal::open(directory.path()).expect("opens");
+            for key in [&keyed, &unkeyed] {
+                journal.put(key, &record).await.expect("written");
+                journal.note(key, Progress::Settled).expect("written");
+            }
+            assert!(journal.list_unsettled().is_empty());
+            journal.flush().await.expect("written");
+        }
+        let journal = Journal::open(directory.path()).expect("opens again");
+        assert!(journal.list_unsettled().is_empty());
+        let kept = journal.get(&keyed).expect("readable").expect("kept");
+        assert_eq!(kept.progress, Progress::Settled);
+        assert_eq!(journal.get(&unkeyed).expect("readable"), None);
+    }
+
+    #[tokio::test]
+    async fn only_settled_payments_grow_too_old() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let journal = Journal::open(directory.path()).expect("opens");
         let old = Record {
             time: 1000,
-            ..record()
+            ..record(Progress::Settled)
         };
         journal.put(&key("a", "old"), &old).await.expect("written");
+        let waiting = Record {
+            time: 1000,
+            ..record(Progress::Submitted)
+        };
         journal
-            .put(&key("a", "new"), &record())
+            .put(&key("a", "waiting"), &waiting)
             .await
             .expect("written");
-        journal.prune(1001).expect("readable");
-        assert_eq!(journal.get(&key("a", "old")).expect("readable"), None);
-        assert!(journal.get(&key("a", "new")).expect("readable").is_some());
-    }
-
-    #[test]
-    fn damaged_records_are_named() {
-        let bytes = record().to_bytes();
-        assert!(Record::from_bytes(&bytes).is_ok());
-        for cut in [0, 1, 20, 50, bytes.len() - 1] {
-            assert!(Record::from_bytes(&bytes[..cut]).is_err());
-        }
-        assert!(Record::from_bytes(&[[2].as_slice(), &bytes[1..]].concat()).is_err());
+        journal
+            .put(&key("a", "new"), &record(Progress::Settled))
+            .await
+            .expect("written");
+        journal.load(1001).expect("readable");
+        let is_there = |name| journal.get(&key("a", name)).expect("readable").is_some();
+        assert_eq!(["old", "waiting", "new"].map(is_there), [false, true, true]);
     }
 }

@@ -14,6 +14,7 @@ use pentad_service_kit::{Binding, Cookie, Gate, InProcess, Metrics, Server, Supe
 use pentad_wallet::keystore::KdfCost;
 use pentad_wallet::{StartError, WalletConfig, Wallets};
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -27,7 +28,8 @@ pub const CHEAP: KdfCost = KdfCost {
     passes: 1,
     lanes: 1,
 };
-const STOP_TIME: Duration = Duration::from_secs(20);
+/// Longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Bed {
     pub chain: FakeChain,
@@ -115,7 +117,7 @@ impl Bed {
         running.shutdown.cancel();
         running
             .supervisor
-            .finish(STOP_TIME)
+            .finish(PATIENCE)
             .await
             .expect("no task failed");
         drop(running.binding);
@@ -208,5 +210,14 @@ pub fn from_wallet(wallet: &str, to: &str, units: u64) -> SendRequest {
     SendRequest {
         from,
         ..from_address("", to, units)
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

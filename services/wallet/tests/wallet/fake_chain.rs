@@ -1,6 +1,6 @@
 //! A chain service in memory: checks amounts, signatures and double spends as the real one does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
@@ -25,7 +25,7 @@ pub const MIN_FEE_RATE: u64 = 1000;
 /// Pages are tiny, so that every test with a few outputs turns them.
 const PAGE: usize = 3;
 
-/// What goes wrong with the next submission.
+/// What goes wrong with submissions.
 #[derive(Clone, Copy, Debug)]
 pub enum Mishap {
     /// It never arrives.
@@ -44,9 +44,14 @@ struct State {
     height: u32,
     confirmed: BTreeMap<OutPoint, Utxo>,
     mempool: Vec<Transaction>,
-    mined: BTreeMap<Txid, Transaction>,
-    mishaps: VecDeque<Mishap>,
+    mined: BTreeMap<Txid, Mined>,
+    mishap: Option<Mishap>,
     submissions: Vec<Txid>,
+}
+
+struct Mined {
+    transaction: Transaction,
+    height: u32,
 }
 
 impl FakeChain {
@@ -123,12 +128,30 @@ impl FakeChain {
                 };
                 state.confirmed.insert(outpoint, utxo);
             }
-            state.mined.insert(transaction.txid(), transaction);
+            let (txid, height) = (transaction.txid(), height.get());
+            state.mined.insert(
+                txid,
+                Mined {
+                    transaction,
+                    height,
+                },
+            );
         }
     }
 
-    pub fn next_submission(&self, mishap: Mishap) {
-        self.state().mishaps.push_back(mishap);
+    /// Submissions go wrong from now on.
+    pub fn begin(&self, mishap: Mishap) {
+        self.state().mishap = Some(mishap);
+    }
+
+    /// All is well again.
+    pub fn end(&self) {
+        self.state().mishap = None;
+    }
+
+    /// A chain service that was killed starts with an empty mempool.
+    pub fn forget_mempool(&self) {
+        self.state().mempool.clear();
     }
 
     pub fn mempool(&self) -> Vec<Transaction> {
@@ -246,7 +269,7 @@ impl SubmitService for FakeChain {
             .map_err(Failure::from)?;
         let txid = transaction.txid();
         let mut state = self.state();
-        let mishap = state.mishaps.pop_front();
+        let mishap = state.mishap;
         if matches!(mishap, Some(Mishap::Lost)) {
             return Err(unavailable());
         }
@@ -287,6 +310,7 @@ impl ChainService for FakeChain {
             p2sh_version: versions.p2sh.into(),
             coinbase_maturity: MATURITY,
             min_fee_rate: MIN_FEE_RATE,
+            tip: self.state().height.to_string(),
             ..GetInfoResponse::default()
         }))
     }
@@ -297,17 +321,22 @@ impl ChainService for FakeChain {
     ) -> Result<Response<GetTransactionResponse>, Status> {
         let txid = txid_from_hex("txid", &request.get_ref().txid).map_err(Failure::from)?;
         let state = self.state();
-        let found = state
-            .mempool
-            .iter()
-            .chain(state.mined.values())
-            .find(|tx| tx.txid() == txid);
-        let transaction = found.ok_or_else(|| Status::not_found("no such transaction"))?;
+        let (transaction, confirmations) = match state.mined.get(&txid) {
+            Some(mined) => (&mined.transaction, state.height + 1 - mined.height),
+            None => {
+                let found = state.mempool.iter().find(|tx| tx.txid() == txid);
+                (
+                    found.ok_or_else(|| Status::not_found("no such transaction"))?,
+                    0,
+                )
+            }
+        };
         Ok(Response::new(GetTransactionResponse {
             transaction: Some(transaction_message(
                 transaction,
                 &AddressVersions::default(),
             )),
+            confirmations,
             ..GetTransactionResponse::default()
         }))
     }

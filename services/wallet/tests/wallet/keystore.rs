@@ -194,7 +194,9 @@ async fn files_are_for_their_owner_only_and_no_rest_stays() {
     }
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
     assert_eq!(mode(&bed.wallet_file("alice")), 0o600);
-    assert_eq!(mode(&bed.data_dir().join("wallets")), 0o700);
+    for directory in ["wallets", "payments"] {
+        assert_eq!(mode(&bed.data_dir().join(directory)), 0o700);
+    }
     let files = fs::read_dir(bed.data_dir().join("wallets"))
         .expect("readable")
         .count();

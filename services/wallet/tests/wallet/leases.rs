@@ -1,12 +1,10 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use crate::bed::{Bed, COIN, from_address, from_wallet};
+use crate::bed::{Bed, COIN, from_address, from_wallet, until};
 use crate::fake_chain::Mishap;
 
 /// Attack 55.
@@ -57,11 +55,12 @@ async fn coins_of_a_refused_payment_are_free_again() {
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, COIN);
     for mishap in [Mishap::Refused, Mishap::Lost] {
-        bed.chain.next_submission(mishap);
+        bed.chain.begin(mishap);
         bed.send(from_address(&alice, &bob, COIN / 2))
             .await
             .expect_err("a mishap");
     }
+    bed.chain.end();
     bed.send(from_address(&alice, &bob, COIN / 2))
         .await
         .expect("paid");
@@ -86,11 +85,7 @@ async fn a_payment_goes_on_when_its_caller_leaves() {
     })
     .await;
     drop(call);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while bed.chain.mempool().is_empty() {
-        assert!(Instant::now() < deadline, "the payment was dropped");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the payment", async || !bed.chain.mempool().is_empty()).await;
 }
 
 #[tokio::test]
@@ -98,12 +93,13 @@ async fn change_addresses_of_refused_payments_are_used_again() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, COIN);
+    bed.chain.begin(Mishap::Refused);
     for _ in 0..5 {
-        bed.chain.next_submission(Mishap::Refused);
         bed.send(from_wallet("alice", &bob, COIN / 2))
             .await
             .expect_err("refused");
     }
+    bed.chain.end();
     bed.send(from_wallet("alice", &bob, COIN / 2))
         .await
         .expect("paid");

@@ -8,4 +8,5 @@ mod leases;
 mod retries;
 mod secrets;
 mod send;
+mod settle;
 mod unlock;

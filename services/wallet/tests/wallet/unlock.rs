@@ -1,17 +1,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use pentad_api::status::explain;
 use pentad_api::wallet::v1::{LockWalletRequest, UnlockWalletRequest};
 use pentad_service_kit::Supervisor;
 use pentad_wallet::{StartError, Wallets};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 
-use crate::bed::{Bed, COIN, from_wallet};
+use crate::bed::{Bed, COIN, from_wallet, until};
 
 async fn unlock(bed: &Bed, passphrase: &str, seconds: u32) -> Result<(), Status> {
     let (wallet, passphrase) = ("alice".to_owned(), passphrase.to_owned());
@@ -77,11 +75,7 @@ async fn an_unlocked_wallet_locks_when_its_time_is_over() {
     bed.create_sealed("alice", "correct horse").await;
     unlock(&bed, "correct horse", 1).await.expect("opens");
     assert!(bed.list().await[0].unlocked);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while bed.list().await[0].unlocked {
-        assert!(Instant::now() < deadline, "it stays open");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("locked again", async || !bed.list().await[0].unlocked).await;
 }
 
 #[tokio::test]
