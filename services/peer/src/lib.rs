@@ -23,6 +23,7 @@ mod listener;
 mod message;
 mod metrics;
 mod service;
+mod startup;
 #[cfg(test)]
 mod tests;
 mod trace;

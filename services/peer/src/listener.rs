@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -21,18 +20,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LOG_LINES_MAX: u32 = 10;
 const LOG_WINDOW: Duration = Duration::from_secs(60);
 
-/// Accepts until shutdown.
+/// Accepts for ever.
 pub(crate) async fn accept(
     listener: TcpListener,
     local: Arc<Local>,
     door: Door,
     metrics: PeerMetrics,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    links: TaskTracker,
 ) {
     let log = Arc::new(LogQuota::default());
-    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
-        let (stream, address) = match accepted {
+    loop {
+        let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -44,7 +42,7 @@ pub(crate) async fn accept(
             Ok(pass) => {
                 let span = tracing::info_span!(parent: None, "link", from = %address);
                 let link = receive(Arc::clone(&local), stream, address, pass, Arc::clone(&log));
-                tasks.spawn(link.instrument(span));
+                links.spawn(link.instrument(span));
             }
             Err(reason) => {
                 tracing::debug!(%address, ?reason, "turned away");

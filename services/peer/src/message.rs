@@ -89,79 +89,65 @@ impl Message {
 
     /// The frame that carries it, within the sender's trace.
     pub(crate) fn to_frame(&self, context: Bytes) -> Frame {
-        let (kind, payload) = match self {
-            Self::Handshake(handshake) => (Kind::Handshake, handshake.encode()),
-            Self::GetBlocks(hashes) => {
-                let hashes = hashes.iter().map(|hash| share(hash.as_bytes())).collect();
-                (
-                    Kind::GetBlocks,
-                    encoding::encode(&proto::GetBlocks { hashes }),
-                )
-            }
-            Self::Transactions(transactions) => {
-                let transactions = transactions
-                    .iter()
-                    .map(|(_, bytes)| bytes.clone())
-                    .collect();
-                (
-                    Kind::Transactions,
-                    encoding::encode(&proto::Transactions { transactions }),
-                )
-            }
-            Self::Block { hash, block } => {
-                let message = proto::Block {
-                    block: block.clone(),
-                    hash: share(hash.as_bytes()),
-                };
-                (Kind::Block, encoding::encode(&message))
-            }
-            Self::NoBlock(hash) => {
-                let message = proto::Block {
-                    block: Bytes::new(),
-                    hash: share(hash.as_bytes()),
-                };
-                (Kind::Block, encoding::encode(&message))
-            }
-            Self::GetHeaders { locator, stop } => {
-                let locator = locator.iter().map(|hash| share(hash.as_bytes())).collect();
-                let stop = stop.map(|hash| share(hash.as_bytes())).unwrap_or_default();
-                (
-                    Kind::GetHeaders,
-                    encoding::encode(&proto::GetHeaders { locator, stop }),
-                )
-            }
-            Self::Headers(headers) => {
-                let message = proto::Headers {
-                    headers: headers.clone(),
-                };
-                (Kind::Headers, encoding::encode(&message))
-            }
-            Self::Inventory(txids) => {
-                let txids = txids.iter().map(|txid| share(txid.as_bytes())).collect();
-                (
-                    Kind::Inventory,
-                    encoding::encode(&proto::Inventory { txids }),
-                )
-            }
-            Self::GetTransactions(txids) => {
-                let txids = txids.iter().map(|txid| share(txid.as_bytes())).collect();
-                (
-                    Kind::GetTransactions,
-                    encoding::encode(&proto::GetTransactions { txids }),
-                )
-            }
-            Self::Goodbye { reason, message } => {
-                let (reason, message) = (reason.clone(), message.clone());
-                (
-                    Kind::Goodbye,
-                    encoding::encode(&proto::Goodbye { reason, message }),
-                )
-            }
-        };
+        let (kind, payload) = (self.kind(), self.encode());
         Frame {
             kind,
             context,
             payload,
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Handshake(_) => Kind::Handshake,
+            Self::GetBlocks(_) => Kind::GetBlocks,
+            Self::Transactions(_) => Kind::Transactions,
+            Self::Block { .. } | Self::NoBlock(_) => Kind::Block,
+            Self::GetHeaders { .. } => Kind::GetHeaders,
+            Self::Headers(_) => Kind::Headers,
+            Self::Inventory(_) => Kind::Inventory,
+            Self::GetTransactions(_) => Kind::GetTransactions,
+            Self::Goodbye { .. } => Kind::Goodbye,
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        match self {
+            Self::Handshake(handshake) => handshake.encode(),
+            Self::GetBlocks(hashes) => encoding::encode(&proto::GetBlocks {
+                hashes: hashes.iter().map(|hash| share(hash.as_bytes())).collect(),
+            }),
+            Self::Transactions(transactions) => encoding::encode(&proto::Transactions {
+                transactions: transactions
+                    .iter()
+                    .map(|(_, bytes)| bytes.clone())
+                    .collect(),
+            }),
+            Self::Block { hash, block } => encoding::encode(&proto::Block {
+                block: block.clone(),
+                hash: share(hash.as_bytes()),
+            }),
+            Self::NoBlock(hash) => encoding::encode(&proto::Block {
+                block: Bytes::new(),
+                hash: share(hash.as_bytes()),
+            }),
+            Self::GetHeaders { locator, stop } => encoding::encode(&proto::GetHeaders {
+                locator: locator.iter().map(|hash| share(hash.as_bytes())).collect(),
+                stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
+            }),
+            Self::Headers(headers) => encoding::encode(&proto::Headers {
+                headers: headers.clone(),
+            }),
+            Self::Inventory(txids) => encoding::encode(&proto::Inventory {
+                txids: txids.iter().map(|txid| share(txid.as_bytes())).collect(),
+            }),
+            Self::GetTransactions(txids) => encoding::encode(&proto::GetTransactions {
+                txids: txids.iter().map(|txid| share(txid.as_bytes())).collect(),
+            }),
+            Self::Goodbye { reason, message } => encoding::encode(&proto::Goodbye {
+                reason: reason.clone(),
+                message: message.clone(),
+            }),
         }
     }
 

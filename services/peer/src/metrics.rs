@@ -3,16 +3,18 @@
 //! | metric | meaning |
 //! |---|---|
 //! | `pentad_peer_links{direction}` | connected nodes |
-//! | `pentad_peer_received_bytes_total`, `pentad_peer_sent_bytes_total` | over all links, encrypted |
+//! | `pentad_peer_received_bytes_total` | over all links, encrypted |
+//! | `pentad_peer_sent_bytes_total` | over all links, encrypted |
 //! | `pentad_peer_frames_skipped_total` | frames of kinds that this version does not know |
-//! | `pentad_peer_connections_turned_away_total` | closed before the handshake: too many, or too many failures |
+//! | `pentad_peer_connections_turned_away_total` | closed before the handshake: too many |
 //! | `pentad_peer_links_refused_total` | closed after the handshake: banned, duplicate, no slot |
 //! | `pentad_peer_links_slow_total` | closed because the other side did not read |
 //! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
 //! | `pentad_peer_bans_total` | static keys banned |
 //! | `pentad_peer_transactions_dropped_total` | transactions not checked because too many waited |
 //! | `pentad_peer_orphans` | transactions that wait for what they spend |
-//! | `pentad_peer_sync_height_blocks`, `pentad_peer_sync_best_height_blocks` | own tip; best header chain known |
+//! | `pentad_peer_sync_height_blocks` | height of the own tip |
+//! | `pentad_peer_sync_best_height_blocks` | height of the best header chain known |
 //! | `pentad_peer_sync_blocks_in_flight` | blocks asked for and not there yet |
 //! | `pentad_peer_sync_buffered_bytes` | blocks that wait for their turn |
 

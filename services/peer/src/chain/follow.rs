@@ -8,35 +8,27 @@ use pentad_api::{block_hash_from_hex, txid_from_hex};
 use pentad_primitives::BlockHeight;
 use pentad_wire::handshake::Claim;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::{Chain, ChainError, work_from_hex};
 use crate::backoff::Backoff;
 use crate::chain::pump::{RETRY_MAX, RETRY_MIN};
 use crate::hub::Event;
 
-/// Follows the main chain until shutdown. After a break it resumes where it was.
-pub(crate) async fn follow_tip(
-    chain: Chain,
-    events: mpsc::Sender<Event>,
-    shutdown: CancellationToken,
-) {
+/// Follows the main chain. After a break it resumes where it was.
+pub(crate) async fn follow_tip(chain: Chain, events: mpsc::Sender<Event>) {
     let mut cursor = String::new();
-    let following = async {
-        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-        loop {
-            let before = cursor.clone();
-            let Err(error) = follow_tip_once(&chain, &mut cursor, &events).await else {
-                return;
-            };
-            if cursor != before {
-                backoff.reset();
-            }
-            tracing::debug!(%error, "the stream of tips broke");
-            tokio::time::sleep(backoff.next()).await;
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    loop {
+        let before = cursor.clone();
+        let Err(error) = follow_tip_once(&chain, &mut cursor, &events).await else {
+            return;
+        };
+        if cursor != before {
+            backoff.reset();
         }
-    };
-    shutdown.run_until_cancelled(following).await;
+        tracing::debug!(%error, "the stream of tips broke");
+        tokio::time::sleep(backoff.next()).await;
+    }
 }
 
 /// `Ok` once nobody listens any more.
@@ -85,26 +77,19 @@ fn claim(header: Option<BlockHeader>) -> Result<Claim, ChainError> {
     })
 }
 
-/// Follows the mempool until shutdown. After a break the present transactions come again.
-pub(crate) async fn follow_mempool(
-    chain: Chain,
-    events: mpsc::Sender<Event>,
-    shutdown: CancellationToken,
-) {
-    let following = async {
-        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-        loop {
-            let mut received = 0_u64;
-            let outcome = follow_mempool_once(&chain, &events, &mut received).await;
-            let Err(error) = outcome else { return };
-            if received > 0 {
-                backoff.reset();
-            }
-            tracing::debug!(%error, "the stream of mempool events broke");
-            tokio::time::sleep(backoff.next()).await;
+/// Follows the mempool. After a break the present transactions come again.
+pub(crate) async fn follow_mempool(chain: Chain, events: mpsc::Sender<Event>) {
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+    loop {
+        let mut received = 0_u64;
+        let outcome = follow_mempool_once(&chain, &events, &mut received).await;
+        let Err(error) = outcome else { return };
+        if received > 0 {
+            backoff.reset();
         }
-    };
-    shutdown.run_until_cancelled(following).await;
+        tracing::debug!(%error, "the stream of mempool events broke");
+        tokio::time::sleep(backoff.next()).await;
+    }
 }
 
 async fn follow_mempool_once(

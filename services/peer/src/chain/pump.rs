@@ -14,7 +14,6 @@ use pentad_wire::PeerId;
 use pentad_wire::sync::Outcome;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming};
 
 use super::{Chain, ChainError};
@@ -141,13 +140,8 @@ impl<T: Item> Pump<T> {
     }
 }
 
-/// Feeds blocks to the chain service until shutdown.
-pub(crate) async fn pump_blocks(
-    chain: Chain,
-    pump: Pump<BlockItem>,
-    events: mpsc::Sender<Event>,
-    shutdown: CancellationToken,
-) {
+/// Feeds blocks to the chain service.
+pub(crate) async fn pump_blocks(chain: Chain, pump: Pump<BlockItem>, events: mpsc::Sender<Event>) {
     let open = |requests| {
         let mut client = chain.assembly.clone();
         async move {
@@ -157,22 +151,21 @@ pub(crate) async fn pump_blocks(
                 .into_inner())
         }
     };
-    shutdown.run_until_cancelled(run(pump, open, events)).await;
+    run(pump, open, events).await;
 }
 
-/// Feeds transactions to the chain service until shutdown.
+/// Feeds transactions to the chain service.
 pub(crate) async fn pump_transactions(
     chain: Chain,
     pump: Pump<TransactionItem>,
     events: mpsc::Sender<Event>,
-    shutdown: CancellationToken,
 ) {
     let open = |requests| {
         let mut client = chain.assembly.clone();
         let requests = ReceiverStream::new(requests);
         async move { Ok(client.admit_transactions(requests).await?.into_inner()) }
     };
-    shutdown.run_until_cancelled(run(pump, open, events)).await;
+    run(pump, open, events).await;
 }
 
 /// Runs until nobody listens for the answers.

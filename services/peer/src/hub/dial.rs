@@ -27,7 +27,7 @@ impl Hub {
             let local = Arc::clone(&self.parts.local);
             let span = tracing::info_span!(parent: None, "link", to = address);
             self.parts
-                .tasks
+                .links
                 .spawn(dial(local, address).instrument(span));
         }
     }

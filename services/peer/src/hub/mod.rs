@@ -114,7 +114,7 @@ pub(crate) struct Parts {
     pub(crate) addresses: Addresses,
     pub(crate) file: AddressesFile,
     pub(crate) metrics: PeerMetrics,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) links: TaskTracker,
 }
 
 /// The state of the peer service.

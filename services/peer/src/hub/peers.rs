@@ -160,8 +160,8 @@ impl Hub {
     /// Ends a link with a farewell.
     pub(super) fn close(&mut self, id: PeerId, reason: Reason, message: &str) {
         let Some(peer) = self.forget(id) else { return };
-        let reason_name = reason.name();
-        tracing::info!(peer = %id, address = %peer.address, reason = reason_name, "closing: {message}");
+        let why = reason.name();
+        tracing::info!(peer = %id, address = %peer.address, reason = why, "closing: {message}");
         let farewell = Message::goodbye(reason, message).to_frame(trace::current());
         peer.outbox.close(farewell.encode().ok());
     }

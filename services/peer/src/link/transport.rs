@@ -233,13 +233,18 @@ impl FrameWriter {
     }
 }
 
-/// Reads and drops what still comes until the other side closes, for a moment at most.
+/// Reads and drops what still comes until the other side closes, for a moment at most. It reads
+/// bytes, not messages: the last read may have been given up in the middle of one.
 pub(crate) async fn linger(mut reader: FrameReader) {
-    let mut frames = Vec::new();
     let drained = async {
-        while reader.receive(&mut frames).await.is_ok() {
-            frames.clear();
-        }
+        let buffer = &mut reader.ciphertext;
+        buffer.resize(READ_BUFFER, 0);
+        while reader
+            .stream
+            .read(buffer)
+            .await
+            .is_ok_and(|count| count > 0)
+        {}
     };
     if timeout(LINGER, drained).await.is_err() {
         tracing::trace!("the other side did not close in time");

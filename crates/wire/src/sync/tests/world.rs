@@ -225,8 +225,8 @@ pub(super) struct Report {
 
 pub(super) struct World {
     pub(super) sync: Sync,
-    pub(super) chain: Chain,
-    pub(super) peers: BTreeMap<PeerId, Peer>,
+    chain: Chain,
+    peers: BTreeMap<PeerId, Peer>,
     pub(super) queue: VecDeque<(Duration, Input)>,
     pub(super) now: Duration,
     pub(super) report: Report,
