@@ -16,13 +16,14 @@ impl Balance {
         let mut balance = Self::default();
         for output in outputs {
             let units = i64::try_from(output.amount).unwrap_or(i64::MAX);
-            match (output.confirmed, output.spent_in_mempool) {
+            let confirmed = output.confirmations > 0;
+            match (confirmed, output.spent_in_mempool) {
                 (false, false) => balance.pending = balance.pending.saturating_add(units),
                 (true, true) => balance.pending = balance.pending.saturating_sub(units),
                 // Came and went in the mempool, or is at rest.
                 (false, true) | (true, false) => {}
             }
-            if output.confirmed {
+            if confirmed {
                 let held = if output.mature {
                     &mut balance.confirmed
                 } else {
@@ -44,20 +45,20 @@ mod tests {
 
     #[test]
     fn pending_is_the_signed_effect_of_the_mempool() {
-        let output = |amount, confirmed, mature, spent_in_mempool| Output {
+        let output = |amount, confirmations, mature, spent_in_mempool| Output {
             outpoint: OutPoint::NULL,
             amount,
             key_hash: KeyHash::from_bytes([0; 20]),
-            confirmed,
+            confirmations,
             mature,
             spent_in_mempool,
         };
         let balance = Balance::of(&[
-            output(1000, true, true, true),
-            output(200, true, true, false),
-            output(50, true, false, false),
-            output(900, false, true, true),
-            output(700, false, true, false),
+            output(1000, 1, true, true),
+            output(200, 1, true, false),
+            output(50, 1, false, false),
+            output(900, 0, true, true),
+            output(700, 0, true, false),
         ]);
         assert_eq!(
             balance,

@@ -43,7 +43,8 @@ pub(crate) struct Output {
     /// Units.
     pub(crate) amount: u64,
     pub(crate) key_hash: KeyHash,
-    pub(crate) confirmed: bool,
+    /// Blocks over it, its own counted; 0 in the mempool.
+    pub(crate) confirmations: u32,
     pub(crate) mature: bool,
     pub(crate) spent_in_mempool: bool,
 }
@@ -182,7 +183,7 @@ impl Output {
             outpoint: OutPoint::try_from(outpoint)?,
             amount: output.amount,
             key_hash,
-            confirmed: utxo.confirmations > 0,
+            confirmations: utxo.confirmations,
             mature: utxo.mature,
             spent_in_mempool: utxo.spent_in_mempool,
         })

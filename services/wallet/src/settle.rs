@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use pentad_primitives::Txid;
 
 use crate::error::WalletError;
-use crate::payment::{PaymentKey, Progress, Unsettled};
+use crate::payment::{PaymentKey, Progress, SETTLED_DEPTH, Unsettled};
 use crate::send::is_refusal;
 use crate::wallets::Inner;
 
-/// Blocks over a payment, its own counted, from which on it is not looked at any more.
-const SETTLED_DEPTH: u32 = 6;
 /// Payments are looked at when the tip changes, and otherwise this often.
 const ROUND_INTERVAL: Duration = Duration::from_secs(30);
 /// A payment that was refused for so long can never be made: others have spent its coins.
@@ -59,51 +57,64 @@ impl Rounds {
         mut vanished: Vec<(PaymentKey, Unsettled)>,
     ) -> Result<(), WalletError> {
         loop {
-            let before = vanished.len();
             let mut refused = Vec::new();
-            for (key, payment) in vanished {
-                if inner.submit_again(&key).await? {
-                    self.refused_since.remove(&payment.txid);
-                } else {
-                    refused.push((key, payment));
+            for (key, payment) in &vanished {
+                match inner.submit_again(key).await? {
+                    Some(problem) => refused.push((key.clone(), payment.clone(), problem)),
+                    None => drop(self.refused_since.remove(&payment.txid)),
                 }
             }
-            vanished = refused;
-            if vanished.len() == before || vanished.is_empty() {
-                break;
+            if refused.is_empty() {
+                return Ok(());
             }
+            if refused.len() == vanished.len() {
+                return refused.iter().try_for_each(|(key, payment, problem)| {
+                    self.on_refused(inner, key, payment, problem)
+                });
+            }
+            vanished = refused
+                .into_iter()
+                .map(|(key, payment, _)| (key, payment))
+                .collect();
         }
-        for (key, payment) in vanished {
-            let txid = payment.txid;
-            let since = *self.refused_since.entry(txid).or_insert_with(Instant::now);
-            if since.elapsed() >= PATIENCE {
-                tracing::error!(%txid, "a payment can never be made: others spent its coins");
-                inner.end(&key, &payment, Progress::Failed)?;
-                self.refused_since.remove(&txid);
-            }
+    }
+
+    /// The coins may come back, with the branch that held them; if they do not, it is over.
+    fn on_refused(
+        &mut self,
+        inner: &Inner,
+        key: &PaymentKey,
+        payment: &Unsettled,
+        problem: &str,
+    ) -> Result<(), WalletError> {
+        let txid = payment.txid;
+        let since = *self.refused_since.entry(txid).or_insert_with(|| {
+            tracing::warn!(%txid, problem, "a payment vanished, and is refused now");
+            Instant::now()
+        });
+        if since.elapsed() >= PATIENCE {
+            tracing::error!(%txid, problem, "a payment can never be made");
+            self.refused_since.remove(&txid);
+            inner.end(key, payment, Progress::Failed)?;
         }
         Ok(())
     }
 }
 
 impl Inner {
-    /// Submits a payment of the journal; says whether it was taken.
-    async fn submit_again(&self, key: &PaymentKey) -> Result<bool, WalletError> {
+    /// Submits a payment of the journal; says why, if it was refused.
+    async fn submit_again(&self, key: &PaymentKey) -> Result<Option<String>, WalletError> {
         // The call that makes this payment may be under way, and may remove it.
         let _turn = self.key_turns.take(key).await;
         let Some(record) = self.journal.get(key)? else {
-            return Ok(true);
+            return Ok(None);
         };
         match self.submit(&record.transaction).await {
             Ok(()) => {
                 self.journal.note(key, Progress::Submitted)?;
-                Ok(true)
+                Ok(None)
             }
-            Err(status) if is_refusal(&status) => {
-                let (txid, problem) = (record.transaction.txid(), status.message());
-                tracing::warn!(%txid, problem, "a payment that vanished was refused");
-                Ok(false)
-            }
+            Err(status) if is_refusal(&status) => Ok(Some(status.message().to_owned())),
             Err(status) => Err(status.into()),
         }
     }

@@ -101,7 +101,7 @@ impl Coins {
             let Output {
                 outpoint,
                 amount,
-                confirmed,
+                confirmations,
                 mature,
                 ..
             } = *output;
@@ -115,12 +115,12 @@ impl Coins {
                 coins.immature += amount;
             } else if claimed() {
                 coins.claimed += amount;
-            } else if confirmed || provenance.made_by(wallet, outpoint.txid, chain).await? {
+            } else if confirmations > 0 || provenance.made_by(wallet, outpoint.txid, chain).await? {
                 coins.spendable.push(Coin {
                     outpoint,
                     amount,
                     key,
-                    confirmed,
+                    confirmations,
                 });
             } else {
                 coins.pending += amount;

@@ -24,3 +24,6 @@ pub(crate) use select::{Coin, SelectError, Selection, select};
 pub use shortage::Shortage;
 pub(crate) use sign::sign;
 pub(crate) use turns::KeyTurns;
+
+/// Blocks over a transaction, its own counted, from which on no reorganisation is expected.
+pub(crate) const SETTLED_DEPTH: u32 = 6;

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use pentad_primitives::OutPoint;
 
+use super::SETTLED_DEPTH;
 use super::size::{CHANGE_BYTES, INPUT_BYTES, fee, transaction_bytes};
 use crate::keystore::KeyPath;
 
@@ -15,7 +16,8 @@ pub(crate) struct Coin {
     pub(crate) amount: u64,
     /// The key that spends it.
     pub(crate) key: KeyPath,
-    pub(crate) confirmed: bool,
+    /// Blocks over it, its own counted; 0 while it is our own unconfirmed change.
+    pub(crate) confirmations: u32,
 }
 
 /// What is to be paid.
@@ -60,18 +62,20 @@ pub(crate) enum SelectError {
     },
 }
 
-/// Largest first, so that the transaction is as short as can be: confirmed coins alone if they are
-/// enough, else with our own unconfirmed change.
+/// Largest first, so that the transaction is as short as can be. Coins that no reorganisation
+/// reaches go first (a coinbase that is undone takes the payment with it), then the other
+/// confirmed ones, then our own unconfirmed change.
 pub(crate) fn select(coins: &[Coin], target: &Target) -> Result<Selection, SelectError> {
-    let mut confirmed: Vec<Coin> = coins
-        .iter()
-        .filter(|coin| coin.confirmed)
-        .copied()
-        .collect();
-    if confirmed.len() == coins.len() {
-        return largest_first(&mut confirmed, target);
-    }
-    largest_first(&mut confirmed, target).or_else(|_| largest_first(&mut coins.to_vec(), target))
+    let deep_enough = |depth| -> Vec<Coin> {
+        coins
+            .iter()
+            .filter(|coin| coin.confirmations >= depth)
+            .copied()
+            .collect()
+    };
+    largest_first(&mut deep_enough(SETTLED_DEPTH), target)
+        .or_else(|_| largest_first(&mut deep_enough(1), target))
+        .or_else(|_| largest_first(&mut deep_enough(0), target))
 }
 
 fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, SelectError> {
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
     use crate::keystore::Chain;
 
-    fn coin(index: u32, amount: u64, confirmed: bool) -> Coin {
+    fn coin(index: u32, amount: u64, confirmations: u32) -> Coin {
         Coin {
             outpoint: OutPoint {
                 txid: Txid::from_bytes([7; 32]),
@@ -140,14 +144,14 @@ mod tests {
                 chain: Chain::Receive,
                 index: 0,
             },
-            confirmed,
+            confirmations,
         }
     }
 
     fn coins(amounts: &[u64]) -> Vec<Coin> {
         (0..)
             .zip(amounts)
-            .map(|(index, &amount)| coin(index, amount, true))
+            .map(|(index, &amount)| coin(index, amount, 9))
             .collect()
     }
 
@@ -188,14 +192,25 @@ mod tests {
     }
 
     #[test]
-    fn confirmed_coins_go_first() {
-        let mixed = [coin(0, 900_000, false), coin(1, 300_000, true)];
-        let selection = select(&mixed, &target(200_000, 1000)).expect("enough");
-        assert_eq!(selection.coins, [mixed[1]]);
-        let selection = select(&mixed, &target(500_000, 1000)).expect("enough");
-        assert_eq!(selection.coins, [mixed[0]]);
-        let selection = select(&mixed, &target(1_100_000, 1000)).expect("enough");
-        assert_eq!(selection.coins, mixed);
+    fn the_deeper_a_coin_the_sooner_it_goes() {
+        let coins = [
+            coin(0, 900_000, 0),
+            coin(1, 600_000, 5),
+            coin(2, 300_000, 6),
+        ];
+        let chosen = |amount| {
+            let selection = select(&coins, &target(amount, 1000)).expect("enough");
+            selection
+                .coins
+                .iter()
+                .map(|coin| coin.outpoint.vout)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(200_000), [2]);
+        assert_eq!(chosen(500_000), [1]);
+        assert_eq!(chosen(800_000), [1, 2]);
+        assert_eq!(chosen(1_000_000), [0, 1]);
+        assert_eq!(chosen(1_700_000), [0, 1, 2]);
     }
 
     #[test]
@@ -216,14 +231,14 @@ mod tests {
         /// it leaves behind.
         #[test]
         fn selections_balance_and_pay_the_rate(
-            amounts in prop::collection::vec((1_u64..=50_000_000, any::<bool>()), 0..80),
+            amounts in prop::collection::vec((1_u64..=50_000_000, 0_u32..10), 0..80),
             amount in 1_u64..=500_000_000,
             fee_rate in 0_u64..=100_000,
             outputs in 1_usize..=40,
         ) {
             let coins: Vec<Coin> = (0..)
                 .zip(&amounts)
-                .map(|(index, &(amount, confirmed))| coin(index, amount, confirmed))
+                .map(|(index, &(amount, depth))| coin(index, amount, depth))
                 .collect();
             let target =
                 Target { outputs, output_bytes: 34 * outputs as u64, ..target(amount, fee_rate) };
