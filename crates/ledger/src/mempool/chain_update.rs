@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use pentad_primitives::hash::Txid;
 
-use super::{AdmissionError, Entry, Mempool};
+use super::{AdmissionError, Admitted, Entry, Mempool};
 use crate::utxo::UtxoView;
 use crate::verify::contextual::{BlockContext, is_final};
 use crate::verify::{CheckedBlock, CheckedTransaction};
@@ -16,6 +16,8 @@ pub enum Removal {
     Conflict,
     /// After a reorganisation, it cannot enter the next block.
     Reorganised,
+    /// Transactions that returned left it no room.
+    Evicted,
     /// It waited too long.
     Expired,
 }
@@ -23,9 +25,9 @@ pub enum Removal {
 /// What a change of tip did to the mempool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Updated {
-    /// What left.
+    /// What was here before and left.
     pub removed: Vec<(Txid, Removal)>,
-    /// What came back from blocks that were undone.
+    /// What came back from blocks that were undone, and is here.
     pub returned: Vec<Txid>,
 }
 
@@ -59,8 +61,16 @@ impl Mempool {
                 }
                 // The coinbase is gone for good, with all that spends it.
                 let transaction = CheckedTransaction::of_block(transaction, *txid);
-                if index > 0 && self.give_back(&transaction, view, context, now)? {
+                let admitted = match index {
+                    0 => None,
+                    _ => self.give_back(&transaction, view, context, now)?,
+                };
+                if let Some(admitted) = admitted {
                     updated.returned.push(*txid);
+                    let evicted = admitted.evicted.into_iter();
+                    updated
+                        .removed
+                        .extend(evicted.map(|txid| (txid, Removal::Evicted)));
                     self.trim_descendants(&transaction, &mut updated);
                 } else {
                     let children = self.pool.children(*txid, transaction.transaction());
@@ -69,8 +79,10 @@ impl Mempool {
             }
         }
         self.remove_unready(context, &mut updated);
-        let here = |txid: &Txid| self.pool.contains(txid);
-        updated.returned.retain(here);
+        // What came and went within the update was never seen.
+        let returned: BTreeSet<_> = updated.returned.iter().copied().collect();
+        updated.removed.retain(|(txid, _)| !returned.contains(txid));
+        updated.returned.retain(|txid| self.contains(txid));
         Ok(updated)
     }
 
@@ -112,16 +124,13 @@ impl Mempool {
         view: &V,
         context: &BlockContext,
         now: u32,
-    ) -> Result<bool, V::Error> {
-        if self.contains(&transaction.txid()) {
-            return Ok(true);
-        }
+    ) -> Result<Option<Admitted>, V::Error> {
         let admission = match self.prepare(transaction.clone(), view, context) {
             Ok(admission) => admission,
-            Err(AdmissionError::Rejected(_)) => return Ok(false),
+            Err(AdmissionError::Rejected(_)) => return Ok(None),
             Err(AdmissionError::View(error)) => return Err(error),
         };
-        Ok(self.commit(admission, context, now).is_ok())
+        Ok(self.commit(admission, context, now).ok())
     }
 
     /// A returned transaction may join chains that are now too long: their ends go.

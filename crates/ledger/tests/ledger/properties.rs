@@ -110,6 +110,8 @@ struct World {
     chain: Chain,
     mempool: Mempool,
     sets: BTreeMap<BlockHash, UtxoSet>,
+    /// What is in the mempool by what its operations told.
+    told: BTreeSet<Txid>,
     now: u32,
 }
 
@@ -128,6 +130,7 @@ impl World {
             mempool: Mempool::new(policy, &chain.spec),
             chain,
             sets,
+            told: BTreeSet::new(),
             now: NOW,
         }
     }
@@ -172,12 +175,19 @@ impl World {
                     .collect();
                 if let Some(transaction) = payment(&coins, spend) {
                     // Conflicts, dust, low fees: many are refused, and that is the point.
-                    admit(&mut self.mempool, &self.chain, &transaction).ok();
+                    if let Ok(admitted) = admit(&mut self.mempool, &self.chain, &transaction) {
+                        assert!(self.told.insert(admitted.txid));
+                        let gone = admitted.replaced.iter().chain(&admitted.evicted);
+                        gone.for_each(|txid| assert!(self.told.remove(txid)));
+                    }
                 }
             }
             Step::Expire(seconds) => {
                 self.now += seconds;
-                self.mempool.expire(self.now);
+                let expired = self.mempool.expire(self.now);
+                expired
+                    .iter()
+                    .for_each(|txid| assert!(self.told.remove(txid)));
             }
         }
     }
@@ -209,8 +219,18 @@ impl World {
         self.sets.insert(checked.hash(), set);
         let from = self.chain.tip();
         self.chain.submit(&block).unwrap();
-        follow(&mut self.mempool, &self.chain, &from);
+        self.follow(&from);
         block.block_hash()
+    }
+
+    fn follow(&mut self, from: &BlockHash) {
+        let updated = follow(&mut self.mempool, &self.chain, from);
+        for (txid, reason) in &updated.removed {
+            assert!(self.told.remove(txid), "{txid} {reason:?}");
+        }
+        for txid in updated.returned {
+            assert!(self.told.insert(txid));
+        }
     }
 
     fn build(&self) -> BlockTemplate {
@@ -226,10 +246,16 @@ impl World {
         assert_eq!(self.chain.submit(&block), Ok(block.block_hash()));
         self.sets
             .insert(block.block_hash(), self.chain.utxos.clone());
-        follow(&mut self.mempool, &self.chain, &from);
+        self.follow(&from);
     }
 
     fn check(&self) {
+        assert!(
+            self.mempool
+                .iter()
+                .map(Entry::txid)
+                .eq(self.told.iter().copied())
+        );
         assert_eq!(self.chain.utxos, self.sets[&self.chain.tip()]);
         self.check_relations();
         self.check_template();

@@ -114,6 +114,7 @@ pub(super) const fn removal_reason(removal: Removal) -> RemovalReason {
         Removal::Confirmed => RemovalReason::Confirmed,
         Removal::Conflict => RemovalReason::Conflict,
         Removal::Reorganised => RemovalReason::Invalid,
+        Removal::Evicted => RemovalReason::Evicted,
         Removal::Expired => RemovalReason::Expired,
     }
 }
