@@ -46,3 +46,69 @@ impl NodeArgs {
             .set_some("wallet.passphrase_file", self.passphrase_file.as_deref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pentad_service_kit::Settings as _;
+    use pentad_service_kit::config::{self, ConfigError};
+
+    use super::*;
+    use crate::NodeConfig;
+
+    fn load(line: &str) -> Result<NodeConfig, ConfigError> {
+        let arguments = NodeArgs::try_parse_from(line.split(' ')).expect(line);
+        config::load(&arguments.sources())
+    }
+
+    #[test]
+    fn every_flag_reaches_its_field() {
+        let config = load(
+            "pentad-node --chain c.toml --data d --grpc 127.0.0.1:1 --metrics 127.0.0.1:2 \
+             --p2p 127.0.0.1:3 --bootstrap a:4 --bootstrap b:5 --mine --passphrase-file p \
+             --cookie k --insecure-listen --log-format json --otlp-endpoint http://127.0.0.1:6",
+        )
+        .expect("valid");
+        assert_eq!(config.chain_spec, Path::new("c.toml"));
+        assert_eq!(config.data_dir(), Path::new("d"));
+        let server = config.server();
+        assert_eq!(server.grpc, "127.0.0.1:1".parse().ok());
+        assert_eq!(server.metrics, "127.0.0.1:2".parse().ok());
+        assert_eq!(server.cookie_file.as_deref(), Some(Path::new("k")));
+        assert!(server.insecure_listen);
+        assert_eq!(config.peer.listen.to_string(), "127.0.0.1:3");
+        assert_eq!(config.peer.bootstrap, ["a:4", "b:5"]);
+        assert!(config.miner.mine);
+        assert_eq!(
+            config.wallet.passphrase_file.as_deref(),
+            Some(Path::new("p"))
+        );
+        let otlp_endpoint = config.telemetry().otlp_endpoint.as_deref();
+        assert_eq!(otlp_endpoint, Some("http://127.0.0.1:6"));
+    }
+
+    #[test]
+    fn a_switch_left_out_leaves_the_file_as_it_is() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("node.toml");
+        std::fs::write(&file, "data_dir = \"here\"\n[miner]\nmine = true\n").expect("written");
+        let line = format!("pentad-node --config {} --data there", file.display());
+        let config = load(&line).expect("valid");
+        assert!(config.miner.mine);
+        assert_eq!(config.data_dir, Path::new("there"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_field() {
+        for (line, field) in [
+            ("pentad-node --grpc nowhere", "server.grpc"),
+            ("pentad-node --p2p 5678", "peer.listen"),
+            ("pentad-node --log-format xml", "telemetry.format"),
+            ("pentad-node --set no.such=1", "no"),
+        ] {
+            let error = load(line).expect_err(line).to_string();
+            assert!(error.contains(field), "{line}: {error}");
+        }
+    }
+}
