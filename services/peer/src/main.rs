@@ -22,9 +22,15 @@ const SERVICE: Service = Service {
 struct Args {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Address for other nodes, TCP and UDP (peer.listen) [default: 127.0.0.1:5678]
+    #[arg(long, value_name = "ADDRESS")]
+    p2p: Option<String>,
+    /// A node to join, repeatable (peer.bootstrap)
+    #[arg(long, value_name = "HOST:PORT")]
+    bootstrap: Vec<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Config {
     data_dir: PathBuf,
@@ -32,6 +38,18 @@ struct Config {
     telemetry: TelemetryConfig,
     chain: Upstream,
     peer: PeerConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("pentad-peer"),
+            server: ServerConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            chain: Upstream::default(),
+            peer: PeerConfig::default(),
+        }
+    }
 }
 
 impl Settings for Config {
@@ -49,7 +67,17 @@ impl Settings for Config {
 }
 
 fn main() -> ExitCode {
-    run(&SERVICE, &Args::parse().config.sources(), start)
+    let Args {
+        config,
+        p2p,
+        bootstrap,
+    } = Args::parse();
+    let bootstrap = (!bootstrap.is_empty()).then_some(bootstrap);
+    let sources = config
+        .sources()
+        .set_some("peer.listen", p2p)
+        .set_some("peer.bootstrap", bootstrap);
+    run(&SERVICE, &sources, start)
 }
 
 async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pentad_primitives::BlockHeight;
 use pentad_wire::handshake::{Claim, Hello};
 use pentad_wire::penalty::Score;
 use pentad_wire::{Class, Direction, StaticKey};
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     pub(super) hello: Hello,
     /// Where it says it stands.
     pub(super) claim: Claim,
+    /// Height of the last block pushed to it.
+    pub(super) pushed: BlockHeight,
     pub(super) opened: Duration,
     pub(super) score: Score,
     pub(super) heartbeat: Heartbeat,
@@ -59,6 +62,7 @@ impl Peer {
             dialed: candidate.dialed,
             hello: candidate.handshake.hello,
             claim: candidate.handshake.claim,
+            pushed: BlockHeight::GENESIS,
             opened: now,
             score: Score::default(),
             heartbeat: Heartbeat {
@@ -86,6 +90,11 @@ impl Peer {
                 Ok(())
             }
         }
+    }
+
+    /// Whether at least half of a class's queue is free.
+    pub(super) fn has_room(&self, class: Class) -> bool {
+        self.outbox.has_room(class)
     }
 
     /// Queues an encoded frame, shared with other peers.

@@ -11,12 +11,14 @@ use pentad_wire::sync::Input;
 use pentad_wire::{Class, Offence, PeerId};
 
 use super::Hub;
+use super::peer::Peer;
 use crate::chain::TransactionItem;
 use crate::link::serve::batches;
 use crate::message::Message;
 use crate::trace;
 
-/// A new block is pushed to peers at most so many blocks behind it; others have to sync anyway.
+/// A new block is pushed to peers at most so many blocks behind it, by their word or after what
+/// was pushed to them; others have to sync anyway.
 const PUSH_DEPTH: u32 = 2;
 
 impl Hub {
@@ -35,19 +37,11 @@ impl Hub {
 
     /// Sends a block to the peers that are just behind it and do not have it.
     fn push_block(&mut self, claim: Claim, block: Bytes) {
-        let is_behind = |other: &Claim| {
-            let near = other.height.get().saturating_add(PUSH_DEPTH) >= claim.height.get();
-            near && other.work < claim.work
-        };
         let behind: Vec<PeerId> = self
             .relay
             .recipients(claim.tip.as_bytes())
             .into_iter()
-            .filter(|id| {
-                self.peers
-                    .get(id)
-                    .is_some_and(|peer| is_behind(&peer.claim))
-            })
+            .filter(|id| self.peers.get(id).is_some_and(|peer| takes(peer, &claim)))
             .collect();
         if behind.is_empty() {
             return;
@@ -67,9 +61,10 @@ impl Hub {
             }
         };
         for id in behind {
-            let Some(peer) = self.peers.get(&id) else {
+            let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
+            peer.pushed = claim.height;
             let outcome = peer.send_frame(Class::Announcements, frame.clone());
             self.on_sent(id, outcome);
         }
@@ -161,6 +156,14 @@ impl Hub {
             self.penalize(item.peer, Offence::Refused(score));
         }
     }
+}
+
+/// Whether a new block at `tip` is of use to a peer right now.
+fn takes(peer: &Peer, tip: &Claim) -> bool {
+    let reached = peer.claim.height.max(peer.pushed).get();
+    peer.claim.work < tip.work
+        && reached.saturating_add(PUSH_DEPTH) >= tip.height.get()
+        && peer.has_room(Class::Announcements)
 }
 
 impl From<Orphan> for TransactionItem {

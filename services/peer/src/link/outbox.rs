@@ -57,11 +57,16 @@ impl Outbox {
     pub(crate) async fn push_patiently(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
         loop {
             let drained = self.0.drained.notified();
-            if self.lock().chunker.queued(class) <= class.queue_max() / 2 {
+            if self.has_room(class) {
                 return self.push(class, frame);
             }
             drained.await;
         }
+    }
+
+    /// Whether at least half of a class's queue is free.
+    pub(crate) fn has_room(&self, class: Class) -> bool {
+        self.lock().chunker.queued(class) <= class.queue_max() / 2
     }
 
     /// Drops blocks and transactions that are queued, queues a farewell and takes nothing more.
