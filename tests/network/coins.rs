@@ -7,9 +7,7 @@ pub const COIN: i64 = 100_000_000;
 
 /// Units of `"200.00000000"`.
 pub fn units(text: &str) -> i64 {
-    let (whole, fraction) = text
-        .split_once('.')
-        .unwrap_or_else(|| panic!("{text:?}: no point"));
+    let (whole, fraction) = text.split_once('.').unwrap_or_else(|| panic!("{text:?}: no point"));
     assert_eq!(fraction.len(), 8, "{text:?} has not exactly eight decimals");
     let sign = if whole.starts_with('-') { -1 } else { 1 };
     let whole: i64 = whole.parse().expect("a whole number of coins");
@@ -32,16 +30,10 @@ pub fn create_wallet(devnet: &Devnet, node: usize, name: &str) -> String {
 /// The address that rewards of `generate` on this node go to.
 pub fn miner_address(devnet: &Devnet, node: usize) -> String {
     let wallets = devnet.on(node, &["printwallet"]).success();
-    let wallets = wallets["wallets"]
-        .as_array()
-        .expect("a list of wallets")
-        .clone();
+    let wallets = wallets["wallets"].as_array().expect("a list of wallets").clone();
     let miner = wallets.iter().find(|wallet| wallet["wallet"] == "miner");
     let miner = miner.expect("generate made wallet miner");
-    miner["addresses"][0]
-        .as_str()
-        .expect("an address")
-        .to_owned()
+    miner["addresses"][0].as_str().expect("an address").to_owned()
 }
 
 /// Sends `amount` coins from an address; txid and fee in units.

@@ -26,34 +26,20 @@ fn assert_consistent(devnet: &Devnet, addresses: &[&str]) -> u32 {
     let mut hash = status["tip"].clone();
     for height in (0..=height).rev() {
         let block = devnet.on(1, &["print", &height.to_string()]).success();
-        assert_eq!(
-            block["hash"], hash,
-            "block {height} is not its child's parent"
-        );
+        assert_eq!(block["hash"], hash, "block {height} is not its child's parent");
         hash = block["prev_block_hash"].clone();
     }
     assert_eq!(hash, "0".repeat(64), "genesis has a parent");
     let request = json!({"addresses": addresses, "pageSize": 10_000});
-    let reply = buf_curl(
-        &devnet.node(1),
-        "pentad.chain.v1.ChainService/GetUtxos",
-        &request,
-    );
+    let reply = buf_curl(&devnet.node(1), "pentad.chain.v1.ChainService/GetUtxos", &request);
     assert_eq!(reply.code, 0, "{}", reply.text);
-    let utxos = reply.json["utxos"]
-        .as_array()
-        .expect("unspent outputs")
-        .clone();
+    let utxos = reply.json["utxos"].as_array().expect("unspent outputs").clone();
     let supply: i64 = utxos
         .iter()
         .map(|utxo| utxo["output"]["amount"].as_str().expect("an amount"))
         .map(|amount| amount.parse::<i64>().expect("units"))
         .sum();
-    assert_eq!(
-        supply,
-        (i64::from(height) + 1) * 1000 * COIN,
-        "supply at height {height}"
-    );
+    assert_eq!(supply, (i64::from(height) + 1) * 1000 * COIN, "supply at height {height}");
     height
 }
 
@@ -101,10 +87,7 @@ fn a_node_killed_while_mining_and_sending_comes_back_consistent() {
             let status = devnet.status(1);
             let now = u32::try_from(status["height"].as_u64().expect("a height")).expect("small");
             assert!(now > height, "kill {kill}: height {now} after {height}");
-            assert!(
-                now > acknowledged,
-                "kill {kill}: an acknowledged block is gone"
-            );
+            assert!(now > acknowledged, "kill {kill}: an acknowledged block is gone");
             height = now;
         }
     });

@@ -10,27 +10,16 @@ use crate::coins::{COIN, balance, create_wallet, miner_address, send};
 /// All outputs of these addresses, as the node answers.
 fn utxos(devnet: &Devnet, node: usize, addresses: &[&str]) -> Value {
     let request = json!({"addresses": addresses});
-    let reply = buf_curl(
-        &devnet.node(node),
-        "pentad.chain.v1.ChainService/GetUtxos",
-        &request,
-    );
+    let reply = buf_curl(&devnet.node(node), "pentad.chain.v1.ChainService/GetUtxos", &request);
     assert_eq!(reply.code, 0, "{}", reply.text);
     reply.json["utxos"].clone()
 }
 
 fn mempool(devnet: &Devnet, node: usize) -> BTreeSet<String> {
-    let reply = buf_curl(
-        &devnet.node(node),
-        "pentad.chain.v1.ChainService/GetMempool",
-        &json!({}),
-    );
+    let reply = buf_curl(&devnet.node(node), "pentad.chain.v1.ChainService/GetMempool", &json!({}));
     assert_eq!(reply.code, 0, "{}", reply.text);
     let txids = reply.json["txids"].as_array().cloned().unwrap_or_default();
-    txids
-        .iter()
-        .map(|txid| txid.as_str().expect("a txid").to_owned())
-        .collect()
+    txids.iter().map(|txid| txid.as_str().expect("a txid").to_owned()).collect()
 }
 
 #[test]
@@ -57,18 +46,10 @@ fn after_a_split_the_chain_with_more_work_wins_and_no_payment_is_lost() {
     // A comes back: its branch has less work.
     devnet.restart();
     assert_eq!(devnet.converge(&[1, 2]), tip);
-    wait_until(
-        "the payment of the losing branch is pending again on both nodes",
-        || {
-            [1, 2]
-                .iter()
-                .all(|node| mempool(&devnet, *node).contains(&on_a))
-        },
-    );
-    assert!(
-        !mempool(&devnet, 1).contains(&on_b),
-        "that one is confirmed"
-    );
+    wait_until("the payment of the losing branch is pending again on both nodes", || {
+        [1, 2].iter().all(|node| mempool(&devnet, *node).contains(&on_a))
+    });
+    assert!(!mempool(&devnet, 1).contains(&on_b), "that one is confirmed");
 
     devnet.generate(1, 1);
     devnet.converge(&[1, 2]);
@@ -77,20 +58,14 @@ fn after_a_split_the_chain_with_more_work_wins_and_no_payment_is_lost() {
     assert_eq!(utxos(&devnet, 1, &everybody), utxos(&devnet, 2, &everybody));
     assert_eq!(balance(&devnet, 2, &bob), [16 * COIN, 0, 0]);
     // Genesis and seven blocks: nothing appeared, nothing went.
-    let supply: i64 = everybody
-        .iter()
-        .map(|address| balance(&devnet, 1, address).iter().sum::<i64>())
-        .sum();
+    let supply: i64 =
+        everybody.iter().map(|address| balance(&devnet, 1, address).iter().sum::<i64>()).sum();
     assert_eq!(supply, 8 * 1000 * COIN);
 }
 
 /// Starts node `number` and leaves the others as they are.
 fn start_one(devnet: &Devnet, number: usize) {
     let name = number.to_string();
-    devnet
-        .run(&["--node", &name, "devnet", "up", "--detach"])
-        .success();
-    wait_until("the node is healthy", || {
-        devnet.status(number)["healthy"] == true
-    });
+    devnet.run(&["--node", &name, "devnet", "up", "--detach"]).success();
+    wait_until("the node is healthy", || devnet.status(number)["healthy"] == true);
 }

@@ -1,7 +1,7 @@
 //! The services as other people's clients see them.
 
 use pentad_tests::{Curl, Devnet, buf_curl, buf_curl_list};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const UNAUTHENTICATED: i32 = 16;
 const INVALID_ARGUMENT: i32 = 3;
@@ -22,42 +22,20 @@ fn reflection_lists_the_services_and_buf_curl_calls_them() {
         "pentad.peer.v1.PeerService/ListPeers",
         "grpc.health.v1.Health/Check",
     ] {
-        assert!(
-            methods.iter().any(|line| line == method),
-            "{method} is not in {methods:?}"
-        );
+        assert!(methods.iter().any(|line| line == method), "{method} is not in {methods:?}");
     }
 
     let info = buf_curl(&node, "pentad.chain.v1.ChainService/GetInfo", &json!({}));
     assert_eq!(info.code, 0, "{}", info.text);
     assert_eq!(info.json["engine"], "pow");
-    let mined = buf_curl(
-        &node,
-        "pentad.miner.v1.MinerService/Generate",
-        &json!({"blocks": 2}),
-    );
+    let mined = buf_curl(&node, "pentad.miner.v1.MinerService/Generate", &json!({"blocks": 2}));
     assert_eq!(mined.code, 0, "{}", mined.text);
-    let block = buf_curl(
-        &node,
-        "pentad.chain.v1.ChainService/GetBlock",
-        &json!({"height": 2}),
-    );
-    assert_eq!(
-        block.json["block"]["header"]["hash"], mined.json["hashes"][1],
-        "{}",
-        block.text
-    );
+    let block = buf_curl(&node, "pentad.chain.v1.ChainService/GetBlock", &json!({"height": 2}));
+    assert_eq!(block.json["block"]["header"]["hash"], mined.json["hashes"][1], "{}", block.text);
     let alice = devnet.genesis_address();
-    let balance = buf_curl(
-        &node,
-        "pentad.chain.v1.ChainService/GetBalance",
-        &json!({"address": alice}),
-    );
-    assert_eq!(
-        balance.json["confirmed"], "100000000000",
-        "{}",
-        balance.text
-    );
+    let balance =
+        buf_curl(&node, "pentad.chain.v1.ChainService/GetBalance", &json!({"address": alice}));
+    assert_eq!(balance.json["confirmed"], "100000000000", "{}", balance.text);
     let status = buf_curl(&node, "pentad.miner.v1.MinerService/GetStatus", &json!({}));
     assert_eq!(status.json["blocksFound"], "2", "{}", status.text);
 }
@@ -71,14 +49,8 @@ fn health_is_open_and_everything_else_needs_the_cookie() {
     for (method, request) in [
         ("pentad.chain.v1.ChainService/GetInfo", json!({})),
         ("pentad.wallet.v1.KeystoreService/ListWallets", json!({})),
-        (
-            "pentad.wallet.v1.WalletService/Send",
-            json!({"wallet": "genesis"}),
-        ),
-        (
-            "pentad.miner.v1.MinerService/Generate",
-            json!({"blocks": 1}),
-        ),
+        ("pentad.wallet.v1.WalletService/Send", json!({"wallet": "genesis"})),
+        ("pentad.miner.v1.MinerService/Generate", json!({"blocks": 1})),
         ("pentad.chain.v1.AssemblyService/GetLocator", json!({})),
     ] {
         let denied = Curl::anonymous(&node, method, &request);
@@ -86,36 +58,15 @@ fn health_is_open_and_everything_else_needs_the_cookie() {
         let denied = Curl::with_cookie(&node, &"0".repeat(64), method, &request);
         assert_eq!(denied.code, UNAUTHENTICATED, "{method}: {}", denied.text);
     }
-    assert_eq!(
-        devnet.status(1)["height"],
-        0,
-        "nothing was mined by strangers"
-    );
+    assert_eq!(devnet.status(1)["height"], 0, "nothing was mined by strangers");
 }
 
-#[test]
-fn errors_carry_the_right_codes_and_google_rpc_details() {
-    let devnet = Devnet::up(1);
-    let node = devnet.node(1);
-    for (method, request, code, word) in [
-        (
-            "pentad.chain.v1.ChainService/GetBlock",
-            json!({"height": 9}),
-            NOT_FOUND,
-            "9",
-        ),
-        (
-            "pentad.chain.v1.ChainService/GetBlock",
-            json!({}),
-            INVALID_ARGUMENT,
-            "block",
-        ),
-        (
-            "pentad.chain.v1.ChainService/GetBlock",
-            json!({"hash": "xyz"}),
-            INVALID_ARGUMENT,
-            "hash",
-        ),
+/// Calls that cannot succeed: method, request, gRPC code, a word of the message.
+fn wrong_calls() -> Vec<(&'static str, Value, i32, &'static str)> {
+    vec![
+        ("pentad.chain.v1.ChainService/GetBlock", json!({"height": 9}), NOT_FOUND, "9"),
+        ("pentad.chain.v1.ChainService/GetBlock", json!({}), INVALID_ARGUMENT, "block"),
+        ("pentad.chain.v1.ChainService/GetBlock", json!({"hash": "xyz"}), INVALID_ARGUMENT, "hash"),
         (
             "pentad.chain.v1.ChainService/GetTransaction",
             json!({"txid": "00".repeat(32)}),
@@ -134,42 +85,31 @@ fn errors_carry_the_right_codes_and_google_rpc_details() {
             INVALID_ARGUMENT,
             "transaction",
         ),
-        (
-            "pentad.chain.v1.SubmitService/SubmitBlock",
-            json!({}),
-            INVALID_ARGUMENT,
-            "block",
-        ),
+        ("pentad.chain.v1.SubmitService/SubmitBlock", json!({}), INVALID_ARGUMENT, "block"),
         (
             "pentad.wallet.v1.WalletService/GetBalance",
             json!({"wallet": "nobody"}),
             NOT_FOUND,
             "nobody",
         ),
-        (
-            "pentad.miner.v1.MinerService/Generate",
-            json!({"blocks": 0}),
-            INVALID_ARGUMENT,
-            "blocks",
-        ),
+        ("pentad.miner.v1.MinerService/Generate", json!({"blocks": 0}), INVALID_ARGUMENT, "blocks"),
         (
             "pentad.peer.v1.PeerService/AddPeer",
             json!({"address": "?"}),
             INVALID_ARGUMENT,
             "address",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn errors_carry_the_right_codes_and_google_rpc_details() {
+    let devnet = Devnet::up(1);
+    let node = devnet.node(1);
+    for (method, request, code, word) in wrong_calls() {
         let reply = buf_curl(&node, method, &request);
         assert_eq!(reply.code, code, "{method} {request}: {}", reply.text);
-        assert!(
-            reply.text.contains(word),
-            "{method} {request}: {}",
-            reply.text
-        );
-        assert!(
-            reply.text.contains("google.rpc.ErrorInfo"),
-            "{method}: {}",
-            reply.text
-        );
+        assert!(reply.text.contains(word), "{method} {request}: {}", reply.text);
+        assert!(reply.text.contains("google.rpc.ErrorInfo"), "{method}: {}", reply.text);
     }
 }

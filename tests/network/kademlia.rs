@@ -20,14 +20,8 @@ fn contacts(devnet: &Devnet, node: usize) -> Vec<String> {
     let method = "pentad.peer.v1.PeerService/GetRoutingTable";
     let reply = buf_curl(&devnet.node(node), method, &json!({}));
     assert_eq!(reply.code, 0, "{}", reply.text);
-    let contacts = reply.json["contacts"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    contacts
-        .iter()
-        .map(|contact| contact["address"].as_str().unwrap_or("").to_owned())
-        .collect()
+    let contacts = reply.json["contacts"].as_array().cloned().unwrap_or_default();
+    contacts.iter().map(|contact| contact["address"].as_str().unwrap_or("").to_owned()).collect()
 }
 
 #[test]
@@ -43,16 +37,9 @@ fn a_python_server_bootstraps_from_one_node_and_finds_the_other() {
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let found = text.contains(devnet.node(2).p2p().rsplit(':').next().unwrap_or("?"));
-        if found {
-            Ok(text)
-        } else {
-            Err(text + &String::from_utf8_lossy(&output.stderr))
-        }
+        if found { Ok(text) } else { Err(text + &String::from_utf8_lossy(&output.stderr)) }
     });
-    assert!(
-        found.contains(devnet.node(1).p2p().rsplit(':').next().expect("a port")),
-        "{found}"
-    );
+    assert!(found.contains(devnet.node(1).p2p().rsplit(':').next().expect("a port")), "{found}");
 }
 
 #[test]
@@ -72,10 +59,7 @@ fn nodes_bootstrap_from_a_python_server_and_find_each_other_through_it() {
 
     // Two nodes of one network that know nothing but the Python server.
     let devnet = Devnet::up(1);
-    let chain = devnet.network()["chain_spec"]
-        .as_str()
-        .expect("a chain spec")
-        .to_owned();
+    let chain = devnet.network()["chain_spec"].as_str().expect("a chain spec").to_owned();
     let nodes = [0, 1].map(|_| {
         let data = tempfile::TempDir::new().expect("a temporary folder");
         let dir = data.path().to_str().expect("a UTF-8 path").to_owned();
@@ -111,11 +95,7 @@ fn nodes_bootstrap_from_a_python_server_and_find_each_other_through_it() {
             let status: Value =
                 serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
             let connected = status["nodes"][0]["peers"].as_u64() == Some(1);
-            if connected {
-                Ok(())
-            } else {
-                Err(format!("{status}\n{}", process.output()))
-            }
+            if connected { Ok(()) } else { Err(format!("{status}\n{}", process.output())) }
         });
     }
     drop(server);

@@ -29,10 +29,7 @@ fn two_payments_in_a_row_are_confirmed_on_both_nodes() {
     for node in [1, 2] {
         assert_eq!(balance(&devnet, node, &bob), [200 * COIN, 0, 0]);
         assert_eq!(balance(&devnet, node, &alice), [800 * COIN - fees, 0, 0]);
-        assert_eq!(
-            balance(&devnet, node, &miner).iter().sum::<i64>(),
-            1000 * COIN + fees
-        );
+        assert_eq!(balance(&devnet, node, &miner).iter().sum::<i64>(), 1000 * COIN + fees);
         let block = devnet.on(node, &["print", "1"]).success();
         assert_eq!(block["hash"], hash);
         assert_eq!(block["height"], 1);
@@ -46,10 +43,7 @@ fn two_payments_in_a_row_are_confirmed_on_both_nodes() {
     let (_, fee) = send(&devnet, 2, &bob, &alice, "50.5");
     devnet.generate(2, 1);
     devnet.converge(&[1, 2]);
-    assert_eq!(
-        balance(&devnet, 1, &bob),
-        [150 * COIN - COIN / 2 - fee, 0, 0]
-    );
+    assert_eq!(balance(&devnet, 1, &bob), [150 * COIN - COIN / 2 - fee, 0, 0]);
 }
 
 #[test]
@@ -61,17 +55,10 @@ fn a_whole_wallet_pays_with_its_change_chain() {
     let (_, second) = send(&devnet, 1, "genesis", &carol, "600");
     devnet.generate(1, 1);
     assert_eq!(balance(&devnet, 1, &carol), [900 * COIN, 0, 0]);
-    assert_eq!(
-        balance(&devnet, 1, &alice),
-        [0, 0, 0],
-        "change went to the change chain"
-    );
+    assert_eq!(balance(&devnet, 1, &alice), [0, 0, 0], "change went to the change chain");
     let wallets = devnet.on(1, &["printwallet"]).success();
     let wallets = wallets["wallets"].as_array().expect("wallets").clone();
-    let genesis = wallets
-        .iter()
-        .find(|wallet| wallet["wallet"] == "genesis")
-        .expect("genesis");
+    let genesis = wallets.iter().find(|wallet| wallet["wallet"] == "genesis").expect("genesis");
     let rest: i64 = genesis["addresses"]
         .as_array()
         .expect("addresses")
@@ -86,17 +73,7 @@ fn a_retry_with_the_same_idempotency_key_pays_once() {
     let devnet = Devnet::up(1);
     let alice = devnet.genesis_address();
     let bob = create_wallet(&devnet, 1, "bob");
-    let pay = [
-        "send",
-        "--from",
-        &alice,
-        "--to",
-        &bob,
-        "--amount",
-        "10",
-        "--idempotency-key",
-        "k",
-    ];
+    let pay = ["send", "--from", &alice, "--to", &bob, "--amount", "10", "--idempotency-key", "k"];
     let first = devnet.on(1, &pay).success();
     assert_eq!(devnet.on(1, &pay).success()["txid"], first["txid"]);
     devnet.kill(1);
@@ -149,9 +126,7 @@ fn a_third_node_joins_by_hand_and_converges() {
             .expect("pentad runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    wait_until("the third node has the payment", || {
-        third_balance().contains("\"1.00000001\"")
-    });
+    wait_until("the third node has the payment", || third_balance().contains("\"1.00000001\""));
     wait_until("the third node has peers on both others", || {
         [1, 2].iter().all(|node| devnet.status(*node)["peers"] == 2)
     });

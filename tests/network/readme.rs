@@ -27,13 +27,9 @@ fn sessions(text: &str) -> Vec<Session> {
     for (mark, _) in text.match_indices(MARK) {
         let start = mark + text[mark..].find(FENCE).expect("a fence behind the mark") + FENCE.len();
         let end = start + text[start..].find("```").expect("a closing fence");
-        let commands = text[start..end]
-            .lines()
-            .filter_map(|line| line.strip_prefix("$ "));
-        sessions.push(Session {
-            range: start..end,
-            commands: commands.map(str::to_owned).collect(),
-        });
+        let commands = text[start..end].lines().filter_map(|line| line.strip_prefix("$ "));
+        sessions
+            .push(Session { range: start..end, commands: commands.map(str::to_owned).collect() });
     }
     sessions
 }
@@ -82,11 +78,7 @@ fn normalize(line: &str) -> String {
     let mask = |word: &str| {
         let is_long = word.len() >= 10;
         let has_digit = word.chars().any(|c| c.is_ascii_digit());
-        if has_digit && (is_long || is_luck) {
-            "<any>".to_owned()
-        } else {
-            word.to_owned()
-        }
+        if has_digit && (is_long || is_luck) { "<any>".to_owned() } else { word.to_owned() }
     };
     let mut out = String::new();
     let mut word = String::new();
@@ -108,7 +100,8 @@ fn run(commands: &[String], folder: &Path, path: &Path) -> Vec<String> {
         script.push_str(&format!("{{ {command}\n}} > {number}.out 2>&1\n"));
         if command.starts_with("pentad generate") {
             // Faster than any person: the block needs a moment to the other node.
-            script.push_str("timeout 20 bash -c 'until pentad print 1 --node 2; do :; done' &>/dev/null\n");
+            let there = "until pentad print 1 --node 2; do :; done";
+            script.push_str(&format!("timeout 20 bash -c '{there}' &>/dev/null\n"));
         }
     }
     let inherited = std::env::var("PATH").expect("a PATH");
@@ -120,15 +113,9 @@ fn run(commands: &[String], folder: &Path, path: &Path) -> Vec<String> {
         .env_remove("PENTAD_DIR")
         .output()
         .expect("bash runs");
-    assert!(
-        output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = |number| fs::read_to_string(folder.join(format!("{number}.out")));
-    (0..commands.len())
-        .map(|number| read(number).expect("what it printed"))
-        .collect()
+    (0..commands.len()).map(|number| read(number).expect("what it printed")).collect()
 }
 
 #[test]
@@ -146,16 +133,10 @@ fn its_commands_print_what_it_shows() {
             .replace("devnet up", &format!("devnet up --base-port {base}"))
             .replace("127.0.0.1:5689", &format!("127.0.0.1:{}", base + 11))
     };
-    let commands: Vec<_> = sessions
-        .iter()
-        .flat_map(|s| &s.commands)
-        .map(elsewhere)
-        .collect();
+    let commands: Vec<_> = sessions.iter().flat_map(|s| &s.commands).map(elsewhere).collect();
     let outputs = run(&commands, folder.path(), path.path());
-    let mut printed = commands
-        .iter()
-        .zip(outputs)
-        .map(|(command, output)| format!("$ {command}\n{output}"));
+    let mut printed =
+        commands.iter().zip(outputs).map(|(command, output)| format!("$ {command}\n{output}"));
     let blocks: Vec<String> = sessions
         .iter()
         .map(|session| printed.by_ref().take(session.commands.len()).collect())

@@ -86,17 +86,12 @@ impl Node {
     /// When the network file names none.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        let pid = self.0["pid"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no pid in {}", self.0));
+        let pid = self.0["pid"].as_u64().unwrap_or_else(|| panic!("no pid in {}", self.0));
         u32::try_from(pid).expect("a process id")
     }
 
     fn text(&self, key: &str) -> String {
-        self.0[key]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {key} in {}", self.0))
-            .to_owned()
+        self.0[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.0)).to_owned()
     }
 }
 
@@ -107,23 +102,10 @@ impl Devnet {
     /// When it does not come up.
     #[must_use]
     pub fn up(nodes: usize) -> Self {
-        let devnet = Self {
-            dir: TempDir::new().expect("a temporary folder"),
-        };
+        let devnet = Self { dir: TempDir::new().expect("a temporary folder") };
         let nodes = nodes.to_string();
-        let arguments = [
-            "devnet",
-            "up",
-            "--nodes",
-            &nodes,
-            "--engine",
-            "pow",
-            "--base-port",
-            "0",
-        ];
-        devnet
-            .run(&[&arguments[..], &["--detach"]].concat())
-            .success();
+        let arguments = ["devnet", "up", "--nodes", &nodes, "--engine", "pow", "--base-port", "0"];
+        devnet.run(&[&arguments[..], &["--detach"]].concat()).success();
         devnet
     }
 
@@ -155,10 +137,7 @@ impl Devnet {
     #[must_use]
     pub fn genesis_address(&self) -> String {
         let network = self.network();
-        network["genesis_address"]
-            .as_str()
-            .expect("a genesis address")
-            .to_owned()
+        network["genesis_address"].as_str().expect("a genesis address").to_owned()
     }
 
     /// Node `number`, counted from 1.
@@ -201,10 +180,7 @@ impl Devnet {
     pub fn balance(&self, number: usize, address: &str) -> [String; 3] {
         let json = self.on(number, &["balance", address]).success();
         ["confirmed", "pending", "immature"].map(|key| {
-            json[key]
-                .as_str()
-                .unwrap_or_else(|| panic!("no {key} in {json}"))
-                .to_owned()
+            json[key].as_str().unwrap_or_else(|| panic!("no {key} in {json}")).to_owned()
         })
     }
 
@@ -213,14 +189,9 @@ impl Devnet {
     /// # Panics
     /// When the call fails.
     pub fn generate(&self, number: usize, blocks: u32) -> Vec<String> {
-        let json = self
-            .on(number, &["generate", &blocks.to_string()])
-            .success();
+        let json = self.on(number, &["generate", &blocks.to_string()]).success();
         let hashes = json["hashes"].as_array().expect("a list of hashes");
-        hashes
-            .iter()
-            .map(|hash| hash.as_str().expect("a hash").to_owned())
-            .collect()
+        hashes.iter().map(|hash| hash.as_str().expect("a hash").to_owned()).collect()
     }
 
     /// The entry of node `number` in `devnet status`.
@@ -245,10 +216,7 @@ impl Devnet {
     pub fn converge(&self, numbers: &[usize]) -> String {
         wait_for("nodes converge", || {
             let status = self.run(&["devnet", "status"]).success();
-            let tips: Vec<_> = numbers
-                .iter()
-                .map(|n| &status["nodes"][n - 1]["tip"])
-                .collect();
+            let tips: Vec<_> = numbers.iter().map(|n| &status["nodes"][n - 1]["tip"]).collect();
             match tips.first().and_then(|tip| tip.as_str()) {
                 Some(tip) if tips.iter().all(|other| **other == *tip) => Ok(tip.to_owned()),
                 _ => Err(status.to_string()),
@@ -268,10 +236,7 @@ impl Devnet {
 
     fn end(&self, number: usize, name: &str) {
         let pid = self.node(number).pid();
-        assert!(
-            signal(name, pid),
-            "node {number} (process {pid}) is not running"
-        );
+        assert!(signal(name, pid), "node {number} (process {pid}) is not running");
         wait_until("node ends", || !is_alive(pid));
     }
 }
@@ -282,10 +247,7 @@ fn is_alive(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let is_zombie = stat
-        .rsplit(')')
-        .next()
-        .is_some_and(|rest| rest.starts_with(" Z"));
+    let is_zombie = stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     !is_zombie || threads > 1
 }
@@ -312,11 +274,7 @@ impl Reply {
     /// # Panics
     /// When it did not.
     pub fn success(self) -> Value {
-        assert_eq!(
-            self.code, 0,
-            "exit code\nstdout: {}\nstderr: {}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, 0, "exit code\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.json
     }
 
@@ -325,11 +283,7 @@ impl Reply {
     /// # Panics
     /// When it ended otherwise.
     pub fn failure(self, code: i32) -> String {
-        assert_eq!(
-            self.code, code,
-            "exit code\nstdout: {}\nstderr: {}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "exit code\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.stderr
     }
 }

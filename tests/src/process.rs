@@ -15,16 +15,9 @@ use crate::wait::wait_for;
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let target = test
-        .ancestors()
-        .nth(2)
-        .expect("tests run from target/<profile>/deps");
+    let target = test.ancestors().nth(2).expect("tests run from target/<profile>/deps");
     let path = target.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `make build`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run `make build`", path.display());
     path
 }
 
@@ -35,10 +28,7 @@ pub fn binary(name: &str) -> PathBuf {
 #[must_use]
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port()
+    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 /// The first of `count` neighbouring ports that were free a moment ago.
@@ -76,10 +66,7 @@ pub fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A], log: &Path) -> Runnin
         .stderr(file)
         .spawn()
         .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-    Running {
-        child,
-        log: log.to_owned(),
-    }
+    Running { child, log: log.to_owned() }
 }
 
 impl Running {

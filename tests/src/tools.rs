@@ -13,14 +13,8 @@ use crate::devnet::Node;
 /// When it is not there.
 #[must_use]
 pub fn tool(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.venv/bin")
-        .join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `make tools`",
-        path.display()
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin").join(name);
+    assert!(path.exists(), "{} is missing: run `make tools`", path.display());
     path
 }
 
@@ -28,11 +22,7 @@ pub fn tool(name: &str) -> PathBuf {
 #[must_use]
 pub fn python(script: &str) -> Command {
     let mut command = Command::new(tool("python"));
-    command.arg(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("python")
-            .join(script),
-    );
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
     command
 }
 
@@ -54,12 +44,7 @@ pub struct Curl {
 #[must_use]
 pub fn buf_curl(node: &Node, method: &str, request: &Value) -> Curl {
     let request = request.to_string();
-    curl(
-        node,
-        Some(node.cookie()),
-        &["-d", &request],
-        &format!("/{method}"),
-    )
+    curl(node, Some(node.cookie()), &["-d", &request], &format!("/{method}"))
 }
 
 /// Lists the methods of a node through server reflection.
@@ -70,69 +55,37 @@ pub fn buf_curl(node: &Node, method: &str, request: &Value) -> Curl {
 pub fn buf_curl_list(node: &Node) -> Vec<String> {
     let answer = curl(node, None, &["--list-methods"], "");
     assert_eq!(answer.code, 0, "{}", answer.text);
-    answer
-        .text
-        .lines()
-        .map(str::to_owned)
-        .filter(|line| line.contains('/'))
-        .collect()
+    answer.text.lines().map(str::to_owned).filter(|line| line.contains('/')).collect()
 }
 
 impl Curl {
     /// Calls without any credential.
     #[must_use]
     pub fn anonymous(node: &Node, method: &str, request: &Value) -> Self {
-        curl(
-            node,
-            None,
-            &["-d", &request.to_string()],
-            &format!("/{method}"),
-        )
+        curl(node, None, &["-d", &request.to_string()], &format!("/{method}"))
     }
 
     /// Calls with a credential of the caller's choice.
     #[must_use]
     pub fn with_cookie(node: &Node, cookie: &str, method: &str, request: &Value) -> Self {
         let request = request.to_string();
-        curl(
-            node,
-            Some(cookie.to_owned()),
-            &["-d", &request],
-            &format!("/{method}"),
-        )
+        curl(node, Some(cookie.to_owned()), &["-d", &request], &format!("/{method}"))
     }
 }
 
 fn curl(node: &Node, cookie: Option<String>, arguments: &[&str], path: &str) -> Curl {
     let mut command = Command::new(tool("buf"));
-    command
-        .args(["curl", "--protocol", "grpc", "--http2-prior-knowledge"])
-        .args(arguments);
+    command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge"]).args(arguments);
     if let Some(cookie) = cookie {
-        command
-            .arg("-H")
-            .arg(format!("authorization: Bearer {cookie}"));
+        command.arg("-H").arg(format!("authorization: Bearer {cookie}"));
     }
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .arg(format!("http://{}{path}", node.grpc()))
-        .output()
-        .expect("buf runs");
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr),
-    );
+    let Output { status, stdout, stderr } =
+        command.arg(format!("http://{}{path}", node.grpc())).output().expect("buf runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     // buf's exit code is eight times the gRPC code, in eight bits.
     let code = status.code().expect("buf exits") / 8;
     let json = serde_json::from_str(&stdout)
         .or_else(|_| serde_json::from_str(&stderr))
         .unwrap_or(Value::Null);
-    Curl {
-        code,
-        json,
-        text: format!("{stdout}{stderr}"),
-    }
+    Curl { code, json, text: format!("{stdout}{stderr}") }
 }

@@ -18,10 +18,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>)
         match condition() {
             Ok(value) => return value,
             Err(reason) => {
-                assert!(
-                    start.elapsed() < DEADLINE,
-                    "{what}: not within {DEADLINE:?}: {reason}"
-                );
+                assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}: {reason}");
             }
         }
         thread::sleep(POLL);
@@ -33,11 +30,5 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>)
 /// # Panics
 /// When it does not within [`DEADLINE`].
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    wait_for(what, || {
-        if condition() {
-            Ok(())
-        } else {
-            Err("still false".to_owned())
-        }
-    });
+    wait_for(what, || if condition() { Ok(()) } else { Err("still false".to_owned()) });
 }

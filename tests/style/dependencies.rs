@@ -4,13 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-const PURE: [&str; 5] = [
-    "pentad-primitives",
-    "pentad-crypto",
-    "pentad-ledger",
-    "pentad-pbft",
-    "pentad-wire",
-];
+const PURE: [&str; 5] =
+    ["pentad-primitives", "pentad-crypto", "pentad-ledger", "pentad-pbft", "pentad-wire"];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
 const FORBIDDEN_IN_PURE: [&str; 12] = [
     "tokio",
@@ -26,13 +21,8 @@ const FORBIDDEN_IN_PURE: [&str; 12] = [
     "chrono",
     "time",
 ];
-const SERVICES: [&str; 5] = [
-    "pentad-wallet",
-    "pentad-chain",
-    "pentad-miner",
-    "pentad-consensus",
-    "pentad-peer",
-];
+const SERVICES: [&str; 5] =
+    ["pentad-wallet", "pentad-chain", "pentad-miner", "pentad-consensus", "pentad-peer"];
 /// The crate that composes the services in one process.
 const NODE: &str = "pentad-node";
 
@@ -46,11 +36,8 @@ fn metadata() -> Metadata {
 
 /// Names of the packages that `name` links, directly or not, without dev- and build-dependencies.
 fn links(metadata: &Metadata, name: &str) -> Option<BTreeSet<String>> {
-    let names: BTreeMap<&PackageId, &str> = metadata
-        .packages
-        .iter()
-        .map(|package| (&package.id, package.name.as_str()))
-        .collect();
+    let names: BTreeMap<&PackageId, &str> =
+        metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();
     let nodes: BTreeMap<&PackageId, _> = metadata
         .resolve
         .as_ref()
@@ -59,10 +46,7 @@ fn links(metadata: &Metadata, name: &str) -> Option<BTreeSet<String>> {
         .iter()
         .map(|node| (&node.id, node))
         .collect();
-    let root = metadata
-        .workspace_packages()
-        .into_iter()
-        .find(|p| p.name.as_str() == name)?;
+    let root = metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name)?;
     let mut found = BTreeSet::new();
     let mut open = vec![&root.id];
     while let Some(id) = open.pop() {
@@ -128,10 +112,7 @@ fn services_never_link_each_other() {
         }
     }
     let node = links(&metadata, NODE).expect("the node is in the workspace");
-    assert!(
-        node.contains("pentad-chain"),
-        "the check sees no dependencies at all"
-    );
+    assert!(node.contains("pentad-chain"), "the check sees no dependencies at all");
 }
 
 #[test]
@@ -146,10 +127,7 @@ fn crates_never_link_services() {
         for service in SERVICES {
             // `pentad genesis` writes a keystore file before any service runs.
             let allowed = name == "pentad-cli" && service == "pentad-wallet";
-            assert!(
-                allowed || !linked.contains(service),
-                "{name} links {service}"
-            );
+            assert!(allowed || !linked.contains(service), "{name} links {service}");
         }
     }
 }

@@ -38,8 +38,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components()
-        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+    path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
 }
 
 fn report(problems: &[String]) {
@@ -51,26 +50,15 @@ fn files_and_lines_are_short() {
     let mut problems = Vec::new();
     for path in sources() {
         let text = fs::read_to_string(&path).expect("UTF-8 source");
-        let limit = if is_test(&path) {
-            TEST_FILE_LINES_MAX
-        } else {
-            FILE_LINES_MAX
-        };
+        let limit = if is_test(&path) { TEST_FILE_LINES_MAX } else { FILE_LINES_MAX };
         let lines = text.lines().count();
         if lines > limit {
-            problems.push(format!(
-                "{}: {lines} lines, at most {limit}",
-                path.display()
-            ));
+            problems.push(format!("{}: {lines} lines, at most {limit}", path.display()));
         }
         for (number, line) in text.lines().enumerate() {
             let columns = line.chars().count();
             if columns > COLUMNS_MAX {
-                problems.push(format!(
-                    "{}:{}: {columns} columns",
-                    path.display(),
-                    number + 1
-                ));
+                problems.push(format!("{}:{}: {columns} columns", path.display(), number + 1));
             }
         }
     }
@@ -88,8 +76,7 @@ impl LongFunctions<'_> {
         let lines = end - start + 1;
         if lines > FUNCTION_LINES_MAX {
             let place = format!("{}:{start}", self.path.display());
-            self.problems
-                .push(format!("{place}: fn {} has {lines} lines", signature.ident));
+            self.problems.push(format!("{place}: fn {} has {lines} lines", signature.ident));
         }
     }
 }
@@ -112,11 +99,7 @@ fn functions_are_short() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("UTF-8 source");
         let file = syn::parse_file(&text).expect("Rust source");
-        LongFunctions {
-            path: &path,
-            problems: &mut problems,
-        }
-        .visit_file(&file);
+        LongFunctions { path: &path, problems: &mut problems }.visit_file(&file);
     }
     report(&problems);
 }
@@ -125,14 +108,8 @@ fn functions_are_short() {
 fn names_say_something() {
     let mut problems = Vec::new();
     for path in sources() {
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        let folder = path
-            .parent()
-            .and_then(Path::file_name)
-            .and_then(|name| name.to_str());
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         if BANNED_NAMES.contains(&stem) || folder.is_some_and(|name| BANNED_NAMES.contains(&name)) {
             problems.push(format!("{}: a name that says nothing", path.display()));
         }
@@ -144,10 +121,7 @@ fn names_say_something() {
 fn no_source_file_is_dead() {
     let mut problems = Vec::new();
     for path in sources() {
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .expect("a UTF-8 name");
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a UTF-8 name");
         let folder = path.parent().expect("a file in a folder");
         let roots = ["lib", "main", "build", "mod"];
         let is_target = ["examples", "benches", "bin", "fuzz_targets"]
@@ -162,10 +136,8 @@ fn no_source_file_is_dead() {
             folder.join("mod.rs"),
             folder.with_extension("rs"),
         ];
-        let declared = parents
-            .iter()
-            .filter_map(|file| fs::read_to_string(file).ok())
-            .any(|text| {
+        let declared =
+            parents.iter().filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
                 text.lines().any(|line| {
                     let line = line.trim().trim_end_matches(" {");
                     line.ends_with(&format!("mod {stem};"))

@@ -30,7 +30,7 @@ pub enum HeaderError {
         limit: CompactTarget,
     },
     /// Its hash does not meet its target.
-    #[error("block hash {hash} does not meet target {bits}")]
+    #[error("not enough work: block hash {hash} does not meet target {bits}")]
     Work {
         /// The header's hash.
         hash: BlockHash,
