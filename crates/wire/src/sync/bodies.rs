@@ -380,6 +380,9 @@ impl Sync {
                 self.bodies.reject(peer, &hash);
                 // If the chain service still wants it, the header is good and this body was not.
                 self.refresh = Refresh::Due;
+                if let Some(source) = self.sources.get_mut(&peer) {
+                    source.on_miss(now);
+                }
             }
             Outcome::Orphan => self.follow(now, peer, outputs),
             Outcome::Refused(_) => {}

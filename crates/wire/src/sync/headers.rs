@@ -57,19 +57,14 @@ impl Sync {
         outputs: &mut Vec<Output>,
     ) {
         let improved = report.best_work > self.best_work;
-        if improved {
-            (self.best_work, self.best_height) = (report.best_work, report.best_height);
-        }
+        // Its word counts, even where it takes something back: a branch turned out invalid, or it
+        // restarted and forgot headers.
+        self.best_work = report.best_work.max(self.own.work);
+        self.best_height = report.best_height.max(self.own.height);
         if peer.is_none() {
             self.refresh = Refresh::Idle;
         }
-        let has_more = report.wanted.len() >= WANTED_MAX;
-        let connected = &self.connected;
-        let wanted = report
-            .wanted
-            .into_iter()
-            .filter(|hash| !connected.contains(hash.as_bytes()));
-        self.bodies.replace(wanted, has_more);
+        self.take_wanted(&report.wanted);
 
         let Some(peer) = peer else { return };
         let Some(source) = self.sources.get_mut(&peer) else {
@@ -112,6 +107,20 @@ impl Sync {
                 claimed: source.claim.work,
             };
             outputs.push(Output::RequestHeaders { peer, after: last });
+        }
+    }
+
+    fn take_wanted(&mut self, wanted: &[BlockHash]) {
+        // What was connected while the answer was on its way is not asked for again.
+        let connected = &self.connected;
+        let missing = wanted
+            .iter()
+            .filter(|hash| !connected.contains(hash.as_bytes()))
+            .copied();
+        self.bodies.replace(missing, wanted.len() >= WANTED_MAX);
+        if self.bodies.is_empty() && !wanted.is_empty() {
+            // It did connect these and has lost them since. The next answer is taken as it is.
+            self.connected.clear();
         }
     }
 

@@ -304,6 +304,10 @@ impl Sync {
     }
 
     fn on_tip(&mut self, claim: Claim) {
+        if claim.work < self.own.work {
+            // The chain service has lost blocks, so it has to take them again.
+            self.connected.clear();
+        }
         self.own = claim;
         self.connected.insert(claim.tip.as_bytes());
         if claim.work > self.best_work {

@@ -17,7 +17,8 @@ const SLOW: Duration = Duration::from_secs(1);
 /// How long a peer may be one block ahead before it is asked for headers: mostly the block itself
 /// is on its way, pushed.
 const GRACE: Duration = Duration::from_millis(400);
-/// How long a peer rests that lacks a block or the chain service could not be asked about.
+/// How long a peer rests whose answer was of no use: it lacks a block, or the chain service did not
+/// take what it sent or could not be asked.
 const REST_AFTER_MISS: Duration = Duration::from_secs(1);
 
 /// A peer as a source of headers and blocks.

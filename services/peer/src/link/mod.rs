@@ -77,7 +77,7 @@ pub(crate) enum End {
     Incompatible(Incompatible),
     #[error("refused by this node: {}: {message}", reason.name())]
     Refused { reason: Reason, message: String },
-    #[error("refused by the other node: {reason}: {message}")]
+    #[error("the other node says goodbye: {reason}: {message}")]
     Goodbye { reason: String, message: String },
     #[error("the first message is no handshake")]
     NoHandshake,

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::outbox::{Outbox, Refused};
 use crate::chain::{Chain, ChainError};
 use crate::message::{Message, TRANSACTIONS_MAX};
-use crate::trace;
 
 /// Questions of one peer that wait. An honest one has two or three open.
 pub(crate) const REQUESTS_MAX: usize = 32;
@@ -100,7 +99,7 @@ async fn inventory(chain: &Chain, outbox: &Outbox) -> Result<(), ServeError> {
 }
 
 async fn send(outbox: &Outbox, message: &Message) -> Result<(), ServeError> {
-    match message.to_frame(trace::current()).encode() {
+    match message.to_frame(Bytes::new()).encode() {
         Ok(frame) => match outbox.push_patiently(Class::Bulk, frame).await {
             Ok(()) => Ok(()),
             Err(Refused::Full | Refused::Closing) => Err(ServeError::Closing),

@@ -278,3 +278,18 @@ fn unasked_headers_are_penalised() {
         "one check at a time"
     );
 }
+
+/// The chain service is killed and comes back without its last blocks and headers.
+#[test]
+fn what_the_chain_service_lost_is_fetched_again() {
+    let main = extend(GENESIS, 30, 2, OWN_BODY);
+    let mut world = World::new(&main[..25], vec![(Manner::Honest, main.clone())]);
+    world = world.run_to(main[29].hash, Duration::from_secs(2));
+    world.restart_chain_with(&main[..20]);
+    let report = world.run(main[29].hash, Duration::from_secs(10));
+    assert!(
+        report.main == hashes(&main),
+        "the lost blocks did not come back"
+    );
+    assert!(report.penalized.is_empty());
+}

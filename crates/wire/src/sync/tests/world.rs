@@ -284,9 +284,17 @@ impl World {
         self.queue.insert(place, (at, input));
     }
 
-    /// Runs until the main chain ends in `tip`.
-    pub(super) fn run(mut self, tip: BlockHash, deadline: Duration) -> Report {
-        let mut next_tick = TICK_INTERVAL;
+    /// Runs until the main chain ends in `tip`, or time is up; says what happened.
+    pub(super) fn run(self, tip: BlockHash, deadline: Duration) -> Report {
+        let mut world = self.run_to(tip, deadline);
+        world.report.elapsed = world.now;
+        world.report.main = world.chain.main.iter().map(|block| block.hash).collect();
+        world.report
+    }
+
+    /// Runs until the main chain ends in `tip`, or time is up.
+    pub(super) fn run_to(mut self, tip: BlockHash, deadline: Duration) -> Self {
+        let mut next_tick = self.now + TICK_INTERVAL;
         while self.now < deadline {
             let due = self
                 .queue
@@ -317,9 +325,17 @@ impl World {
                 break;
             }
         }
-        self.report.elapsed = self.now;
-        self.report.main = self.chain.main.iter().map(|block| block.hash).collect();
-        self.report
+        self
+    }
+
+    /// The chain service is another one now, with these blocks only.
+    pub(super) fn restart_chain_with(&mut self, blocks: &[TestBlock]) {
+        self.chain = Chain::default();
+        for block in blocks {
+            assert_eq!(self.chain.connect(block.hash, &block.body), Outcome::Kept);
+        }
+        let claim = claim(blocks);
+        self.later(Input::Tip { claim });
     }
 
     fn execute(&mut self, output: Output) {
