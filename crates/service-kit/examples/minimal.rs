@@ -9,11 +9,8 @@ use pentad_service_kit::server::BuildError;
 use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, run};
 use serde::Deserialize;
 
-const SERVICE: Service = Service {
-    name: "minimal",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9900,
-};
+const SERVICE: Service =
+    Service { name: "minimal", version: env!("CARGO_PKG_VERSION"), grpc_port: 9900 };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

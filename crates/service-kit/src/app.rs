@@ -98,26 +98,13 @@ impl App {
         let wanted = config.addresses(service.grpc_port)?;
         let grpc = listen::bind(wanted.grpc, "server.grpc").await?;
         let page = listen::bind(wanted.metrics, "server.metrics").await?;
-        let addresses = Addresses {
-            grpc: grpc.local_addr()?,
-            metrics: page.local_addr()?,
-        };
+        let addresses = Addresses { grpc: grpc.local_addr()?, metrics: page.local_addr()? };
         let cookie_file = config.cookie_file.clone();
         let cookie_file = cookie_file.unwrap_or_else(|| settings.data_dir().join("cookie"));
         let gate = Gate::new(Cookie::load_or_create(&cookie_file)?, &cookie_file);
         let (tasks, metrics) = (TaskTracker::new(), Metrics::new());
         let supervisor = Supervisor::new(tasks.clone(), shutdown.clone());
-        Ok(Self {
-            shutdown,
-            tasks,
-            supervisor,
-            metrics,
-            gate,
-            addresses,
-            config,
-            grpc,
-            page,
-        })
+        Ok(Self { shutdown, tasks, supervisor, metrics, gate, addresses, config, grpc, page })
     }
 
     /// A server with this service's credential, metrics and settings, to add services to.
@@ -179,10 +166,7 @@ fn prepare<C: Settings>(
 ) -> Result<(C, Runtime), (u8, BoxError)> {
     let wrong = |error: BoxError| (EXIT_CONFIG, error);
     let settings: C = config::load(sources).map_err(|error: ConfigError| wrong(error.into()))?;
-    settings
-        .server()
-        .addresses(service.grpc_port)
-        .map_err(|error| wrong(error.into()))?;
+    settings.server().addresses(service.grpc_port).map_err(|error| wrong(error.into()))?;
     let runtime = Runtime::new().map_err(|error| (EXIT_FAILURE, error.into()))?;
     Ok((settings, runtime))
 }
@@ -194,11 +178,7 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<BoxError>,
 {
-    tracing::info!(
-        service = service.name,
-        version = service.version,
-        "starting"
-    );
+    tracing::info!(service = service.name, version = service.version, "starting");
     let shutdown = shutdown::on_signals()?;
     let app = App::start(service, &settings, shutdown.clone()).await?;
     let (supervisor, drain_time) = (app.supervisor.clone(), settings.server().drain_time());

@@ -86,24 +86,16 @@ impl Cookie {
     /// # Errors
     /// When the file cannot be read, holds something else, or is readable by others.
     pub fn load(path: &Path) -> Result<Self, CookieError> {
-        let unreadable = |source| CookieError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| CookieError::Unreadable { path: path.to_owned(), source };
         let line = fs::read_to_string(path).map_err(unreadable)?;
         let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(CookieError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(CookieError::Exposed { path: path.to_owned(), mode });
         }
         let line = line.trim();
         match hex::decode(line) {
             Ok(bytes) if bytes.len() == COOKIE_BYTES => Ok(Self(Secret::new(line.to_owned()))),
-            _ => Err(CookieError::Malformed {
-                path: path.to_owned(),
-            }),
+            _ => Err(CookieError::Malformed { path: path.to_owned() }),
         }
     }
 
@@ -112,22 +104,12 @@ impl Cookie {
     fn create(path: &Path) -> Result<Self, CookieError> {
         let mut entropy = [0; COOKIE_BYTES];
         getrandom::fill(&mut entropy).map_err(CookieError::Entropy)?;
-        let unwritable = |source| CookieError::Unwritable {
-            path: path.to_owned(),
-            source,
-        };
+        let unwritable = |source| CookieError::Unwritable { path: path.to_owned(), source };
         if let Some(parent) = path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)
-                .map_err(unwritable)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(unwritable)?;
         }
         let mut draft = path.as_os_str().to_owned();
-        draft.push(format!(
-            ".{:016x}",
-            getrandom::u64().map_err(CookieError::Entropy)?
-        ));
+        draft.push(format!(".{:016x}", getrandom::u64().map_err(CookieError::Entropy)?));
         let draft = PathBuf::from(draft);
         write_private(&draft, &hex::encode(entropy)).map_err(unwritable)?;
         let linked = fs::hard_link(&draft, path);
@@ -152,11 +134,7 @@ impl Cookie {
 }
 
 fn write_private(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(COOKIE_MODE)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(COOKIE_MODE).open(path)?;
     writeln!(file, "{line}")?;
     file.sync_all()
 }
@@ -175,12 +153,7 @@ mod tests {
         assert_eq!(Cookie::load_or_create(&path).expect("kept"), first);
         assert_eq!(Cookie::load(&path).expect("read"), first);
         assert_eq!(first.reveal().len(), 64);
-        assert_eq!(
-            fs::read_dir(path.parent().expect("a parent"))
-                .expect("listed")
-                .count(),
-            1
-        );
+        assert_eq!(fs::read_dir(path.parent().expect("a parent")).expect("listed").count(), 1);
     }
 
     #[test]
@@ -199,15 +172,9 @@ mod tests {
     fn exposed_malformed_and_missing_files_are_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("cookie");
-        assert!(matches!(
-            Cookie::load(&path),
-            Err(CookieError::Unreadable { .. })
-        ));
+        assert!(matches!(Cookie::load(&path), Err(CookieError::Unreadable { .. })));
         write_private(&path, "not a cookie").expect("written");
-        assert!(matches!(
-            Cookie::load_or_create(&path),
-            Err(CookieError::Malformed { .. })
-        ));
+        assert!(matches!(Cookie::load_or_create(&path), Err(CookieError::Malformed { .. })));
         fs::remove_file(&path).expect("removed");
         Cookie::load_or_create(&path).expect("made");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("exposed");

@@ -1,7 +1,7 @@
 //! `grpc.health.v1` that tells the truth: a service serves while the probes of all it depends on
 //! succeed.
 //!
-//! Every service starts as NOT_SERVING. Probes run at once and then twice a second; a change is
+//! Every service starts as NOT_SERVING. Probes run at once, then twice a second, and more often while something is down; a change is
 //! pushed to those who watch, logged with its reason, and shown as `pentad_dependency_up`. The
 //! empty service name stands for all services together.
 
@@ -16,7 +16,7 @@ use pentad_api::Connection;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
@@ -28,8 +28,10 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::metrics::Metrics;
 
-/// How often probes run.
+/// How often probes run while all is well.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often they run while something is down: it is waited for.
+const PROBE_INTERVAL_DOWN: Duration = Duration::from_millis(50);
 /// A probe that takes longer has failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// All services together.
@@ -101,11 +103,7 @@ where
 /// depend on itself.
 #[must_use]
 pub fn remote(name: &'static str, connection: Connection, service: &'static str) -> Probe {
-    Probe::from(Remote {
-        name,
-        service,
-        client: HealthClient::new(connection),
-    })
+    Probe::from(Remote { name, service, client: HealthClient::new(connection) })
 }
 
 struct Remote {
@@ -121,9 +119,7 @@ impl HealthProbe for Remote {
 
     fn check(&self) -> BoxFuture<'_, Result<(), Unhealthy>> {
         let mut client = self.client.clone();
-        let request = HealthCheckRequest {
-            service: self.service.to_owned(),
-        };
+        let request = HealthCheckRequest { service: self.service.to_owned() };
         Box::pin(async move {
             match client.check(request).await {
                 Ok(reply) if reply.get_ref().status() == ServingStatusMessage::Serving => Ok(()),
@@ -167,9 +163,7 @@ impl Health {
     /// Reports NOT_SERVING for everything, as before the first probes and while draining.
     pub(crate) async fn report_down(&self) {
         for name in self.dependents.keys().copied().chain([WHOLE_SERVER]) {
-            self.reporter
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
+            self.reporter.set_service_status(name, ServingStatus::NotServing).await;
         }
     }
 
@@ -177,18 +171,11 @@ impl Health {
     pub(crate) async fn run(self, metrics: Metrics, stop: CancellationToken) {
         let up: Family<DependencyLabels, Gauge> = Family::default();
         metrics.register(|registry| {
-            registry.register(
-                "dependency_up",
-                "1 while the dependency is there",
-                up.clone(),
-            );
+            registry.register("dependency_up", "1 while the dependency is there", up.clone());
         });
-        let mut ticks = tokio::time::interval(PROBE_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = Known::default();
         let probing = async {
             loop {
-                ticks.tick().await;
                 // In the all-in-one node one service's health is another's dependency: a change
                 // travels along the whole chain now, not one link per tick.
                 for _ in 0..=self.dependents.len() {
@@ -196,6 +183,8 @@ impl Health {
                         break;
                     }
                 }
+                let is_up = known.outcomes.values().all(Result::is_ok);
+                tokio::time::sleep(if is_up { PROBE_INTERVAL } else { PROBE_INTERVAL_DOWN }).await;
             }
         };
         stop.run_until_cancelled(probing).await;
@@ -205,13 +194,9 @@ impl Health {
     async fn probe_once(&self, known: &mut Known, up: &Family<DependencyLabels, Gauge>) -> bool {
         let found = self.probe_all().await;
         for (dependency, outcome) in &found {
-            let labels = DependencyLabels {
-                dependency: dependency.clone(),
-            };
+            let labels = DependencyLabels { dependency: dependency.clone() };
             up.get_or_create(&labels).set(i64::from(outcome.is_ok()));
-            if known.outcomes.get(dependency) != Some(outcome) {
-                log_change(dependency, outcome);
-            }
+            log_change(dependency, known.outcomes.get(dependency), outcome);
         }
         let changed = self.report(&found, &mut known.reported).await;
         known.outcomes = found;
@@ -219,17 +204,11 @@ impl Health {
     }
 
     async fn probe_all(&self) -> Outcomes {
-        let probes: BTreeMap<&str, &Probe> = self
-            .dependents
-            .values()
-            .flatten()
-            .map(|probe| (probe.0.name(), probe))
-            .collect();
+        let probes: BTreeMap<&str, &Probe> =
+            self.dependents.values().flatten().map(|probe| (probe.0.name(), probe)).collect();
         let checks = probes.into_iter().map(|(name, probe)| async move {
             let late = || Err(format!("no answer within {PROBE_TIMEOUT:?}"));
-            let outcome = timeout(PROBE_TIMEOUT, probe.0.check())
-                .await
-                .unwrap_or_else(|_| late());
+            let outcome = timeout(PROBE_TIMEOUT, probe.0.check()).await.unwrap_or_else(|_| late());
             (name.to_owned(), outcome)
         });
         join_all(checks).await.into_iter().collect()
@@ -247,11 +226,7 @@ impl Health {
         let mut changed = false;
         for (name, up) in services {
             if reported.insert(name, up) != Some(up) {
-                let status = if up {
-                    ServingStatus::Serving
-                } else {
-                    ServingStatus::NotServing
-                };
+                let status = if up { ServingStatus::Serving } else { ServingStatus::NotServing };
                 self.reporter.set_service_status(name, status).await;
                 changed = true;
             }
@@ -260,9 +235,16 @@ impl Health {
     }
 }
 
-fn log_change(dependency: &str, outcome: &Result<(), Unhealthy>) {
-    match outcome {
-        Ok(()) => tracing::info!(dependency, "dependency is up"),
-        Err(reason) => tracing::warn!(dependency, %reason, "dependency is down"),
+fn log_change(
+    dependency: &str,
+    before: Option<&Result<(), Unhealthy>>,
+    now: &Result<(), Unhealthy>,
+) {
+    match (before, now) {
+        (Some(before), now) if before == now => {}
+        (_, Ok(())) => tracing::info!(dependency, "dependency is up"),
+        // At the start, others are still starting.
+        (None, Err(reason)) => tracing::info!(dependency, %reason, "waiting for dependency"),
+        (Some(_), Err(reason)) => tracing::warn!(dependency, %reason, "dependency is down"),
     }
 }

@@ -55,10 +55,7 @@ impl InProcess {
     pub fn bind(&self, server: &Server) -> Result<Binding, BuildError> {
         let phases = Phases::default();
         self.set(Some(server.stack(phases.clone())?));
-        Ok(Binding {
-            in_process: self.clone(),
-            phases,
-        })
+        Ok(Binding { in_process: self.clone(), phases })
     }
 
     fn set(&self, stack: Option<Stack>) {
@@ -71,10 +68,7 @@ impl InProcess {
     }
 
     fn bound(&self) -> Option<Stack> {
-        self.stack
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.stack.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

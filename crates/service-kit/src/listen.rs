@@ -138,16 +138,10 @@ impl ServerConfig {
 /// # Errors
 /// When the port is taken or the system refuses.
 pub async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ListenError::InUse { address, field },
-            _ => ListenError::Refused {
-                address,
-                field,
-                source,
-            },
-        })
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address, field },
+        _ => ListenError::Refused { address, field, source },
+    })
 }
 
 #[cfg(test)]
@@ -155,10 +149,7 @@ mod tests {
     use super::*;
 
     fn config(grpc: &str) -> ServerConfig {
-        ServerConfig {
-            grpc: Some(grpc.parse().expect("an address")),
-            ..Default::default()
-        }
+        ServerConfig { grpc: Some(grpc.parse().expect("an address")), ..Default::default() }
     }
 
     #[test]
@@ -172,14 +163,8 @@ mod tests {
     fn beyond_loopback_only_on_request() {
         let error = config("0.0.0.0:9992").addresses(1).expect_err("refused");
         assert!(error.to_string().contains("insecure_listen"), "{error}");
-        let bold = ServerConfig {
-            insecure_listen: true,
-            ..config("0.0.0.0:9992")
-        };
-        assert_eq!(
-            bold.addresses(1).expect("allowed").metrics.to_string(),
-            "0.0.0.0:10992"
-        );
+        let bold = ServerConfig { insecure_listen: true, ..config("0.0.0.0:9992") };
+        assert_eq!(bold.addresses(1).expect("allowed").metrics.to_string(), "0.0.0.0:10992");
     }
 
     #[test]

@@ -30,10 +30,7 @@ pub fn on_signals() -> io::Result<CancellationToken> {
             }
         };
         let name = next().await;
-        tracing::info!(
-            signal = name,
-            "shutting down; a second signal ends the process at once"
-        );
+        tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
         shutdown.cancel();
         let name = next().await;
         tracing::warn!(signal = name, "ending at once");

@@ -35,11 +35,7 @@ impl Supervisor {
     /// Tasks run on `tracker`; a failure cancels `shutdown`.
     #[must_use]
     pub fn new(tracker: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self {
-            tracker,
-            shutdown,
-            failure: Arc::default(),
-        }
+        Self { tracker, shutdown, failure: Arc::default() }
     }
 
     /// Runs `task` in the background. It should watch the shutdown token and then return `Ok`.
@@ -73,10 +69,7 @@ impl Supervisor {
     pub async fn finish(&self, time: Duration) -> Result<(), TaskFailure> {
         self.tracker.close();
         if timeout(time, self.tracker.wait()).await.is_err() {
-            tracing::warn!(
-                tasks = self.tracker.len(),
-                "background tasks did not end in time"
-            );
+            tracing::warn!(tasks = self.tracker.len(), "background tasks did not end in time");
         }
         self.failure.get().cloned().map_or(Ok(()), Err)
     }
@@ -94,13 +87,8 @@ mod tests {
     async fn a_failed_or_panicked_task_takes_the_service_down() {
         let failing = async { Err::<(), _>("the disk is gone") };
         let panicking = async { panic!("a bug") };
-        let tasks: [(
-            &str,
-            futures_util::future::BoxFuture<'static, Result<(), &str>>,
-        ); 2] = [
-            ("the disk is gone", Box::pin(failing)),
-            ("it panicked", Box::pin(panicking)),
-        ];
+        let tasks: [(&str, futures_util::future::BoxFuture<'static, Result<(), &str>>); 2] =
+            [("the disk is gone", Box::pin(failing)), ("it panicked", Box::pin(panicking))];
         for (reason, task) in tasks {
             let shutdown = CancellationToken::new();
             let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
@@ -111,13 +99,7 @@ mod tests {
             });
             supervisor.spawn("writer", task);
             let failure = supervisor.finish(PATIENCE).await.expect_err("failed");
-            assert_eq!(
-                failure,
-                TaskFailure {
-                    task: "writer",
-                    reason: reason.to_owned()
-                }
-            );
+            assert_eq!(failure, TaskFailure { task: "writer", reason: reason.to_owned() });
             assert!(shutdown.is_cancelled());
         }
     }

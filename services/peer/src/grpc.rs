@@ -59,11 +59,11 @@ impl From<CallError> for Status {
             }
             CallError::Command(CommandError::Address(AddressError::TooMany)) => {
                 failure(Code::ResourceExhausted, "TOO_MANY_PEERS")
-                    .with_hint("remove one first: pentad peer remove-peer")
+                    .with_hint("remove one first (PeerService.RemovePeer)")
             }
             CallError::Command(CommandError::Unknown { .. }) => {
                 failure(Code::NotFound, "UNKNOWN_PEER")
-                    .with_hint("pentad peer list-peers shows the connected ones")
+                    .with_hint("PeerService.ListPeers shows the connected ones")
             }
             CallError::NodeId => Failure::invalid_field("node_id", message),
             CallError::Busy => failure(Code::ResourceExhausted, "TOO_MANY_LOOKUPS")

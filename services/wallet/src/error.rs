@@ -210,5 +210,5 @@ fn keystore_failure(error: &KeystoreError) -> Failure {
 }
 
 fn unlock_hint(name: &WalletName) -> String {
-    format!("unlock it first: pentad keystore unlock-wallet --wallet {name} --passphrase …")
+    format!("unlock wallet {name} first (KeystoreService.UnlockWallet)")
 }

@@ -14,9 +14,9 @@ impl<C: DeserializeOwned> Draft<C> {
         let plain = Value::String(text.to_owned());
         match text.trim().parse::<Value>() {
             // `7` may be meant as text: a field that takes text refuses the number.
-            Ok(parsed) => self
-                .with(key, parsed)
-                .or_else(|problem| self.with(key, plain).map_err(|_| problem)),
+            Ok(parsed) => {
+                self.with(key, parsed).or_else(|problem| self.with(key, plain).map_err(|_| problem))
+            }
             Err(_) => self.with(key, plain),
         }
     }
@@ -38,10 +38,7 @@ fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
         table.insert(key.to_owned(), value);
         return Ok(());
     };
-    match table
-        .entry(section)
-        .or_insert_with(|| Value::Table(Table::new()))
-    {
+    match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
         Value::Table(inner) => insert(inner, rest, value),
         _ => Err(format!("`{section}` is a field, not a section")),
     }

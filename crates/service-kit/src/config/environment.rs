@@ -6,12 +6,7 @@ const PREFIX: &str = "PENTAD_";
 /// Stands for the dot between a section and its field.
 const SEPARATOR: &str = "__";
 /// Variables of the command lines, which are no fields of a configuration.
-const RESERVED: [&str; 4] = [
-    "PENTAD_CONFIG",
-    "PENTAD_DIR",
-    "PENTAD_NODE",
-    "PENTAD_OUTPUT",
-];
+const RESERVED: [&str; 4] = ["PENTAD_CONFIG", "PENTAD_DIR", "PENTAD_NODE", "PENTAD_OUTPUT"];
 
 /// A variable that stands for a field.
 #[derive(Clone, Debug)]
@@ -28,9 +23,7 @@ impl Variable {
     }
 
     pub(super) fn text(&self) -> Result<&str, ConfigError> {
-        self.value
-            .to_str()
-            .ok_or_else(|| ConfigError::variable(self, "is not UTF-8"))
+        self.value.to_str().ok_or_else(|| ConfigError::variable(self, "is not UTF-8"))
     }
 }
 
@@ -47,10 +40,7 @@ where
             let ours = name.starts_with(PREFIX)
                 && !RESERVED.contains(&name.as_str())
                 && !is_service_link(&name);
-            ours.then(|| Variable {
-                name,
-                value: value.into(),
-            })
+            ours.then(|| Variable { name, value: value.into() })
         })
         .collect();
     selected.sort_by(|a, b| a.name.cmp(&b.name));

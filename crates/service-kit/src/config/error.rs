@@ -62,10 +62,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// For the checks that a service makes itself: a missing path, a limit out of range.
     pub fn field(field: &'static str, problem: impl Into<String>) -> Self {
-        Self::Field {
-            field,
-            problem: problem.into(),
-        }
+        Self::Field { field, problem: problem.into() }
     }
 
     pub(super) fn variable(variable: &Variable, problem: impl Into<String>) -> Self {
@@ -77,16 +74,10 @@ impl ConfigError {
     }
 
     pub(super) fn flag(field: &str, problem: impl Into<String>) -> Self {
-        Self::Flag {
-            field: field.to_owned(),
-            problem: problem.into(),
-        }
+        Self::Flag { field: field.to_owned(), problem: problem.into() }
     }
 }
 
 fn in_field(field: &Option<String>) -> String {
-    field
-        .as_ref()
-        .map(|field| format!(" (field `{field}`)"))
-        .unwrap_or_default()
+    field.as_ref().map(|field| format!(" (field `{field}`)")).unwrap_or_default()
 }

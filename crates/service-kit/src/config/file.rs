@@ -8,10 +8,8 @@ use super::draft::Draft;
 
 /// Reads a TOML file and checks it against `C` by itself, while lines are still known.
 pub(super) fn read<C: DeserializeOwned>(path: &Path) -> Result<Draft<C>, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let refuse = |error: toml::de::Error| located(path, &text, &error);
     let table = toml::from_str(&text).map_err(refuse)?;
     let config = toml::from_str(&text).map_err(refuse)?;
@@ -37,9 +35,7 @@ fn field_at(text: &str, line: usize) -> Option<String> {
     let upto: Vec<&str> = text.lines().take(line).map(str::trim).collect();
     let (key, _) = upto.last()?.split_once('=')?;
     let section = upto.iter().rev().find_map(|line| {
-        line.strip_prefix('[')?
-            .split_once(']')
-            .map(|(section, _)| section.trim())
+        line.strip_prefix('[')?.split_once(']').map(|(section, _)| section.trim())
     });
     Some(match section {
         Some(section) => format!("{section}.{}", key.trim()),

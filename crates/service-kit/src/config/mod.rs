@@ -76,11 +76,7 @@ impl ConfigArgs {
     #[must_use]
     pub fn sources(&self) -> Sources {
         let sources = Sources::default().env(std::env::vars_os());
-        let sources = Sources {
-            file: self.config.clone(),
-            pairs: self.set.clone(),
-            ..sources
-        };
+        let sources = Sources { file: self.config.clone(), pairs: self.set.clone(), ..sources };
         let sources = sources
             .set_some("data_dir", self.data.as_deref())
             .set_some("server.grpc", self.grpc.as_deref())
@@ -89,10 +85,7 @@ impl ConfigArgs {
             .set_some("telemetry.format", self.log_format.as_deref())
             .set_some("telemetry.otlp_endpoint", self.otlp_endpoint.as_deref());
         // A switch that is left out leaves the file and the environment as they are.
-        sources.set_some(
-            "server.insecure_listen",
-            self.insecure_listen.then_some(true),
-        )
+        sources.set_some("server.insecure_listen", self.insecure_listen.then_some(true))
     }
 }
 
@@ -151,10 +144,7 @@ impl Sources {
 pub fn load<C: DeserializeOwned + Default>(sources: &Sources) -> Result<C, ConfigError> {
     let mut draft = match &sources.file {
         Some(path) => file::read::<C>(path)?,
-        None => Draft {
-            table: Table::new(),
-            config: C::default(),
-        },
+        None => Draft { table: Table::new(), config: C::default() },
     };
     for variable in &sources.environment {
         draft = draft
@@ -166,14 +156,11 @@ pub fn load<C: DeserializeOwned + Default>(sources: &Sources) -> Result<C, Confi
             return Err(ConfigError::flag(pair, "expected KEY=VALUE"));
         };
         let (key, text) = (key.trim(), text.trim());
-        draft = draft
-            .with_text(key, text)
-            .map_err(|problem| ConfigError::flag(key, problem))?;
+        draft = draft.with_text(key, text).map_err(|problem| ConfigError::flag(key, problem))?;
     }
     for (key, value) in &sources.flags {
-        draft = draft
-            .with(key, value.clone())
-            .map_err(|problem| ConfigError::flag(key, problem))?;
+        draft =
+            draft.with(key, value.clone()).map_err(|problem| ConfigError::flag(key, problem))?;
     }
     Ok(draft.config)
 }

@@ -57,21 +57,13 @@ impl Metrics {
         let pentad = root.sub_registry_with_prefix("pentad");
         let rpc = RpcMetrics::register(pentad);
         let connections = ConnectionMetrics::default();
-        pentad.register(
-            "grpc_connections",
-            "Open gRPC connections",
-            connections.open.clone(),
-        );
+        pentad.register("grpc_connections", "Open gRPC connections", connections.open.clone());
         pentad.register(
             "grpc_connections_refused",
             "gRPC connections closed at once because a cap was reached",
             connections.refused.clone(),
         );
-        Self {
-            registry: Arc::new(Mutex::new(root)),
-            rpc,
-            connections,
-        }
+        Self { registry: Arc::new(Mutex::new(root)), rpc, connections }
     }
 
     /// Registers the metrics of a service; names get the prefix `pentad_`.

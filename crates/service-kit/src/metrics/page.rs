@@ -84,10 +84,7 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Byte
         }
         Err(error) => {
             tracing::error!(%error, "cannot format the metrics");
-            plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "cannot format the metrics\n",
-            )
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot format the metrics\n")
         }
     }
 }

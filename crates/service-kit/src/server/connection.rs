@@ -75,11 +75,7 @@ struct Greeted {
 impl Greeted {
     fn new(stream: TcpStream, limits: &Limits) -> Self {
         let patience = Box::pin(tokio::time::sleep(limits.handshake_time_max));
-        Self {
-            stream,
-            awaited: PREFACE_BYTES,
-            patience,
-        }
+        Self { stream, awaited: PREFACE_BYTES, patience }
     }
 }
 

@@ -138,14 +138,7 @@ impl Server {
         let methods = self.methods.clone();
         let methods = methods.unwrap_or_else(|| MethodTable::declared(self.reflection));
         let gate = self.gate.clone();
-        Ok(Stack::new(
-            routes,
-            methods,
-            gate,
-            &self.metrics,
-            &self.limits,
-            phases,
-        ))
+        Ok(Stack::new(routes, methods, gate, &self.metrics, &self.limits, phases))
     }
 
     fn descriptors(&self) -> tonic_reflection::server::Builder<'static> {
@@ -168,14 +161,9 @@ impl Server {
         let phases = Phases::default();
         let stack = self.stack(phases.clone())?;
         self.health.report_down().await;
-        let probing = tokio::spawn(
-            self.health
-                .clone()
-                .run(self.metrics.clone(), shutdown.clone()),
-        );
+        let probing = tokio::spawn(self.health.clone().run(self.metrics.clone(), shutdown.clone()));
         let connections = TaskTracker::new();
-        self.accept(&listener, &connections, &stack, &phases, &shutdown)
-            .await;
+        self.accept(&listener, &connections, &stack, &phases, &shutdown).await;
         drop(listener);
         if let Err(error) = probing.await {
             tracing::error!(%error, "the health probes failed");
@@ -184,10 +172,7 @@ impl Server {
         phases.draining.cancel();
         connections.close();
         if timeout(self.drain_time, connections.wait()).await.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                "cutting off what did not finish"
-            );
+            tracing::warn!(connections = connections.len(), "cutting off what did not finish");
             phases.aborted.cancel();
             connections.wait().await;
         }

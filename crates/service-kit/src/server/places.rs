@@ -46,10 +46,7 @@ impl Places {
         taken.by_address.insert(address, here.saturating_add(1));
         drop(taken);
         self.open.inc();
-        Some(Place {
-            places: self.clone(),
-            address,
-        })
+        Some(Place { places: self.clone(), address })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -85,11 +82,8 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_all_places() {
-        let limits = Limits {
-            connections_max: 3,
-            connections_per_address_max: 2,
-            ..Limits::default()
-        };
+        let limits =
+            Limits { connections_max: 3, connections_per_address_max: 2, ..Limits::default() };
         let places = Places::new(&limits, Gauge::default());
         let [a, b, c] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
         let first = places.take(a).expect("room");
@@ -102,9 +96,6 @@ mod tests {
         let fourth = places.take(c).expect("given back");
         drop((third, fourth));
         assert_eq!(places.open.get(), 0);
-        assert!(
-            places.lock().by_address.is_empty(),
-            "an address without connections is forgotten"
-        );
+        assert!(places.lock().by_address.is_empty(), "an address without connections is forgotten");
     }
 }

@@ -65,10 +65,7 @@ impl<S> Layer<S> for AdmissionLayer {
     type Service = Admission<S>;
 
     fn layer(&self, inner: S) -> Admission<S> {
-        Admission {
-            places: self.places.clone(),
-            inner,
-        }
+        Admission { places: self.places.clone(), inner }
     }
 }
 
@@ -98,12 +95,7 @@ where
         let response = self.inner.call(request);
         Box::pin(async move {
             let response = response.await?;
-            Ok(response.map(|body| {
-                Body::new(Placed {
-                    body,
-                    _place: place,
-                })
-            }))
+            Ok(response.map(|body| Body::new(Placed { body, _place: place })))
         })
     }
 }

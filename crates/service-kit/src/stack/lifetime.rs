@@ -43,10 +43,7 @@ pub(super) struct LifetimeLayer {
 
 impl LifetimeLayer {
     pub(super) const fn new(unary_time_max: Duration, phases: Phases) -> Self {
-        Self {
-            unary_time_max,
-            phases,
-        }
+        Self { unary_time_max, phases }
     }
 }
 
@@ -54,10 +51,7 @@ impl<S> Layer<S> for LifetimeLayer {
     type Service = Lifetime<S>;
 
     fn layer(&self, inner: S) -> Lifetime<S> {
-        Lifetime {
-            layer: self.clone(),
-            inner,
-        }
+        Lifetime { layer: self.clone(), inner }
     }
 }
 
@@ -81,10 +75,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let streaming = request
-            .extensions()
-            .get::<Method>()
-            .is_some_and(|m| m.streaming);
+        let streaming = request.extensions().get::<Method>().is_some_and(|m| m.streaming);
         let asked = requested_timeout(request.headers());
         let most = (!streaming).then_some(self.layer.unary_time_max);
         let time = asked.into_iter().chain(most).min();
@@ -114,11 +105,7 @@ async fn end(time: Option<Duration>, streaming: bool, phases: Phases) -> Status 
         }
     };
     let stopped = async {
-        if streaming {
-            phases.draining.cancelled().await
-        } else {
-            phases.aborted.cancelled().await
-        }
+        if streaming { phases.draining.cancelled().await } else { phases.aborted.cancelled().await }
     };
     let failure = tokio::select! {
         biased;
@@ -183,10 +170,7 @@ impl http_body::Body for Mortal {
         if let State::Alive(end) = &mut self.state
             && let Poll::Ready(status) = end.as_mut().poll(context)
         {
-            self.state = State::Ending {
-                status,
-                last_word: true,
-            };
+            self.state = State::Ending { status, last_word: true };
         }
         let this = &mut *self;
         match &mut this.state {
@@ -232,10 +216,7 @@ mod tests {
         assert_eq!(timeout("3M"), Some(Duration::from_secs(180)));
         assert_eq!(timeout("1S"), Some(Duration::from_secs(1)));
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(
-            timeout("99999999u"),
-            Some(Duration::from_micros(99_999_999))
-        );
+        assert_eq!(timeout("99999999u"), Some(Duration::from_micros(99_999_999)));
         assert_eq!(timeout("0n"), Some(Duration::ZERO));
         for malformed in ["", "S", "5", "5s", "-1S", "+1S", "100000000S", "1 S"] {
             assert_eq!(timeout(malformed), None, "{malformed:?}");

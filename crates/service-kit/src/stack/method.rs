@@ -35,10 +35,7 @@ impl MethodTable {
                 return None;
             }
             let right = rights::required(path)?;
-            Some(Method {
-                right,
-                streaming: rights::is_streaming(path),
-            })
+            Some(Method { right, streaming: rights::is_streaming(path) })
         })
     }
 

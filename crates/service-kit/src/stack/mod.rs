@@ -52,9 +52,7 @@ impl Stack {
         phases: Phases,
     ) -> Self {
         let service = ServiceBuilder::new()
-            .layer(MapRequestLayer::new(move |request| {
-                methods.resolve(request)
-            }))
+            .layer(MapRequestLayer::new(move |request| methods.resolve(request)))
             .layer(observe::ObserveLayer::new(metrics.rpc.clone()))
             .layer(rights::RightsLayer::new(gate))
             .layer(admission::AdmissionLayer::new(limits))

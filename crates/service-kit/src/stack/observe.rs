@@ -42,10 +42,7 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe {
-            metrics: self.metrics.clone(),
-            inner,
-        }
+        Observe { metrics: self.metrics.clone(), inner }
     }
 }
 
@@ -83,12 +80,7 @@ where
                     call.end(code);
                     response
                 }
-                None => response.map(|body| {
-                    Body::new(Observed {
-                        body,
-                        call: Some(call),
-                    })
-                }),
+                None => response.map(|body| Body::new(Observed { body, call: Some(call) })),
             })
         };
         Box::pin(observed.instrument(span))
@@ -107,15 +99,8 @@ struct Call {
 impl Call {
     fn begin(metrics: RpcMetrics, request: &Request<Body>) -> Self {
         let declared = request.extensions().get::<Method>().is_some();
-        let path = if declared {
-            request.uri().path()
-        } else {
-            UNDECLARED
-        };
-        let (service, method) = path
-            .trim_start_matches('/')
-            .split_once('/')
-            .unwrap_or(("", path));
+        let path = if declared { request.uri().path() } else { UNDECLARED };
+        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or(("", path));
         let span = tracing::info_span!(
             "rpc",
             otel.name = path.trim_start_matches('/'),
@@ -129,13 +114,7 @@ impl Call {
         propagation::join(&span, request.headers());
         metrics.on_start(path);
         let method = path.to_owned();
-        Self {
-            span,
-            metrics,
-            method,
-            started: Instant::now(),
-            code: Code::Cancelled,
-        }
+        Self { span, metrics, method, started: Instant::now(), code: Code::Cancelled }
     }
 
     fn end(mut self, code: Code) {
@@ -176,9 +155,7 @@ const fn is_server_fault(code: Code) -> bool {
 }
 
 fn code_in(headers: &HeaderMap) -> Option<Code> {
-    headers
-        .get(STATUS_HEADER)
-        .map(|value| Code::from_bytes(value.as_bytes()))
+    headers.get(STATUS_HEADER).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
 /// A bug in one call must not take the connection's other calls, or an in-process caller, with it.
@@ -189,11 +166,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("of an unknown kind");
     tracing::error!(what, "the service panicked");
-    Failure::new(
-        Code::Internal,
-        "PANIC",
-        "the service failed at this call; see its log",
-    )
+    Failure::new(Code::Internal, "PANIC", "the service failed at this call; see its log")
 }
 
 /// A response body that tells its call how it ended.
@@ -211,15 +184,12 @@ impl http_body::Body for Observed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let span = this
-            .call
-            .as_ref()
-            .map_or_else(Span::none, |call| call.span.clone());
+        let span = this.call.as_ref().map_or_else(Span::none, |call| call.span.clone());
         let polled = span.in_scope(|| Pin::new(&mut this.body).poll_frame(context));
         let code = match &polled {
-            Poll::Ready(Some(Ok(frame))) => frame
-                .trailers_ref()
-                .map(|trailers| code_in(trailers).unwrap_or(Code::Unknown)),
+            Poll::Ready(Some(Ok(frame))) => {
+                frame.trailers_ref().map(|trailers| code_in(trailers).unwrap_or(Code::Unknown))
+            }
             Poll::Ready(Some(Err(status))) => Some(status.code()),
             Poll::Ready(None) => Some(Code::Unknown),
             Poll::Pending => None,

@@ -35,12 +35,7 @@ impl Gate {
     /// Lets in the holders of `cookie`; `cookie_file` is where a refused caller is sent to look.
     #[must_use]
     pub fn new(cookie: Cookie, cookie_file: &Path) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                cookie,
-                cookie_file: cookie_file.to_owned(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { cookie, cookie_file: cookie_file.to_owned() }) }
     }
 
     /// The credential of this process's own clients.
@@ -91,9 +86,7 @@ fn undeclared(path: &str) -> Failure {
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_at_checked(SCHEME.len())?;
     let token = token.strip_prefix(b" ")?;
-    scheme
-        .eq_ignore_ascii_case(SCHEME.as_bytes())
-        .then(|| token.trim_ascii())
+    scheme.eq_ignore_ascii_case(SCHEME.as_bytes()).then(|| token.trim_ascii())
 }
 
 /// Puts a [`Gate`] in front of a service.
@@ -112,10 +105,7 @@ impl<S> Layer<S> for RightsLayer {
     type Service = Rights<S>;
 
     fn layer(&self, inner: S) -> Rights<S> {
-        Rights {
-            gate: self.gate.clone(),
-            inner,
-        }
+        Rights { gate: self.gate.clone(), inner }
     }
 }
 
@@ -139,10 +129,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = request.extensions().get::<Method>().copied();
-        match self
-            .gate
-            .check(request.uri().path(), method, request.headers())
-        {
+        match self.gate.check(request.uri().path(), method, request.headers()) {
             Ok(()) => {
                 // Nothing behind this layer needs it, so nothing behind it can leak it.
                 request.headers_mut().remove(AUTHORIZATION);

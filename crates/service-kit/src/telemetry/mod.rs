@@ -1,5 +1,6 @@
 //! Logs to standard error and, where an endpoint is set, traces over OTLP.
 
+mod human;
 pub mod propagation;
 
 use std::io::{self, IsTerminal as _};
@@ -34,11 +35,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self {
-            log: "info".to_owned(),
-            format: LogFormat::Human,
-            otlp_endpoint: None,
-        }
+        Self { log: "info".to_owned(), format: LogFormat::Human, otlp_endpoint: None }
     }
 }
 
@@ -82,37 +79,26 @@ pub struct Telemetry {
 /// # Errors
 /// When the filter or the endpoint is malformed, or telemetry is set up already.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .parse(&config.log)?;
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse(&config.log)?;
     let log: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         LogFormat::Human => fmt::layer()
+            .fmt_fields(human::HumanFields)
             .with_writer(io::stderr)
             // Colours for people, not for files.
             .with_ansi(io::stderr().is_terminal())
             .with_filter(filter)
             .boxed(),
-        LogFormat::Json => fmt::layer()
-            .json()
-            .with_writer(io::stderr)
-            .with_filter(filter)
-            .boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).with_filter(filter).boxed(),
     };
-    let provider = config
-        .otlp_endpoint
-        .as_deref()
-        .map(|to| exporting(service, to))
-        .transpose()?;
+    let provider = config.otlp_endpoint.as_deref().map(|to| exporting(service, to)).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer(service))
             // Spans of the exporter's own transport are below this level: no trace of tracing.
             .with_filter(LevelFilter::INFO)
     });
-    tracing_subscriber::registry()
-        .with(log)
-        .with(traces)
-        .try_init()?;
+    tracing_subscriber::registry().with(log).with(traces).try_init()?;
     Ok(Telemetry { provider })
 }
 
@@ -123,10 +109,7 @@ fn exporting(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider,
         .with_timeout(EXPORT_TIMEOUT)
         .build()?;
     let resource = Resource::builder().with_service_name(service).build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 impl Telemetry {

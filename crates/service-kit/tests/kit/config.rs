@@ -46,10 +46,7 @@ fn later_sources_win_and_what_nobody_names_keeps_its_default() {
     assert_eq!((config.threads, config.name.as_str()), (1, "flag"));
     assert_eq!(config.server.drain_ms_max, 5);
     assert_eq!(config.server.grpc.expect("set").port(), 1234);
-    assert!(
-        config.server.reflection,
-        "a section's own defaults hold for what it leaves out"
-    );
+    assert!(config.server.reflection, "a section's own defaults hold for what it leaves out");
     assert_eq!(config.telemetry.log, "info");
     assert_eq!(config.data_dir, PathBuf::new());
 }
@@ -65,18 +62,12 @@ fn text_fields_take_text_that_looks_like_something_else() {
 fn errors_in_a_file_name_file_line_and_field() {
     let (_dir, path) = file("threads = 1\n\n[server]\nreflection = 3\n");
     let message = refusal(&Sources::default().file(&path));
-    assert!(
-        message.contains(&format!("{}:4:14:", path.display())),
-        "{message}"
-    );
+    assert!(message.contains(&format!("{}:4:14:", path.display())), "{message}");
     assert!(message.contains("`server.reflection`"), "{message}");
 
     let (_dir, path) = file("thread = 1\n");
     let message = refusal(&Sources::default().file(&path));
-    assert!(
-        message.contains(":1:1: unknown field `thread`"),
-        "{message}"
-    );
+    assert!(message.contains(":1:1: unknown field `thread`"), "{message}");
 
     let (_dir, path) = file("threads = \n");
     let message = refusal(&Sources::default().file(&path));
@@ -110,10 +101,7 @@ fn errors_in_flags_name_the_field() {
 fn secrets_are_in_no_error_and_no_debug_output() {
     let (_dir, path) = file("passphrase = 12345\n");
     let message = refusal(&Sources::default().file(path));
-    assert!(
-        message.contains("`passphrase`") && !message.contains("12345"),
-        "{message}"
-    );
+    assert!(message.contains("`passphrase`") && !message.contains("12345"), "{message}");
     let config: Config = load(&Sources::default().set("passphrase", "hunter2")).expect("valid");
     assert_eq!(config.passphrase.reveal(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -29,10 +29,7 @@ async fn drain_finishes_unary_calls_and_ends_streams() {
     let rig = Rig::start().await;
     let connection = rig.tcp();
     let mut numbers = listen(&connection).await.expect("a stream");
-    soon(numbers.message())
-        .await
-        .expect("served")
-        .expect("a number");
+    soon(numbers.message()).await.expect("served").expect("a number");
     let napping = tokio::spawn(async move { say(&connection, NAP, "rested").await });
     soon(rig.echo.napping(1)).await;
 
@@ -41,26 +38,16 @@ async fn drain_finishes_unary_calls_and_ends_streams() {
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(pentad_api::status::explain(&status).reason, "SHUTTING_DOWN");
     assert!(!rig.serving.is_finished(), "a call is in flight");
-    assert!(
-        TcpStream::connect(rig.address).await.is_err(),
-        "no new connections"
-    );
+    assert!(TcpStream::connect(rig.address).await.is_err(), "no new connections");
     rig.echo.wake();
-    assert_eq!(
-        soon(napping).await.expect("no panic").expect("finished"),
-        "rested"
-    );
+    assert_eq!(soon(napping).await.expect("no panic").expect("finished"), "rested");
     soon(rig.serving).await.expect("no panic");
 }
 
 #[tokio::test]
 async fn drain_is_bounded_in_time() {
     let drain_time = Duration::from_millis(100);
-    let rig = Rig::with(Plan {
-        drain_time,
-        ..Plan::default()
-    })
-    .await;
+    let rig = Rig::with(Plan { drain_time, ..Plan::default() }).await;
     let connection = rig.tcp();
     let napping = tokio::spawn(async move { say(&connection, NAP, "").await });
     soon(rig.echo.napping(1)).await;
@@ -75,31 +62,16 @@ async fn drain_is_bounded_in_time() {
 #[tokio::test]
 async fn watchers_of_health_hear_of_the_drain() {
     let rig = Rig::start().await;
-    let request = HealthCheckRequest {
-        service: "test.Echo".to_owned(),
-    };
-    let mut health = HealthClient::new(rig.stranger())
-        .watch(request)
-        .await
-        .expect("open")
-        .into_inner();
+    let request = HealthCheckRequest { service: "test.Echo".to_owned() };
+    let mut health =
+        HealthClient::new(rig.stranger()).watch(request).await.expect("open").into_inner();
     let serving = ServingStatus::Serving as i32;
     let mut seen = Vec::new();
     while seen.last() != Some(&serving) {
-        seen.push(
-            soon(health.message())
-                .await
-                .expect("served")
-                .expect("a status")
-                .status,
-        );
+        seen.push(soon(health.message()).await.expect("served").expect("a status").status);
     }
     rig.shutdown.cancel();
-    let last = soon(health.message())
-        .await
-        .expect("served")
-        .expect("a status")
-        .status;
+    let last = soon(health.message()).await.expect("served").expect("a status").status;
     assert_eq!(last, ServingStatus::NotServing as i32);
     assert_eq!(end_of(health).await.code(), Code::Unavailable);
     soon(rig.serving).await.expect("no panic");

@@ -73,11 +73,7 @@ impl Echo {
 
     /// Waits until `count` naps have begun.
     pub async fn napping(&self, count: usize) {
-        self.naps
-            .subscribe()
-            .wait_for(|naps| *naps >= count)
-            .await
-            .expect("the service lives");
+        self.naps.subscribe().wait_for(|naps| *naps >= count).await.expect("the service lives");
     }
 
     pub fn wake(&self) {
@@ -87,15 +83,11 @@ impl Echo {
     pub fn methods() -> MethodTable {
         let declared = MethodTable::declared(true);
         MethodTable::new(move |path| match path {
-            COUNT => Some(Method {
-                right: Right::Read,
-                streaming: true,
-            }),
+            COUNT => Some(Method { right: Right::Read, streaming: true }),
             UNDECLARED => None,
-            _ if path.starts_with("/test.Echo/") => Some(Method {
-                right: Right::Spend,
-                streaming: false,
-            }),
+            _ if path.starts_with("/test.Echo/") => {
+                Some(Method { right: Right::Spend, streaming: false })
+            }
             _ => declared.get(path),
         })
     }
@@ -106,10 +98,7 @@ impl Echo {
             NAP => {
                 let mut awake = self.awake.subscribe();
                 self.naps.send_modify(|naps| *naps += 1);
-                awake
-                    .wait_for(|awake| *awake)
-                    .await
-                    .expect("the service lives");
+                awake.wait_for(|awake| *awake).await.expect("the service lives");
                 text
             }
             GROW => "x".repeat(text.parse().expect("a number")),
@@ -126,12 +115,7 @@ impl Echo {
 }
 
 fn trace_id() -> String {
-    tracing::Span::current()
-        .context()
-        .span()
-        .span_context()
-        .trace_id()
-        .to_string()
+    tracing::Span::current().context().span().span_context().trace_id().to_string()
 }
 
 fn count() -> impl Stream<Item = Result<String, Status>> + Send + 'static {
@@ -217,9 +201,5 @@ pub async fn listen_with(
 ) -> Result<Streaming<String>, Status> {
     let codec = ProstCodec::<String, String>::default();
     let path = PathAndQuery::from_static(COUNT);
-    Ok(client(connection)
-        .await
-        .server_streaming(request, path, codec)
-        .await?
-        .into_inner())
+    Ok(client(connection).await.server_streaming(request, path, codec).await?.into_inner())
 }

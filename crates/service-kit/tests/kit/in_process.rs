@@ -10,10 +10,7 @@ async fn calls_before_and_after_the_binding_are_unavailable() {
     let rig = Rig::start().await;
     let unbound = pentad_service_kit::InProcess::default();
     let early = unbound.connection(&rig.gate).expect("a token");
-    assert_eq!(
-        say(&early, SAY, "").await.expect_err("unbound").code(),
-        Code::Unavailable
-    );
+    assert_eq!(say(&early, SAY, "").await.expect_err("unbound").code(), Code::Unavailable);
 
     let local = rig.local();
     assert_eq!(say(&local, SAY, "hello").await.expect("bound"), "hello");
@@ -28,10 +25,7 @@ async fn calls_before_and_after_the_binding_are_unavailable() {
     })
     .await;
     assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(
-        say(&local, SAY, "").await.expect_err("unbound").code(),
-        Code::Unavailable
-    );
+    assert_eq!(say(&local, SAY, "").await.expect_err("unbound").code(), Code::Unavailable);
     rig.shutdown.cancel();
     soon(rig.serving).await.expect("no panic");
 }
@@ -45,9 +39,6 @@ async fn dropping_the_binding_breaks_the_circle_of_services() {
     rig.shutdown.cancel();
     soon(rig.serving).await.expect("no panic");
     drop((rig.echo, rig.binding));
-    assert!(
-        naps.upgrade().is_none(),
-        "a connection keeps the service alive"
-    );
+    assert!(naps.upgrade().is_none(), "a connection keeps the service alive");
     drop(local);
 }

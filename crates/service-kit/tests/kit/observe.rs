@@ -18,9 +18,7 @@ const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 fn traced() -> Request<String> {
     let mut request = Request::new(String::new());
     let parent = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
-    request
-        .metadata_mut()
-        .insert("traceparent", parent.parse().expect("a header value"));
+    request.metadata_mut().insert("traceparent", parent.parse().expect("a header value"));
     request
 }
 
@@ -34,25 +32,15 @@ async fn one_trace_over_tcp_and_in_process_hops() {
     let inner = Rig::start().await;
     let over_tcp = inner.tcp().with_header_hook(propagation::inject);
     for hop in [inner.local(), over_tcp] {
-        let echo = Echo {
-            relay: Some(hop),
-            ..Echo::new()
-        };
-        let outer = Rig::with(Plan {
-            echo,
-            ..Plan::default()
-        })
-        .await;
+        let echo = Echo { relay: Some(hop), ..Echo::new() };
+        let outer = Rig::with(Plan { echo, ..Plan::default() }).await;
         // The tests' own connection passes no context on: the header is the only link.
         for connection in [outer.tcp(), outer.local()] {
             let ids = call(&connection, RELAY, traced()).await.expect("served");
             assert_eq!(ids, format!("{TRACE_ID} {TRACE_ID}"));
         }
         let fresh = say(&outer.tcp(), TRACE, "").await.expect("served");
-        assert!(
-            fresh != TRACE_ID && fresh.len() == TRACE_ID.len(),
-            "{fresh}"
-        );
+        assert!(fresh != TRACE_ID && fresh.len() == TRACE_ID.len(), "{fresh}");
         outer.stop().await;
     }
     inner.stop().await;
@@ -75,9 +63,7 @@ async fn calls_are_counted_by_method_and_code_on_the_page() {
     say(&rig.local(), SAY, "").await.expect("served");
     say(&rig.stranger(), SAY, "").await.expect_err("refused");
     say(&rig.tcp(), UNDECLARED, "").await.expect_err("refused");
-    say(&rig.tcp(), "/made.Up/Series", "")
-        .await
-        .expect_err("refused");
+    say(&rig.tcp(), "/made.Up/Series", "").await.expect_err("refused");
     drop(listen(&rig.tcp()).await.expect("a stream"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -21,10 +21,7 @@ use crate::rig::soon;
 /// The example stands beside the tests' own directory.
 fn minimal() -> PathBuf {
     let test = std::env::current_exe().expect("this test");
-    test.ancestors()
-        .nth(2)
-        .expect("a target directory")
-        .join("examples/minimal")
+    test.ancestors().nth(2).expect("a target directory").join("examples/minimal")
 }
 
 fn command(dir: &TempDir, settings: &[&str]) -> Command {
@@ -56,15 +53,10 @@ impl Running {
     async fn start(dir: &TempDir, settings: &[&str]) -> Self {
         let json = ["telemetry.format=json"];
         let settings: Vec<&str> = json.iter().chain(settings).copied().collect();
-        let mut child = command(dir, &settings)
-            .spawn()
-            .expect("the example is built");
+        let mut child = command(dir, &settings).spawn().expect("the example is built");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
         let line = next_with(&mut log, "\"listening\"").await;
-        let grpc = line
-            .split("\"grpc\":\"")
-            .nth(1)
-            .and_then(|rest| rest.split('"').next());
+        let grpc = line.split("\"grpc\":\"").nth(1).and_then(|rest| rest.split('"').next());
         let grpc = grpc.expect("an address").parse().expect("an address");
         Self { child, log, grpc }
     }
@@ -84,22 +76,14 @@ impl Running {
 
 /// `kill` of the system: a signal without unsafe code.
 async fn signal(pid: &str, name: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", name, pid])
-        .status()
-        .await
-        .expect("kill");
+    let sent = Command::new("kill").args(["-s", name, pid]).status().await.expect("kill");
     assert!(sent.success());
 }
 
 async fn next_with(log: &mut Lines<BufReader<ChildStderr>>, text: &str) -> String {
     soon(async {
         loop {
-            let line = log
-                .next_line()
-                .await
-                .expect("text")
-                .expect("the log goes on");
+            let line = log.next_line().await.expect("text").expect("the log goes on");
             if line.contains(text) {
                 return line;
             }
@@ -132,10 +116,7 @@ async fn a_port_in_use_exits_with_1_and_names_it() {
     let grpc = format!("server.grpc={address}");
     let (code, text) = end_of(command(&dir, &[&grpc, "server.metrics=127.0.0.1:0"])).await;
     assert_eq!(code, Some(1), "{text}");
-    assert!(
-        text.contains(&address.to_string()) && text.contains("in use"),
-        "{text}"
-    );
+    assert!(text.contains(&address.to_string()) && text.contains("in use"), "{text}");
 }
 
 #[tokio::test]
@@ -144,13 +125,8 @@ async fn sigterm_and_sigint_end_a_service_cleanly() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut service = Running::start(&dir, &[]).await;
         let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
-        let whole = HealthCheckRequest {
-            service: String::new(),
-        };
-        HealthClient::new(connection)
-            .check(whole)
-            .await
-            .expect("served");
+        let whole = HealthCheckRequest { service: String::new() };
+        HealthClient::new(connection).check(whole).await.expect("served");
         assert!(dir.path().join("data/cookie").exists());
         service.signal(signal).await;
         next_with(&mut service.log, "\"stopped\"").await;
@@ -166,9 +142,7 @@ async fn a_second_signal_ends_at_once() {
     let mut stubborn = TcpStream::connect(service.grpc).await.expect("accepted");
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     stubborn.write_all(hello).await.expect("sent");
-    soon(stubborn.read_exact(&mut [0; 9]))
-        .await
-        .expect("the server's settings");
+    soon(stubborn.read_exact(&mut [0; 9])).await.expect("the server's settings");
     service.signal("TERM").await;
     next_with(&mut service.log, "shutting down").await;
     service.signal("TERM").await;
@@ -195,27 +169,16 @@ async fn the_cookie_is_in_no_log() {
         said
     });
     for (name, code) in [("", Code::Ok), ("no.Such", Code::NotFound)] {
-        let request = HealthCheckRequest {
-            service: name.to_owned(),
-        };
+        let request = HealthCheckRequest { service: name.to_owned() };
         let checked = HealthClient::new(connection.clone()).check(request).await;
-        assert_eq!(
-            checked.map_or_else(|status| status.code(), |_| Code::Ok),
-            code
-        );
+        assert_eq!(checked.map_or_else(|status| status.code(), |_| Code::Ok), code);
     }
     signal(&pid, "TERM").await;
     let said = soon(said).await.expect("no panic");
-    assert!(
-        said.iter().any(|line| line.contains("\"TRACE\"")),
-        "it is talkative"
-    );
+    assert!(said.iter().any(|line| line.contains("\"TRACE\"")), "it is talkative");
     let leak = said.iter().find(|line| line.contains(cookie.trim()));
     assert_eq!(leak, None);
-    assert_eq!(
-        soon(service.child.wait()).await.expect("ended").code(),
-        Some(0)
-    );
+    assert_eq!(soon(service.child.wait()).await.expect("ended").code(), Some(0));
 }
 
 /// Takes whatever is exported, and keeps the bytes.
@@ -226,12 +189,7 @@ async fn collector() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let sender = sender.clone();
         async move {
-            let export = request
-                .into_body()
-                .collect()
-                .await
-                .expect("a body")
-                .to_bytes();
+            let export = request.into_body().collect().await.expect("a body").to_bytes();
             // The test may be over.
             sender.send(export.to_vec()).ok();
             Ok::<http::Response<Body>, Infallible>(Status::ok("").into_http())
@@ -249,22 +207,14 @@ async fn spans_reach_the_collector_before_the_exit() {
     let endpoint = format!("telemetry.otlp_endpoint=http://{address}");
     let service = Running::start(&dir, &[&endpoint]).await;
     let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
-    let whole = HealthCheckRequest {
-        service: String::new(),
-    };
-    HealthClient::new(connection)
-        .check(whole)
-        .await
-        .expect("served");
+    let whole = HealthCheckRequest { service: String::new() };
+    HealthClient::new(connection).check(whole).await.expect("served");
     service.signal("TERM").await;
     assert_eq!(service.end().await.code(), Some(0));
     let export = soon(exports.recv()).await.expect("an export");
     let text = String::from_utf8_lossy(&export);
     assert!(text.contains("minimal"), "the service's name");
-    assert!(
-        text.contains("grpc.health.v1.Health/Check"),
-        "the span's name"
-    );
+    assert!(text.contains("grpc.health.v1.Health/Check"), "the span's name");
 }
 
 #[tokio::test]
@@ -277,13 +227,8 @@ async fn a_collector_that_is_away_disturbs_nothing() {
     let mut service = Running::start(&dir, &[&setting]).await;
     let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
     for _ in 0..10 {
-        let whole = HealthCheckRequest {
-            service: String::new(),
-        };
-        HealthClient::new(connection.clone())
-            .check(whole)
-            .await
-            .expect("served");
+        let whole = HealthCheckRequest { service: String::new() };
+        HealthClient::new(connection.clone()).check(whole).await.expect("served");
     }
     service.signal("TERM").await;
     next_with(&mut service.log, "\"stopped\"").await;

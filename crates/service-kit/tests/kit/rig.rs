@@ -19,19 +19,14 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fails the test instead of hanging.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it takes too long")
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// Polls until the condition holds.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "never happened: {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -73,11 +68,7 @@ impl Rig {
     }
 
     pub async fn limited(limits: Limits) -> Self {
-        Self::with(Plan {
-            limits,
-            ..Plan::default()
-        })
-        .await
+        Self::with(Plan { limits, ..Plan::default() }).await
     }
 
     pub async fn with(plan: Plan) -> Self {
@@ -122,9 +113,7 @@ impl Rig {
 
     /// Over TCP, with the cookie.
     pub fn tcp(&self) -> Connection {
-        self.stranger()
-            .with_credential(self.gate.cookie().reveal())
-            .expect("a token")
+        self.stranger().with_credential(self.gate.cookie().reveal()).expect("a token")
     }
 
     /// In process, with the cookie.

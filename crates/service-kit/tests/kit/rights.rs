@@ -22,13 +22,9 @@ async fn say_as(
 ) -> Result<String, Code> {
     let mut request = Request::new("hello".to_owned());
     if let Some(value) = authorization {
-        request
-            .metadata_mut()
-            .insert("authorization", value.parse().expect("a header value"));
+        request.metadata_mut().insert("authorization", value.parse().expect("a header value"));
     }
-    call(connection, path, request)
-        .await
-        .map_err(|status| status.code())
+    call(connection, path, request).await.map_err(|status| status.code())
 }
 
 #[tokio::test]
@@ -39,10 +35,7 @@ async fn rights_matrix_over_tcp_and_in_process() {
     let cases = [
         (None, Err(Code::Unauthenticated)),
         (Some(format!("Bearer {other}")), Err(Code::Unauthenticated)),
-        (
-            Some(format!("Bearer {}", &cookie[1..])),
-            Err(Code::Unauthenticated),
-        ),
+        (Some(format!("Bearer {}", &cookie[1..])), Err(Code::Unauthenticated)),
         (Some("Bearer".to_owned()), Err(Code::Unauthenticated)),
         (Some(cookie.clone()), Err(Code::Unauthenticated)),
         (Some(format!("Basic {cookie}")), Err(Code::Unauthenticated)),
@@ -70,10 +63,7 @@ async fn a_refused_caller_learns_where_the_cookie_is() {
     let explanation = status::explain(&status);
     assert_eq!(explanation.reason, "NO_CREDENTIAL");
     let hint = explanation.hint.expect("a hint");
-    assert!(
-        hint.contains(&rig.cookie_file.display().to_string()),
-        "{hint}"
-    );
+    assert!(hint.contains(&rig.cookie_file.display().to_string()), "{hint}");
     assert!(!hint.contains(rig.gate.cookie().reveal()), "{hint}");
     rig.stop().await;
 }
@@ -81,13 +71,8 @@ async fn a_refused_caller_learns_where_the_cookie_is() {
 #[tokio::test]
 async fn health_needs_no_credential() {
     let rig = Rig::start().await;
-    let request = HealthCheckRequest {
-        service: String::new(),
-    };
-    HealthClient::new(rig.stranger())
-        .check(request)
-        .await
-        .expect("open");
+    let request = HealthCheckRequest { service: String::new() };
+    HealthClient::new(rig.stranger()).check(request).await.expect("open");
     rig.stop().await;
 }
 
@@ -100,16 +85,10 @@ async fn services(connection: Connection) -> Result<Vec<String>, tonic::Status> 
         .server_reflection_info(tokio_stream::once(request))
         .await?
         .into_inner();
-    match replies
-        .message()
-        .await?
-        .and_then(|reply| reply.message_response)
-    {
-        Some(MessageResponse::ListServicesResponse(list)) => Ok(list
-            .service
-            .into_iter()
-            .map(|ServiceResponse { name }| name)
-            .collect()),
+    match replies.message().await?.and_then(|reply| reply.message_response) {
+        Some(MessageResponse::ListServicesResponse(list)) => {
+            Ok(list.service.into_iter().map(|ServiceResponse { name }| name).collect())
+        }
         other => panic!("unexpected {other:?}"),
     }
 }
@@ -118,14 +97,8 @@ async fn services(connection: Connection) -> Result<Vec<String>, tonic::Status> 
 async fn reflection_lists_services_where_it_is_on() {
     let rig = Rig::start().await;
     let names = services(rig.stranger()).await.expect("open");
-    assert!(
-        names.contains(&"pentad.chain.v1.ChainService".to_owned()),
-        "{names:?}"
-    );
-    assert!(
-        names.contains(&"grpc.health.v1.Health".to_owned()),
-        "{names:?}"
-    );
+    assert!(names.contains(&"pentad.chain.v1.ChainService".to_owned()), "{names:?}");
+    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
     let off = Server::new(rig.gate.clone(), Metrics::new()).reflection(false);
     let stack = off.stack(Default::default()).expect("built");
     let status = services(stack.connection()).await.expect_err("off");
