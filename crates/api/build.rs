@@ -19,10 +19,7 @@ fn main() -> Result<(), Error> {
     files.sort();
 
     let mut compiler = protox::Compiler::new([PROTO_ROOT])?;
-    compiler
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files(&files)?;
+    compiler.include_source_info(true).include_imports(true).open_files(&files)?;
     let descriptors = compiler.encode_file_descriptor_set();
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("pentad.bin"), &descriptors)?;
@@ -39,10 +36,7 @@ fn collect_protos(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> 
         let path = entry?.path();
         if path.is_dir() {
             collect_protos(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "proto")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
             files.push(path);
         }
     }
@@ -58,10 +52,7 @@ fn rights_table(descriptors: &[u8]) -> Result<String, Error> {
         .ok_or_else(|| format!("extension {RIGHT_OPTION} is not defined"))?;
     let mut arms = String::new();
     let mut streaming = String::new();
-    for method in pool
-        .services()
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-    {
+    for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         let right = match method.options().get_extension(&option).as_ref() {
             Value::EnumNumber(0) => {
                 let name = method.full_name();
@@ -70,11 +61,7 @@ fn rights_table(descriptors: &[u8]) -> Result<String, Error> {
             Value::EnumNumber(number) => *number,
             other => return Err(format!("unexpected option value {other:?}").into()),
         };
-        writeln!(
-            arms,
-            "        {:?} => Right::from_option({right}),",
-            path(&method)
-        )?;
+        writeln!(arms, "        {:?} => Right::from_option({right}),", path(&method))?;
         if method.is_client_streaming() || method.is_server_streaming() {
             write!(streaming, "{:?}, ", path(&method))?;
         }

@@ -70,9 +70,7 @@ impl Connection {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .ok()
             .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
-            .ok_or_else(|| ConnectionError::Address {
-                address: address.to_owned(),
-            })?;
+            .ok_or_else(|| ConnectionError::Address { address: address.to_owned() })?;
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -105,11 +103,7 @@ impl Connection {
             + 'static,
         S::Future: Send + 'static,
     {
-        Self {
-            transport: BoxCloneSyncService::new(service),
-            credential: None,
-            hook: None,
-        }
+        Self { transport: BoxCloneSyncService::new(service), credential: None, hook: None }
     }
 
     /// Sends `authorization: Bearer <token>` with every call.
@@ -146,9 +140,7 @@ impl Service<Request<Body>> for Connection {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(credential) = &self.credential {
-            request
-                .headers_mut()
-                .insert(AUTHORIZATION, credential.clone());
+            request.headers_mut().insert(AUTHORIZATION, credential.clone());
         }
         if let Some(hook) = &self.hook {
             hook(request.headers_mut());
@@ -172,10 +164,7 @@ mod tests {
     #[tokio::test]
     async fn lazy_refuses_what_is_no_address() {
         for address in ["", "localhost", "/path", "http://"] {
-            assert!(
-                Connection::lazy(address).is_err(),
-                "{address:?} was accepted"
-            );
+            assert!(Connection::lazy(address).is_err(), "{address:?} was accepted");
         }
         assert!(Connection::lazy("http://127.0.0.1:1").is_ok());
     }

@@ -25,10 +25,7 @@ pub struct FieldError {
 
 impl FieldError {
     fn new(field: &'static str, problem: impl ToString) -> Self {
-        Self {
-            field,
-            problem: problem.to_string(),
-        }
+        Self { field, problem: problem.to_string() }
     }
 }
 
@@ -110,11 +107,7 @@ pub fn header_message(
 pub fn block_message(block: &Block, header: proto::BlockHeader) -> proto::Block {
     proto::Block {
         header: Some(header),
-        txids: block
-            .transactions
-            .iter()
-            .map(|tx| tx.txid().to_string())
-            .collect(),
+        txids: block.transactions.iter().map(|tx| tx.txid().to_string()).collect(),
         raw: Bytes::from(block.to_bytes()),
     }
 }
@@ -135,11 +128,7 @@ pub fn transaction_message(
         txid: transaction.txid().to_string(),
         version: transaction.version,
         inputs: inputs.collect(),
-        outputs: transaction
-            .outputs
-            .iter()
-            .map(|out| output_message(out, versions))
-            .collect(),
+        outputs: transaction.outputs.iter().map(|out| output_message(out, versions)).collect(),
         lock_time: transaction.lock_time,
         raw: Bytes::from(transaction.to_bytes()),
     }
@@ -154,11 +143,8 @@ pub fn utxo_message(
     tip: Option<BlockHeight>,
     versions: &AddressVersions,
 ) -> proto::Utxo {
-    let confirmations = tip.map_or(0, |tip| {
-        tip.get()
-            .saturating_sub(utxo.height.get())
-            .saturating_add(1)
-    });
+    let confirmations =
+        tip.map_or(0, |tip| tip.get().saturating_sub(utxo.height.get()).saturating_add(1));
     proto::Utxo {
         outpoint: Some(outpoint_message(outpoint)),
         output: Some(output_message(&utxo.output, versions)),
@@ -171,10 +157,7 @@ pub fn utxo_message(
 }
 
 fn outpoint_message(outpoint: &OutPoint) -> proto::OutPoint {
-    proto::OutPoint {
-        txid: outpoint.txid.to_string(),
-        vout: outpoint.vout,
-    }
+    proto::OutPoint { txid: outpoint.txid.to_string(), vout: outpoint.vout }
 }
 
 fn output_message(output: &TxOut, versions: &AddressVersions) -> proto::TxOutput {
@@ -199,9 +182,6 @@ impl TryFrom<&proto::OutPoint> for OutPoint {
     type Error = FieldError;
 
     fn try_from(message: &proto::OutPoint) -> Result<Self, FieldError> {
-        Ok(Self {
-            txid: txid_from_hex("outpoint.txid", &message.txid)?,
-            vout: message.vout,
-        })
+        Ok(Self { txid: txid_from_hex("outpoint.txid", &message.txid)?, vout: message.vout })
     }
 }

@@ -73,18 +73,9 @@ mod tests {
 
     #[test]
     fn rights_come_from_the_method_options() {
-        assert_eq!(
-            required("/pentad.chain.v1.ChainService/GetInfo"),
-            Some(Right::Read)
-        );
-        assert_eq!(
-            required("/pentad.wallet.v1.WalletService/Send"),
-            Some(Right::Spend)
-        );
-        assert_eq!(
-            required("/pentad.chain.v1.AssemblyService/GetTemplate"),
-            Some(Right::Internal)
-        );
+        assert_eq!(required("/pentad.chain.v1.ChainService/GetInfo"), Some(Right::Read));
+        assert_eq!(required("/pentad.wallet.v1.WalletService/Send"), Some(Right::Spend));
+        assert_eq!(required("/pentad.chain.v1.AssemblyService/GetTemplate"), Some(Right::Internal));
         assert_eq!(required("/grpc.health.v1.Health/Check"), Some(Right::Open));
     }
 

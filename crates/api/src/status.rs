@@ -36,24 +36,14 @@ pub struct Failure {
 impl Failure {
     /// `reason` is SCREAMING_SNAKE_CASE and never changes; `message` says what is wrong.
     pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            hint: None,
-            field: None,
-            retry_after: None,
-        }
+        Self { code, reason, message: message.into(), hint: None, field: None, retry_after: None }
     }
 
     /// A request field that is missing or cannot be understood (INVALID_ARGUMENT).
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         let field = field.into();
         let message = format!("{field}: {}", message.into());
-        Self {
-            field: Some(field),
-            ..Self::new(Code::InvalidArgument, "INVALID_FIELD", message)
-        }
+        Self { field: Some(field), ..Self::new(Code::InvalidArgument, "INVALID_FIELD", message) }
     }
 
     /// What the caller can do about it.
@@ -80,11 +70,8 @@ impl Failure {
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
-        let metadata: HashMap<String, String> = failure
-            .hint
-            .into_iter()
-            .map(|hint| (HINT.to_owned(), hint))
-            .collect();
+        let metadata: HashMap<String, String> =
+            failure.hint.into_iter().map(|hint| (HINT.to_owned(), hint)).collect();
         let mut details = ErrorDetails::new();
         details.set_error_info(failure.reason, ERROR_DOMAIN, metadata);
         if let Some(field) = failure.field {
@@ -114,9 +101,7 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(status: &Status) -> Explanation {
     let details = status.get_error_details();
-    let info = details
-        .error_info()
-        .filter(|info| info.domain == ERROR_DOMAIN);
+    let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
     Explanation {
         reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
         hint: info.and_then(|info| info.metadata.get(HINT).cloned()),

@@ -42,22 +42,10 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// Directory of the network, where its network.json is
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "PENTAD_DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "DIR", env = "PENTAD_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
     /// Which node of the network, from 1
-    #[arg(
-        long,
-        global = true,
-        value_name = "N",
-        env = "PENTAD_NODE",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "N", env = "PENTAD_NODE", hide_env_values = true)]
     #[arg(value_parser = value_parser!(u16).range(1..))]
     pub node: Option<u16>,
     /// How to print answers
@@ -81,13 +69,7 @@ pub struct Globals {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub grpc: Option<String>,
     /// The node's cookie file, the credential on one machine
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "PENTAD_COOKIE",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "PENTAD_COOKIE", hide_env_values = true)]
     pub cookie: Option<PathBuf>,
 }
 
@@ -208,12 +190,7 @@ pub struct GenesisArgs {
     #[arg(long, default_value = "local")]
     pub name: String,
     /// Coins that genesis pays to the wallet
-    #[arg(
-        long,
-        value_name = "COINS",
-        default_value = "1000",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "COINS", default_value = "1000", allow_hyphen_values = true)]
     pub amount: Amount,
     /// Let the difficulty follow the hash rate (10 s blocks, coinbase maturity 100) in place of
     /// the fixed easy target of a development network
@@ -335,9 +312,7 @@ mod tests {
     }
 
     fn amount(text: &str) -> Result<Amount, clap::Error> {
-        let line = [
-            "pentad", "send", "--from", "a", "--to", "b", "--amount", text,
-        ];
+        let line = ["pentad", "send", "--from", "a", "--to", "b", "--amount", text];
         Cli::try_parse_from(line).map(|cli| match cli.verb {
             Verb::Send(send) => send.amount,
             other => panic!("{other:?}"),

@@ -22,10 +22,8 @@ pub enum Format {
 impl Format {
     /// What a command line asks for that could not be parsed.
     pub fn wanted(arguments: &[OsString]) -> Self {
-        let says_json = |pair: &[OsString]| {
-            pair.iter()
-                .eq(["--output", "json"].map(OsString::from).iter())
-        };
+        let says_json =
+            |pair: &[OsString]| pair.iter().eq(["--output", "json"].map(OsString::from).iter());
         let asked = arguments.windows(2).any(says_json)
             || arguments.iter().any(|argument| argument == "--output=json")
             || std::env::var_os("PENTAD_OUTPUT").is_some_and(|value| value == "json");
@@ -76,11 +74,7 @@ impl Console {
             text.push_str("\nTry next:\n");
             next.iter().for_each(|line| text.extend(["  ", line, "\n"]));
         }
-        written(
-            io::stdout()
-                .write_all(text.as_bytes())
-                .and_then(|()| io::stdout().flush()),
-        )
+        written(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()))
     }
 
     /// Tells people what is going on, on standard error.

@@ -33,13 +33,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(exit: Exit, code: Code, reason: &str, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            code,
-            reason: reason.to_owned(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { exit, code, reason: reason.to_owned(), message: message.into(), hint: None }
     }
 
     /// The answer is no.
@@ -105,10 +99,7 @@ impl Fault {
             }
             _ => (status.code(), name(status.code())),
         };
-        Self {
-            hint: explanation.hint,
-            ..Self::new(exit, code, reason, message)
-        }
+        Self { hint: explanation.hint, ..Self::new(exit, code, reason, message) }
     }
 
     /// The object that scripts get on standard error: `kind` is "error" or "warning".
@@ -255,9 +246,7 @@ mod tests {
             ),
         ] {
             let size = clap::Arg::new("size").long("size").value_parser(["s", "m"]);
-            let error = clap::Command::new("t")
-                .arg(size)
-                .try_get_matches_from(arguments);
+            let error = clap::Command::new("t").arg(size).try_get_matches_from(arguments);
             let fault = Fault::from(error.expect_err("typed wrongly"));
             assert_eq!(fault.exit(), Exit::Usage);
             assert_eq!(fault.to_text(), text);

@@ -36,10 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             (console, execute(console, cli))
         }
         Err(error) if is_help(&error) => return Console::new(Format::Table).help(&error),
-        Err(error) => (
-            Console::new(Format::wanted(&arguments)),
-            Err(Fault::from(error)),
-        ),
+        Err(error) => (Console::new(Format::wanted(&arguments)), Err(Fault::from(error))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

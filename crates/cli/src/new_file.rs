@@ -21,11 +21,7 @@ impl NewFile {
     /// When there is such a file already, or it cannot be made.
     pub fn create(path: &Path) -> Result<Self, Fault> {
         match OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                file,
-                is_written: false,
-            }),
+            Ok(file) => Ok(Self { path: path.to_owned(), file, is_written: false }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let text = format!("{} is there already and stays as it is", path.display());
                 Err(Fault::refused(text).with_hint("name another file"))
@@ -39,10 +35,7 @@ impl NewFile {
     /// # Errors
     /// When the system refuses; then the file is gone.
     pub fn write(mut self, text: &str) -> Result<(), Fault> {
-        let written = self
-            .file
-            .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_all());
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
         written.map_err(|error| unwritable(&self.path, &error))?;
         self.is_written = true;
         Ok(())
@@ -70,10 +63,7 @@ mod tests {
     fn a_file_that_is_there_stays_as_it_is() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("chain.toml");
-        NewFile::create(&path)
-            .expect("room")
-            .write("first")
-            .expect("written");
+        NewFile::create(&path).expect("room").write("first").expect("written");
         let text = NewFile::create(&path).expect_err("refused").to_text();
         assert!(text.contains("chain.toml"), "{text}");
         assert_eq!(fs::read_to_string(&path).expect("readable"), "first");

@@ -8,13 +8,8 @@ use crate::fault::Fault;
 /// Its file name.
 pub const NAME: &str = "pentad-node";
 /// Variables that mean something to this program and nothing to a node.
-pub const OWN_VARIABLES: [&str; 5] = [
-    "PENTAD_DIR",
-    "PENTAD_NODE",
-    "PENTAD_OUTPUT",
-    "PENTAD_GRPC",
-    "PENTAD_COOKIE",
-];
+pub const OWN_VARIABLES: [&str; 5] =
+    ["PENTAD_DIR", "PENTAD_NODE", "PENTAD_OUTPUT", "PENTAD_GRPC", "PENTAD_COOKIE"];
 
 /// `pentad-node` beside this program.
 ///
@@ -27,9 +22,6 @@ pub fn find() -> Result<PathBuf, Fault> {
     if beside.is_file() {
         return Ok(beside);
     }
-    Err(Fault::refused(format!(
-        "{} is missing: it belongs beside pentad",
-        beside.display()
-    ))
-    .with_hint("from a source tree: cargo build -p pentad-cli -p pentad-node"))
+    Err(Fault::refused(format!("{} is missing: it belongs beside pentad", beside.display()))
+        .with_hint("from a source tree: cargo build -p pentad-cli -p pentad-node"))
 }

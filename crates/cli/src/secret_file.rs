@@ -22,10 +22,7 @@ const PASSPHRASE_FILE: &str = "passphrase";
 /// When the system refuses.
 pub fn create_directory(path: &Path) -> Result<(), Fault> {
     if path.exists() && !path.is_dir() {
-        return Err(Fault::refused(format!(
-            "{} is not a directory",
-            path.display()
-        )));
+        return Err(Fault::refused(format!("{} is not a directory", path.display())));
     }
     fs::DirBuilder::new()
         .recursive(true)
@@ -47,19 +44,12 @@ pub fn passphrase_file(data_dir: &Path) -> Result<(PathBuf, bool), Fault> {
     match write_new(&path, &hex::encode(entropy)) {
         Ok(()) => Ok((path, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((path, false)),
-        Err(error) => Err(Fault::refused(format!(
-            "cannot write {}: {error}",
-            path.display()
-        ))),
+        Err(error) => Err(Fault::refused(format!("cannot write {}: {error}", path.display()))),
     }
 }
 
 fn write_new(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     writeln!(file, "{line}")?;
     file.sync_all()
 }

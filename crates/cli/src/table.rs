@@ -13,20 +13,14 @@ pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
 /// Rows under a header; the columns named in `right` are numbers.
 pub fn grid<const N: usize>(header: [&str; N], right: &[usize], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_header(header)
-        .add_rows(rows);
+    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         if right.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -38,10 +32,7 @@ mod tests {
     fn columns_line_up() {
         let text = pairs([("a", "1".to_owned()), ("longer", "2".to_owned())]);
         assert_eq!(text, "a       1\nlonger  2");
-        let rows = vec![
-            ["x".to_owned(), "1".to_owned()],
-            ["yyyy".to_owned(), "100".to_owned()],
-        ];
+        let rows = vec![["x".to_owned(), "1".to_owned()], ["yyyy".to_owned(), "100".to_owned()]];
         assert_eq!(
             grid(["NAME", "HEIGHT"], &[1], rows),
             "NAME  HEIGHT\nx          1\nyyyy     100"

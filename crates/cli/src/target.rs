@@ -65,17 +65,10 @@ impl Target {
         deadline: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Fault> {
-        let outcome = tokio::time::timeout(deadline, call)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Status::deadline_exceeded(format!(
-                    "not within {} s",
-                    deadline.as_secs()
-                )))
-            });
-        outcome
-            .map(Response::into_inner)
-            .map_err(|status| self.fault(&status))
+        let outcome = tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!("not within {} s", deadline.as_secs())))
+        });
+        outcome.map(Response::into_inner).map_err(|status| self.fault(&status))
     }
 
     fn fault(&self, status: &Status) -> Fault {
@@ -117,20 +110,14 @@ pub fn connect(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault
         return Ok(connection);
     };
     let credential = fs::read_to_string(path).map_err(|error| {
-        let fault = Fault::denied(format!(
-            "cannot read cookie file {}: {error}",
-            path.display()
-        ));
+        let fault = Fault::denied(format!("cannot read cookie file {}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::NotFound => fault.with_hint("a node makes it when it starts"),
             _ => fault,
         }
     })?;
     connection.with_credential(credential.trim()).map_err(|_| {
-        Fault::denied(format!(
-            "cookie file {} does not hold a cookie",
-            path.display()
-        ))
+        Fault::denied(format!("cookie file {} does not hold a cookie", path.display()))
     })
 }
 
@@ -150,10 +137,7 @@ pub fn network(globals: &Globals) -> Result<(PathBuf, NetworkFile), Fault> {
         }
     }
     let runs = |network: &NetworkFile| network.nodes.iter().any(process::is_running);
-    let index = found
-        .iter()
-        .position(|(_, network)| runs(network))
-        .unwrap_or(0);
+    let index = found.iter().position(|(_, network)| runs(network)).unwrap_or(0);
     if index < found.len() {
         return Ok(found.swap_remove(index));
     }

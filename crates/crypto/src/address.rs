@@ -19,10 +19,7 @@ pub struct AddressVersions {
 impl Default for AddressVersions {
     /// Bitcoin's: addresses begin with 1 and 3.
     fn default() -> Self {
-        Self {
-            p2pkh: 0x00,
-            p2sh: 0x05,
-        }
+        Self { p2pkh: 0x00, p2sh: 0x05 }
     }
 }
 
@@ -75,19 +72,14 @@ impl Address {
     /// When the text is no address, or one of another network.
     pub fn decode(text: &str, versions: &AddressVersions) -> Result<Self, AddressError> {
         let (version, payload) = base58check::decode(text)?;
-        let hash: [u8; 20] = payload
-            .as_slice()
-            .try_into()
-            .map_err(|_| AddressError::Length(payload.len()))?;
+        let hash: [u8; 20] =
+            payload.as_slice().try_into().map_err(|_| AddressError::Length(payload.len()))?;
         if version == versions.p2pkh {
             Ok(Self::P2pkh(KeyHash::from_bytes(hash)))
         } else if version == versions.p2sh {
             Ok(Self::P2sh(ScriptHash::from_bytes(hash)))
         } else {
-            Err(AddressError::WrongNetwork {
-                found: version,
-                versions: *versions,
-            })
+            Err(AddressError::WrongNetwork { found: version, versions: *versions })
         }
     }
 

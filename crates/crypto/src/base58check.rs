@@ -45,12 +45,8 @@ pub fn decode(text: &str) -> Result<(u8, Vec<u8>), Base58CheckError> {
     if text.len() > TEXT_LEN_MAX {
         return Err(Base58CheckError::Length);
     }
-    let bytes = bs58::decode(text)
-        .into_vec()
-        .map_err(|_| bad_character(text))?;
-    let (body, sum) = bytes
-        .split_last_chunk::<CHECKSUM_LEN>()
-        .ok_or(Base58CheckError::Length)?;
+    let bytes = bs58::decode(text).into_vec().map_err(|_| bad_character(text))?;
+    let (body, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(Base58CheckError::Length)?;
     if checksum(body) != *sum {
         return Err(Base58CheckError::Checksum);
     }
@@ -65,13 +61,9 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 fn bad_character(text: &str) -> Base58CheckError {
     let is_base58 = |c: char| c.is_ascii_alphanumeric() && !matches!(c, '0' | 'O' | 'I' | 'l');
-    let found = (1..)
-        .zip(text.chars())
-        .find(|(_, character)| !is_base58(*character));
-    found.map_or(Base58CheckError::Length, |(position, character)| {
-        Base58CheckError::Character {
-            character,
-            position,
-        }
+    let found = (1..).zip(text.chars()).find(|(_, character)| !is_base58(*character));
+    found.map_or(Base58CheckError::Length, |(position, character)| Base58CheckError::Character {
+        character,
+        position,
     })
 }

@@ -81,9 +81,7 @@ impl AccountKey {
     ) -> Result<Self, DerivationError> {
         let mut key = ExtendedPrivateKey::new(seed).map_err(|_| DerivationError::Index)?;
         for index in [PURPOSE, coin_type, account] {
-            key = key
-                .derive_child(child(index, true)?)
-                .map_err(|_| DerivationError::Index)?;
+            key = key.derive_child(child(index, true)?).map_err(|_| DerivationError::Index)?;
         }
         Ok(Self(key))
     }
@@ -101,9 +99,7 @@ impl AccountKey {
     pub fn secret_key(&self, chain: u32, index: u32) -> Result<SecretKey, DerivationError> {
         let mut key = self.0.clone();
         for index in [chain, index] {
-            key = key
-                .derive_child(child(index, false)?)
-                .map_err(|_| DerivationError::Index)?;
+            key = key.derive_child(child(index, false)?).map_err(|_| DerivationError::Index)?;
         }
         SecretKey::from_bytes(key.private_key().to_bytes().into())
             .map_err(|_| DerivationError::Index)
@@ -128,9 +124,7 @@ impl AccountPublicKey {
     pub fn public_key(&self, chain: u32, index: u32) -> Result<PublicKey, DerivationError> {
         let mut key = self.0.clone();
         for index in [chain, index] {
-            key = key
-                .derive_child(child(index, false)?)
-                .map_err(|_| DerivationError::Index)?;
+            key = key.derive_child(child(index, false)?).map_err(|_| DerivationError::Index)?;
         }
         PublicKey::from_bytes(&key.to_bytes()).map_err(|_| DerivationError::Index)
     }
@@ -215,10 +209,7 @@ mod tests {
              SSoekkudhUd9yLb6qx39T9nMdj"
         );
         let address = crate::Address::P2pkh(account.public().public_key(0, 0).unwrap().key_hash());
-        assert_eq!(
-            address.encode(&Default::default()),
-            "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA"
-        );
+        assert_eq!(address.encode(&Default::default()), "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA");
     }
 
     #[test]

@@ -65,9 +65,7 @@ impl PublicKey {
         if !matches!(bytes, [0x02 | 0x03, rest @ ..] if rest.len() == Self::LEN - 1) {
             return Err(KeyError::Public);
         }
-        VerifyingKey::from_sec1_bytes(bytes)
-            .map(Self)
-            .map_err(|_| KeyError::Public)
+        VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| KeyError::Public)
     }
 
     /// The compressed form.
@@ -75,10 +73,7 @@ impl PublicKey {
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let point = self.0.to_sec1_point(true);
         let mut bytes = [0; Self::LEN];
-        bytes
-            .iter_mut()
-            .zip(point.as_bytes())
-            .for_each(|(target, byte)| *target = *byte);
+        bytes.iter_mut().zip(point.as_bytes()).for_each(|(target, byte)| *target = *byte);
         bytes
     }
 
@@ -92,9 +87,7 @@ impl PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PublicKey(")?;
-        self.to_bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        self.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(")")
     }
 }
@@ -110,9 +103,7 @@ impl SecretKey {
     /// When they are zero or not below the order of the curve.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(bytes);
-        SigningKey::from_slice(bytes.as_slice())
-            .map(Self)
-            .map_err(|_| KeyError::Secret)
+        SigningKey::from_slice(bytes.as_slice()).map(Self).map_err(|_| KeyError::Secret)
     }
 
     /// As 32 bytes.
@@ -132,15 +123,10 @@ impl SecretKey {
     /// # Panics
     /// Never: a 32-byte hash and a valid key can always be signed, but for a chance of 2⁻²⁵⁶.
     #[must_use]
-    #[allow(
-        clippy::expect_used,
-        reason = "fails only for hashes of another length"
-    )]
+    #[allow(clippy::expect_used, reason = "fails only for hashes of another length")]
     pub fn sign(&self, hash: &Hash256) -> Signature {
-        let signature: ecdsa::Signature = self
-            .0
-            .sign_prehash(hash.as_bytes())
-            .expect("a hash of 32 bytes can be signed");
+        let signature: ecdsa::Signature =
+            self.0.sign_prehash(hash.as_bytes()).expect("a hash of 32 bytes can be signed");
         Signature(signature.normalize_s())
     }
 
@@ -211,8 +197,6 @@ impl Signature {
     /// # Errors
     /// When it does not match.
     pub fn verify(&self, key: &PublicKey, hash: &Hash256) -> Result<(), SignatureError> {
-        key.0
-            .verify_prehash(hash.as_bytes(), &self.0)
-            .map_err(|_| SignatureError::Mismatch)
+        key.0.verify_prehash(hash.as_bytes(), &self.0).map_err(|_| SignatureError::Mismatch)
     }
 }

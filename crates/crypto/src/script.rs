@@ -60,21 +60,12 @@ pub enum ScriptSigError {
 #[must_use]
 pub fn classify(script: &Script) -> Option<ScriptTemplate<'_>> {
     match script.as_bytes() {
-        [
-            OP_DUP,
-            OP_HASH160,
-            20,
-            hash @ ..,
-            OP_EQUALVERIFY,
-            OP_CHECKSIG,
-        ] => hash
-            .try_into()
-            .ok()
-            .map(|hash| ScriptTemplate::P2pkh(KeyHash::from_bytes(hash))),
-        [OP_HASH160, 20, hash @ .., OP_EQUAL] => hash
-            .try_into()
-            .ok()
-            .map(|hash| ScriptTemplate::P2sh(ScriptHash::from_bytes(hash))),
+        [OP_DUP, OP_HASH160, 20, hash @ .., OP_EQUALVERIFY, OP_CHECKSIG] => {
+            hash.try_into().ok().map(|hash| ScriptTemplate::P2pkh(KeyHash::from_bytes(hash)))
+        }
+        [OP_HASH160, 20, hash @ .., OP_EQUAL] => {
+            hash.try_into().ok().map(|hash| ScriptTemplate::P2sh(ScriptHash::from_bytes(hash)))
+        }
         [OP_RETURN, rest @ ..] => {
             let mut rest = rest;
             let data = take_push(&mut rest)?;
@@ -173,9 +164,7 @@ impl Multisig {
             push(&key.to_bytes(), &mut bytes);
         }
         // At most 15 by construction.
-        bytes.push(small_number(
-            u8::try_from(self.keys.len()).unwrap_or(u8::MAX),
-        ));
+        bytes.push(small_number(u8::try_from(self.keys.len()).unwrap_or(u8::MAX)));
         bytes.push(OP_CHECKMULTISIG);
         bytes.into()
     }
@@ -244,10 +233,8 @@ pub fn parse_multisig_script_sig(
         pushes.push(take_push(&mut rest).ok_or(ScriptSigError::Pushes)?);
     }
     let (redeem_script, signatures) = pushes.split_last().ok_or(ScriptSigError::Pushes)?;
-    let signatures = signatures
-        .iter()
-        .map(|push| parse_signature(push))
-        .collect::<Result<_, _>>()?;
+    let signatures =
+        signatures.iter().map(|push| parse_signature(push)).collect::<Result<_, _>>()?;
     Ok((signatures, redeem_script.to_vec().into()))
 }
 
@@ -321,9 +308,7 @@ mod tests {
     }
 
     fn signature() -> Signature {
-        SecretKey::from_bytes([1; 32])
-            .unwrap()
-            .sign(&pentad_primitives::Hash256::ZERO)
+        SecretKey::from_bytes([1; 32]).unwrap().sign(&pentad_primitives::Hash256::ZERO)
     }
 
     fn pushes(items: &[&[u8]]) -> Vec<u8> {
@@ -342,10 +327,7 @@ mod tests {
         assert_eq!(parse(vec![]), ScriptSigError::Pushes);
         assert_eq!(parse(pushes(&[&signed])), ScriptSigError::Pushes);
         assert_eq!(parse(pushes(&[&[], &public])), ScriptSigError::Pushes);
-        assert_eq!(
-            parse(pushes(&[&signed, &public, &[]])),
-            ScriptSigError::Pushes
-        );
+        assert_eq!(parse(pushes(&[&signed, &public, &[]])), ScriptSigError::Pushes);
         let mut cut = pushes(&[&signed, &public]);
         cut.pop();
         assert_eq!(parse(cut), ScriptSigError::Pushes);
@@ -355,28 +337,19 @@ mod tests {
 
         for other in [0x00, 0x02, 0x03, 0x81] {
             let signed = [der.as_slice(), &[other]].concat();
-            assert_eq!(
-                parse(pushes(&[&signed, &public])),
-                ScriptSigError::HashType(other)
-            );
+            assert_eq!(parse(pushes(&[&signed, &public])), ScriptSigError::HashType(other));
         }
         let lax = [der.as_slice(), &[0, SIGHASH_ALL]].concat();
         let encoding = ScriptSigError::Signature(SignatureError::Encoding);
         assert_eq!(parse(pushes(&[&lax, &public])), encoding);
         let hybrid = [[0x06].as_slice(), &public[1..], &public[1..]].concat();
-        assert_eq!(
-            parse(pushes(&[&signed, &hybrid])),
-            ScriptSigError::Key(KeyError::Public)
-        );
+        assert_eq!(parse(pushes(&[&signed, &hybrid])), ScriptSigError::Key(KeyError::Public));
     }
 
     #[test]
     fn every_error_of_a_multisig_script_sig() {
         let signed = [signature().to_der().as_slice(), &[SIGHASH_ALL]].concat();
-        let redeem = Multisig::new(1, vec![key(1)])
-            .unwrap()
-            .redeem_script()
-            .into_bytes();
+        let redeem = Multisig::new(1, vec![key(1)]).unwrap().redeem_script().into_bytes();
         let parse = |bytes: Vec<u8>| parse_multisig_script_sig(&bytes.into());
         assert!(parse([vec![OP_0], pushes(&[&signed, &redeem])].concat()).is_ok());
         // The element that CHECKMULTISIG drops is OP_0 and nothing else (BIP147).
@@ -394,19 +367,10 @@ mod tests {
     #[test]
     fn redeem_scripts_have_one_form() {
         let read = |bytes: Vec<u8>| Multisig::from_redeem_script(&bytes.into());
-        let script = Multisig::new(2, vec![key(1), key(2)])
-            .unwrap()
-            .redeem_script()
-            .into_bytes();
+        let script = Multisig::new(2, vec![key(1), key(2)]).unwrap().redeem_script().into_bytes();
         assert!(read(script.clone()).is_some());
         // Counts: none required, more than there are, another than there are, no small number.
-        for (at, count) in [
-            (0, OP_0),
-            (0, OP_1 + 2),
-            (0, OP_1 - 1),
-            (69, OP_1),
-            (69, OP_1 + 2),
-        ] {
+        for (at, count) in [(0, OP_0), (0, OP_1 + 2), (0, OP_1 - 1), (69, OP_1), (69, OP_1 + 2)] {
             let mut changed = script.clone();
             changed[at] = count;
             assert_eq!(read(changed), None, "{at} {count}");
@@ -423,11 +387,7 @@ mod tests {
         let public = key(1).to_bytes();
         let mut keys = vec![public.as_slice(); 15];
         let script = |keys: &[&[u8]], count: u8| {
-            let bytes = [
-                vec![OP_1],
-                pushes(keys),
-                vec![OP_1 - 1 + count, OP_CHECKMULTISIG],
-            ];
+            let bytes = [vec![OP_1], pushes(keys), vec![OP_1 - 1 + count, OP_CHECKMULTISIG]];
             Multisig::from_redeem_script(&bytes.concat().into())
         };
         assert!(script(&keys, 15).is_some());

@@ -57,10 +57,7 @@ pub fn commitment(script_sig: &Script) -> Option<Commitment> {
     let (&first, rest) = bytes.split_first()?;
     let (height, rest) = match first {
         OP_0 => (0, rest.strip_prefix(&[OP_0])?),
-        0x51..=0x60 => (
-            u32::from(first.checked_sub(OP_1_BASE)?),
-            rest.strip_prefix(&[OP_0])?,
-        ),
+        0x51..=0x60 => (u32::from(first.checked_sub(OP_1_BASE)?), rest.strip_prefix(&[OP_0])?),
         1..=5 => {
             let (number, rest) = rest.split_at_checked(usize::from(first))?;
             (u32::try_from(read_number(number)).ok()?, rest)
@@ -81,17 +78,8 @@ pub fn commitment(script_sig: &Script) -> Option<Commitment> {
 /// Builds a coinbase.
 #[must_use]
 pub fn transaction(script_sig: Script, outputs: Vec<TxOut>) -> Transaction {
-    let input = TxIn {
-        previous_output: OutPoint::NULL,
-        script_sig,
-        sequence: u32::MAX,
-    };
-    Transaction {
-        version: 1,
-        inputs: vec![input],
-        outputs,
-        lock_time: 0,
-    }
+    let input = TxIn { previous_output: OutPoint::NULL, script_sig, sequence: u32::MAX };
+    Transaction { version: 1, inputs: vec![input], outputs, lock_time: 0 }
 }
 
 /// May this output be spent in a block of `height`? Only coinbases other than genesis must wait
@@ -127,8 +115,5 @@ fn height_push(height: BlockHeight) -> Vec<u8> {
 
 /// A little-endian number of at most 5 bytes.
 fn read_number(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    bytes.iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }

@@ -66,11 +66,7 @@ pub fn connect<V: UtxoView>(
     }
     check_coinbase_amount(block, spec.subsidy(context.height), fees)?;
     let changes = UtxoChanges::of_resolved(block, context.height, &undo);
-    Ok(Connected {
-        undo,
-        changes,
-        fees,
-    })
+    Ok(Connected { undo, changes, fees })
 }
 
 /// The changes that take a block off the chain again.
@@ -104,13 +100,7 @@ struct Resolver<'a, V> {
 
 impl<'a, V: UtxoView> Resolver<'a, V> {
     fn new(block: &'a CheckedBlock, height: BlockHeight, view: &'a V) -> Self {
-        Self {
-            block,
-            height,
-            view,
-            passed: HashMap::new(),
-            spent: HashSet::new(),
-        }
+        Self { block, height, view, passed: HashMap::new(), spent: HashSet::new() }
     }
 
     /// From now on, this transaction's outputs can be spent.
@@ -145,9 +135,7 @@ impl<'a, V: UtxoView> Resolver<'a, V> {
 
     fn output_in_block(&self, parent: usize, outpoint: &OutPoint) -> Option<Utxo> {
         let transaction = self.block.block().transactions.get(parent)?;
-        let output = transaction
-            .outputs
-            .get(usize::try_from(outpoint.vout).ok()?)?;
+        let output = transaction.outputs.get(usize::try_from(outpoint.vout).ok()?)?;
         is_spendable(&output.script_pubkey).then(|| Utxo {
             output: output.clone(),
             height: self.height,
@@ -157,11 +145,7 @@ impl<'a, V: UtxoView> Resolver<'a, V> {
 }
 
 fn check_coinbase_height(block: &CheckedBlock, height: BlockHeight) -> Result<(), BlockError> {
-    let input = block
-        .block()
-        .transactions
-        .first()
-        .and_then(|coinbase| coinbase.inputs.first());
+    let input = block.block().transactions.first().and_then(|coinbase| coinbase.inputs.first());
     let commitment = input.and_then(|input| coinbase::commitment(&input.script_sig));
     if commitment.is_none_or(|commitment| commitment.height != height) {
         return Err(BlockError::CoinbaseHeight { expected: height });
@@ -176,10 +160,7 @@ fn check_coinbase_is_new<V: UtxoView>(
     view: &V,
 ) -> Result<(), ConnectError<V::Error>> {
     if let Some(txid) = block.txids().first() {
-        let outpoint = OutPoint {
-            txid: *txid,
-            vout: 0,
-        };
+        let outpoint = OutPoint { txid: *txid, vout: 0 };
         if view.utxo(&outpoint).map_err(ConnectError::View)?.is_some() {
             return Err(BlockError::DuplicateCoinbase { outpoint }.into());
         }
@@ -193,15 +174,9 @@ fn check_coinbase_amount(
     fees: Amount,
 ) -> Result<(), BlockError> {
     let allowed = subsidy.checked_add(fees).ok_or(BlockError::FeeOverflow)?;
-    let outputs = block
-        .block()
-        .transactions
-        .first()
-        .map(|coinbase| coinbase.outputs.as_slice());
+    let outputs = block.block().transactions.first().map(|coinbase| coinbase.outputs.as_slice());
     // Its form was checked: the outputs have a sum. Were it not, it would not be allowed.
-    let paid = outputs
-        .and_then(contextual::sum)
-        .unwrap_or(Amount::MAX_MONEY);
+    let paid = outputs.and_then(contextual::sum).unwrap_or(Amount::MAX_MONEY);
     if paid > allowed {
         return Err(BlockError::CoinbaseExcess { paid, allowed });
     }

@@ -44,9 +44,8 @@ pub fn asert(
     // A valid spec has valid targets.
     let anchor = Target::from_compact(anchor_bits).unwrap_or(Target::MAX);
     let limit = Target::from_compact(pow.limit).unwrap_or(Target::MAX);
-    let schedule = i128::from(height_delta)
-        .saturating_add(1)
-        .saturating_mul(i128::from(pow.spacing));
+    let schedule =
+        i128::from(height_delta).saturating_add(1).saturating_mul(i128::from(pow.spacing));
     // Division truncates towards zero, as in C++.
     let exponent = i128::from(time_delta)
         .saturating_sub(schedule)
@@ -64,9 +63,7 @@ pub fn asert(
     }
     let bytes = next.max(Wide::ONE).to_be_bytes::<40>();
     // `next` is no more than the limit: the first 8 of 40 bytes are zero.
-    bytes.last_chunk().map_or(pow.limit, |bytes| {
-        Target::from_be_bytes(*bytes).to_compact()
-    })
+    bytes.last_chunk().map_or(pow.limit, |bytes| Target::from_be_bytes(*bytes).to_compact())
 }
 
 /// 2^(fraction / 65536) in fixed point, by the cubic polynomial of the specification.
@@ -85,9 +82,7 @@ fn two_to_the(fraction: u128) -> u128 {
 fn shifted(number: Wide, shift: i128) -> Wide {
     let distance = usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX);
     if shift <= 0 {
-        return number
-            .checked_shr(distance)
-            .unwrap_or_else(|| number.wrapping_shr(distance));
+        return number.checked_shr(distance).unwrap_or_else(|| number.wrapping_shr(distance));
     }
     number.checked_shl(distance).unwrap_or(Wide::MAX)
 }

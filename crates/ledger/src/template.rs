@@ -82,17 +82,8 @@ impl BlockTemplate {
             bits: context.bits,
             nonce: 0,
         };
-        let block = Block {
-            header,
-            transactions,
-        };
-        Ok(Self {
-            block,
-            height: context.height,
-            fees,
-            tag,
-            branch,
-        })
+        let block = Block { header, transactions };
+        Ok(Self { block, height: context.height, fees, tag, branch })
     }
 
     /// The block, its nonce 0.
@@ -153,10 +144,7 @@ fn build_coinbase(
     amount: Amount,
     script_pubkey: Script,
 ) -> Transaction {
-    let output = TxOut {
-        amount,
-        script_pubkey,
-    };
+    let output = TxOut { amount, script_pubkey };
     coinbase::transaction(script_sig(height, tag, extra_nonce), vec![output])
 }
 
@@ -169,9 +157,7 @@ fn script_sig(height: BlockHeight, tag: &[u8; coinbase::TAG_LEN], extra_nonce: u
 /// Bytes that a block leaves for transactions beside header, count and coinbase.
 fn room_for_transactions(spec: &ChainSpec, coinbase: &Transaction) -> usize {
     let count = CompactSize::new(u64::from(u32::MAX)).encoded_len();
-    let taken = BlockHeader::LEN
-        .saturating_add(count)
-        .saturating_add(coinbase.encoded_len());
+    let taken = BlockHeader::LEN.saturating_add(count).saturating_add(coinbase.encoded_len());
     let max = usize::try_from(spec.limits().block_bytes).unwrap_or(usize::MAX);
     max.saturating_sub(taken)
 }
@@ -238,10 +224,7 @@ impl<'a> Selection<'a> {
         package.retain(|entry| !self.chosen_ids.contains(&entry.txid()));
         // A parent has fewer ancestors than its child.
         package.sort_by_key(|entry| entry.ancestors().count);
-        let totals = package
-            .iter()
-            .map(|e| e.own())
-            .fold(Totals::default(), Totals::plus);
+        let totals = package.iter().map(|e| e.own()).fold(Totals::default(), Totals::plus);
         let fees = Amount::from_units(self.fees.units().saturating_add(totals.fees)).ok();
         let payable = fees.filter(|fees| fees.checked_add(self.subsidy).is_some());
         let (Some(fees), true) = (payable, totals.bytes <= self.room) else {
@@ -266,22 +249,18 @@ impl<'a> Selection<'a> {
         if self.chosen_ids.contains(&txid) {
             return;
         }
-        let before = self
-            .forget_change(&txid)
-            .unwrap_or_else(|| entry.ancestors());
+        let before = self.forget_change(&txid).unwrap_or_else(|| entry.ancestors());
         let left = before.minus(ancestor);
         self.changed.insert(txid, left);
         if !self.misfits.contains(&txid) {
-            self.changed_by_score
-                .insert((package_score(entry, left), txid));
+            self.changed_by_score.insert((package_score(entry, left), txid));
         }
     }
 
     fn forget_change(&mut self, txid: &Txid) -> Option<Totals> {
         let left = self.changed.remove(txid)?;
         if let Some(entry) = self.mempool.get(txid) {
-            self.changed_by_score
-                .remove(&(package_score(entry, left), *txid));
+            self.changed_by_score.remove(&(package_score(entry, left), *txid));
         }
         Some(left)
     }

@@ -90,20 +90,14 @@ impl NetworkFile {
     /// When there is none, it cannot be read or it is something else.
     pub fn read(directory: &Path) -> Result<Self, NetworkFileError> {
         let path = directory.join(FILE_NAME);
-        let io = |source| NetworkFileError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        };
+        let io = |source| NetworkFileError::Io { action: "read", path: path.clone(), source };
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() > BYTES_MAX => {
                 return Err(NetworkFileError::TooLarge { path });
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(NetworkFileError::Missing {
-                    directory: directory.to_owned(),
-                });
+                return Err(NetworkFileError::Missing { directory: directory.to_owned() });
             }
             Err(error) => return Err(io(error)),
         }
@@ -117,11 +111,8 @@ impl NetworkFile {
     /// When a path in it is not UTF-8 or the file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), NetworkFileError> {
         let path = directory.join(FILE_NAME);
-        let mut text =
-            serde_json::to_vec_pretty(self).map_err(|source| NetworkFileError::Malformed {
-                path: path.clone(),
-                source,
-            })?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|source| NetworkFileError::Malformed { path: path.clone(), source })?;
         text.push(b'\n');
         // Beside its place and under a name of our own: no other writer touches this draft.
         let draft = directory.join(format!(".{FILE_NAME}.{}", process::id()));
@@ -131,11 +122,7 @@ impl NetworkFile {
             file.sync_all()?;
             fs::rename(&draft, &path)
         };
-        replace().map_err(|source| NetworkFileError::Io {
-            action: "write",
-            path,
-            source,
-        })
+        replace().map_err(|source| NetworkFileError::Io { action: "write", path, source })
     }
 }
 
@@ -190,10 +177,7 @@ mod tests {
 }
 "#;
         assert_eq!(text, expected);
-        assert_eq!(
-            NetworkFile::read(directory.path()).expect("read"),
-            network(1)
-        );
+        assert_eq!(NetworkFile::read(directory.path()).expect("read"), network(1));
     }
 
     #[test]
@@ -226,15 +210,9 @@ mod tests {
         assert!(matches!(error(), NetworkFileError::Missing { .. }));
         for text in ["", "{", "[]", "{\"nodes\": 1}"] {
             fs::write(&path, text).expect("written");
-            assert!(
-                matches!(error(), NetworkFileError::Malformed { .. }),
-                "{text:?}"
-            );
+            assert!(matches!(error(), NetworkFileError::Malformed { .. }), "{text:?}");
         }
-        File::create(&path)
-            .expect("made")
-            .set_len(BYTES_MAX + 1)
-            .expect("grown");
+        File::create(&path).expect("made").set_len(BYTES_MAX + 1).expect("grown");
         assert!(matches!(error(), NetworkFileError::TooLarge { .. }));
     }
 }

@@ -54,9 +54,7 @@ impl Amount {
     /// The sum, unless it is above [`Self::MAX_MONEY`].
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0
-            .checked_add(other.0)
-            .and_then(|units| Self::from_units(units).ok())
+        self.0.checked_add(other.0).and_then(|units| Self::from_units(units).ok())
     }
 
     /// The difference, unless it is below zero.
@@ -70,10 +68,7 @@ impl Amount {
     /// # Errors
     /// Above [`Self::MAX_MONEY`] (CVE-2010-5139 let such a sum wrap around).
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Result<Self, AmountError> {
-        amounts
-            .into_iter()
-            .try_fold(Self::ZERO, Self::checked_add)
-            .ok_or(AmountError::TooLarge)
+        amounts.into_iter().try_fold(Self::ZERO, Self::checked_add).ok_or(AmountError::TooLarge)
     }
 }
 
@@ -127,19 +122,10 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Amount(units)), "{text}");
         }
-        for text in [
-            "", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "NaN", "0x1", "1.2.3",
-        ] {
-            assert_eq!(
-                text.parse::<Amount>(),
-                Err(AmountError::Malformed),
-                "{text:?}"
-            );
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "NaN", "0x1", "1.2.3"] {
+            assert_eq!(text.parse::<Amount>(), Err(AmountError::Malformed), "{text:?}");
         }
-        assert_eq!(
-            "1.000000001".parse::<Amount>(),
-            Err(AmountError::TooPrecise)
-        );
+        assert_eq!("1.000000001".parse::<Amount>(), Err(AmountError::TooPrecise));
         for text in ["21000000.00000001", "99999999999999999999999"] {
             assert_eq!(text.parse::<Amount>(), Err(AmountError::TooLarge));
         }
@@ -147,10 +133,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_wrap() {
-        assert_eq!(
-            Amount::sum([Amount::MAX_MONEY, Amount(1)]),
-            Err(AmountError::TooLarge)
-        );
+        assert_eq!(Amount::sum([Amount::MAX_MONEY, Amount(1)]), Err(AmountError::TooLarge));
         assert_eq!(Amount::sum([Amount(1), Amount(2)]), Ok(Amount(3)));
         assert_eq!(Amount(1).checked_sub(Amount(2)), None);
     }

@@ -105,9 +105,6 @@ impl Encode for Block {
 
 impl Decode for Block {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            header: BlockHeader::decode(reader)?,
-            transactions: reader.list()?,
-        })
+        Ok(Self { header: BlockHeader::decode(reader)?, transactions: reader.list()? })
     }
 }

@@ -88,10 +88,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When there are fewer.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .bytes
-            .split_at_checked(count)
-            .ok_or(DecodeError::UnexpectedEnd)?;
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(DecodeError::UnexpectedEnd)?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -101,10 +98,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When there are fewer.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self
-            .bytes
-            .split_first_chunk()
-            .ok_or(DecodeError::UnexpectedEnd)?;
+        let (taken, rest) = self.bytes.split_first_chunk().ok_or(DecodeError::UnexpectedEnd)?;
         self.bytes = rest;
         Ok(*taken)
     }
@@ -246,7 +240,5 @@ pub(crate) fn encode_list<T: Encode>(list: &[T], out: &mut Vec<u8>) {
 
 /// Length of a list with its count in front.
 pub(crate) fn list_len<T: Encode>(list: &[T]) -> usize {
-    list.iter()
-        .map(Encode::encoded_len)
-        .fold(compact_size_len(list.len()), usize::saturating_add)
+    list.iter().map(Encode::encoded_len).fold(compact_size_len(list.len()), usize::saturating_add)
 }

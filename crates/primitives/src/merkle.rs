@@ -23,17 +23,11 @@ fn parent(left: &Hash256, right: &Hash256) -> Hash256 {
 
 /// The level above; the last node of an odd level is paired with itself.
 fn level_above(level: &[Hash256]) -> Vec<Hash256> {
-    level
-        .chunks(2)
-        .filter_map(|pair| Some(parent(pair.first()?, pair.last()?)))
-        .collect()
+    level.chunks(2).filter_map(|pair| Some(parent(pair.first()?, pair.last()?))).collect()
 }
 
 fn leaves(txids: &[Txid]) -> Vec<Hash256> {
-    txids
-        .iter()
-        .map(|txid| Hash256::from_bytes(txid.to_bytes()))
-        .collect()
+    txids.iter().map(|txid| Hash256::from_bytes(txid.to_bytes())).collect()
 }
 
 /// The root; all zero for no transactions.
@@ -53,10 +47,7 @@ pub fn root(txids: &[Txid]) -> MerkleRoot {
 pub fn root_checked(txids: &[Txid]) -> Result<MerkleRoot, Mutated> {
     let mut level = leaves(txids);
     while level.len() > 1 {
-        if level
-            .chunks_exact(2)
-            .any(|pair| pair.first() == pair.last())
-        {
+        if level.chunks_exact(2).any(|pair| pair.first() == pair.last()) {
             return Err(Mutated);
         }
         level = level_above(&level);
@@ -133,10 +124,7 @@ mod tests {
                 let proof = prove(&txids, index).unwrap();
                 assert_eq!(proof.root(txid), Some(root));
                 assert_ne!(proof.root(&Txid::ZERO), Some(root));
-                let moved = Proof {
-                    index: index + 64,
-                    ..proof
-                };
+                let moved = Proof { index: index + 64, ..proof };
                 assert_eq!(moved.root(txid), None);
             }
             assert_eq!(prove(&txids, count.into()), None);
@@ -154,10 +142,7 @@ mod tests {
         let txids = self::txids(5);
         let proof = prove(&txids, 4).unwrap();
         for index in 5..8 {
-            let padding = Proof {
-                index,
-                ..proof.clone()
-            };
+            let padding = Proof { index, ..proof.clone() };
             assert_eq!(padding.root(&txids[4]), None, "{index}");
         }
     }

@@ -197,13 +197,8 @@ impl HeaderHasher {
         let bytes = header.to_array();
         let (head, rest) = bytes.split_at(64);
         let mut tail = [0; 12];
-        tail.iter_mut()
-            .zip(rest)
-            .for_each(|(target, byte)| *target = *byte);
-        Self {
-            midstate: Sha256::new_with_prefix(head),
-            tail,
-        }
+        tail.iter_mut().zip(rest).for_each(|(target, byte)| *target = *byte);
+        Self { midstate: Sha256::new_with_prefix(head), tail }
     }
 
     /// The header's hash with this nonce.
@@ -231,24 +226,11 @@ mod tests {
     #[test]
     fn compact_targets_of_bitcoin_core() {
         // arith_uint256_tests.cpp, bignum_SetCompact.
-        for zero in [
-            0,
-            0x0012_3456,
-            0x0100_3456,
-            0x0200_0056,
-            0x0300_0000,
-            0x0400_0000,
-        ] {
-            assert!(
-                matches!(target(zero), Err(TargetError::Zero(_))),
-                "{zero:08x}"
-            );
+        for zero in [0, 0x0012_3456, 0x0100_3456, 0x0200_0056, 0x0300_0000, 0x0400_0000] {
+            assert!(matches!(target(zero), Err(TargetError::Zero(_))), "{zero:08x}");
         }
         for negative in [0x01fe_dcba, 0x0492_3456] {
-            assert!(
-                matches!(target(negative), Err(TargetError::Negative(_))),
-                "{negative:08x}"
-            );
+            assert!(matches!(target(negative), Err(TargetError::Negative(_))), "{negative:08x}");
         }
         assert!(matches!(target(0xff12_3456), Err(TargetError::Overflow(_))));
         assert!(matches!(target(0x2300_0001), Err(TargetError::Overflow(_))));

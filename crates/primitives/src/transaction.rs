@@ -20,10 +20,7 @@ pub struct OutPoint {
 
 impl OutPoint {
     /// What the input of a coinbase refers to.
-    pub const NULL: Self = Self {
-        txid: Txid::ZERO,
-        vout: u32::MAX,
-    };
+    pub const NULL: Self = Self { txid: Txid::ZERO, vout: u32::MAX };
     /// Length of the encoding in bytes.
     pub const LEN: usize = 36;
 
@@ -53,10 +50,7 @@ impl Encode for OutPoint {
 
 impl Decode for OutPoint {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            txid: Txid::from_bytes(reader.array()?),
-            vout: reader.u32()?,
-        })
+        Ok(Self { txid: Txid::from_bytes(reader.array()?), vout: reader.u32()? })
     }
 }
 
@@ -147,9 +141,7 @@ impl Encode for TxIn {
     }
 
     fn encoded_len(&self) -> usize {
-        self.script_sig
-            .encoded_len()
-            .saturating_add(OutPoint::LEN + 4)
+        self.script_sig.encoded_len().saturating_add(OutPoint::LEN + 4)
     }
 }
 
@@ -231,9 +223,7 @@ impl Encode for Transaction {
     }
 
     fn encoded_len(&self) -> usize {
-        list_len(&self.inputs)
-            .saturating_add(list_len(&self.outputs))
-            .saturating_add(8)
+        list_len(&self.inputs).saturating_add(list_len(&self.outputs)).saturating_add(8)
     }
 }
 

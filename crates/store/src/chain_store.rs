@@ -54,11 +54,7 @@ pub struct ChainStore {
 
 impl ChainStore {
     pub(crate) fn new(log: BlockLog, index: Index, layer_bytes_max: usize) -> Self {
-        Self {
-            log,
-            index,
-            layer_bytes_max,
-        }
+        Self { log, index, layer_bytes_max }
     }
 
     /// The tip, once the genesis block is connected.
@@ -140,10 +136,7 @@ impl ChainStore {
             entry.undo = Some(self.log.append(RecordKind::Undo, &record)?);
             self.set_entry(&hash, &entry);
         }
-        let tip = Tip {
-            hash,
-            height: entry.height,
-        };
+        let tip = Tip { hash, height: entry.height };
         self.index.step(Step::Connect(hash), rows, Some(tip));
         Ok(())
     }
@@ -162,10 +155,7 @@ impl ChainStore {
             return Err(not_at_tip);
         };
         let rows = rows(block, tip.height, spent)?;
-        let tip = Tip {
-            hash: block.header.prev_block_hash,
-            height,
-        };
+        let tip = Tip { hash: block.header.prev_block_hash, height };
         self.index.step(Step::Disconnect(hash), rows, Some(tip));
         Ok(())
     }
@@ -243,9 +233,7 @@ impl ChainStore {
     /// # Errors
     /// When it is not stored or the index fails.
     pub fn block_entry(&self, hash: &BlockHash) -> Result<BlockEntry, StoreError> {
-        self.index
-            .block(hash)?
-            .ok_or(StoreError::UnknownBlock(*hash))
+        self.index.block(hash)?.ok_or(StoreError::UnknownBlock(*hash))
     }
 
     pub(crate) fn set_entry(&mut self, hash: &BlockHash, entry: &BlockEntry) {

@@ -73,19 +73,12 @@ pub enum DataDirError {
 }
 
 fn holder(pid: &Option<u32>) -> String {
-    pid.map_or_else(
-        || "another process".to_owned(),
-        |pid| format!("process {pid}"),
-    )
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
-    move |source| DataDirError::Io {
-        action,
-        path,
-        source,
-    }
+    move |source| DataDirError::Io { action, path, source }
 }
 
 impl DataDir {
@@ -105,10 +98,7 @@ impl DataDir {
             }
             Err(error) => return Err(io_error("read", &format)(error)),
         }
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The directory.
@@ -152,14 +142,8 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            let pid = file
-                .read_to_string(&mut text)
-                .ok()
-                .and_then(|_| text.trim().parse().ok());
-            return Err(DataDirError::Locked {
-                path: directory.to_owned(),
-                pid,
-            });
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(DataDirError::Locked { path: directory.to_owned(), pid });
         }
         Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
     }
@@ -182,21 +166,14 @@ fn check_format(path: &Path, text: &str, spec_hash: &Hash256) -> Result<(), Data
     };
     if field("format") != DATA_FORMAT.to_string() {
         let found = field("format").to_owned();
-        return Err(DataDirError::Format {
-            path: path.to_owned(),
-            found,
-        });
+        return Err(DataDirError::Format { path: path.to_owned(), found });
     }
     let expected = spec_hash.to_string();
     if field("spec") == expected {
         return Ok(());
     }
     let found = field("spec").to_owned();
-    Err(DataDirError::OtherSpec {
-        path: path.to_owned(),
-        found,
-        expected,
-    })
+    Err(DataDirError::OtherSpec { path: path.to_owned(), found, expected })
 }
 
 fn write_atomically(directory: &Path, path: &Path, text: &str) -> Result<(), DataDirError> {

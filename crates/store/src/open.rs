@@ -66,10 +66,7 @@ impl ChainStore {
             let opened = places.rebuild("asked for")?;
             directory
                 .reindexed()
-                .map_err(|source| IndexError::Directory {
-                    action: "renew",
-                    source,
-                })?;
+                .map_err(|source| IndexError::Directory { action: "renew", source })?;
             return Ok(opened);
         }
         match places.open() {
@@ -123,10 +120,9 @@ impl Places {
 
 fn remove_directory(path: &Path) -> Result<(), IndexError> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::Directory {
-            action: "remove",
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IndexError::Directory { action: "remove", source })
+        }
         _ => Ok(()),
     }
 }

@@ -24,9 +24,7 @@ pub fn block_to_bytes(block: &Block, height: BlockHeight, chain_work: &Work) -> 
 
 /// The block's own bytes.
 pub fn block_bytes(payload: &[u8]) -> Result<&[u8], String> {
-    payload
-        .get(BLOCK_PREFIX_LEN as usize..)
-        .ok_or_else(|| "too short for a block".to_owned())
+    payload.get(BLOCK_PREFIX_LEN as usize..).ok_or_else(|| "too short for a block".to_owned())
 }
 
 /// The inverse of [`block_to_bytes`].
@@ -65,11 +63,7 @@ pub fn undo_from_bytes(payload: &[u8]) -> Result<(BlockHash, Vec<Utxo>), String>
         spent.push(utxo_from_bytes(utxo).ok_or_else(malformed)?);
         rest = tail;
     }
-    if rest.is_empty() {
-        Ok((hash, spent))
-    } else {
-        Err(malformed())
-    }
+    if rest.is_empty() { Ok((hash, spent)) } else { Err(malformed()) }
 }
 
 /// The block that an undo record belongs to.
@@ -95,28 +89,18 @@ mod tests {
         assert_eq!(payload[..36], expected);
         assert_eq!(payload[36..], sampled.block.to_bytes());
         let (height, work, block) = block_from_bytes(&payload).expect("its own bytes");
-        assert_eq!(
-            (height, work, block),
-            (sampled.height, sampled.work, sampled.block)
-        );
+        assert_eq!((height, work, block), (sampled.height, sampled.work, sampled.block));
 
         let output = TxOut {
             amount: Amount::from_units(0x0102).expect("small"),
             script_pubkey: vec![0x51].into(),
         };
-        let utxo = Utxo {
-            output,
-            height: BlockHeight::new(7),
-            from_coinbase: true,
-        };
+        let utxo = Utxo { output, height: BlockHeight::new(7), from_coinbase: true };
         let hash = BlockHash::from_bytes([9; 32]);
         let payload = undo_to_bytes(&hash, &[utxo.clone(), utxo.clone()]);
         let one = b"\x0f\0\0\0\x07\0\0\0\x01\x02\x01\0\0\0\0\0\0\x01\x51";
         assert_eq!(payload, [&[9; 32], &one[..], one].concat());
-        assert_eq!(
-            undo_from_bytes(&payload),
-            Ok((hash, vec![utxo.clone(), utxo]))
-        );
+        assert_eq!(undo_from_bytes(&payload), Ok((hash, vec![utxo.clone(), utxo])));
         for cut in (33..payload.len()).filter(|cut| *cut != 32 + one.len()) {
             assert!(undo_from_bytes(&payload[..cut]).is_err(), "cut at {cut}");
         }

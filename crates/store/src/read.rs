@@ -56,11 +56,7 @@ pub trait IndexRead {
     /// # Errors
     /// When the engine fails or the row is damaged; so for all methods below.
     fn block(&self, hash: &BlockHash) -> Result<Option<BlockEntry>, IndexError> {
-        decoded(
-            self.get(&block_key(hash))?,
-            Table::Block,
-            BlockEntry::from_bytes,
-        )
+        decoded(self.get(&block_key(hash))?, Table::Block, BlockEntry::from_bytes)
     }
 
     /// The main chain's block at a height.
@@ -78,11 +74,7 @@ pub trait IndexRead {
     /// # Errors
     /// See [`Self::block`].
     fn transaction(&self, txid: &Txid) -> Result<Option<TxEntry>, IndexError> {
-        decoded(
-            self.get(&transaction_key(txid))?,
-            Table::Transaction,
-            TxEntry::from_bytes,
-        )
+        decoded(self.get(&transaction_key(txid))?, Table::Transaction, TxEntry::from_bytes)
     }
 
     /// An unspent output.
@@ -109,10 +101,7 @@ pub trait IndexRead {
         };
         let after = after.map(|outpoint| [&prefix[..], &outpoint_suffix(outpoint)].concat());
         let pairs = self.page(&prefix, after.as_deref(), limit)?;
-        pairs
-            .iter()
-            .map(|pair| utxo_of_pair(pair, Table::ScriptUtxo))
-            .collect()
+        pairs.iter().map(|pair| utxo_of_pair(pair, Table::ScriptUtxo)).collect()
     }
 
     /// Up to `limit` unspent outputs of the whole set behind `after`, in the order of their
@@ -127,10 +116,7 @@ pub trait IndexRead {
     ) -> Result<Vec<(OutPoint, Utxo)>, IndexError> {
         let after = after.map(utxo_key);
         let pairs = self.page(&[Table::Utxo as u8], after.as_deref(), limit)?;
-        pairs
-            .iter()
-            .map(|pair| utxo_of_pair(pair, Table::Utxo))
-            .collect()
+        pairs.iter().map(|pair| utxo_of_pair(pair, Table::Utxo)).collect()
     }
 
     /// Up to `limit` transactions of the main chain that touch a script, oldest first, behind
@@ -148,12 +134,7 @@ pub trait IndexRead {
             return Ok(Vec::new());
         };
         let after = after.map(|(height, index)| {
-            [
-                &prefix[..],
-                &height.get().to_be_bytes(),
-                &index.to_be_bytes(),
-            ]
-            .concat()
+            [&prefix[..], &height.get().to_be_bytes(), &index.to_be_bytes()].concat()
         });
         let pairs = self.page(&prefix, after.as_deref(), limit)?;
         let entries = pairs.iter().map(|pair| {
@@ -177,9 +158,7 @@ pub trait IndexRead {
             let hash = BlockHash::from_bytes(*key.last_chunk()?);
             Some((hash, BlockEntry::from_bytes(value)?))
         };
-        let entries = pairs
-            .iter()
-            .map(|pair| entry(pair).ok_or(MalformedRow(Table::Block).into()));
+        let entries = pairs.iter().map(|pair| entry(pair).ok_or(MalformedRow(Table::Block).into()));
         entries.collect()
     }
 }
@@ -209,10 +188,7 @@ impl HistoryEntry {
 
 fn utxo_of_pair((key, value): &Pair, table: Table) -> Result<(OutPoint, Utxo), IndexError> {
     let outpoint = outpoint_of_key(key).ok_or(MalformedRow(table))?;
-    Ok((
-        outpoint,
-        rows::utxo_from_bytes(value).ok_or(MalformedRow(table))?,
-    ))
+    Ok((outpoint, rows::utxo_from_bytes(value).ok_or(MalformedRow(table))?))
 }
 
 fn decoded<T>(

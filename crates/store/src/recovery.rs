@@ -37,11 +37,7 @@ pub fn replay(
     let mut recovery = Recovery::default();
     let end = store.log_end();
     if let Some(Interrupted { log_end, .. }) = interrupted.as_ref().filter(|it| it.log_end > end) {
-        return Err(LogError::LostTail {
-            end,
-            position: *log_end,
-        }
-        .into());
+        return Err(LogError::LostTail { end, position: *log_end }.into());
     }
     for record in store.records(from) {
         let (position, record) = record?;
@@ -102,9 +98,7 @@ fn replay_undo(
 fn redo(store: &mut ChainStore, step: Step) -> Result<(), StoreError> {
     let (Step::Connect(hash) | Step::Disconnect(hash)) = step;
     let block = store.block(&hash)?;
-    let spent = store
-        .undo(&hash)?
-        .ok_or(StoreError::NotAtTip { block: hash })?;
+    let spent = store.undo(&hash)?.ok_or(StoreError::NotAtTip { block: hash })?;
     match step {
         Step::Connect(_) => store.connect(&block, &spent),
         Step::Disconnect(_) => store.disconnect(&block, &spent),

@@ -49,9 +49,7 @@ impl TransactionFile {
     /// The mempool's file of a data directory.
     #[must_use]
     pub fn new(directory: &DataDir) -> Self {
-        Self {
-            path: directory.path().join(FILE),
-        }
+        Self { path: directory.path().join(FILE) }
     }
 
     /// Replaces the contents.
@@ -84,20 +82,15 @@ impl TransactionFile {
     /// IO errors, and a file that is not what was written.
     pub fn load(&self) -> Result<Vec<Transaction>, TransactionFileError> {
         match fs::read(&self.path) {
-            Ok(bytes) => decode(&bytes).ok_or_else(|| TransactionFileError::Damaged {
-                path: self.path.clone(),
-            }),
+            Ok(bytes) => decode(&bytes)
+                .ok_or_else(|| TransactionFileError::Damaged { path: self.path.clone() }),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(self.io_error("read", source)),
         }
     }
 
     fn io_error(&self, action: &'static str, source: io::Error) -> TransactionFileError {
-        TransactionFileError::Io {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+        TransactionFileError::Io { action, path: self.path.clone(), source }
     }
 }
 

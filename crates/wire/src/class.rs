@@ -55,8 +55,6 @@ impl Class {
     #[must_use]
     pub const fn queue_max(self) -> usize {
         // Room for one frame of the largest size and as much again of smaller ones.
-        self.payload_max()
-            .saturating_add(HEADER_LEN)
-            .saturating_mul(2)
+        self.payload_max().saturating_add(HEADER_LEN).saturating_mul(2)
     }
 }

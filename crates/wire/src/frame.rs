@@ -54,18 +54,12 @@ impl Frame {
     pub fn encode(&self) -> Result<Bytes, FrameError> {
         let length = self.payload.len();
         let limit = self.kind.payload_max();
-        let too_long = FrameError::PayloadTooLong {
-            kind: self.kind.to_byte(),
-            length,
-            limit,
-        };
+        let too_long = FrameError::PayloadTooLong { kind: self.kind.to_byte(), length, limit };
         if length > limit {
             return Err(too_long);
         }
         let announced = u32::try_from(length).map_err(|_| too_long)?;
-        let context_too_long = FrameError::ContextTooLong {
-            length: self.context.len(),
-        };
+        let context_too_long = FrameError::ContextTooLong { length: self.context.len() };
         if self.context.len() > CONTEXT_MAX {
             return Err(context_too_long);
         }
@@ -97,25 +91,15 @@ impl Header {
         let kind = Kind::from_byte(number);
         let context_len = usize::from(context);
         if context_len > CONTEXT_MAX {
-            return Err(FrameError::ContextTooLong {
-                length: context_len,
-            });
+            return Err(FrameError::ContextTooLong { length: context_len });
         }
         let class_max = class.payload_max();
         let limit = kind.map_or(class_max, |kind| kind.payload_max().min(class_max));
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
         if length > limit {
-            return Err(FrameError::PayloadTooLong {
-                kind: number,
-                length,
-                limit,
-            });
+            return Err(FrameError::PayloadTooLong { kind: number, length, limit });
         }
-        Ok(Self {
-            kind,
-            context_len,
-            payload_len: length,
-        })
+        Ok(Self { kind, context_len, payload_len: length })
     }
 
     /// Bytes that follow the header.

@@ -178,11 +178,7 @@ pub fn check(
     }
     if own.genesis != other.genesis {
         let (network, ours, theirs) = (own.network.clone(), own.genesis, other.genesis);
-        return Err(Incompatible::Genesis {
-            network,
-            ours,
-            theirs,
-        });
+        return Err(Incompatible::Genesis { network, ours, theirs });
     }
     let lowest = *own.versions.start().max(other.versions.start());
     let highest = *own.versions.end().min(other.versions.end());
@@ -221,11 +217,7 @@ pub fn survivor(ours: &StaticKey, theirs: &StaticKey, existing: Link, new: Link)
     if existing.instance != new.instance {
         return Survivor::New;
     }
-    let preferred = if ours < theirs {
-        Direction::Outbound
-    } else {
-        Direction::Inbound
-    };
+    let preferred = if ours < theirs { Direction::Outbound } else { Direction::Inbound };
     if existing.direction != preferred && new.direction == preferred {
         Survivor::New
     } else {
@@ -251,41 +243,21 @@ mod tests {
 
     #[test]
     fn the_highest_common_version_is_spoken() {
-        let table = [
-            (2..=4, Some(4)),
-            (1..=2, Some(2)),
-            (4..=9, Some(4)),
-            (3..=3, Some(3)),
-        ];
+        let table = [(2..=4, Some(4)), (1..=2, Some(2)), (4..=9, Some(4)), (3..=3, Some(3))];
         for (versions, expected) in table {
-            let other = Hello {
-                versions,
-                ..hello(2)
-            };
+            let other = Hello { versions, ..hello(2) };
             assert_eq!(check((&hello(1), &SMALL), (&other, &LARGE)).ok(), expected);
         }
     }
 
     #[test]
     fn what_keeps_two_nodes_apart_is_named() {
-        let network = Hello {
-            network: "other".to_owned(),
-            ..hello(2)
-        };
-        let genesis = Hello {
-            genesis: BlockHash::from_bytes([8; 32]),
-            ..hello(2)
-        };
-        let newer = Hello {
-            versions: 5..=6,
-            ..hello(2)
-        };
+        let network = Hello { network: "other".to_owned(), ..hello(2) };
+        let genesis = Hello { genesis: BlockHash::from_bytes([8; 32]), ..hello(2) };
+        let newer = Hello { versions: 5..=6, ..hello(2) };
         // A reversed range holds no version; it must not pass for one.
         #[allow(clippy::reversed_empty_ranges)]
-        let reversed = Hello {
-            versions: 4..=2,
-            ..hello(2)
-        };
+        let reversed = Hello { versions: 4..=2, ..hello(2) };
         let table = [
             (network, LARGE, Reason::WrongNetwork),
             (genesis, LARGE, Reason::WrongGenesis),
@@ -303,24 +275,17 @@ mod tests {
     #[test]
     fn both_ends_keep_the_dial_of_the_smaller_key() {
         use Direction::{Inbound, Outbound};
-        let link = |direction| Link {
-            direction,
-            instance: 5,
-        };
+        let link = |direction| Link { direction, instance: 5 };
         // SMALL dialled first; then the dial of LARGE arrives. And the other way round.
-        for (first, second, stays) in [
-            (Outbound, Inbound, Survivor::Existing),
-            (Inbound, Outbound, Survivor::New),
-        ] {
+        for (first, second, stays) in
+            [(Outbound, Inbound, Survivor::Existing), (Inbound, Outbound, Survivor::New)]
+        {
             assert_eq!(survivor(&SMALL, &LARGE, link(first), link(second)), stays);
             let mirrored = |direction| match direction {
                 Inbound => link(Outbound),
                 Outbound => link(Inbound),
             };
-            assert_eq!(
-                survivor(&LARGE, &SMALL, mirrored(first), mirrored(second)),
-                stays
-            );
+            assert_eq!(survivor(&LARGE, &SMALL, mirrored(first), mirrored(second)), stays);
         }
         for direction in [Inbound, Outbound] {
             let (one, two) = (link(direction), link(direction));
@@ -330,14 +295,8 @@ mod tests {
 
     #[test]
     fn a_restarted_node_replaces_its_old_link() {
-        let old = Link {
-            direction: Direction::Outbound,
-            instance: 5,
-        };
-        let new = Link {
-            direction: Direction::Inbound,
-            instance: 6,
-        };
+        let old = Link { direction: Direction::Outbound, instance: 5 };
+        let new = Link { direction: Direction::Inbound, instance: 6 };
         assert_eq!(survivor(&SMALL, &LARGE, old, new), Survivor::New);
     }
 

@@ -102,9 +102,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::from_byte(kind.to_byte()), Some(kind));
         }
-        let known = (0..=u8::MAX)
-            .filter(|byte| Kind::from_byte(*byte).is_some())
-            .count();
+        let known = (0..=u8::MAX).filter(|byte| Kind::from_byte(*byte).is_some()).count();
         assert_eq!(known, Kind::ALL.len());
         assert_eq!(Kind::from_byte(0), None, "kind 0 is never sent");
     }

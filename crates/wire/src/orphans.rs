@@ -69,10 +69,7 @@ impl Orphans {
             .filter(|(_, (_, parents))| parents.contains(parent))
             .map(|(txid, _)| *txid)
             .collect();
-        children
-            .iter()
-            .filter_map(|txid| self.forget(txid))
-            .collect()
+        children.iter().filter_map(|txid| self.forget(txid)).collect()
     }
 
     /// All of them, the oldest first: the tip has moved.
@@ -106,12 +103,7 @@ fn parents(transaction: &[u8]) -> BTreeSet<Txid> {
     let decoded = Transaction::from_bytes(transaction);
     decoded.map_or_else(
         |_| BTreeSet::new(),
-        |tx| {
-            tx.inputs
-                .iter()
-                .map(|input| input.previous_output.txid)
-                .collect()
-        },
+        |tx| tx.inputs.iter().map(|input| input.previous_output.txid).collect(),
     )
 }
 
@@ -123,22 +115,11 @@ mod tests {
     use super::*;
 
     fn orphan(number: u8, parent: Txid) -> Orphan {
-        let previous_output = OutPoint {
-            txid: parent,
-            vout: 0,
-        };
+        let previous_output = OutPoint { txid: parent, vout: 0 };
         let script_sig = Script::from(vec![number; 8]);
-        let input = TxIn {
-            previous_output,
-            script_sig,
-            sequence: 0,
-        };
-        let transaction = Transaction {
-            version: 1,
-            inputs: vec![input],
-            outputs: Vec::new(),
-            lock_time: 0,
-        };
+        let input = TxIn { previous_output, script_sig, sequence: 0 };
+        let transaction =
+            Transaction { version: 1, inputs: vec![input], outputs: Vec::new(), lock_time: 0 };
         Orphan {
             txid: transaction.txid(),
             from: PeerId(1),
@@ -175,10 +156,8 @@ mod tests {
             orphans.keep(orphan);
             assert!(orphans.len() <= ORPHANS_MAX && orphans.bytes <= ORPHAN_BYTES_MAX);
         }
-        let given_up = Orphan {
-            attempts: ATTEMPTS_MAX + 1,
-            ..orphan(9, Txid::from_bytes([9; 32]))
-        };
+        let given_up =
+            Orphan { attempts: ATTEMPTS_MAX + 1, ..orphan(9, Txid::from_bytes([9; 32])) };
         let txid = given_up.txid;
         orphans.keep(given_up);
         assert!(orphans.take_all().iter().all(|orphan| orphan.txid != txid));

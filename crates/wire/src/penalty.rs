@@ -63,8 +63,7 @@ impl Score {
     pub fn at(&self, now: Duration) -> u32 {
         let elapsed = now.saturating_sub(self.since).as_secs();
         let decayed = elapsed.checked_div(SCORE_DECAY.as_secs()).unwrap_or(0);
-        self.points
-            .saturating_sub(u32::try_from(decayed).unwrap_or(u32::MAX))
+        self.points.saturating_sub(u32::try_from(decayed).unwrap_or(u32::MAX))
     }
 
     /// Adds an offence; true when the peer must go.
@@ -86,20 +85,14 @@ impl Bans {
     /// Nobody.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            until: BTreeMap::new(),
-        }
+        Self { until: BTreeMap::new() }
     }
 
     /// Bans a key for [`BAN_DURATION`].
     pub fn ban(&mut self, key: StaticKey, now: Duration) {
         self.until.retain(|_, until| *until > now);
         if self.until.len() >= BANS_MAX && !self.until.contains_key(&key) {
-            let first = self
-                .until
-                .iter()
-                .min_by_key(|(_, until)| **until)
-                .map(|(key, _)| *key);
+            let first = self.until.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key);
             if let Some(first) = first {
                 self.until.remove(&first);
             }
@@ -120,10 +113,7 @@ impl Bans {
 
     /// The bans that hold at `now`, with their ends.
     pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&StaticKey, Duration)> {
-        self.until
-            .iter()
-            .filter(move |(_, until)| **until > now)
-            .map(|(key, until)| (key, *until))
+        self.until.iter().filter(move |(_, until)| **until > now).map(|(key, until)| (key, *until))
     }
 }
 

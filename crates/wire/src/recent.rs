@@ -18,11 +18,7 @@ impl Recent {
     /// Remembers at least `generation_max` ids.
     #[must_use]
     pub const fn new(generation_max: usize) -> Self {
-        Self {
-            generation_max,
-            young: BTreeSet::new(),
-            old: BTreeSet::new(),
-        }
+        Self { generation_max, young: BTreeSet::new(), old: BTreeSet::new() }
     }
 
     /// True if it was not there.

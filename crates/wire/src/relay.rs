@@ -95,11 +95,7 @@ impl Relay {
                     request.alternates.push(peer);
                 }
             } else if self.requests.len() < REQUESTS_MAX {
-                let request = Request {
-                    from: peer,
-                    since: now,
-                    alternates: Vec::new(),
-                };
+                let request = Request { from: peer, since: now, alternates: Vec::new() };
                 self.requests.insert(*txid, request);
                 wanted.push(*txid);
             }
@@ -173,9 +169,7 @@ mod tests {
 
     fn relay() -> Relay {
         let mut relay = Relay::new();
-        [ANNA, BERT, CARL]
-            .into_iter()
-            .for_each(|peer| relay.connect(peer));
+        [ANNA, BERT, CARL].into_iter().for_each(|peer| relay.connect(peer));
         relay
     }
 
@@ -183,10 +177,7 @@ mod tests {
     fn what_came_from_a_peer_goes_to_all_others_once() {
         let mut relay = relay();
         assert!(relay.on_transaction(ANNA, &txid(1)));
-        assert!(
-            !relay.on_transaction(BERT, &txid(1)),
-            "a second copy is not checked"
-        );
+        assert!(!relay.on_transaction(BERT, &txid(1)), "a second copy is not checked");
         assert_eq!(relay.recipients(txid(1).as_bytes()), [CARL]);
         assert!(relay.recipients(txid(1).as_bytes()).is_empty());
         relay.connect(PeerId(4));
@@ -199,11 +190,7 @@ mod tests {
         assert!(relay.on_transaction(ANNA, &txid(1)));
         relay.refuse(&txid(1));
         assert!(!relay.on_transaction(BERT, &txid(1)));
-        assert!(
-            relay
-                .on_inventory(CARL, &[txid(1)], Duration::ZERO)
-                .is_empty()
-        );
+        assert!(relay.on_inventory(CARL, &[txid(1)], Duration::ZERO).is_empty());
         relay.on_tip();
         assert!(relay.on_transaction(BERT, &txid(1)));
     }
@@ -213,37 +200,21 @@ mod tests {
     fn announced_and_withheld_is_fetched_elsewhere() {
         let mut relay = relay();
         let start = Duration::from_secs(100);
-        assert_eq!(
-            relay.on_inventory(ANNA, &[txid(1), txid(2)], start),
-            [txid(1), txid(2)]
-        );
-        assert!(
-            relay.on_inventory(BERT, &[txid(1)], start).is_empty(),
-            "one request at a time"
-        );
+        assert_eq!(relay.on_inventory(ANNA, &[txid(1), txid(2)], start), [txid(1), txid(2)]);
+        assert!(relay.on_inventory(BERT, &[txid(1)], start).is_empty(), "one request at a time");
         assert!(relay.on_transaction(ANNA, &txid(2)));
         assert!(relay.overdue(start).is_empty());
         let late = start + REQUEST_TIMEOUT;
         assert_eq!(relay.overdue(late), BTreeMap::from([(BERT, vec![txid(1)])]));
-        assert!(
-            relay.overdue(late + REQUEST_TIMEOUT).is_empty(),
-            "nobody is left"
-        );
+        assert!(relay.overdue(late + REQUEST_TIMEOUT).is_empty(), "nobody is left");
         assert_eq!(relay.on_inventory(CARL, &[txid(1)], late), [txid(1)]);
     }
 
     #[test]
     fn requests_to_a_peer_that_left_go_elsewhere_at_once() {
         let mut relay = relay();
-        assert_eq!(
-            relay.on_inventory(ANNA, &[txid(1)], Duration::ZERO),
-            [txid(1)]
-        );
-        assert!(
-            relay
-                .on_inventory(BERT, &[txid(1)], Duration::ZERO)
-                .is_empty()
-        );
+        assert_eq!(relay.on_inventory(ANNA, &[txid(1)], Duration::ZERO), [txid(1)]);
+        assert!(relay.on_inventory(BERT, &[txid(1)], Duration::ZERO).is_empty());
         relay.disconnect(ANNA);
         let again = relay.overdue(Duration::ZERO);
         assert_eq!(again, BTreeMap::from([(BERT, vec![txid(1)])]));

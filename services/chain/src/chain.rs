@@ -133,52 +133,24 @@ impl Chain {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
-        let Options {
-            spec,
-            data_dir,
-            store,
-            policy,
-        } = options;
+        let Options { spec, data_dir, store, policy } = options;
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
         let metrics = ChainMetrics::register(metrics);
-        let parts = Parts {
-            spec: spec.clone(),
-            directory,
-            options: store,
-            policy,
-            clock,
-            metrics,
-        };
-        let Started {
-            published,
-            jobs,
-            ended,
-        } = writer::start(parts)?;
+        let parts = Parts { spec: spec.clone(), directory, options: store, policy, clock, metrics };
+        let Started { published, jobs, ended } = writer::start(parts)?;
         let (reader, submitter) = (Reader::new(published), Submitter::new(spec, jobs));
-        Ok(Self {
-            reader,
-            submitter,
-            ended,
-        })
+        Ok(Self { reader, submitter, ended })
     }
 
     /// Adds the chain's gRPC services to a server.
     #[must_use]
     pub fn add_to(&self, server: Server) -> Server {
-        let Self {
-            reader, submitter, ..
-        } = self.clone();
+        let Self { reader, submitter, .. } = self.clone();
         let probe = self.probe();
         let probe = || [probe.clone()];
-        let queries = ChainQueries {
-            reader: reader.clone(),
-        };
-        let events = Events {
-            reader: reader.clone(),
-        };
-        let submit = Submit {
-            submitter: submitter.clone(),
-        };
+        let queries = ChainQueries { reader: reader.clone() };
+        let events = Events { reader: reader.clone() };
+        let submit = Submit { submitter: submitter.clone() };
         let assembly = Assembly { reader, submitter };
         server
             .service(sized!(ChainServiceServer::new(queries)), probe())

@@ -73,9 +73,7 @@ impl Default for StoreConfig {
 impl StoreConfig {
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
-            engine: EngineKind::Sled(SledOptions {
-                cache_bytes: self.index_cache_bytes_max,
-            }),
+            engine: EngineKind::Sled(SledOptions { cache_bytes: self.index_cache_bytes_max }),
             layer_bytes_max: self.index_layer_bytes_max,
             reindex: self.reindex,
             ..StoreOptions::default()

@@ -47,10 +47,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let parsed = text.split_once(':').and_then(|(height, hash)| {
             let height = BlockHeight::new(height.parse().ok()?);
-            Some(Self {
-                height,
-                hash: hash.parse().ok()?,
-            })
+            Some(Self { height, hash: hash.parse().ok()? })
         });
         parsed.ok_or_else(|| FieldError {
             field: "cursor",
@@ -84,29 +81,19 @@ pub fn steps(
 /// The next step; `None` at the tip.
 fn step(view: &View<'_>, at: Option<Cursor>) -> Result<Option<(Step, Cursor)>, ChainError> {
     let known = match at {
-        Some(cursor) => view
-            .tip
-            .snapshot
-            .block(&cursor.hash)?
-            .map(|entry| (cursor, entry)),
+        Some(cursor) => view.tip.snapshot.block(&cursor.hash)?.map(|entry| (cursor, entry)),
         None => None,
     };
     let Some((cursor, entry)) = known.filter(|(cursor, entry)| cursor.height == entry.height)
     else {
         let (hash, entry) = view.block(BlockRef::Hash(view.tip.hash))?;
-        let cursor = Cursor {
-            height: entry.height,
-            hash,
-        };
+        let cursor = Cursor { height: entry.height, hash };
         return Ok(Some((Step::Reset(hash, entry), cursor)));
     };
     if !view.is_on_main_chain(&cursor.hash, cursor.height)? {
         let parent = entry.header.prev_block_hash;
         let height = cursor.height.prev().unwrap_or(BlockHeight::GENESIS);
-        let next = Cursor {
-            height,
-            hash: parent,
-        };
+        let next = Cursor { height, hash: parent };
         return Ok(Some((Step::Undo(cursor.hash, entry), next)));
     }
     if cursor.height >= view.tip.height {
@@ -114,11 +101,5 @@ fn step(view: &View<'_>, at: Option<Cursor>) -> Result<Option<(Step, Cursor)>, C
     }
     let above = cursor.height.next().expect("the tip is above");
     let (hash, entry) = view.block(BlockRef::Height(above))?;
-    Ok(Some((
-        Step::Apply(hash, entry),
-        Cursor {
-            height: above,
-            hash,
-        },
-    )))
+    Ok(Some((Step::Apply(hash, entry), Cursor { height: above, hash })))
 }

@@ -8,11 +8,8 @@ use pentad_chain::{Chain, ChainConfig, Ended, Options, SystemClock};
 use pentad_service_kit::config::ConfigArgs;
 use pentad_service_kit::{App, Service, run};
 
-const SERVICE: Service = Service {
-    name: "pentad-chain",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9992,
-};
+const SERVICE: Service =
+    Service { name: "pentad-chain", version: env!("CARGO_PKG_VERSION"), grpc_port: 9992 };
 
 /// Pentad's chain service
 #[derive(Debug, Parser)]

@@ -61,7 +61,6 @@ impl ChainMetrics {
     }
 
     pub(crate) fn on_mempool(&self, transactions: usize) {
-        self.mempool_transactions
-            .set(i64::try_from(transactions).unwrap_or(i64::MAX));
+        self.mempool_transactions.set(i64::try_from(transactions).unwrap_or(i64::MAX));
     }
 }

@@ -44,10 +44,7 @@ pub enum BlockRef {
 
 impl Reader {
     pub(crate) fn new(published: Arc<Published>) -> Self {
-        Self {
-            published,
-            places: Arc::new(Semaphore::new(READS_MAX)),
-        }
+        Self { published, places: Arc::new(Semaphore::new(READS_MAX)) }
     }
 
     /// What is published.
@@ -102,13 +99,7 @@ fn consistently<M, T>(
 ) -> Result<T, ChainError> {
     for _ in 0..OPTIMISTIC_READS {
         let (tip, gathered) = published.with_mempool(gather);
-        let outcome = read(
-            View {
-                published,
-                tip: &tip,
-            },
-            gathered,
-        );
+        let outcome = read(View { published, tip: &tip }, gathered);
         if tip.snapshot.is_intact() {
             return outcome;
         }
@@ -117,13 +108,7 @@ fn consistently<M, T>(
         let (tip, gathered) = published.with_mempool(gather);
         let _pin = tip.snapshot.pin();
         if tip.snapshot.is_intact() {
-            return read(
-                View {
-                    published,
-                    tip: &tip,
-                },
-                gathered,
-            );
+            return read(View { published, tip: &tip }, gathered);
         }
     }
 }
@@ -142,11 +127,7 @@ impl View<'_> {
                 hash.ok_or(ChainError::UnknownHeight { height, tip })?
             }
         };
-        let entry = self
-            .tip
-            .snapshot
-            .block(&hash)?
-            .ok_or(ChainError::UnknownBlock(hash))?;
+        let entry = self.tip.snapshot.block(&hash)?.ok_or(ChainError::UnknownBlock(hash))?;
         Ok((hash, entry))
     }
 
@@ -174,11 +155,7 @@ impl View<'_> {
     /// Blocks of the main chain from `height` to the tip, both counted.
     #[must_use]
     pub fn depth(&self, height: BlockHeight) -> u32 {
-        self.tip
-            .height
-            .get()
-            .saturating_sub(height.get())
-            .saturating_add(1)
+        self.tip.height.get().saturating_sub(height.get()).saturating_add(1)
     }
 
     /// A transaction of the main chain, its block's hash and height.
@@ -205,15 +182,9 @@ impl View<'_> {
     ) -> Result<Transaction, ChainError> {
         let bytes = read_transaction_bytes(&self.published.log, entry.body, place)?;
         let transaction = Transaction::from_bytes(&bytes).ok();
-        transaction
-            .filter(|transaction| transaction.txid() == *txid)
-            .ok_or_else(|| {
-                let problem = format!("the bytes at {} are not transaction {txid}", place.start);
-                StoreError::Record {
-                    position: entry.body,
-                    problem,
-                }
-                .into()
-            })
+        transaction.filter(|transaction| transaction.txid() == *txid).ok_or_else(|| {
+            let problem = format!("the bytes at {} are not transaction {txid}", place.start);
+            StoreError::Record { position: entry.body, problem }.into()
+        })
     }
 }

@@ -24,11 +24,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal for a rule of this service's own.
     pub fn new(reason: &'static str, fault: Fault, message: impl ToString) -> Self {
-        Self {
-            reason,
-            message: message.to_string(),
-            fault,
-        }
+        Self { reason, message: message.to_string(), fault }
     }
 }
 

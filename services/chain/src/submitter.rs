@@ -53,11 +53,7 @@ impl<Id, T> Ticket<Id, T> {
 
 impl Submitter {
     pub(crate) fn new(spec: ChainSpec, jobs: mpsc::Sender<Job>) -> Self {
-        Self {
-            spec,
-            jobs,
-            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
-        }
+        Self { spec, jobs, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)) }
     }
 
     /// Hands in a block in Bitcoin's serialization. Blocks of one caller keep their order if each
@@ -79,26 +75,13 @@ impl Submitter {
                 if let (Some(hash), Fault::Invalid) = (id, refusal.fault) {
                     self.send(Command::InvalidBody(hash), room)?;
                 }
-                return Ok(Ticket {
-                    id,
-                    answer: Answer::Refused(refusal),
-                });
+                return Ok(Ticket { id, answer: Answer::Refused(refusal) });
             }
         };
         let (reply, answer) = oneshot::channel();
         let id = Some(block.hash());
-        self.send(
-            Command::Block {
-                block,
-                origin,
-                reply,
-            },
-            room,
-        )?;
-        Ok(Ticket {
-            id,
-            answer: Answer::Waiting(answer),
-        })
+        self.send(Command::Block { block, origin, reply }, room)?;
+        Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }
 
     /// Hands in a transaction in Bitcoin's serialization.
@@ -111,10 +94,7 @@ impl Submitter {
             Ok(transaction) => transaction,
             Err(error) => {
                 let refusal = Refusal::new("MALFORMED", Fault::Invalid, error);
-                return Ok(Ticket {
-                    id: None,
-                    answer: Answer::Refused(refusal),
-                });
+                return Ok(Ticket { id: None, answer: Answer::Refused(refusal) });
             }
         };
         let id = Some(transaction.txid());
@@ -127,10 +107,7 @@ impl Submitter {
         };
         let (reply, answer) = oneshot::channel();
         self.send(Command::Transaction { transaction, reply }, room)?;
-        Ok(Ticket {
-            id,
-            answer: Answer::Waiting(answer),
-        })
+        Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }
 
     /// Checks consecutive headers and keeps them.
@@ -150,13 +127,7 @@ impl Submitter {
         payout: Script,
         extra_nonce: u64,
     ) -> Result<BlockTemplate, ChainError> {
-        let built = self
-            .ask(|reply| Command::Template {
-                payout,
-                extra_nonce,
-                reply,
-            })
-            .await?;
+        let built = self.ask(|reply| Command::Template { payout, extra_nonce, reply }).await?;
         built.map_err(ChainError::Template)
     }
 
@@ -179,19 +150,14 @@ impl Submitter {
 
     fn send(&self, command: Command, room: OwnedSemaphorePermit) -> Result<(), ChainError> {
         let span = tracing::Span::current();
-        let job = Job {
-            command,
-            room,
-            span,
-        };
+        let job = Job { command, room, span };
         self.jobs.send(job).map_err(|_| ChainError::Stopped)
     }
 
     async fn room(&self, length: usize) -> OwnedSemaphorePermit {
         // What is larger than the whole queue is refused by its size once decoded.
-        let length = u32::try_from(length)
-            .unwrap_or(u32::MAX)
-            .clamp(COMMAND_BYTES_MIN, QUEUE_BYTES_MAX);
+        let length =
+            u32::try_from(length).unwrap_or(u32::MAX).clamp(COMMAND_BYTES_MIN, QUEUE_BYTES_MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(length).await;
         room.expect("the semaphore is never closed")
     }

@@ -132,8 +132,7 @@ impl Published {
         if let Some(tip) = tip {
             self.tip.send_replace(Arc::new(tip));
         }
-        self.mempool_changes
-            .fetch_add(events.len() as u64, Ordering::SeqCst);
+        self.mempool_changes.fetch_add(events.len() as u64, Ordering::SeqCst);
         for event in events {
             // An error says that nobody follows.
             drop(self.mempool_events.send(event));

@@ -61,45 +61,21 @@ impl ChainClient {
         extra_nonce: u64,
     ) -> Result<Template, MinerError> {
         let payout_script = payout.as_bytes().to_vec().into();
-        let request = GetTemplateRequest {
-            payout_script,
-            extra_nonce,
-        };
-        let answer = self
-            .assembly
-            .clone()
-            .get_template(timed(request))
-            .await
-            .map_err(chain)?;
+        let request = GetTemplateRequest { payout_script, extra_nonce };
+        let answer = self.assembly.clone().get_template(timed(request)).await.map_err(chain)?;
         Template::from_message(&answer.into_inner())
     }
 
     pub(crate) async fn submit(&self, block: &Block) -> Result<BlockOutcome, MinerError> {
-        let request = SubmitBlockRequest {
-            block: block.to_bytes().into(),
-        };
-        let answer = self
-            .submit
-            .clone()
-            .submit_block(timed(request))
-            .await
-            .map_err(chain)?;
+        let request = SubmitBlockRequest { block: block.to_bytes().into() };
+        let answer = self.submit.clone().submit_block(timed(request)).await.map_err(chain)?;
         Ok(answer.into_inner().outcome())
     }
 
     /// The tip from now on; the first event names the present one.
     pub(crate) async fn follow_tip(&self) -> Result<Streaming<FollowTipResponse>, MinerError> {
-        let request = FollowTipRequest {
-            cursor: String::new(),
-            with_blocks: false,
-        };
-        Ok(self
-            .events
-            .clone()
-            .follow_tip(request)
-            .await
-            .map_err(chain)?
-            .into_inner())
+        let request = FollowTipRequest { cursor: String::new(), with_blocks: false };
+        Ok(self.events.clone().follow_tip(request).await.map_err(chain)?.into_inner())
     }
 }
 
@@ -115,19 +91,14 @@ fn chain(status: Status) -> MinerError {
 
 impl Template {
     fn from_message(message: &GetTemplateResponse) -> Result<Self, MinerError> {
-        let problem = |problem: &dyn ToString| MinerError::Template {
-            problem: problem.to_string(),
-        };
+        let problem =
+            |problem: &dyn ToString| MinerError::Template { problem: problem.to_string() };
         let mut block =
             block_from_bytes("block", &message.block).map_err(|error| problem(&error))?;
         let target = hash_from_bytes("target", &message.target).map_err(|error| problem(&error))?;
         // Blocks may come faster than the clock ticks: then their times run ahead of it.
         block.header.time = block.header.time.max(message.min_time);
-        Ok(Self {
-            block,
-            height: message.height,
-            target: Target::from_be_bytes(target),
-        })
+        Ok(Self { block, height: message.height, target: Target::from_be_bytes(target) })
     }
 }
 

@@ -34,11 +34,7 @@ const SUBMIT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Mine for `payout` on so many threads, instead of what it does now.
-    Start {
-        threads: usize,
-        payout: Payout,
-        done: oneshot::Sender<Result<(), MinerError>>,
-    },
+    Start { threads: usize, payout: Payout, done: oneshot::Sender<Result<(), MinerError>> },
     /// Mine no more.
     Stop { done: oneshot::Sender<()> },
 }
@@ -103,14 +99,8 @@ impl Driver {
         shutdown: CancellationToken,
     ) -> Result<(), Infallible> {
         let (report_to, mut reports) = mpsc::unbounded_channel();
-        let mut driver = Self {
-            chain,
-            extra_nonce,
-            status,
-            development_pause,
-            report_to,
-            mining: None,
-        };
+        let mut driver =
+            Self { chain, extra_nonce, status, development_pause, report_to, mining: None };
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -141,11 +131,7 @@ impl Driver {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Start {
-                threads,
-                payout,
-                done,
-            } => {
+            Command::Start { threads, payout, done } => {
                 let started = self.start(threads, payout).await;
                 // Whoever asked may have left: the command holds all the same.
                 done.send(started).ok();
@@ -191,12 +177,7 @@ impl Driver {
 
     /// The work at hand is stale, unless it was made for this tip already.
     async fn on_tip(&mut self, tip: &str) {
-        let Some(Mining {
-            pool,
-            work: Some(work),
-            ..
-        }) = &self.mining
-        else {
+        let Some(Mining { pool, work: Some(work), .. }) = &self.mining else {
             return;
         };
         if work.parent != tip {
@@ -207,10 +188,7 @@ impl Driver {
 
     async fn on_tick(&mut self) {
         self.status.meter.sample(Instant::now());
-        let Some(Mining {
-            work: Some(work), ..
-        }) = &mut self.mining
-        else {
+        let Some(Mining { work: Some(work), .. }) = &mut self.mining else {
             return;
         };
         let renew = if work.made.elapsed() >= WORK_AGE_MAX {
@@ -219,10 +197,7 @@ impl Driver {
             work.checked = Instant::now();
             let before = work.mempool;
             // Without an answer the work stays: it is no worse than before.
-            self.chain
-                .info()
-                .await
-                .is_ok_and(|info| Mempool::of(&info) != before)
+            self.chain.info().await.is_ok_and(|info| Mempool::of(&info) != before)
         } else {
             false
         };

@@ -50,26 +50,22 @@ async fn mine(template: Template, status: &Arc<Status>) -> Result<Option<Block>,
     let abandoned = Abandon::default();
     let (give_up, meter) = (Arc::clone(&abandoned.0), Arc::clone(&status.meter));
     let (done, found) = oneshot::channel();
-    thread::Builder::new()
-        .name("generate".to_owned())
-        .spawn(move || {
-            let Template {
-                mut block, target, ..
-            } = template;
-            let outcome = search(&block.header, &target, 0, |hashed| {
-                meter.add(u64::from(hashed));
-                !give_up.load(Ordering::Relaxed)
-            });
-            let block = match outcome {
-                Outcome::Found(nonce) => {
-                    block.header.nonce = nonce;
-                    Some(block)
-                }
-                Outcome::Exhausted | Outcome::Stopped => None,
-            };
-            // Nobody listens any more once the call was given up.
-            done.send(block).ok();
-        })?;
+    thread::Builder::new().name("generate".to_owned()).spawn(move || {
+        let Template { mut block, target, .. } = template;
+        let outcome = search(&block.header, &target, 0, |hashed| {
+            meter.add(u64::from(hashed));
+            !give_up.load(Ordering::Relaxed)
+        });
+        let block = match outcome {
+            Outcome::Found(nonce) => {
+                block.header.nonce = nonce;
+                Some(block)
+            }
+            Outcome::Exhausted | Outcome::Stopped => None,
+        };
+        // Nobody listens any more once the call was given up.
+        done.send(block).ok();
+    })?;
     found.await.map_err(|_| MinerError::ShuttingDown)
 }
 

@@ -16,16 +16,10 @@ impl MinerService for Miner {
         &self,
         request: Request<StartMiningRequest>,
     ) -> Result<Response<StartMiningResponse>, Status> {
-        let StartMiningRequest {
-            threads,
-            payout_address,
-        } = request.into_inner();
+        let StartMiningRequest { threads, payout_address } = request.into_inner();
         let task = Miner::start_mining(self, threads, &payout_address).await?;
         let (threads, payout_address) = (task.threads, task.payout_address);
-        Ok(Response::new(StartMiningResponse {
-            threads,
-            payout_address,
-        }))
+        Ok(Response::new(StartMiningResponse { threads, payout_address }))
     }
 
     #[tracing::instrument(skip_all, err(level = "debug"))]
@@ -53,10 +47,7 @@ impl MinerService for Miner {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
-        let GenerateRequest {
-            blocks,
-            payout_address,
-        } = request.into_inner();
+        let GenerateRequest { blocks, payout_address } = request.into_inner();
         let hashes = Miner::generate(self, blocks, &payout_address).await?;
         let hashes = hashes.iter().map(ToString::to_string).collect();
         Ok(Response::new(GenerateResponse { hashes }))

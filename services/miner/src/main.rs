@@ -11,11 +11,8 @@ use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
 const WALLET_PORT: u16 = 9991;
-const SERVICE: Service = Service {
-    name: "pentad-miner",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9993,
-};
+const SERVICE: Service =
+    Service { name: "pentad-miner", version: env!("CARGO_PKG_VERSION"), grpc_port: 9993 };
 
 /// The miner service of a Pentad node: proof of work
 #[derive(Parser)]
@@ -57,13 +54,7 @@ fn main() -> ExitCode {
 async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let chain = config.chain.connect(CHAIN_PORT)?;
     let wallet = Some(config.wallet.connect(WALLET_PORT)?);
-    let miner = Miner::start(
-        config.miner,
-        chain,
-        wallet,
-        &app.supervisor,
-        app.shutdown.clone(),
-    )?;
+    let miner = Miner::start(config.miner, chain, wallet, &app.supervisor, app.shutdown.clone())?;
     let server = miner.add_to(app.server());
     Ok(app.serve(server).await?)
 }

@@ -36,35 +36,20 @@ impl Meter {
 
     /// Notes where the counter stands; called a few times a second while there is work.
     pub(crate) fn sample(&self, now: Instant) {
-        let mut samples = self
-            .samples
-            .lock()
-            .expect("no panic while the lock is held");
-        if samples
-            .back()
-            .is_some_and(|last| now.duration_since(last.at) < SAMPLE_INTERVAL)
-        {
+        let mut samples = self.samples.lock().expect("no panic while the lock is held");
+        if samples.back().is_some_and(|last| now.duration_since(last.at) < SAMPLE_INTERVAL) {
             return;
         }
-        samples.push_back(Sample {
-            at: now,
-            hashes: self.hashes(),
-        });
+        samples.push_back(Sample { at: now, hashes: self.hashes() });
         // One sample from before the window stays: the average reaches back to it.
-        while samples
-            .get(1)
-            .is_some_and(|second| now.duration_since(second.at) >= WINDOW)
-        {
+        while samples.get(1).is_some_and(|second| now.duration_since(second.at) >= WINDOW) {
             samples.pop_front();
         }
     }
 
     /// Hashes per second over the last ten seconds, or since the first sample.
     pub(crate) fn rate(&self, now: Instant) -> f64 {
-        let samples = self
-            .samples
-            .lock()
-            .expect("no panic while the lock is held");
+        let samples = self.samples.lock().expect("no panic while the lock is held");
         let Some(first) = samples.front() else {
             return 0.0;
         };
@@ -78,10 +63,7 @@ impl Meter {
 
     /// Starts over, after a pause.
     pub(crate) fn reset(&self) {
-        self.samples
-            .lock()
-            .expect("no panic while the lock is held")
-            .clear();
+        self.samples.lock().expect("no panic while the lock is held").clear();
     }
 }
 

@@ -123,19 +123,10 @@ impl Miner {
         let payout = self.payout(&self.minable().await?, payout_address).await?;
         let payout_address = payout.address.clone();
         let (done, started) = oneshot::channel();
-        self.command(Command::Start {
-            threads,
-            payout,
-            done,
-        })
-        .await?;
+        self.command(Command::Start { threads, payout, done }).await?;
         started.await.map_err(|_| MinerError::ShuttingDown)??;
         let threads = u32::try_from(threads).unwrap_or(u32::MAX);
-        Ok(Task {
-            threads,
-            payout_address,
-            height: 0,
-        })
+        Ok(Task { threads, payout_address, height: 0 })
     }
 
     pub(crate) async fn stop_mining(&self) -> Result<(), MinerError> {
@@ -155,19 +146,10 @@ impl Miner {
         }
         let info = self.minable().await?;
         if !info.development {
-            return Err(MinerError::NotDevelopment {
-                network: info.network,
-            });
+            return Err(MinerError::NotDevelopment { network: info.network });
         }
         let payout = self.payout(&info, payout_address).await?;
-        let Inner {
-            chain,
-            extra_nonce,
-            status,
-            generating,
-            shutdown,
-            ..
-        } = &*self.inner;
+        let Inner { chain, extra_nonce, status, generating, shutdown, .. } = &*self.inner;
         let _turn = generating.lock().await;
         shutdown
             .run_until_cancelled(generate(chain, extra_nonce, status, &payout, count))
@@ -185,9 +167,7 @@ impl Miner {
         if info.engine == PROOF_OF_WORK {
             Ok(info)
         } else {
-            Err(MinerError::NotProofOfWork {
-                engine: info.engine,
-            })
+            Err(MinerError::NotProofOfWork { engine: info.engine })
         }
     }
 
@@ -203,18 +183,12 @@ impl Miner {
     }
 
     async fn command(&self, command: Command) -> Result<(), MinerError> {
-        self.inner
-            .commands
-            .send(command)
-            .await
-            .map_err(|_| MinerError::ShuttingDown)
+        self.inner.commands.send(command).await.map_err(|_| MinerError::ShuttingDown)
     }
 
     /// The chain and wallet services may still be starting: tries until they answer.
     async fn mine_at_start(self) -> Result<(), Infallible> {
-        let Inner {
-            config, shutdown, ..
-        } = &*self.inner;
+        let Inner { config, shutdown, .. } = &*self.inner;
         let mut complaint = String::new();
         let starting = async {
             while let Err(error) = self.start_mining(config.threads, "").await {
@@ -234,8 +208,6 @@ impl Miner {
 
 impl fmt::Debug for Miner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Miner")
-            .field("config", &self.inner.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Miner").field("config", &self.inner.config).finish_non_exhaustive()
     }
 }

@@ -24,10 +24,7 @@ impl Payout {
     pub(crate) fn to_address(address: &str, info: &GetInfoResponse) -> Result<Self, MinerError> {
         let versions = versions(info)?;
         let script = Address::decode(address, &versions)?.script_pubkey();
-        Ok(Self {
-            address: address.to_owned(),
-            script,
-        })
+        Ok(Self { address: address.to_owned(), script })
     }
 }
 
@@ -37,30 +34,20 @@ fn versions(info: &GetInfoResponse) -> Result<AddressVersions, MinerError> {
             problem: format!("address version {number} is no byte"),
         })
     };
-    Ok(AddressVersions {
-        p2pkh: version(info.p2pkh_version)?,
-        p2sh: version(info.p2sh_version)?,
-    })
+    Ok(AddressVersions { p2pkh: version(info.p2pkh_version)?, p2sh: version(info.p2sh_version)? })
 }
 
 /// The first address of wallet `miner`, which is made if it is not there.
 pub(crate) async fn miner_wallet_address(wallet: &Connection) -> Result<String, MinerError> {
     let refused = |status: Status| MinerError::Wallet(Box::new(status));
     let mut keystore = KeystoreServiceClient::new(wallet.clone());
-    let request = CreateWalletRequest {
-        wallet: WALLET.to_owned(),
-        passphrase: String::new(),
-    };
+    let request = CreateWalletRequest { wallet: WALLET.to_owned(), passphrase: String::new() };
     match keystore.create_wallet(request).await {
         Ok(created) => return Ok(created.into_inner().address),
         Err(status) if status.code() == Code::AlreadyExists => {}
         Err(status) => return Err(refused(status)),
     }
-    let listed = keystore
-        .list_wallets(ListWalletsRequest {})
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let listed = keystore.list_wallets(ListWalletsRequest {}).await.map_err(refused)?.into_inner();
     listed
         .wallets
         .into_iter()

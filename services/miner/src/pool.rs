@@ -58,10 +58,7 @@ impl Pool {
         reports: &UnboundedSender<Report>,
     ) -> io::Result<Self> {
         let epoch = Arc::new(AtomicU64::new(0));
-        let mut pool = Self {
-            workers: Vec::with_capacity(threads),
-            epoch,
-        };
+        let mut pool = Self { workers: Vec::with_capacity(threads), epoch };
         for worker in 0..threads {
             let (jobs, inbox) = channel();
             let search = Search {
@@ -71,9 +68,7 @@ impl Pool {
                 reports: reports.clone(),
             };
             let name = format!("search-{worker}");
-            let spawned = thread::Builder::new()
-                .name(name)
-                .spawn(move || search.run(&inbox));
+            let spawned = thread::Builder::new().name(name).spawn(move || search.run(&inbox));
             match spawned {
                 Ok(thread) => pool.workers.push(Worker { jobs, thread }),
                 Err(error) => {
@@ -109,14 +104,8 @@ impl Pool {
 
     /// Another template for a thread that has gone through its own.
     pub(crate) fn resupply(&self, worker: usize, template: Template) {
-        let job = Job {
-            epoch: self.epoch(),
-            template,
-        };
-        let accepted = self
-            .workers
-            .get(worker)
-            .is_some_and(|worker| worker.jobs.send(job).is_ok());
+        let job = Job { epoch: self.epoch(), template };
+        let accepted = self.workers.get(worker).is_some_and(|worker| worker.jobs.send(job).is_ok());
         if !accepted {
             tracing::error!(worker, "a search thread is gone");
         }
@@ -163,9 +152,7 @@ impl Search {
     }
 
     fn work(&self, Job { epoch, template }: Job) -> Option<Report> {
-        let Template {
-            mut block, target, ..
-        } = template;
+        let Template { mut block, target, .. } = template;
         let outcome = search(&block.header, &target, 0, |hashed| {
             self.meter.add(u64::from(hashed));
             self.epoch.load(Ordering::Relaxed) == epoch
@@ -173,15 +160,9 @@ impl Search {
         match outcome {
             Outcome::Found(nonce) => {
                 block.header.nonce = nonce;
-                Some(Report::Found {
-                    epoch,
-                    block: Box::new(block),
-                })
+                Some(Report::Found { epoch, block: Box::new(block) })
             }
-            Outcome::Exhausted => Some(Report::Exhausted {
-                epoch,
-                worker: self.worker,
-            }),
+            Outcome::Exhausted => Some(Report::Exhausted { epoch, worker: self.worker }),
             Outcome::Stopped => None,
         }
     }

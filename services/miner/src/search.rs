@@ -69,9 +69,7 @@ mod tests {
             hashed += batch;
             true
         });
-        let Outcome::Found(nonce) = outcome else {
-            panic!("{outcome:?}")
-        };
+        let Outcome::Found(nonce) = outcome else { panic!("{outcome:?}") };
         assert_eq!(hashed, nonce + 1);
         let meets = |nonce| target.is_met_by(&BlockHeader { nonce, ..HEADER }.block_hash());
         assert_eq!((0..=nonce).find(|&nonce| meets(nonce)), Some(nonce));

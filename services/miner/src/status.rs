@@ -48,11 +48,7 @@ impl Status {
     pub(crate) fn message(&self) -> GetStatusResponse {
         let task = self.task().clone();
         let mining = task.is_some();
-        let Task {
-            threads,
-            payout_address,
-            height,
-        } = task.unwrap_or_default();
+        let Task { threads, payout_address, height } = task.unwrap_or_default();
         GetStatusResponse {
             mining,
             threads,

@@ -80,10 +80,7 @@ mod tests {
         assert_eq!(config.peer.listen.to_string(), "127.0.0.1:3");
         assert_eq!(config.peer.bootstrap, ["a:4", "b:5"]);
         assert!(config.miner.mine);
-        assert_eq!(
-            config.wallet.passphrase_file.as_deref(),
-            Some(Path::new("p"))
-        );
+        assert_eq!(config.wallet.passphrase_file.as_deref(), Some(Path::new("p")));
         let otlp_endpoint = config.telemetry().otlp_endpoint.as_deref();
         assert_eq!(otlp_endpoint, Some("http://127.0.0.1:6"));
     }

@@ -17,11 +17,8 @@ use crate::config::NodeConfig;
 use crate::presence::{Presence, announce};
 
 /// Who this is.
-pub const SERVICE: Service = Service {
-    name: "pentad-node",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9999,
-};
+pub const SERVICE: Service =
+    Service { name: "pentad-node", version: env!("CARGO_PKG_VERSION"), grpc_port: 9999 };
 
 /// Why a node cannot start, or did not end well.
 #[derive(Debug, Error)]

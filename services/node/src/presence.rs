@@ -74,10 +74,7 @@ impl Presence {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, NodeError> {
-    path.canonicalize().map_err(|source| NodeError::Path {
-        path: path.to_owned(),
-        source,
-    })
+    path.canonicalize().map_err(|source| NodeError::Path { path: path.to_owned(), source })
 }
 
 /// Where a client on this machine finds a listener on all interfaces.
@@ -101,12 +98,7 @@ pub(crate) async fn announce(
 ) -> Result<(), ConnectionError> {
     let Addresses { grpc, metrics } = addresses;
     let connection = Connection::lazy(&format!("http://{}", reachable(grpc)))?;
-    if shutdown
-        .run_until_cancelled(healthy(connection))
-        .await
-        .flatten()
-        .is_some()
-    {
+    if shutdown.run_until_cancelled(healthy(connection)).await.flatten().is_some() {
         tracing::info!(%grpc, %p2p, %metrics, "ready");
         let line = format!("ready: gRPC {grpc}, peers {p2p}, metrics http://{metrics}/metrics");
         // Nobody is harmed by a closed standard output.
@@ -118,9 +110,7 @@ pub(crate) async fn announce(
 /// Waits until all services serve; nothing when the node ends before that.
 async fn healthy(connection: Connection) -> Option<()> {
     let mut client = HealthClient::new(connection);
-    let request = HealthCheckRequest {
-        service: String::new(),
-    };
+    let request = HealthCheckRequest { service: String::new() };
     let mut changes = client.watch(request).await.ok()?.into_inner();
     loop {
         if changes.message().await.ok()??.status() == ServingStatus::Serving {

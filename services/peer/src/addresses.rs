@@ -93,18 +93,12 @@ enum State {
 impl Addresses {
     /// `outbound_max`: how many nodes are dialled besides those that are kept.
     pub(crate) const fn new(outbound_max: usize) -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            outbound_max,
-            next_number: 0,
-        }
+        Self { entries: BTreeMap::new(), outbound_max, next_number: 0 }
     }
 
     /// Takes an address; a known one gets the higher origin and is dialled at once.
     pub(crate) fn insert(&mut self, address: &str, origin: Origin) -> Result<(), AddressError> {
-        let malformed = || AddressError::Malformed {
-            address: address.to_owned(),
-        };
+        let malformed = || AddressError::Malformed { address: address.to_owned() };
         let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
         let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
         let odd = |character: char| character.is_whitespace() || character.is_control();
@@ -113,14 +107,8 @@ impl Addresses {
         }
         let known = self.entries.get_mut(address);
         if origin == Origin::Added
-            && known
-                .as_ref()
-                .is_none_or(|entry| entry.origin != Origin::Added)
-            && self
-                .entries
-                .values()
-                .filter(|entry| entry.origin == Origin::Added)
-                .count()
+            && known.as_ref().is_none_or(|entry| entry.origin != Origin::Added)
+            && self.entries.values().filter(|entry| entry.origin == Origin::Added).count()
                 >= ADDED_MAX
         {
             return Err(AddressError::TooMany);
@@ -139,9 +127,7 @@ impl Addresses {
         let entry = Entry {
             origin,
             number,
-            state: State::Waiting {
-                until: Duration::ZERO,
-            },
+            state: State::Waiting { until: Duration::ZERO },
             backoff: backoff(origin),
             key: None,
             is_self: false,
@@ -151,10 +137,7 @@ impl Addresses {
     }
 
     fn make_room(&mut self) {
-        let hints = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !entry.origin.is_kept());
+        let hints = self.entries.iter().filter(|(_, entry)| !entry.origin.is_kept());
         if hints.clone().count() < HINTS_MAX {
             return;
         }
@@ -238,9 +221,7 @@ impl Addresses {
             Ending::Early => entry.backoff.next(),
             Ending::Final => entry.backoff.next().max(FINAL_PAUSE),
         };
-        entry.state = State::Waiting {
-            until: now.saturating_add(pause),
-        };
+        entry.state = State::Waiting { until: now.saturating_add(pause) };
         let hopeless = entry.backoff.failures() > HINT_FAILURES_MAX || how == Ending::Final;
         if !entry.origin.is_kept() && hopeless && !entry.is_self {
             self.entries.remove(address);
@@ -249,20 +230,16 @@ impl Addresses {
 
     /// Whether an address was added by hand.
     pub(crate) fn is_added(&self, address: &str) -> bool {
-        self.entries
-            .get(address)
-            .is_some_and(|entry| entry.origin == Origin::Added)
+        self.entries.get(address).is_some_and(|entry| entry.origin == Origin::Added)
     }
 
     /// The addresses added by hand, and those of present links that were dialled.
     pub(crate) fn to_keep(&self) -> impl Iterator<Item = (&str, Origin)> {
-        self.entries
-            .iter()
-            .filter_map(|(address, entry)| match (entry.origin, entry.state) {
-                (Origin::Added, _) => Some((address.as_str(), Origin::Added)),
-                (_, State::Connected) => Some((address.as_str(), Origin::Anchor)),
-                _ => None,
-            })
+        self.entries.iter().filter_map(|(address, entry)| match (entry.origin, entry.state) {
+            (Origin::Added, _) => Some((address.as_str(), Origin::Added)),
+            (_, State::Connected) => Some((address.as_str(), Origin::Anchor)),
+            _ => None,
+        })
     }
 }
 
@@ -271,9 +248,7 @@ impl Entry {
         self.origin = origin;
         self.backoff = backoff(origin);
         if matches!(self.state, State::Waiting { .. }) {
-            self.state = State::Waiting {
-                until: Duration::ZERO,
-            };
+            self.state = State::Waiting { until: Duration::ZERO };
         }
     }
 }
@@ -311,30 +286,11 @@ mod tests {
     #[test]
     fn malformed_addresses_are_refused() {
         let mut addresses = Addresses::new(8);
-        for bad in [
-            "",
-            "host",
-            "host:",
-            ":1",
-            "host:0",
-            "host:65536",
-            "a b:1",
-            "host:1\n:2",
-        ] {
+        for bad in ["", "host", "host:", ":1", "host:0", "host:65536", "a b:1", "host:1\n:2"] {
             let error = addresses.insert(bad, Origin::Added).expect_err(bad);
-            assert_eq!(
-                error,
-                AddressError::Malformed {
-                    address: bad.to_owned()
-                }
-            );
+            assert_eq!(error, AddressError::Malformed { address: bad.to_owned() });
         }
-        for good in [
-            "host:1",
-            "127.0.0.1:65535",
-            "[::1]:5678",
-            "peer-1.example:5678",
-        ] {
+        for good in ["host:1", "127.0.0.1:65535", "[::1]:5678", "peer-1.example:5678"] {
             addresses.insert(good, Origin::Added).expect(good);
         }
     }
@@ -342,23 +298,15 @@ mod tests {
     #[test]
     fn kept_nodes_are_dialled_for_ever_and_hints_are_not() {
         let mut addresses = Addresses::new(8);
-        addresses
-            .insert("kept:1", Origin::Bootstrap)
-            .expect("valid");
+        addresses.insert("kept:1", Origin::Bootstrap).expect("valid");
         addresses.insert("hint:1", Origin::Hint).expect("valid");
         let mut now = NOW;
         assert_eq!(due(&mut addresses, now), ["kept:1", "hint:1"]);
-        assert!(
-            due(&mut addresses, now).is_empty(),
-            "both are being dialled"
-        );
+        assert!(due(&mut addresses, now).is_empty(), "both are being dialled");
         for _ in 0..20 {
             addresses.on_end("kept:1", now, Ending::Early);
             addresses.on_end("hint:1", now, Ending::Early);
-            assert!(
-                due(&mut addresses, now).is_empty(),
-                "no dial without a pause"
-            );
+            assert!(due(&mut addresses, now).is_empty(), "no dial without a pause");
             now += HINT_PAUSE_MAX;
             assert!(due(&mut addresses, now).contains(&"kept:1".to_owned()));
         }
@@ -374,11 +322,7 @@ mod tests {
         addresses.on_end("a:1", NOW, Ending::Early);
         let later = NOW + KEPT_PAUSE_MAX;
         assert!(addresses.due(later, &BTreeSet::from([KEY]), 1).is_empty());
-        assert_eq!(
-            due(&mut addresses, later),
-            ["a:1"],
-            "the other link is gone"
-        );
+        assert_eq!(due(&mut addresses, later), ["a:1"], "the other link is gone");
     }
 
     #[test]
@@ -396,9 +340,7 @@ mod tests {
     fn slots_are_for_hints_and_kept_nodes_need_none() {
         let mut addresses = Addresses::new(2);
         for number in 1..=4 {
-            addresses
-                .insert(&format!("hint:{number}"), Origin::Hint)
-                .expect("valid");
+            addresses.insert(&format!("hint:{number}"), Origin::Hint).expect("valid");
         }
         addresses.insert("kept:1", Origin::Added).expect("valid");
         assert_eq!(due(&mut addresses, NOW).len(), 2);
@@ -412,31 +354,23 @@ mod tests {
     fn the_table_is_bounded() {
         let mut addresses = Addresses::new(8);
         for number in 1..=1000 {
-            addresses
-                .insert(&format!("hint:{number}"), Origin::Hint)
-                .expect("valid");
+            addresses.insert(&format!("hint:{number}"), Origin::Hint).expect("valid");
         }
         assert_eq!(addresses.entries.len(), HINTS_MAX);
         assert!(!addresses.entries.contains_key("hint:1"));
         for number in 1..=ADDED_MAX {
-            addresses
-                .insert(&format!("kept:{number}"), Origin::Added)
-                .expect("room");
+            addresses.insert(&format!("kept:{number}"), Origin::Added).expect("room");
         }
-        let error = addresses
-            .insert("kept:65535", Origin::Added)
-            .expect_err("full");
+        let error = addresses.insert("kept:65535", Origin::Added).expect_err("full");
         assert_eq!(error, AddressError::TooMany);
     }
 
     #[test]
     fn what_is_kept_over_a_restart() {
         let mut addresses = Addresses::new(8);
-        for (address, origin) in [
-            ("a:1", Origin::Added),
-            ("b:1", Origin::Bootstrap),
-            ("c:1", Origin::Hint),
-        ] {
+        for (address, origin) in
+            [("a:1", Origin::Added), ("b:1", Origin::Bootstrap), ("c:1", Origin::Hint)]
+        {
             addresses.insert(address, origin).expect("valid");
         }
         addresses.on_connected("b:1");

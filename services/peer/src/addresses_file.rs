@@ -26,10 +26,7 @@ pub(crate) struct AddressesFile {
 
 impl AddressesFile {
     pub(crate) fn new(data_dir: &Path) -> Self {
-        Self {
-            path: data_dir.join(FILE_NAME),
-            written: String::new(),
-        }
+        Self { path: data_dir.join(FILE_NAME), written: String::new() }
     }
 
     /// Inserts what was kept.
@@ -60,11 +57,7 @@ impl AddressesFile {
     pub(crate) fn save(&mut self, addresses: &Addresses) {
         let mut text = String::new();
         for (address, origin) in addresses.to_keep() {
-            let word = if origin == Origin::Added {
-                "added"
-            } else {
-                "anchor"
-            };
+            let word = if origin == Origin::Added { "added" } else { "anchor" };
             writeln!(text, "{word} {address}").expect("a string takes any text");
         }
         if text == self.written {
@@ -81,9 +74,7 @@ impl AddressesFile {
 
     fn read(&self) -> io::Result<String> {
         let mut text = String::new();
-        fs::File::open(&self.path)?
-            .take(BYTES_MAX)
-            .read_to_string(&mut text)?;
+        fs::File::open(&self.path)?.take(BYTES_MAX).read_to_string(&mut text)?;
         Ok(text)
     }
 }

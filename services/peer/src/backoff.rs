@@ -12,11 +12,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) const fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max,
-            failures: 0,
-        }
+        Self { min, max, failures: 0 }
     }
 
     /// It works again.

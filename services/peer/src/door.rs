@@ -60,10 +60,7 @@ pub(crate) enum Turned {
 impl Door {
     /// `strict`: whoever runs on this machine is treated like anybody else.
     pub(crate) fn new(strict: bool) -> Self {
-        Self {
-            state: Arc::default(),
-            strict,
-        }
+        Self { state: Arc::default(), strict }
     }
 
     /// Lets a connection from `address` into the handshake at `now`.
@@ -76,10 +73,7 @@ impl Door {
             state.addresses.retain(|_, tally| tally.open > 0);
         }
         let tally = state.addresses.entry(address).or_default();
-        if tally
-            .last_failure
-            .is_some_and(|at| now.duration_since(at) >= FAILURE_WINDOW)
-        {
+        if tally.last_failure.is_some_and(|at| now.duration_since(at) >= FAILURE_WINDOW) {
             (tally.failures, tally.last_failure) = (0, None);
         }
         if tally.failures >= FAILURES_MAX {
@@ -90,11 +84,7 @@ impl Door {
         }
         tally.open += 1;
         state.open += 1;
-        Ok(Pass {
-            door: self.clone(),
-            address,
-            settled: false,
-        })
+        Ok(Pass { door: self.clone(), address, settled: false })
     }
 
     fn leave(&self, address: IpAddr, failed: bool) {
@@ -167,9 +157,7 @@ mod tests {
             drop(enter(&door, address(1)).expect("allowed"));
         }
         assert_eq!(enter(&door, address(1)).err(), Some(Turned::Failing));
-        enter(&door, address(2))
-            .expect("others are served")
-            .succeed();
+        enter(&door, address(2)).expect("others are served").succeed();
         let later = Instant::now() + FAILURE_WINDOW;
         door.enter(address(1), later).expect("forgiven").succeed();
         let local = IpAddr::from([127, 0, 0, 1]);

@@ -121,9 +121,7 @@ impl PeerService for PeerApi {
         request: Request<proto::RemovePeerRequest>,
     ) -> Reply<proto::RemovePeerResponse> {
         let address = request.into_inner().address;
-        let outcome = self
-            .ask(|answer| Command::Remove { address, answer })
-            .await?;
+        let outcome = self.ask(|answer| Command::Remove { address, answer }).await?;
         outcome.map_err(CallError::from)?;
         Ok(Response::new(proto::RemovePeerResponse {}))
     }
@@ -132,11 +130,7 @@ impl PeerService for PeerApi {
         &self,
         _: Request<proto::GetRoutingTableRequest>,
     ) -> Reply<proto::GetRoutingTableResponse> {
-        let contacts = self
-            .discovery()?
-            .contacts()
-            .await
-            .map_err(CallError::from)?;
+        let contacts = self.discovery()?.contacts().await.map_err(CallError::from)?;
         let contacts = contacts.into_iter().map(contact_message).collect();
         Ok(Response::new(proto::GetRoutingTableResponse { contacts }))
     }
@@ -146,11 +140,7 @@ impl PeerService for PeerApi {
             "" => random_id()?,
             text => text.parse().map_err(|_| CallError::NodeId)?,
         };
-        let found = self
-            .discovery()?
-            .lookup(target)
-            .await
-            .map_err(CallError::from)?;
+        let found = self.discovery()?.lookup(target).await.map_err(CallError::from)?;
         let contacts = found.into_iter().map(contact_message).collect();
         Ok(Response::new(proto::LookupResponse { contacts }))
     }
@@ -170,10 +160,7 @@ impl PeerApi {
         self.discovery()?;
         let (answer, answered) = oneshot::channel();
         let event = Event::Command(command(answer));
-        self.events
-            .send(event)
-            .await
-            .map_err(|_| CallError::Stopping)?;
+        self.events.send(event).await.map_err(|_| CallError::Stopping)?;
         answered.await.map_err(|_| CallError::Stopping)
     }
 }
@@ -185,10 +172,7 @@ fn random_id() -> Result<NodeId, CallError> {
 }
 
 fn contact_message(contact: Contact) -> proto::Contact {
-    proto::Contact {
-        node_id: contact.id.to_string(),
-        address: contact.endpoint.to_string(),
-    }
+    proto::Contact { node_id: contact.id.to_string(), address: contact.endpoint.to_string() }
 }
 
 impl From<PeerInfo> for proto::Peer {

@@ -27,9 +27,7 @@ pub(crate) struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("public", &self.public).finish_non_exhaustive()
     }
 }
 
@@ -70,10 +68,7 @@ impl Identity {
     /// Reads the key, or makes one at the first start.
     pub(crate) fn load_or_create(data_dir: &Path) -> Result<Self, IdentityError> {
         let path = data_dir.join(FILE_NAME);
-        let failed = |source| IdentityError::File {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| IdentityError::File { path: path.clone(), source };
         match fs::metadata(&path) {
             Ok(metadata) => {
                 let mode = metadata.permissions().mode() & 0o777;
@@ -104,24 +99,13 @@ impl Identity {
             .resolve_dh(&DHChoice::Curve25519)
             .expect("the default resolver of snow has Curve25519");
         pair.set(private.as_slice());
-        let public = pair
-            .pubkey()
-            .try_into()
-            .expect("a Curve25519 public key has 32 bytes");
-        Self {
-            private,
-            public: StaticKey::from_bytes(public),
-        }
+        let public = pair.pubkey().try_into().expect("a Curve25519 public key has 32 bytes");
+        Self { private, public: StaticKey::from_bytes(public) }
     }
 
     fn load(path: &Path) -> Result<Self, IdentityError> {
-        let damaged = || IdentityError::Damaged {
-            path: path.to_owned(),
-        };
-        let failed = |source| IdentityError::File {
-            path: path.to_owned(),
-            source,
-        };
+        let damaged = || IdentityError::Damaged { path: path.to_owned() };
+        let failed = |source| IdentityError::File { path: path.to_owned(), source };
         let mut text = Zeroizing::new(String::new());
         let file = fs::File::open(path).map_err(failed)?;
         // One byte more than a valid file has is enough to tell that it is none.
@@ -135,12 +119,7 @@ impl Identity {
     fn save(&self, path: &Path) -> io::Result<()> {
         let draft = path.with_extension("key.new");
         let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(&draft)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(MODE).open(&draft)?;
         let text = Zeroizing::new(format!("{}\n", hex::encode(self.private.as_slice())));
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -167,10 +146,7 @@ mod tests {
         let made = Identity::load_or_create(&data_dir).expect("made");
         let read = Identity::load_or_create(&data_dir).expect("read");
         assert_eq!(made.public(), read.public());
-        let mode = fs::metadata(data_dir.join(FILE_NAME))
-            .expect("a file")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(data_dir.join(FILE_NAME)).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, MODE);
         let secret = hex::encode(made.private());
         assert!(!format!("{made:?}").contains(&secret));
@@ -186,10 +162,7 @@ mod tests {
         assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
         let error = Identity::load_or_create(directory.path()).expect_err("exposed");
-        assert!(
-            matches!(error, IdentityError::Exposed { mode: 0o644, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, IdentityError::Exposed { mode: 0o644, .. }), "{error}");
     }
 
     /// RFC 7748, section 6.1.

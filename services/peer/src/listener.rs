@@ -71,16 +71,7 @@ async fn receive(
         }
     }
     let lived = started.elapsed();
-    if events
-        .send(Event::Ended {
-            peer,
-            dialed: None,
-            lived,
-            end,
-        })
-        .await
-        .is_err()
-    {
+    if events.send(Event::Ended { peer, dialed: None, lived, end }).await.is_err() {
         tracing::trace!("the peer service has stopped");
     }
 }
@@ -92,10 +83,7 @@ struct LogQuota(std::sync::Mutex<Option<(Instant, u32)>>);
 impl LogQuota {
     /// Whether one more line may be written at `now`.
     fn take(&self, now: Instant) -> bool {
-        let mut state = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (since, lines) = match *state {
             Some((since, lines)) if now.duration_since(since) < LOG_WINDOW => (since, lines + 1),
             _ => (now, 1),

@@ -10,11 +10,8 @@ use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, 
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
-const SERVICE: Service = Service {
-    name: "pentad-peer",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9995,
-};
+const SERVICE: Service =
+    Service { name: "pentad-peer", version: env!("CARGO_PKG_VERSION"), grpc_port: 9995 };
 
 /// The peer service of a Pentad node: other nodes
 #[derive(Parser)]
@@ -67,16 +64,10 @@ impl Settings for Config {
 }
 
 fn main() -> ExitCode {
-    let Args {
-        config,
-        p2p,
-        bootstrap,
-    } = Args::parse();
+    let Args { config, p2p, bootstrap } = Args::parse();
     let bootstrap = (!bootstrap.is_empty()).then_some(bootstrap);
-    let sources = config
-        .sources()
-        .set_some("peer.listen", p2p)
-        .set_some("peer.bootstrap", bootstrap);
+    let sources =
+        config.sources().set_some("peer.listen", p2p).set_some("peer.bootstrap", bootstrap);
     run(&SERVICE, &sources, start)
 }
 

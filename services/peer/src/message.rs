@@ -31,10 +31,7 @@ pub(crate) enum Message {
     /// A block that was asked for is not there.
     NoBlock(BlockHash),
     /// Asks for headers.
-    GetHeaders {
-        locator: Vec<BlockHash>,
-        stop: Option<BlockHash>,
-    },
+    GetHeaders { locator: Vec<BlockHash>, stop: Option<BlockHash> },
     /// Headers of 80 bytes.
     Headers(Vec<Bytes>),
     /// Ids of transactions.
@@ -64,37 +61,22 @@ pub(crate) enum Malformed {
     #[error("{kind:?}: {source}")]
     Encoding { kind: Kind, source: DecodeError },
     #[error("{kind:?}: {count} entries, {limit} at most")]
-    TooMany {
-        kind: Kind,
-        count: usize,
-        limit: usize,
-    },
+    TooMany { kind: Kind, count: usize, limit: usize },
     #[error("{kind:?}: {field} has {length} bytes")]
-    Length {
-        kind: Kind,
-        field: &'static str,
-        length: usize,
-    },
+    Length { kind: Kind, field: &'static str, length: usize },
     #[error("{kind:?}: {field} is out of range")]
     Range { kind: Kind, field: &'static str },
 }
 
 impl Message {
     pub(crate) fn goodbye(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Goodbye {
-            reason: reason.name().to_owned(),
-            message: message.into(),
-        }
+        Self::Goodbye { reason: reason.name().to_owned(), message: message.into() }
     }
 
     /// The frame that carries it, within the sender's trace.
     pub(crate) fn to_frame(&self, context: Bytes) -> Frame {
         let (kind, payload) = (self.kind(), self.encode());
-        Frame {
-            kind,
-            context,
-            payload,
-        }
+        Frame { kind, context, payload }
     }
 
     const fn kind(&self) -> Kind {
@@ -118,10 +100,7 @@ impl Message {
                 hashes: hashes.iter().map(|hash| share(hash.as_bytes())).collect(),
             }),
             Self::Transactions(transactions) => encoding::encode(&proto::Transactions {
-                transactions: transactions
-                    .iter()
-                    .map(|(_, bytes)| bytes.clone())
-                    .collect(),
+                transactions: transactions.iter().map(|(_, bytes)| bytes.clone()).collect(),
             }),
             Self::Block { hash, block } => encoding::encode(&proto::Block {
                 block: block.clone(),
@@ -135,9 +114,9 @@ impl Message {
                 locator: locator.iter().map(|hash| share(hash.as_bytes())).collect(),
                 stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
             }),
-            Self::Headers(headers) => encoding::encode(&proto::Headers {
-                headers: headers.clone(),
-            }),
+            Self::Headers(headers) => {
+                encoding::encode(&proto::Headers { headers: headers.clone() })
+            }
             Self::Inventory(txids) => encoding::encode(&proto::Inventory {
                 txids: txids.iter().map(|txid| share(txid.as_bytes())).collect(),
             }),
@@ -162,20 +141,14 @@ impl Message {
             }
             Kind::GetBlocks => {
                 let message: proto::GetBlocks = encoding::decode(payload).map_err(encoding)?;
-                Ok(Self::GetBlocks(block_hashes(
-                    kind,
-                    &message.hashes,
-                    BLOCKS_PER_REQUEST_MAX,
-                )?))
+                Ok(Self::GetBlocks(block_hashes(kind, &message.hashes, BLOCKS_PER_REQUEST_MAX)?))
             }
             Kind::Transactions => {
                 let message: proto::Transactions = encoding::decode(payload).map_err(encoding)?;
                 at_most(kind, message.transactions.len(), TRANSACTIONS_MAX)?;
                 // Copied: a small transaction that waits must not hold the whole frame in memory.
                 let own = |bytes: Bytes| (Txid::from(sha256d(&bytes)), Bytes::from(bytes.to_vec()));
-                Ok(Self::Transactions(
-                    message.transactions.into_iter().map(own).collect(),
-                ))
+                Ok(Self::Transactions(message.transactions.into_iter().map(own).collect()))
             }
             Kind::Block => block(encoding::decode(payload).map_err(encoding)?),
             Kind::GetHeaders => {
@@ -190,16 +163,9 @@ impl Message {
             Kind::Headers => {
                 let message: proto::Headers = encoding::decode(payload).map_err(encoding)?;
                 at_most(kind, message.headers.len(), HEADERS_MAX)?;
-                let odd = message
-                    .headers
-                    .iter()
-                    .find(|header| header.len() != BlockHeader::LEN);
+                let odd = message.headers.iter().find(|header| header.len() != BlockHeader::LEN);
                 match odd.map(Bytes::len) {
-                    Some(length) => Err(Malformed::Length {
-                        kind,
-                        field: "headers",
-                        length,
-                    }),
+                    Some(length) => Err(Malformed::Length { kind, field: "headers", length }),
                     None => Ok(Self::Headers(message.headers)),
                 }
             }
@@ -245,16 +211,10 @@ impl Handshake {
         at_most(kind, message.capabilities.len(), CAPABILITIES_MAX)?;
         let length = message.network.len();
         if length > NETWORK_NAME_MAX {
-            return Err(Malformed::Length {
-                kind,
-                field: "network",
-                length,
-            });
+            return Err(Malformed::Length { kind, field: "network", length });
         }
-        let port = u16::try_from(message.listen_port).map_err(|_| Malformed::Range {
-            kind,
-            field: "listen_port",
-        })?;
+        let port = u16::try_from(message.listen_port)
+            .map_err(|_| Malformed::Range { kind, field: "listen_port" })?;
         Ok(Self {
             hello: Hello {
                 network: message.network,
@@ -281,18 +241,12 @@ fn block(message: proto::Block) -> Result<Message, Malformed> {
         return Ok(Message::NoBlock(named));
     }
     // Whatever the sender calls it: a block is named by its header.
-    let header = message
-        .block
-        .get(..BlockHeader::LEN)
-        .ok_or(Malformed::Length {
-            kind,
-            field: "block",
-            length: message.block.len(),
-        })?;
-    Ok(Message::Block {
-        hash: BlockHash::from(sha256d(header)),
-        block: message.block,
-    })
+    let header = message.block.get(..BlockHeader::LEN).ok_or(Malformed::Length {
+        kind,
+        field: "block",
+        length: message.block.len(),
+    })?;
+    Ok(Message::Block { hash: BlockHash::from(sha256d(header)), block: message.block })
 }
 
 fn share(bytes: &[u8; 32]) -> Bytes {
@@ -300,47 +254,27 @@ fn share(bytes: &[u8; 32]) -> Bytes {
 }
 
 fn at_most(kind: Kind, count: usize, limit: usize) -> Result<(), Malformed> {
-    if count > limit {
-        Err(Malformed::TooMany { kind, count, limit })
-    } else {
-        Ok(())
-    }
+    if count > limit { Err(Malformed::TooMany { kind, count, limit }) } else { Ok(()) }
 }
 
 fn hash(kind: Kind, field: &'static str, bytes: &[u8]) -> Result<[u8; 32], Malformed> {
-    bytes.try_into().map_err(|_| Malformed::Length {
-        kind,
-        field,
-        length: bytes.len(),
-    })
+    bytes.try_into().map_err(|_| Malformed::Length { kind, field, length: bytes.len() })
 }
 
 fn block_hashes(kind: Kind, hashes: &[Bytes], limit: usize) -> Result<Vec<BlockHash>, Malformed> {
     at_most(kind, hashes.len(), limit)?;
-    hashes
-        .iter()
-        .map(|bytes| hash(kind, "hash", bytes).map(BlockHash::from_bytes))
-        .collect()
+    hashes.iter().map(|bytes| hash(kind, "hash", bytes).map(BlockHash::from_bytes)).collect()
 }
 
 fn txids(kind: Kind, txids: &[Bytes]) -> Result<Vec<Txid>, Malformed> {
     at_most(kind, txids.len(), TRANSACTIONS_MAX)?;
-    txids
-        .iter()
-        .map(|bytes| hash(kind, "txids", bytes).map(Txid::from_bytes))
-        .collect()
+    txids.iter().map(|bytes| hash(kind, "txids", bytes).map(Txid::from_bytes)).collect()
 }
 
 /// A stranger's text, fit for a log line.
 fn printable(text: &str) -> String {
     text.chars()
         .take(GOODBYE_TEXT_MAX)
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
+        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
         .collect()
 }

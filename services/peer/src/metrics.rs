@@ -73,44 +73,20 @@ impl PeerMetrics {
         let sent = self.totals.sent.clone();
         registry.register_with_unit("sent", "Over all links", bytes.clone(), sent);
         for (name, help, counter) in [
-            (
-                "frames_skipped",
-                "Frames of unknown kinds",
-                &self.totals.skipped,
-            ),
-            (
-                "connections_turned_away",
-                "Closed before the handshake",
-                &self.turned_away,
-            ),
+            ("frames_skipped", "Frames of unknown kinds", &self.totals.skipped),
+            ("connections_turned_away", "Closed before the handshake", &self.turned_away),
             ("links_refused", "Closed after the handshake", &self.refused),
-            (
-                "links_slow",
-                "Closed because the other side did not read",
-                &self.slow,
-            ),
+            ("links_slow", "Closed because the other side did not read", &self.slow),
             ("bans", "Static keys banned", &self.bans),
-            (
-                "transactions_dropped",
-                "Transactions not checked: overload",
-                &self.dropped,
-            ),
+            ("transactions_dropped", "Transactions not checked: overload", &self.dropped),
         ] {
             registry.register(name, help, counter.clone());
         }
         registry.register("offences", "Misbehaviour by kind", self.offences.clone());
         for (name, help, gauge) in [
-            (
-                "orphans",
-                "Transactions that wait for what they spend",
-                &self.orphans,
-            ),
+            ("orphans", "Transactions that wait for what they spend", &self.orphans),
             ("sync_height_blocks", "Height of the own tip", &self.height),
-            (
-                "sync_best_height_blocks",
-                "Height of the best header chain",
-                &self.best_height,
-            ),
+            ("sync_best_height_blocks", "Height of the best header chain", &self.best_height),
             ("sync_blocks_in_flight", "Blocks asked for", &self.in_flight),
         ] {
             registry.register(name, help, gauge.clone());
@@ -136,10 +112,7 @@ impl PeerMetrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         };
         for (direction, count) in [("inbound", inbound), ("outbound", outbound)] {
-            set(
-                &self.links.get_or_create(&DirectionLabels { direction }),
-                count,
-            );
+            set(&self.links.get_or_create(&DirectionLabels { direction }), count);
         }
         set(&self.orphans, orphans);
         set(&self.in_flight, progress.in_flight);
@@ -158,8 +131,6 @@ impl PeerMetrics {
             Offence::WithheldBlock => "withheld_block",
             Offence::Refused(_) => "refused",
         };
-        self.offences
-            .get_or_create(&OffenceLabels { offence })
-            .inc();
+        self.offences.get_or_create(&OffenceLabels { offence }).inc();
     }
 }

@@ -70,16 +70,9 @@ impl Sockets {
     /// # Errors
     /// When the port is taken or the system refuses.
     pub async fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let failed = |address, protocol| {
-            move |source| StartError::Listen {
-                address,
-                protocol,
-                source,
-            }
-        };
-        let tcp = TcpListener::bind(address)
-            .await
-            .map_err(failed(address, "TCP"))?;
+        let failed =
+            |address, protocol| move |source| StartError::Listen { address, protocol, source };
+        let tcp = TcpListener::bind(address).await.map_err(failed(address, "TCP"))?;
         let bound = tcp.local_addr().map_err(StartError::Address)?;
         let udp = UdpSocket::bind(bound).await.map_err(failed(bound, "UDP"))?;
         Ok(Self { tcp, udp })
@@ -147,10 +140,7 @@ impl Peer {
             }
         });
         let chain = health::remote("chain", self.chain.clone(), CHAIN_SERVICE);
-        server.service(
-            sized!(PeerServiceServer::new(self.api.clone())),
-            [links, chain],
-        )
+        server.service(sized!(PeerServiceServer::new(self.api.clone())), [links, chain])
     }
 
     /// Where other nodes reach this one.

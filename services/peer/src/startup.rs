@@ -73,10 +73,7 @@ impl Startup {
         let links = TaskTracker::new();
         let hub = Hub::new(self.parts(Arc::clone(&local), claim, links.clone()));
         self.listen(sockets.tcp, local, links.clone());
-        self.mind(
-            "hints",
-            forward_hints(discovery.subscribe(), self.events.clone()),
-        );
+        self.mind("hints", forward_hints(discovery.subscribe(), self.events.clone()));
 
         self.running.send_replace(Some(discovery.clone()));
         hub.run(received, self.shutdown.clone()).await;
@@ -116,10 +113,7 @@ impl Startup {
         let transactions = Pump::new(TRANSACTION_BYTES_MAX);
         let (chain, events) = (|| self.chain.clone(), || self.events.clone());
         self.mind("block pump", pump_blocks(chain(), blocks.clone(), events()));
-        self.mind(
-            "transaction pump",
-            pump_transactions(chain(), transactions.clone(), events()),
-        );
+        self.mind("transaction pump", pump_transactions(chain(), transactions.clone(), events()));
         self.mind("tip", follow_tip(chain(), events()));
         self.mind("mempool", follow_mempool(chain(), events()));
         let (addresses, file) = addresses(&self.config, &self.data_dir);

@@ -15,13 +15,8 @@ const TRACEPARENT: &str = "traceparent";
 pub(crate) fn current() -> Bytes {
     let mut headers = HeaderMap::new();
     propagation::inject(&mut headers);
-    let parent = headers
-        .get(TRACEPARENT)
-        .and_then(|value| value.to_str().ok());
-    parent
-        .and_then(to_message)
-        .map(|message| encoding::encode(&message))
-        .unwrap_or_default()
+    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    parent.and_then(to_message).map(|message| encoding::encode(&message)).unwrap_or_default()
 }
 
 /// Makes `span` a child of the sender's. What cannot be understood is no reason to drop a message.
@@ -40,11 +35,7 @@ fn to_message(parent: &str) -> Option<TraceContext> {
     let trace_id = hex::decode(parts.next()?).ok()?;
     let span_id = hex::decode(parts.next()?).ok()?;
     let flags = u32::from_str_radix(parts.next()?, 16).ok()?;
-    Some(TraceContext {
-        trace_id: trace_id.into(),
-        span_id: span_id.into(),
-        flags,
-    })
+    Some(TraceContext { trace_id: trace_id.into(), span_id: span_id.into(), flags })
 }
 
 fn to_header(message: &TraceContext) -> Option<HeaderValue> {
@@ -52,10 +43,7 @@ fn to_header(message: &TraceContext) -> Option<HeaderValue> {
     if message.trace_id.len() != 16 || message.span_id.len() != 8 {
         return None;
     }
-    let (trace_id, span_id) = (
-        hex::encode(&message.trace_id),
-        hex::encode(&message.span_id),
-    );
+    let (trace_id, span_id) = (hex::encode(&message.trace_id), hex::encode(&message.span_id));
     HeaderValue::try_from(format!("00-{trace_id}-{span_id}-{flags:02x}")).ok()
 }
 
@@ -69,10 +57,7 @@ mod tests {
         let message = to_message(parent).expect("valid");
         assert_eq!(to_header(&message).expect("valid"), parent);
         for bad in ["", "00", "00-zz-b7ad6b7169203331-01", "00-0af7-b7ad-01-x"] {
-            assert!(
-                to_message(bad).as_ref().and_then(to_header).is_none(),
-                "{bad:?}"
-            );
+            assert!(to_message(bad).as_ref().and_then(to_header).is_none(), "{bad:?}");
         }
     }
 }

@@ -24,11 +24,8 @@ impl Balance {
                 (false, true) | (true, false) => {}
             }
             if confirmed {
-                let held = if output.mature {
-                    &mut balance.confirmed
-                } else {
-                    &mut balance.immature
-                };
+                let held =
+                    if output.mature { &mut balance.confirmed } else { &mut balance.immature };
                 *held = held.saturating_add(output.amount);
             }
         }
@@ -60,13 +57,6 @@ mod tests {
             output(900, 0, true, true),
             output(700, 0, true, false),
         ]);
-        assert_eq!(
-            balance,
-            Balance {
-                confirmed: 1200,
-                pending: -300,
-                immature: 50
-            }
-        );
+        assert_eq!(balance, Balance { confirmed: 1200, pending: -300, immature: 50 });
     }
 }

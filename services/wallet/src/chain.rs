@@ -67,10 +67,7 @@ impl ChainClient {
 
     /// Asked once, then remembered.
     pub(crate) async fn network(&self) -> Result<Network, WalletError> {
-        self.network
-            .get_or_try_init(|| self.fetch_network())
-            .await
-            .copied()
+        self.network.get_or_try_init(|| self.fetch_network()).await.copied()
     }
 
     async fn fetch_network(&self) -> Result<Network, WalletError> {
@@ -95,10 +92,7 @@ impl ChainClient {
         let mut outputs = Vec::new();
         for keys in keys.chunks(ADDRESSES_MAX) {
             let mut request = GetUtxosRequest {
-                addresses: keys
-                    .iter()
-                    .map(|&key| Address::P2pkh(key).encode(&versions))
-                    .collect(),
+                addresses: keys.iter().map(|&key| Address::P2pkh(key).encode(&versions)).collect(),
                 include_mempool: true,
                 exclude_spent_in_mempool: false,
                 page_size: PAGE_SIZE,
@@ -127,9 +121,7 @@ impl ChainClient {
 
     /// Blocks over a transaction, its own counted: 0 in the mempool; `None` when it is unknown.
     pub(crate) async fn confirmations(&self, txid: Txid) -> Result<Option<u32>, WalletError> {
-        let request = GetTransactionRequest {
-            txid: txid.to_string(),
-        };
+        let request = GetTransactionRequest { txid: txid.to_string() };
         match self.reads.clone().get_transaction(timed(request)).await {
             Ok(answer) => Ok(Some(answer.into_inner().confirmations)),
             Err(status) if status.code() == Code::NotFound => Ok(None),
@@ -138,46 +130,28 @@ impl ChainClient {
     }
 
     pub(crate) async fn transaction(&self, txid: Txid) -> Result<Transaction, WalletError> {
-        let request = GetTransactionRequest {
-            txid: txid.to_string(),
-        };
+        let request = GetTransactionRequest { txid: txid.to_string() };
         let answer = self.reads.clone().get_transaction(timed(request)).await;
         let transaction = answer?.into_inner().transaction;
-        let raw = transaction
-            .ok_or_else(|| answer_error("no transaction"))?
-            .raw;
+        let raw = transaction.ok_or_else(|| answer_error("no transaction"))?.raw;
         Ok(transaction_from_bytes("transaction.raw", &raw)?)
     }
 
     /// Succeeds also when the transaction is known already.
     pub(crate) async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
-        let request = SubmitTransactionRequest {
-            transaction: transaction.to_bytes().into(),
-        };
-        self.submit
-            .clone()
-            .submit_transaction(timed(request))
-            .await
-            .map(drop)
+        let request = SubmitTransactionRequest { transaction: transaction.to_bytes().into() };
+        self.submit.clone().submit_transaction(timed(request)).await.map(drop)
     }
 }
 
 impl Output {
     fn from_message(utxo: &proto::Utxo) -> Result<Self, WalletError> {
-        let outpoint = utxo
-            .outpoint
-            .as_ref()
-            .ok_or_else(|| answer_error("no outpoint"))?;
-        let output = utxo
-            .output
-            .as_ref()
-            .ok_or_else(|| answer_error("no output"))?;
+        let outpoint = utxo.outpoint.as_ref().ok_or_else(|| answer_error("no outpoint"))?;
+        let output = utxo.output.as_ref().ok_or_else(|| answer_error("no output"))?;
         let script = hex::decode(&output.script_pubkey)
             .map_err(|_| answer_error("a script that is no hex"))?;
         let Some(ScriptTemplate::P2pkh(key_hash)) = classify(&Script::from(script)) else {
-            return Err(answer_error(
-                "an output of an address that was not asked for",
-            ));
+            return Err(answer_error("an output of an address that was not asked for"));
         };
         Ok(Self {
             outpoint: OutPoint::try_from(outpoint)?,

@@ -22,10 +22,6 @@ pub struct WalletConfig {
 
 impl Default for WalletConfig {
     fn default() -> Self {
-        Self {
-            passphrase_file: None,
-            kdf: KdfCost::default(),
-            fee_rate: FEE_RATE_DEFAULT,
-        }
+        Self { passphrase_file: None, kdf: KdfCost::default(), fee_rate: FEE_RATE_DEFAULT }
     }
 }

@@ -148,10 +148,9 @@ impl From<WalletError> for Status {
             WalletError::NotOurs(_) => failure(Code::NotFound, "NOT_OUR_ADDRESS")
                 .with_field("address")
                 .with_hint("pentad printwallet lists the addresses of this node's wallets"),
-            WalletError::Address {
-                field,
-                problem: AddressError::WrongNetwork { .. },
-            } => invalid("WRONG_NETWORK", &field).with_hint("ask for an address of this network"),
+            WalletError::Address { field, problem: AddressError::WrongNetwork { .. } } => {
+                invalid("WRONG_NETWORK", &field).with_hint("ask for an address of this network")
+            }
             WalletError::Address { field, .. } => invalid("INVALID_ADDRESS", &field)
                 .with_hint("a character is missing or wrong: copy the whole address again"),
             WalletError::Payments(_) => invalid("PAYMENTS", "payments"),

@@ -39,10 +39,8 @@ impl KeystoreService for Wallets {
         let passphrase = owners(passphrase)?;
         let name = named(&wallet)?;
         let versions = self.inner.chain.network().await?.versions;
-        let wallet = self
-            .inner
-            .hashing(move |keystore| create(keystore, name, passphrase.as_ref()))
-            .await?;
+        let wallet =
+            self.inner.hashing(move |keystore| create(keystore, name, passphrase.as_ref())).await?;
         tracing::info!(wallet = %wallet.name(), "wallet created");
         Ok(Response::new(CreateWalletResponse {
             wallet: wallet.name().to_string(),
@@ -65,15 +63,10 @@ impl KeystoreService for Wallets {
             },
             Err(error) => {
                 tracing::error!(wallet = %name, %error, "a wallet that cannot be read");
-                WalletMessage {
-                    wallet: name.to_string(),
-                    ..WalletMessage::default()
-                }
+                WalletMessage { wallet: name.to_string(), ..WalletMessage::default() }
             }
         });
-        Ok(Response::new(ListWalletsResponse {
-            wallets: wallets.collect(),
-        }))
+        Ok(Response::new(ListWalletsResponse { wallets: wallets.collect() }))
     }
 
     #[tracing::instrument(
@@ -85,11 +78,7 @@ impl KeystoreService for Wallets {
         &self,
         request: Request<UnlockWalletRequest>,
     ) -> Result<Response<UnlockWalletResponse>, Status> {
-        let UnlockWalletRequest {
-            wallet,
-            passphrase,
-            seconds,
-        } = request.into_inner();
+        let UnlockWalletRequest { wallet, passphrase, seconds } = request.into_inner();
         let passphrase = owners(passphrase)?;
         let name: WalletName = wallet.parse().map_err(WalletError::Name)?;
         let seconds = match seconds {
@@ -100,10 +89,8 @@ impl KeystoreService for Wallets {
         self.inner
             .hashing(move |keystore| {
                 let service = keystore.service_passphrase();
-                let passphrase = passphrase
-                    .as_ref()
-                    .or(service)
-                    .ok_or(WalletError::NoPassphrase)?;
+                let passphrase =
+                    passphrase.as_ref().or(service).ok_or(WalletError::NoPassphrase)?;
                 Ok(keystore.get(&name)?.unlock(passphrase, Some(time))?)
             })
             .await?;
@@ -119,11 +106,7 @@ impl KeystoreService for Wallets {
         &self,
         request: Request<LockWalletRequest>,
     ) -> Result<Response<LockWalletResponse>, Status> {
-        let name = request
-            .into_inner()
-            .wallet
-            .parse()
-            .map_err(WalletError::Name)?;
+        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
         self.inner.wallet(name).await?.lock();
         Ok(Response::new(LockWalletResponse {}))
     }
@@ -140,11 +123,7 @@ impl WalletService for Wallets {
         &self,
         request: Request<NewAddressRequest>,
     ) -> Result<Response<NewAddressResponse>, Status> {
-        let name = request
-            .into_inner()
-            .wallet
-            .parse()
-            .map_err(WalletError::Name)?;
+        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
         let versions = self.inner.chain.network().await?.versions;
         let wallet = self.inner.wallet(name).await?;
         let key_hash = on_disk(&wallet, |wallet| wallet.issue(Chain::Receive)).await?;
@@ -161,18 +140,10 @@ impl WalletService for Wallets {
         &self,
         request: Request<GetBalanceRequest>,
     ) -> Result<Response<GetBalanceResponse>, Status> {
-        let name = request
-            .into_inner()
-            .wallet
-            .parse()
-            .map_err(WalletError::Name)?;
+        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
         let balance = self.balance(name).await?;
         let (confirmed, pending, immature) = (balance.confirmed, balance.pending, balance.immature);
-        Ok(Response::new(GetBalanceResponse {
-            confirmed,
-            pending,
-            immature,
-        }))
+        Ok(Response::new(GetBalanceResponse { confirmed, pending, immature }))
     }
 
     #[tracing::instrument(skip_all, err(level = "debug"))]
@@ -203,11 +174,8 @@ fn create(
     name: Option<WalletName>,
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<Wallet>, WalletError> {
-    let create = |name: &WalletName| {
-        keystore
-            .create(name, passphrase)
-            .ok_or(WalletError::NoPassphrase)
-    };
+    let create =
+        |name: &WalletName| keystore.create(name, passphrase).ok_or(WalletError::NoPassphrase);
     let Some(name) = name else {
         loop {
             match create(&keystore.free_name())? {
@@ -221,9 +189,5 @@ fn create(
 }
 
 fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
-    wallet
-        .key_hashes()
-        .into_iter()
-        .map(|key| Address::P2pkh(key).encode(versions))
-        .collect()
+    wallet.key_hashes().into_iter().map(|key| Address::P2pkh(key).encode(versions)).collect()
 }

@@ -10,11 +10,8 @@ use pentad_wallet::{WalletConfig, Wallets};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
-const SERVICE: Service = Service {
-    name: "pentad-wallet",
-    version: env!("CARGO_PKG_VERSION"),
-    grpc_port: 9991,
-};
+const SERVICE: Service =
+    Service { name: "pentad-wallet", version: env!("CARGO_PKG_VERSION"), grpc_port: 9991 };
 
 /// The wallet service of a Pentad node: keystore and payments
 #[derive(Parser)]

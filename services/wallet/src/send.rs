@@ -56,18 +56,10 @@ impl Inner {
         claim.keep();
         let txid = transaction.txid();
         let record = Record::new(Progress::Submitted, order.fingerprint, fee, transaction);
-        if let Err(error) = self
-            .journal
-            .put(&PaymentKey::of_transaction(&txid), &record)
-            .await
-        {
+        if let Err(error) = self.journal.put(&PaymentKey::of_transaction(&txid), &record).await {
             tracing::error!(%txid, %error, "a payment is made, but would not survive a crash");
         }
-        Ok(Sent {
-            txid,
-            fee,
-            repeated: false,
-        })
+        Ok(Sent { txid, fee, repeated: false })
     }
 
     async fn pay_keyed(
@@ -86,11 +78,7 @@ impl Inner {
                 claim.keep();
                 let txid = record.transaction.txid();
                 self.note_submitted(key);
-                Ok(Sent {
-                    txid,
-                    fee,
-                    repeated: false,
-                })
+                Ok(Sent { txid, fee, repeated: false })
             }
             Err(status) if is_refusal(&status) => {
                 self.journal.remove(key).await?;
@@ -106,11 +94,7 @@ impl Inner {
 
     /// Answers with the payment made under this key before; submits it if that had not happened.
     async fn repeat(&self, key: &PaymentKey, record: Record) -> Result<Sent, WalletError> {
-        let sent = Sent {
-            txid: record.transaction.txid(),
-            fee: record.fee,
-            repeated: true,
-        };
+        let sent = Sent { txid: record.transaction.txid(), fee: record.fee, repeated: true };
         match record.progress {
             Progress::Recorded => {}
             Progress::Submitted | Progress::Settled => return Ok(sent),
@@ -156,9 +140,7 @@ impl Inner {
             Source::Wallet(name) => self.wallet(name.clone()).await,
             Source::Address(key_hash) => {
                 let key_hash = *key_hash;
-                let owner = self
-                    .blocking(move |keystore| Ok(keystore.owner(&key_hash)))
-                    .await?;
+                let owner = self.blocking(move |keystore| Ok(keystore.owner(&key_hash))).await?;
                 owner.ok_or_else(|| {
                     WalletError::NotOurs(Address::P2pkh(key_hash).encode(&network.versions))
                 })

@@ -72,10 +72,7 @@ impl Rounds {
                     self.on_refused(inner, key, payment, problem)
                 });
             }
-            vanished = refused
-                .into_iter()
-                .map(|(key, payment, _)| (key, payment))
-                .collect();
+            vanished = refused.into_iter().map(|(key, payment, _)| (key, payment)).collect();
         }
     }
 

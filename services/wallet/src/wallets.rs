@@ -85,17 +85,10 @@ impl Wallets {
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         let (directory, journal) = (wallets_directory(data_dir), data_dir.join(JOURNAL));
-        let WalletConfig {
-            passphrase_file,
-            kdf,
-            fee_rate,
-        } = config;
+        let WalletConfig { passphrase_file, kdf, fee_rate } = config;
         // Key derivation and recovery block: not on the runtime's threads.
         let opening = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
-            let service = passphrase_file
-                .as_deref()
-                .map(Passphrase::from_file)
-                .transpose()?;
+            let service = passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
             let keystore = Keystore::open(directory, kdf, service)?;
             prepare_private(&journal)?;
             Ok((keystore, Journal::open(&journal)?))
@@ -133,10 +126,7 @@ impl Wallets {
                 sized!(KeystoreServiceServer::new(self.clone())),
                 [chain.clone(), keystore.clone()],
             )
-            .service(
-                sized!(WalletServiceServer::new(self.clone())),
-                [chain, keystore],
-            )
+            .service(sized!(WalletServiceServer::new(self.clone())), [chain, keystore])
     }
 
     /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.
@@ -144,17 +134,12 @@ impl Wallets {
         let network = self.inner.chain.network().await?;
         let order = Order::check(request, &network, self.inner.fee_rate)?;
         let inner = Arc::clone(&self.inner);
-        self.inner
-            .payments
-            .spawn(async move { inner.pay(order).await })
-            .await?
+        self.inner.payments.spawn(async move { inner.pay(order).await }).await?
     }
 
     pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {
         let wallet = self.inner.wallet(name).await?;
-        Ok(Balance::of(
-            &self.inner.chain.outputs(&wallet.key_hashes()).await?,
-        ))
+        Ok(Balance::of(&self.inner.chain.outputs(&wallet.key_hashes()).await?))
     }
 }
 
@@ -165,8 +150,7 @@ impl Inner {
 
     /// The wallet of this name.
     pub(crate) async fn wallet(&self, name: WalletName) -> Result<Arc<Wallet>, WalletError> {
-        self.blocking(move |keystore| Ok(keystore.get(&name)?))
-            .await
+        self.blocking(move |keystore| Ok(keystore.get(&name)?)).await
     }
 
     /// Runs what reads or writes files of the keystore.
@@ -183,11 +167,7 @@ impl Inner {
         &self,
         work: impl FnOnce(&Keystore) -> Result<T, WalletError> + Send + 'static,
     ) -> Result<T, WalletError> {
-        let _permit = self
-            .kdf
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+        let _permit = self.kdf.acquire().await.expect("the semaphore is never closed");
         self.blocking(work).await
     }
 }

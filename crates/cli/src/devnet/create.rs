@@ -61,32 +61,21 @@ fn fill(directory: &Path, nodes: u16, ports: &PortBlock) -> Result<NetworkFile, 
     }
     let first = directory.join("node1");
     let address = make_genesis_wallet(&first)?;
-    let amount = GENESIS_COINS
-        .parse()
-        .map_err(|error| Fault::refused(format!("{error}")))?;
-    let beginning = Beginning {
-        name: "devnet",
-        address,
-        amount,
-        retarget: false,
-    };
+    let amount = GENESIS_COINS.parse().map_err(|error| Fault::refused(format!("{error}")))?;
+    let beginning = Beginning { name: "devnet", address, amount, retarget: false };
     let spec = beginning.chain_spec()?;
     let chain_spec = directory.join("chain.toml");
     NewFile::create(&chain_spec)?.write(&spec.to_toml())?;
-    let network = NetworkFile {
-        chain_spec,
-        genesis_address: Some(beginning.address_text()),
-        nodes: entries,
-    };
+    let network =
+        NetworkFile { chain_spec, genesis_address: Some(beginning.address_text()), nodes: entries };
     network.write(directory)?;
     Ok(network)
 }
 
 fn node(directory: &Path, index: u16, ports: &PortBlock) -> Result<NodeEntry, Fault> {
     let name = format!("node{}", index.saturating_add(1));
-    let addresses = ports
-        .node(index)
-        .ok_or_else(|| Fault::usage("the ports of the network end at 65535"))?;
+    let addresses =
+        ports.node(index).ok_or_else(|| Fault::usage("the ports of the network end at 65535"))?;
     let data_dir = directory.join(&name);
     create_directory(&data_dir)?;
     passphrase_file(&data_dir)?;

@@ -45,15 +45,11 @@ pub async fn down(console: Console, globals: &Globals) -> Result<(), Fault> {
         Some(number) => vec![choose(&directory, &network, number)?],
         None => network.nodes.iter().collect(),
     };
-    let nodes: Vec<&NodeEntry> = nodes
-        .into_iter()
-        .filter(|node| process::is_running(node))
-        .collect();
+    let nodes: Vec<&NodeEntry> =
+        nodes.into_iter().filter(|node| process::is_running(node)).collect();
     end(console, &nodes).await?;
     forget_the_dead(&directory)?;
-    console.answer(&Stopped {
-        stopped: nodes.iter().map(|node| node.name.clone()).collect(),
-    })
+    console.answer(&Stopped { stopped: nodes.iter().map(|node| node.name.clone()).collect() })
 }
 
 /// Asks nodes to stop, waits, and kills what does not.
@@ -65,11 +61,8 @@ async fn end(console: Console, nodes: &[&NodeEntry]) -> Result<(), Fault> {
     if gone(nodes, STOP_TIME_MAX).await {
         return Ok(());
     }
-    let running: Vec<&NodeEntry> = nodes
-        .iter()
-        .copied()
-        .filter(|node| process::is_running(node))
-        .collect();
+    let running: Vec<&NodeEntry> =
+        nodes.iter().copied().filter(|node| process::is_running(node)).collect();
     for node in &running {
         console.warn(&late(&node.name));
     }
@@ -78,18 +71,13 @@ async fn end(console: Console, nodes: &[&NodeEntry]) -> Result<(), Fault> {
         return Ok(());
     }
     let names: Vec<&str> = running.iter().map(|node| node.name.as_str()).collect();
-    Err(Fault::refused(format!(
-        "{} cannot be ended",
-        names.join(", ")
-    )))
+    Err(Fault::refused(format!("{} cannot be ended", names.join(", "))))
 }
 
 /// What is said of a node before it is killed.
 pub(super) fn late(name: &str) -> Fault {
     let seconds = STOP_TIME_MAX.as_secs();
-    Fault::refused(format!(
-        "{name} did not stop within {seconds} s; killing it"
-    ))
+    Fault::refused(format!("{name} did not stop within {seconds} s; killing it"))
 }
 
 fn send(nodes: &[&NodeEntry], signal: Signal) -> Result<(), Fault> {

@@ -67,10 +67,6 @@ mod tests {
         assert!(second.is_err(), "two at once");
         drop(first);
         Lock::take(console, &path).await.expect("free again");
-        assert_eq!(
-            std::fs::read_dir(&path).expect("listed").count(),
-            0,
-            "the directory is clean"
-        );
+        assert_eq!(std::fs::read_dir(&path).expect("listed").count(), 0, "the directory is clean");
     }
 }

@@ -22,8 +22,5 @@ use crate::args::{DEVNET_DIR, Globals};
 
 /// The directory that `devnet` works on.
 fn directory(globals: &Globals) -> PathBuf {
-    globals
-        .dir
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(DEVNET_DIR))
+    globals.dir.clone().unwrap_or_else(|| PathBuf::from(DEVNET_DIR))
 }

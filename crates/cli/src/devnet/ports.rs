@@ -68,16 +68,9 @@ impl PortBlock {
                 bind(index, address(offset)?)?;
             }
             let p2p = address(Offset::P2p)?;
-            UdpSocket::bind(p2p).map_err(|error| Taken::Port {
-                index,
-                address: p2p,
-                error,
-            })?;
+            UdpSocket::bind(p2p).map_err(|error| Taken::Port { index, address: p2p, error })?;
         }
-        Ok(Self {
-            base,
-            _reservations: reservations,
-        })
+        Ok(Self { base, _reservations: reservations })
     }
 
     /// The addresses of a node, counted from 0; none beyond the block.
@@ -93,27 +86,17 @@ impl PortBlock {
 /// Why a block cannot be had.
 #[derive(Debug)]
 enum Taken {
-    OutOfRange {
-        base: u16,
-    },
-    Port {
-        index: u16,
-        address: SocketAddr,
-        error: io::Error,
-    },
+    OutOfRange { base: u16 },
+    Port { index: u16, address: SocketAddr, error: io::Error },
 }
 
 impl Taken {
     fn fault(self) -> Fault {
         match self {
-            Self::OutOfRange { base } => Fault::usage(format!(
-                "--base-port {base} leaves no room for the nodes' ports"
-            )),
-            Self::Port {
-                index,
-                address,
-                error,
-            } if error.kind() == io::ErrorKind::AddrInUse => {
+            Self::OutOfRange { base } => {
+                Fault::usage(format!("--base-port {base} leaves no room for the nodes' ports"))
+            }
+            Self::Port { index, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
                 let node = index.saturating_add(1);
                 Fault::refused(format!("{address}, a port of node{node}, is in use"))
                     .with_hint("--base-port 0 finds free ports")
@@ -126,11 +109,7 @@ impl Taken {
 }
 
 fn bind(index: u16, address: SocketAddr) -> Result<TcpListener, Taken> {
-    TcpListener::bind(address).map_err(|error| Taken::Port {
-        index,
-        address,
-        error,
-    })
+    TcpListener::bind(address).map_err(|error| Taken::Port { index, address, error })
 }
 
 fn address(base: u16, index: u16, offset: Offset) -> Option<SocketAddr> {
@@ -158,10 +137,7 @@ mod tests {
 
     #[test]
     fn node_i_has_the_ten_ports_from_its_own_first() {
-        let block = PortBlock {
-            base: 5678,
-            _reservations: Vec::new(),
-        };
+        let block = PortBlock { base: 5678, _reservations: Vec::new() };
         let third = block.node(2).expect("in range");
         assert_eq!(third.p2p.to_string(), "127.0.0.1:5698");
         assert_eq!(third.grpc.to_string(), "127.0.0.1:5699");
@@ -170,9 +146,8 @@ mod tests {
 
     #[test]
     fn zero_finds_free_blocks_that_do_not_overlap() {
-        let blocks: Vec<PortBlock> = (0..5)
-            .map(|_| PortBlock::reserve(0, 3).expect("free ports"))
-            .collect();
+        let blocks: Vec<PortBlock> =
+            (0..5).map(|_| PortBlock::reserve(0, 3).expect("free ports")).collect();
         let mut ports: Vec<u16> = blocks
             .iter()
             .flat_map(|block| (0..3).filter_map(|index| block.node(index)))
@@ -183,10 +158,7 @@ mod tests {
         assert_eq!(ports.len(), 15);
         assert!(ports.iter().all(|port| SEARCH.contains(port)));
         let base = blocks.first().expect("five of them").base;
-        assert!(
-            PortBlock::reserve(base, 1).is_err(),
-            "a reserved block was given out again"
-        );
+        assert!(PortBlock::reserve(base, 1).is_err(), "a reserved block was given out again");
     }
 
     #[test]
@@ -197,10 +169,7 @@ mod tests {
         let fault = PortBlock::reserve(base, 2).expect_err("taken");
         assert_eq!(fault.exit(), Exit::Refused);
         let text = fault.to_text();
-        assert!(
-            text.contains(&second.to_string()) && text.contains("node2"),
-            "{text}"
-        );
+        assert!(text.contains(&second.to_string()) && text.contains("node2"), "{text}");
         // The UDP port counts, too.
         let base = PortBlock::reserve(0, 1).expect("free ports").base;
         let p2p = address(base, 0, Offset::P2p).expect("in range");

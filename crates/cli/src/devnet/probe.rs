@@ -44,9 +44,7 @@ impl Probe {
     /// Whether the node says that it serves (`grpc.health.v1`).
     pub(super) async fn is_healthy(&self) -> bool {
         let mut client = HealthClient::new(self.connection.clone());
-        let request = HealthCheckRequest {
-            service: String::new(),
-        };
+        let request = HealthCheckRequest { service: String::new() };
         let reply = answer(client.check(request)).await;
         reply.is_some_and(|reply| reply.status() == ServingStatus::Serving)
     }
@@ -61,10 +59,7 @@ impl Probe {
         let mut client = PeerServiceClient::new(self.connection.clone());
         let own = answer(client.get_self(GetSelfRequest {})).await?.static_key;
         let peers = answer(client.list_peers(ListPeersRequest {})).await?.peers;
-        Some(Links {
-            own,
-            peers: peers.into_iter().map(|peer| peer.static_key).collect(),
-        })
+        Some(Links { own, peers: peers.into_iter().map(|peer| peer.static_key).collect() })
     }
 }
 

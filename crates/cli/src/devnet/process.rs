@@ -26,10 +26,9 @@ fn is_node_on(pid: u32, data_dir: &Path) -> bool {
     let name = program.file_name().unwrap_or_default().as_bytes();
     // The kernel adds " (deleted)" to a program that was rebuilt meanwhile.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
-    let (Ok(arguments), Ok(directory)) = (
-        fs::read(process.join("cmdline")),
-        fs::read_link(process.join("cwd")),
-    ) else {
+    let (Ok(arguments), Ok(directory)) =
+        (fs::read(process.join("cmdline")), fs::read_link(process.join("cwd")))
+    else {
         return false;
     };
     name == node_binary::NAME.as_bytes()
@@ -40,10 +39,7 @@ fn is_node_on(pid: u32, data_dir: &Path) -> bool {
 
 /// Sends a signal to the process of a node, if it runs; whether there was one.
 pub fn signal(node: &NodeEntry, signal: Signal) -> Result<bool, Errno> {
-    let pid = node
-        .pid
-        .filter(|_| is_running(node))
-        .and_then(|pid| i32::try_from(pid).ok());
+    let pid = node.pid.filter(|_| is_running(node)).and_then(|pid| i32::try_from(pid).ok());
     let Some(pid) = pid.and_then(Pid::from_raw) else {
         return Ok(false);
     };
@@ -81,10 +77,7 @@ mod tests {
         assert!(!is_running(&node(None, data)));
         assert!(!is_running(&node(Some(std::process::id()), data)));
         assert!(!is_running(&node(Some(u32::MAX), data)));
-        assert_eq!(
-            signal(&node(Some(std::process::id()), data), Signal::KILL),
-            Ok(false)
-        );
+        assert_eq!(signal(&node(Some(std::process::id()), data), Signal::KILL), Ok(false));
     }
 
     #[test]
@@ -100,10 +93,7 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .expect("the copy runs");
-        let (own, other) = (
-            node(Some(child.id()), &data),
-            node(Some(child.id()), Path::new("/x")),
-        );
+        let (own, other) = (node(Some(child.id()), &data), node(Some(child.id()), Path::new("/x")));
         // The kernel sets up a new program's arguments last.
         while !is_running(&own) {
             assert_eq!(child.try_wait().expect("our child"), None, "it ended");

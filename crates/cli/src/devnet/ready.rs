@@ -43,9 +43,7 @@ pub(super) async fn wait(
 }
 
 fn log_hint(network: &NetworkFile, wanted: &[usize]) -> String {
-    let logs = wanted
-        .iter()
-        .filter_map(|&index| network.nodes.get(index)?.log.as_deref());
+    let logs = wanted.iter().filter_map(|&index| network.nodes.get(index)?.log.as_deref());
     let logs: Vec<String> = logs.map(|log| log.display().to_string()).collect();
     format!("see {}", logs.join(", "))
 }
@@ -101,25 +99,17 @@ impl Member<'_> {
 
 /// The first wanted node that lacks links.
 fn unconnected(members: &[Member<'_>], links: &[Option<Links>]) -> Option<String> {
-    let keys: Vec<&str> = links
-        .iter()
-        .flatten()
-        .map(|links| links.own.as_str())
-        .collect();
-    members
-        .iter()
-        .zip(links)
-        .filter(|(member, _)| member.is_wanted)
-        .find_map(|(member, links)| {
-            let name = &member.node.name;
-            let Some(links) = links else {
-                return Some(format!("{name} does not tell its peers"));
-            };
-            let others = keys.len().saturating_sub(1).min(LINKS_MIN);
-            let connected = count_links(links, &keys);
-            (connected < others)
-                .then(|| format!("{name} is connected to {connected} of {others} nodes"))
-        })
+    let keys: Vec<&str> = links.iter().flatten().map(|links| links.own.as_str()).collect();
+    members.iter().zip(links).filter(|(member, _)| member.is_wanted).find_map(|(member, links)| {
+        let name = &member.node.name;
+        let Some(links) = links else {
+            return Some(format!("{name} does not tell its peers"));
+        };
+        let others = keys.len().saturating_sub(1).min(LINKS_MIN);
+        let connected = count_links(links, &keys);
+        (connected < others)
+            .then(|| format!("{name} is connected to {connected} of {others} nodes"))
+    })
 }
 
 /// How many of the nodes with these keys it is connected to; several links to one count once.
@@ -135,10 +125,7 @@ mod tests {
     #[test]
     fn links_count_nodes_of_the_network_once() {
         let peers = ["b", "b", "stranger", "a"].map(str::to_owned).to_vec();
-        let links = Links {
-            own: "a".to_owned(),
-            peers,
-        };
+        let links = Links { own: "a".to_owned(), peers };
         assert_eq!(count_links(&links, &["a", "b", "c"]), 1);
     }
 }

@@ -46,11 +46,7 @@ impl Started {
     /// When the system refuses.
     pub(super) fn terminate(&self) -> Result<(), Fault> {
         // None: it has ended, and we know.
-        let pid = self
-            .child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM))
             .map_err(|error| Fault::refused(format!("cannot stop {}: {error}", self.name)))
     }
@@ -86,11 +82,7 @@ pub(super) async fn next_end(started: &mut Vec<Started>) -> (Started, io::Result
 
 fn last_words(said: &str, how: &str) -> String {
     let prefix = format!("{}: ", node_binary::NAME);
-    match said
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix(&prefix))
-    {
+    match said.lines().rev().find_map(|line| line.strip_prefix(&prefix)) {
         Some(error) => error.to_owned(),
         None if said.is_empty() => how.to_owned(),
         None => format!("{how}, after\n{said}"),
@@ -113,37 +105,18 @@ pub(super) fn spawn(
         .get(index)
         .ok_or_else(|| Fault::refused(format!("the network has no node {index}")))?;
     let Some(log) = node.log.clone() else {
-        return Err(
-            Fault::usage(format!("{} is no node of a devnet", node.name))
-                .with_hint("start it with `pentad start`, as it was before"),
-        );
+        return Err(Fault::usage(format!("{} is no node of a devnet", node.name))
+            .with_hint("start it with `pentad start`, as it was before"));
     };
     let failed = |error: io::Error| {
-        Fault::refused(format!(
-            "cannot start {} ({}): {error}",
-            node.name,
-            binary.display()
-        ))
+        Fault::refused(format!("cannot start {} ({}): {error}", node.name, binary.display()))
     };
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log)
-        .map_err(failed)?;
+    let file = OpenOptions::new().create(true).append(true).open(&log).map_err(failed)?;
     let log_start = file.metadata().map_err(failed)?.len();
     let mut command = command(binary, network, node, mine)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(file)
-        .process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).process_group(0);
     let child = command.spawn().map_err(failed)?;
-    Ok(Started {
-        name: node.name.clone(),
-        child,
-        log,
-        log_start,
-    })
+    Ok(Started { name: node.name.clone(), child, log, log_start })
 }
 
 fn command(
@@ -182,9 +155,7 @@ fn command(
 fn tail(path: &Path, start: u64) -> io::Result<String> {
     let length = fs::metadata(path)?.len();
     let mut file = fs::File::open(path)?;
-    file.seek(SeekFrom::Start(
-        start.max(length.saturating_sub(TAIL_BYTES)),
-    ))?;
+    file.seek(SeekFrom::Start(start.max(length.saturating_sub(TAIL_BYTES))))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -201,10 +172,7 @@ mod tests {
     fn a_node_says_itself_why_it_ended() {
         let said = "INFO starting\npentad-node: port 1 is in use\nINFO flushed";
         assert_eq!(last_words(said, "exit status: 1"), "port 1 is in use");
-        assert_eq!(
-            last_words("panicked", "signal: 6"),
-            "signal: 6, after\npanicked"
-        );
+        assert_eq!(last_words("panicked", "signal: 6"), "signal: 6, after\npanicked");
         assert_eq!(last_words("", "signal: 9"), "signal: 9");
     }
 

@@ -37,17 +37,12 @@ struct NodeStatus {
 impl NetworkStatus {
     /// Asks all nodes at once.
     pub(super) async fn of(network: &NetworkFile) -> Self {
-        Self {
-            nodes: join_all(network.nodes.iter().map(node_status)).await,
-        }
+        Self { nodes: join_all(network.nodes.iter().map(node_status)).await }
     }
 }
 
 async fn node_status(node: &NodeEntry) -> NodeStatus {
-    let unknown = NodeStatus {
-        name: node.name.clone(),
-        ..NodeStatus::default()
-    };
+    let unknown = NodeStatus { name: node.name.clone(), ..NodeStatus::default() };
     let Some(probe) = Probe::new(node) else {
         return unknown;
     };
@@ -84,11 +79,7 @@ impl Answer for NetworkStatus {
 
 /// The end of a hash: its beginning is all zeros under proof of work.
 fn shortened(hash: &str) -> String {
-    match hash
-        .len()
-        .checked_sub(HASH_DIGITS)
-        .and_then(|start| hash.get(start..))
-    {
+    match hash.len().checked_sub(HASH_DIGITS).and_then(|start| hash.get(start..)) {
         Some(end) if end.len() < hash.len() => format!("…{end}"),
         _ => hash.to_owned(),
     }
@@ -120,10 +111,7 @@ mod tests {
 
     #[test]
     fn dead_nodes_have_nulls() {
-        let dead = NodeStatus {
-            name: "node2".to_owned(),
-            ..NodeStatus::default()
-        };
+        let dead = NodeStatus { name: "node2".to_owned(), ..NodeStatus::default() };
         let alive = NodeStatus {
             name: "node1".to_owned(),
             healthy: true,
@@ -132,9 +120,7 @@ mod tests {
             peers: Some(0),
             ..NodeStatus::default()
         };
-        let status = NetworkStatus {
-            nodes: vec![alive, dead],
-        };
+        let status = NetworkStatus { nodes: vec![alive, dead] };
         let expected = concat!(
             r#"{"nodes":[{"name":"node1","healthy":true,"height":7,"tip":"#,
             r#""0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","#,

@@ -55,9 +55,7 @@ impl Answer for Up {
 
 /// How this program was called, with the directory unless it is the default.
 fn command(directory: &Path) -> String {
-    let program = std::env::args()
-        .next()
-        .unwrap_or_else(|| "pentad".to_owned());
+    let program = std::env::args().next().unwrap_or_else(|| "pentad".to_owned());
     match directory == Path::new(DEVNET_DIR) {
         true => program,
         false => format!("{program} --dir {}", directory.display()),
@@ -71,15 +69,9 @@ fn command(directory: &Path) -> String {
 /// were started are stopped again.
 pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Result<(), Fault> {
     if let Some(engine @ (EngineName::Pbft | EngineName::Hybrid)) = arguments.engine {
-        let name = if engine == EngineName::Pbft {
-            "pbft"
-        } else {
-            "hybrid"
-        };
-        return Err(
-            Fault::usage(format!("--engine {name} is not available yet"))
-                .with_hint("this version has --engine pow"),
-        );
+        let name = if engine == EngineName::Pbft { "pbft" } else { "hybrid" };
+        return Err(Fault::usage(format!("--engine {name} is not available yet"))
+            .with_hint("this version has --engine pow"));
     }
     let binary = node_binary::find()?;
     let directory = directory(globals);
@@ -101,12 +93,7 @@ pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Resu
     }
     let status = NetworkStatus::of(&network).await;
     let foreground = !arguments.detach && !started.is_empty();
-    console.answer(&Up {
-        network,
-        status,
-        directory: directory.clone(),
-        foreground,
-    })?;
+    console.answer(&Up { network, status, directory: directory.clone(), foreground })?;
     if arguments.detach || started.is_empty() {
         return Ok(());
     }
@@ -154,9 +141,7 @@ fn open(
         Err(NetworkFileError::Missing { .. }) => {
             let nodes = arguments.nodes.unwrap_or(NODES_DEFAULT);
             if let Some(node) = node.filter(|&node| node > nodes) {
-                return Err(Fault::usage(format!(
-                    "--node {node} of a network with {nodes}"
-                )));
+                return Err(Fault::usage(format!("--node {node} of a network with {nodes}")));
             }
             let ports = PortBlock::reserve(arguments.base_port.unwrap_or(BASE_DEFAULT), nodes)?;
             Ok((create::create(directory, nodes, &ports)?, Some(ports)))
@@ -168,10 +153,7 @@ fn open(
 /// Flags may repeat what the network is; they cannot change it.
 fn check_flags(directory: &Path, network: &NetworkFile, arguments: &UpArgs) -> Result<(), Fault> {
     let contradiction = |flag: String, fact: String| {
-        let text = format!(
-            "{flag} contradicts the network in {}: {fact}",
-            directory.display()
-        );
+        let text = format!("{flag} contradicts the network in {}: {fact}", directory.display());
         Err(Fault::usage(text).with_hint("leave the flag out, or name another directory"))
     };
     let count = network.nodes.len();
@@ -179,20 +161,11 @@ fn check_flags(directory: &Path, network: &NetworkFile, arguments: &UpArgs) -> R
         return contradiction(format!("--nodes {nodes}"), format!("it has {count}"));
     }
     let base = network.nodes.first().map_or(0, |node| node.p2p.port());
-    if let Some(port) = arguments
-        .base_port
-        .filter(|&port| port != 0 && port != base)
-    {
-        return contradiction(
-            format!("--base-port {port}"),
-            format!("its ports begin at {base}"),
-        );
+    if let Some(port) = arguments.base_port.filter(|&port| port != 0 && port != base) {
+        return contradiction(format!("--base-port {port}"), format!("its ports begin at {base}"));
     }
     let text = std::fs::read_to_string(&network.chain_spec).map_err(|error| {
-        Fault::refused(format!(
-            "cannot read {}: {error}",
-            network.chain_spec.display()
-        ))
+        Fault::refused(format!("cannot read {}: {error}", network.chain_spec.display()))
     })?;
     ChainSpec::from_toml(&text)
         .map(drop)

@@ -41,13 +41,9 @@ impl Answer for Balance {
 /// When the address is none of this network, or the node does not answer.
 pub async fn balance(console: Console, globals: &Globals, address: String) -> Result<(), Fault> {
     let target = Target::of(globals)?;
-    let request = GetBalanceRequest {
-        address: address.clone(),
-    };
+    let request = GetBalanceRequest { address: address.clone() };
     let mut client = ChainServiceClient::new(target.connection());
-    let reply = target
-        .call(READ_DEADLINE, client.get_balance(request))
-        .await?;
+    let reply = target.call(READ_DEADLINE, client.get_balance(request)).await?;
     console.answer(&Balance {
         address,
         confirmed: coins(reply.confirmed),

@@ -38,9 +38,8 @@ struct Printed {
 
 impl Printed {
     fn new(block: Block) -> Result<Self, Fault> {
-        let header = block
-            .header
-            .ok_or_else(|| Fault::refused("the node sent a block without a header"))?;
+        let header =
+            block.header.ok_or_else(|| Fault::refused("the node sent a block without a header"))?;
         Ok(Self {
             height: header.height,
             hash: header.hash,
@@ -80,10 +79,7 @@ impl Answer for Printed {
         }
         if lines.len() > HEX_LINES_MAX {
             let bytes = self.hex.len() / 2;
-            rows.push((
-                "",
-                format!("… {bytes} bytes in all; --output json has them"),
-            ));
+            rows.push(("", format!("… {bytes} bytes in all; --output json has them")));
         }
         pairs(rows)
     }
@@ -108,15 +104,9 @@ pub async fn print(console: Console, globals: &Globals, height: u32) -> Result<(
     let target = Target::of(globals)?;
     let mut client =
         ChainServiceClient::new(target.connection()).max_decoding_message_size(ANSWER_BYTES_MAX);
-    let request = GetBlockRequest {
-        block: Some(get_block_request::Block::Height(height)),
-    };
-    let reply = target
-        .call(READ_DEADLINE, client.get_block(request))
-        .await?;
-    let block = reply
-        .block
-        .ok_or_else(|| Fault::refused("the node sent no block"))?;
+    let request = GetBlockRequest { block: Some(get_block_request::Block::Height(height)) };
+    let reply = target.call(READ_DEADLINE, client.get_block(request)).await?;
+    let block = reply.block.ok_or_else(|| Fault::refused("the node sent no block"))?;
     console.answer(&Printed::new(block)?)
 }
 
@@ -127,15 +117,10 @@ pub async fn print(console: Console, globals: &Globals, height: u32) -> Result<(
 pub async fn generate(console: Console, globals: &Globals, blocks: u32) -> Result<(), Fault> {
     let target = Target::of(globals)?;
     let mut client = MinerServiceClient::new(target.connection());
-    let request = GenerateRequest {
-        blocks,
-        payout_address: String::new(),
-    };
+    let request = GenerateRequest { blocks, payout_address: String::new() };
     let deadline = KEYS_DEADLINE.saturating_add(BLOCK_TIME_MAX.saturating_mul(blocks));
     let reply = target.call(deadline, client.generate(request)).await?;
-    console.answer(&Generated {
-        hashes: reply.hashes,
-    })
+    console.answer(&Generated { hashes: reply.hashes })
 }
 
 #[cfg(test)]
@@ -157,11 +142,7 @@ mod tests {
             chain_work: "02".to_owned(),
             confirmations: 1,
         };
-        Block {
-            header: Some(header),
-            txids: vec!["dd".repeat(32)],
-            raw: vec![0x0f; 300].into(),
-        }
+        Block { header: Some(header), txids: vec!["dd".repeat(32)], raw: vec![0x0f; 300].into() }
     }
 
     #[test]
@@ -179,22 +160,14 @@ mod tests {
             "0f".repeat(300)
         );
         assert_eq!(serde_json::to_string(&printed).expect("JSON"), expected);
-        let generated = Generated {
-            hashes: vec!["aa".to_owned()],
-        };
-        assert_eq!(
-            serde_json::to_string(&generated).expect("JSON"),
-            r#"{"hashes":["aa"]}"#
-        );
+        let generated = Generated { hashes: vec!["aa".to_owned()] };
+        assert_eq!(serde_json::to_string(&generated).expect("JSON"), r#"{"hashes":["aa"]}"#);
     }
 
     #[test]
     fn people_get_the_beginning_of_the_hex() {
         let text = Printed::new(block()).expect("whole").to_table();
-        assert!(
-            text.ends_with("… 300 bytes in all; --output json has them"),
-            "{text}"
-        );
+        assert!(text.ends_with("… 300 bytes in all; --output json has them"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() < 100));
     }
 

@@ -37,10 +37,7 @@ impl Beginning<'_> {
     /// When a spec cannot have this name or amount.
     pub fn chain_spec(&self) -> Result<ChainSpec, Fault> {
         let time = now()?;
-        let allocations = vec![Allocation {
-            address: self.address,
-            amount: self.amount,
-        }];
+        let allocations = vec![Allocation { address: self.address, amount: self.amount }];
         let spec = match self.retarget {
             true => Parameters::new(self.name, time, allocations).and_then(ChainSpec::new),
             false => ChainSpec::development(self.name, time, allocations),
@@ -126,23 +123,16 @@ pub fn make_genesis_wallet(data_dir: &Path) -> Result<Address, Fault> {
     let (path, _) = passphrase_file(data_dir)?;
     let passphrase =
         Passphrase::from_file(&path).map_err(|error| Fault::refused(error.to_string()))?;
-    let name = WALLET
-        .parse()
-        .map_err(|error| Fault::refused(format!("{error}")))?;
-    keystore::create(
-        data_dir,
-        &name,
-        &passphrase,
-        Unlock::Service,
-        KdfCost::default(),
+    let name = WALLET.parse().map_err(|error| Fault::refused(format!("{error}")))?;
+    keystore::create(data_dir, &name, &passphrase, Unlock::Service, KdfCost::default()).map_err(
+        |error| match error {
+            KeystoreError::WalletExists(_) => {
+                let text = format!("{} has a wallet {WALLET} already", data_dir.display());
+                Fault::refused(text).with_hint("name another data directory with --data")
+            }
+            error => Fault::refused(error.to_string()),
+        },
     )
-    .map_err(|error| match error {
-        KeystoreError::WalletExists(_) => {
-            let text = format!("{} has a wallet {WALLET} already", data_dir.display());
-            Fault::refused(text).with_hint("name another data directory with --data")
-        }
-        error => Fault::refused(error.to_string()),
-    })
 }
 
 #[cfg(test)]
@@ -162,9 +152,7 @@ mod tests {
 
     #[test]
     fn the_spec_pays_the_wallet_and_survives_its_file() {
-        let spec = beginning("devnet", 100_000_000_000)
-            .chain_spec()
-            .expect("valid");
+        let spec = beginning("devnet", 100_000_000_000).chain_spec().expect("valid");
         let read = ChainSpec::from_toml(&spec.to_toml()).expect("its own text");
         assert_eq!(read.spec_hash(), spec.spec_hash());
         let genesis = &spec.parameters().genesis;
@@ -174,15 +162,9 @@ mod tests {
 
     #[test]
     fn what_no_spec_may_have_is_called_by_its_flag() {
-        let text = beginning("no such name", 1)
-            .chain_spec()
-            .expect_err("refused")
-            .to_text();
+        let text = beginning("no such name", 1).chain_spec().expect_err("refused").to_text();
         assert!(text.contains("--name"), "{text}");
-        let text = beginning("net", 0)
-            .chain_spec()
-            .expect_err("refused")
-            .to_text();
+        let text = beginning("net", 0).chain_spec().expect_err("refused").to_text();
         assert!(text.contains("--amount"), "{text}");
     }
 }

@@ -26,19 +26,13 @@ impl Answer for Sent {
     fn to_table(&self) -> String {
         let mut rows = vec![("txid", self.txid.clone()), ("fee", self.fee.clone())];
         if self.repeated {
-            rows.push((
-                "note",
-                "sent before under this idempotency key; not again".to_owned(),
-            ));
+            rows.push(("note", "sent before under this idempotency key; not again".to_owned()));
         }
         pairs(rows)
     }
 
     fn next(&self) -> Vec<String> {
-        vec![
-            "pentad generate 1".to_owned(),
-            format!("pentad balance {}", self.to),
-        ]
+        vec!["pentad generate 1".to_owned(), format!("pentad balance {}", self.to)]
     }
 }
 
@@ -48,10 +42,7 @@ impl Answer for Sent {
 /// When the coins do not suffice, an address is wrong, or the node does not answer.
 pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> Result<(), Fault> {
     let target = Target::of(globals)?;
-    let payment = Payment {
-        address: arguments.to.clone(),
-        amount: arguments.amount.units(),
-    };
+    let payment = Payment { address: arguments.to.clone(), amount: arguments.amount.units() };
     let request = SendRequest {
         from: Some(source(arguments.from)),
         payments: vec![payment],
@@ -97,10 +88,7 @@ mod tests {
             "",
             "no body",
         ] {
-            assert_eq!(
-                source(address.to_owned()),
-                From::Address(address.to_owned())
-            );
+            assert_eq!(source(address.to_owned()), From::Address(address.to_owned()));
         }
     }
 

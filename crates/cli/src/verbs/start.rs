@@ -25,11 +25,7 @@ fn command(console: Console, globals: &Globals, arguments: &StartArgs) -> Result
     let mut command = Command::new(node_binary::find()?);
     create_directory(&arguments.data)?;
     let data = absolute(&arguments.data)?;
-    command
-        .arg("--chain")
-        .arg(&arguments.chain)
-        .arg("--data")
-        .arg(&data);
+    command.arg("--chain").arg(&arguments.chain).arg("--data").arg(&data);
     let passphrase = match &arguments.passphrase_file {
         Some(path) => path.clone(),
         None => own_passphrase_file(console, &data)?,

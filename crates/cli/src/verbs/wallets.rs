@@ -20,18 +20,12 @@ struct Created {
 
 impl Answer for Created {
     fn to_table(&self) -> String {
-        pairs([
-            ("wallet", self.wallet.clone()),
-            ("address", self.address.clone()),
-        ])
+        pairs([("wallet", self.wallet.clone()), ("address", self.address.clone())])
     }
 
     fn next(&self) -> Vec<String> {
         vec![
-            format!(
-                "pentad send --from genesis --to {} --amount 100",
-                self.address
-            ),
+            format!("pentad send --from genesis --to {} --amount 100", self.address),
             format!("pentad balance {}", self.address),
         ]
     }
@@ -59,11 +53,7 @@ impl Answer for Wallets {
             let rest = addresses.map(|address| [String::new(), address]);
             [first].into_iter().chain(rest).collect::<Vec<_>>()
         };
-        grid(
-            ["WALLET", "ADDRESS"],
-            &[],
-            self.wallets.iter().flat_map(row).collect(),
-        )
+        grid(["WALLET", "ADDRESS"], &[], self.wallets.iter().flat_map(row).collect())
     }
 }
 
@@ -81,18 +71,10 @@ pub async fn create_wallet(
         None => String::new(),
     };
     let target = Target::of(globals)?;
-    let request = CreateWalletRequest {
-        wallet: arguments.name.clone(),
-        passphrase,
-    };
+    let request = CreateWalletRequest { wallet: arguments.name.clone(), passphrase };
     let mut client = KeystoreServiceClient::new(target.connection());
-    let reply = target
-        .call(KEYS_DEADLINE, client.create_wallet(request))
-        .await?;
-    console.answer(&Created {
-        wallet: reply.wallet,
-        address: reply.address,
-    })
+    let reply = target.call(KEYS_DEADLINE, client.create_wallet(request)).await?;
+    console.answer(&Created { wallet: reply.wallet, address: reply.address })
 }
 
 fn read_passphrase(path: &Path) -> Result<String, Fault> {
@@ -100,10 +82,7 @@ fn read_passphrase(path: &Path) -> Result<String, Fault> {
         .map_err(|error| Fault::refused(format!("cannot read {}: {error}", path.display())))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => Err(Fault::refused(format!(
-            "{} holds no passphrase",
-            path.display()
-        ))),
+        _ => Err(Fault::refused(format!("{} holds no passphrase", path.display()))),
     }
 }
 
@@ -114,16 +93,11 @@ fn read_passphrase(path: &Path) -> Result<String, Fault> {
 pub async fn print_wallets(console: Console, globals: &Globals) -> Result<(), Fault> {
     let target = Target::of(globals)?;
     let mut client = KeystoreServiceClient::new(target.connection());
-    let reply = target
-        .call(READ_DEADLINE, client.list_wallets(ListWalletsRequest {}))
-        .await?;
+    let reply = target.call(READ_DEADLINE, client.list_wallets(ListWalletsRequest {})).await?;
     let wallets = reply.wallets.into_iter();
     console.answer(&Wallets {
         wallets: wallets
-            .map(|wallet| Wallet {
-                wallet: wallet.wallet,
-                addresses: wallet.addresses,
-            })
+            .map(|wallet| Wallet { wallet: wallet.wallet, addresses: wallet.addresses })
             .collect(),
     })
 }
@@ -134,28 +108,17 @@ mod tests {
 
     #[test]
     fn shapes() {
-        let created = Created {
-            wallet: "bob".to_owned(),
-            address: "1abc".to_owned(),
-        };
+        let created = Created { wallet: "bob".to_owned(), address: "1abc".to_owned() };
         assert_eq!(
             serde_json::to_string(&created).expect("JSON"),
             r#"{"wallet":"bob","address":"1abc"}"#
         );
         let addresses = vec!["1abc".to_owned(), "1def".to_owned()];
-        let wallets = Wallets {
-            wallets: vec![Wallet {
-                wallet: "bob".to_owned(),
-                addresses,
-            }],
-        };
+        let wallets = Wallets { wallets: vec![Wallet { wallet: "bob".to_owned(), addresses }] };
         assert_eq!(
             serde_json::to_string(&wallets).expect("JSON"),
             r#"{"wallets":[{"wallet":"bob","addresses":["1abc","1def"]}]}"#
         );
-        assert_eq!(
-            wallets.to_table(),
-            "WALLET  ADDRESS\nbob     1abc\n        1def"
-        );
+        assert_eq!(wallets.to_table(), "WALLET  ADDRESS\nbob     1abc\n        1def");
     }
 }

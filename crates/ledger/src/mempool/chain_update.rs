@@ -68,9 +68,7 @@ impl Mempool {
                 if let Some(admitted) = admitted {
                     updated.returned.push(*txid);
                     let evicted = admitted.evicted.into_iter();
-                    updated
-                        .removed
-                        .extend(evicted.map(|txid| (txid, Removal::Evicted)));
+                    updated.removed.extend(evicted.map(|txid| (txid, Removal::Evicted)));
                     self.trim_descendants(&transaction, &mut updated);
                 } else {
                     let children = self.pool.children(*txid, transaction.transaction());
@@ -109,9 +107,7 @@ impl Mempool {
                 continue;
             }
             let inputs = &transaction.inputs;
-            let spenders = inputs
-                .iter()
-                .filter_map(|i| self.pool.spender(&i.previous_output));
+            let spenders = inputs.iter().filter_map(|i| self.pool.spender(&i.previous_output));
             let conflicts = spenders.collect();
             self.remove(&conflicts, Removal::Conflict, updated);
         }
@@ -146,9 +142,7 @@ impl Mempool {
             };
             let fits = entries().all(|e| e.ancestors().count <= self.policy.ancestors_max)
                 && ancestors.iter().chain([&txid]).all(has_room);
-            let end = entries()
-                .max_by_key(|e| e.ancestors().count)
-                .map(Entry::txid);
+            let end = entries().max_by_key(|e| e.ancestors().count).map(Entry::txid);
             match end {
                 Some(end) if !fits => {
                     self.remove(&BTreeSet::from([end]), Removal::Reorganised, updated);
@@ -166,24 +160,14 @@ impl Mempool {
                 .coinbase_height
                 .map(|created| context.height.get().saturating_sub(created.get()));
             depth.is_none_or(|depth| depth >= maturity)
-                && is_final(
-                    entry.transaction(),
-                    context.height,
-                    context.median_time_past,
-                )
+                && is_final(entry.transaction(), context.height, context.median_time_past)
         };
-        let unready = self
-            .iter()
-            .filter(|entry| !is_ready(entry))
-            .map(Entry::txid)
-            .collect();
+        let unready = self.iter().filter(|entry| !is_ready(entry)).map(Entry::txid).collect();
         self.remove(&unready, Removal::Reorganised, updated);
     }
 
     fn remove(&mut self, txids: &BTreeSet<Txid>, reason: Removal, updated: &mut Updated) {
         let taken = self.pool.take_with_descendants(txids);
-        updated
-            .removed
-            .extend(taken.iter().map(|entry| (entry.txid(), reason)));
+        updated.removed.extend(taken.iter().map(|entry| (entry.txid(), reason)));
     }
 }

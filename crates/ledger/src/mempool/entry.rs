@@ -50,17 +50,9 @@ impl Entry {
         time: u32,
     ) -> Self {
         let is_coinbase = |utxo: &&Utxo| utxo.from_coinbase && utxo.height != BlockHeight::GENESIS;
-        let coinbase_height = spent
-            .iter()
-            .filter(is_coinbase)
-            .map(|utxo| utxo.height)
-            .max();
+        let coinbase_height = spent.iter().filter(is_coinbase).map(|utxo| utxo.height).max();
         let bytes = transaction.transaction().encoded_len();
-        let own = Totals {
-            count: 1,
-            bytes,
-            fees: fee.units(),
-        };
+        let own = Totals { count: 1, bytes, fees: fee.units() };
         Self {
             transaction,
             spent: spent.into_iter().map(|utxo| utxo.output).collect(),
@@ -129,11 +121,7 @@ impl Entry {
 
     /// This transaction alone.
     pub(crate) fn own(&self) -> Totals {
-        Totals {
-            count: 1,
-            bytes: self.bytes,
-            fees: self.fee.units(),
-        }
+        Totals { count: 1, bytes: self.bytes, fees: self.fee.units() }
     }
 
     pub(super) fn own_score(&self) -> Score {
@@ -171,10 +159,7 @@ impl Totals {
     }
 
     pub(crate) fn score(self) -> Score {
-        Score {
-            fees: self.fees,
-            bytes: self.bytes,
-        }
+        Score { fees: self.fees, bytes: self.bytes }
     }
 }
 

@@ -137,9 +137,5 @@ impl Rejection {
 }
 
 fn list(outpoints: &[OutPoint]) -> String {
-    outpoints
-        .iter()
-        .map(OutPoint::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    outpoints.iter().map(OutPoint::to_string).collect::<Vec<_>>().join(", ")
 }

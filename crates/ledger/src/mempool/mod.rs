@@ -46,12 +46,7 @@ impl Mempool {
     #[must_use]
     pub fn new(policy: Policy, spec: &ChainSpec) -> Self {
         let (pool, orphans) = (Pool::default(), Orphans::default());
-        Self {
-            policy,
-            spec: spec.clone(),
-            pool,
-            orphans,
-        }
+        Self { policy, spec: spec.clone(), pool, orphans }
     }
 
     /// What it takes in.
@@ -158,11 +153,7 @@ impl Mempool {
     pub fn pending(&self, script_pubkey: &Script) -> i64 {
         let units = |output: &TxOut| {
             let own = output.script_pubkey == *script_pubkey;
-            if own {
-                i64::try_from(output.amount.units()).unwrap_or(i64::MAX)
-            } else {
-                0
-            }
+            if own { i64::try_from(output.amount.units()).unwrap_or(i64::MAX) } else { 0 }
         };
         self.by_script(script_pubkey).fold(0, |pending, entry| {
             let outputs = entry.transaction().outputs.iter().map(units);

@@ -50,24 +50,13 @@ impl Orphans {
             self.take(&oldest);
         }
         for input in &transaction.transaction().inputs {
-            self.by_parent
-                .entry(input.previous_output.txid)
-                .or_default()
-                .insert(txid);
+            self.by_parent.entry(input.previous_output.txid).or_default().insert(txid);
         }
         let arrival = self.arrivals;
         self.arrivals = arrival.saturating_add(1);
         self.by_arrival.insert(arrival, txid);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.transactions.insert(
-            txid,
-            Orphan {
-                transaction,
-                bytes,
-                arrival,
-                time: now,
-            },
-        );
+        self.transactions.insert(txid, Orphan { transaction, bytes, arrival, time: now });
     }
 
     /// Takes out the orphans that wait for this transaction.
@@ -94,10 +83,7 @@ impl Orphans {
 
     pub(super) fn expire(&mut self, now: u32) {
         while let Some(oldest) = self.oldest() {
-            let time = self
-                .transactions
-                .get(&oldest)
-                .map_or(0, |orphan| orphan.time);
+            let time = self.transactions.get(&oldest).map_or(0, |orphan| orphan.time);
             if now.saturating_sub(time) < ORPHAN_EXPIRY_SECONDS {
                 return;
             }

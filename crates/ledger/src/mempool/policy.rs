@@ -75,11 +75,7 @@ impl Policy {
     /// The least amount that is not dust.
     #[must_use]
     pub fn dust_limit(&self, script_pubkey: &Script) -> Amount {
-        let output = TxOut {
-            amount: Amount::ZERO,
-            script_pubkey: script_pubkey.clone(),
-        };
-        self.dust_fee_rate
-            .fee(output.encoded_len().saturating_add(SPENDING_INPUT_BYTES))
+        let output = TxOut { amount: Amount::ZERO, script_pubkey: script_pubkey.clone() };
+        self.dust_fee_rate.fee(output.encoded_len().saturating_add(SPENDING_INPUT_BYTES))
     }
 }

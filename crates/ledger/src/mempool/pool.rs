@@ -59,10 +59,7 @@ impl Pool {
 
     /// Best to mine first.
     pub(super) fn by_mining_score(&self) -> impl Iterator<Item = &Entry> {
-        self.by_mining_score
-            .iter()
-            .rev()
-            .filter_map(|(_, txid)| self.get(txid))
+        self.by_mining_score.iter().rev().filter_map(|(_, txid)| self.get(txid))
     }
 
     /// The entry whose loss, descendants included, costs miners least, but for these.
@@ -78,26 +75,19 @@ impl Pool {
 
     /// Transactions here whose outputs these inputs spend.
     pub(super) fn parents(&self, transaction: &Transaction) -> BTreeSet<Txid> {
-        let spent = transaction
-            .inputs
-            .iter()
-            .map(|input| input.previous_output.txid);
+        let spent = transaction.inputs.iter().map(|input| input.previous_output.txid);
         spent.filter(|txid| self.contains(txid)).collect()
     }
 
     /// Transactions here that spend this one's outputs, whether or not it is here itself.
     pub(super) fn children(&self, txid: Txid, transaction: &Transaction) -> BTreeSet<Txid> {
         let vouts = (0..).zip(&transaction.outputs).map(|(vout, _)| vout);
-        vouts
-            .filter_map(|vout| self.spender(&OutPoint { txid, vout }))
-            .collect()
+        vouts.filter_map(|vout| self.spender(&OutPoint { txid, vout })).collect()
     }
 
     /// All unconfirmed ancestors of a transaction, itself aside.
     pub(super) fn ancestors(&self, transaction: &Transaction) -> BTreeSet<Txid> {
-        self.closure(self.parents(transaction), |entry| {
-            self.parents(entry.transaction())
-        })
+        self.closure(self.parents(transaction), |entry| self.parents(entry.transaction()))
     }
 
     /// All descendants of a transaction, itself aside.
@@ -126,9 +116,7 @@ impl Pool {
     /// The entries together.
     pub(super) fn totals(&self, txids: &BTreeSet<Txid>) -> Totals {
         let entries = txids.iter().filter_map(|txid| self.get(txid));
-        entries
-            .map(Entry::own)
-            .fold(Totals::default(), Totals::plus)
+        entries.map(Entry::own).fold(Totals::default(), Totals::plus)
     }
 
     /// Puts an entry in, above its ancestors and (after a reorganisation) below its descendants.
@@ -143,10 +131,7 @@ impl Pool {
             self.spends.insert(input.previous_output, txid);
         }
         for script in scripts(&entry) {
-            self.by_script
-                .entry(script.clone())
-                .or_default()
-                .insert(txid);
+            self.by_script.entry(script.clone()).or_default().insert(txid);
         }
         self.bytes = self.bytes.saturating_add(entry.bytes);
         self.by_time.insert((entry.time, txid));
@@ -212,10 +197,7 @@ impl Pool {
         leaves_first.sort_by_key(|txid| {
             std::cmp::Reverse(self.get(txid).map_or(0, |entry| entry.ancestors.count))
         });
-        leaves_first
-            .iter()
-            .filter_map(|txid| self.take(txid))
-            .collect()
+        leaves_first.iter().filter_map(|txid| self.take(txid)).collect()
     }
 
     fn change_totals(&mut self, txid: &Txid, change: impl FnOnce(&mut Entry)) {
@@ -228,17 +210,13 @@ impl Pool {
     }
 
     fn index_scores(&mut self, entry: &Entry) {
-        self.by_mining_score
-            .insert((entry.mining_score(), entry.txid()));
-        self.by_keeping_score
-            .insert((entry.keeping_score(), entry.txid()));
+        self.by_mining_score.insert((entry.mining_score(), entry.txid()));
+        self.by_keeping_score.insert((entry.keeping_score(), entry.txid()));
     }
 
     fn unindex_scores(&mut self, entry: &Entry) {
-        self.by_mining_score
-            .remove(&(entry.mining_score(), entry.txid()));
-        self.by_keeping_score
-            .remove(&(entry.keeping_score(), entry.txid()));
+        self.by_mining_score.remove(&(entry.mining_score(), entry.txid()));
+        self.by_keeping_score.remove(&(entry.keeping_score(), entry.txid()));
     }
 }
 

@@ -18,9 +18,7 @@ impl Mempool {
         ancestors: &BTreeSet<Txid>,
     ) -> Result<BTreeSet<Txid>, Rejection> {
         let inputs = &entry.transaction().inputs;
-        let spenders = inputs
-            .iter()
-            .filter_map(|input| self.spender(&input.previous_output));
+        let spenders = inputs.iter().filter_map(|input| self.spender(&input.previous_output));
         let conflicts: BTreeSet<_> = spenders.collect();
         if conflicts.is_empty() {
             return Ok(conflicts);
@@ -54,15 +52,8 @@ impl Mempool {
     ) -> Result<(), Rejection> {
         let replaced = conflicts.iter().filter_map(|txid| self.get(txid));
         let inputs = |entry: &Entry| entry.transaction().inputs.clone();
-        let known: BTreeSet<_> = replaced
-            .flat_map(inputs)
-            .map(|i| i.previous_output)
-            .collect();
-        let outpoints = entry
-            .transaction()
-            .inputs
-            .iter()
-            .map(|input| input.previous_output);
+        let known: BTreeSet<_> = replaced.flat_map(inputs).map(|i| i.previous_output).collect();
+        let outpoints = entry.transaction().inputs.iter().map(|input| input.previous_output);
         let mut new = outpoints.filter(|outpoint| !known.contains(outpoint));
         match new.find(|outpoint| self.contains(&outpoint.txid)) {
             Some(outpoint) => Err(Rejection::ReplacementInput { outpoint }),
@@ -78,13 +69,9 @@ impl Mempool {
     ) -> Result<(), Rejection> {
         let direct = || conflicts.iter().filter_map(|txid| self.get(txid));
         if let Some(better) = direct().find(|other| other.own_score() >= entry.own_score()) {
-            return Err(Rejection::ReplacementFeeRate {
-                txid: better.txid(),
-            });
+            return Err(Rejection::ReplacementFeeRate { txid: better.txid() });
         }
-        let count = direct()
-            .map(|entry| entry.descendants().count)
-            .fold(0, u32::saturating_add);
+        let count = direct().map(|entry| entry.descendants().count).fold(0, u32::saturating_add);
         if usize::try_from(count).map_or(true, |count| count > REPLACED_MAX) {
             return Err(Rejection::ReplacesTooMany);
         }
@@ -97,18 +84,12 @@ impl Mempool {
         let least = fees.saturating_add(relay.units());
         if entry.fee().units() < least {
             let least = super::amount(least);
-            return Err(Rejection::ReplacementFee {
-                fee: entry.fee(),
-                least,
-            });
+            return Err(Rejection::ReplacementFee { fee: entry.fee(), least });
         }
         Ok(())
     }
 }
 
 fn signals(transaction: &Transaction) -> bool {
-    transaction
-        .inputs
-        .iter()
-        .any(|input| input.sequence <= SEQUENCE_REPLACEABLE_MAX)
+    transaction.inputs.iter().any(|input| input.sequence <= SEQUENCE_REPLACEABLE_MAX)
 }

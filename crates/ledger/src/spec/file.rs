@@ -99,18 +99,12 @@ pub(super) fn parse(text: &str) -> Result<Parameters, SpecError> {
         EngineTable::Pbft(_) => return Err(SpecError::EngineUnsupported("pbft")),
         EngineTable::Hybrid(_) => return Err(SpecError::EngineUnsupported("hybrid")),
     };
-    let versions = AddressVersions {
-        p2pkh: file.addresses.p2pkh,
-        p2sh: file.addresses.p2sh,
-    };
+    let versions = AddressVersions { p2pkh: file.addresses.p2pkh, p2sh: file.addresses.p2sh };
     let allocations = file.genesis.allocations.into_iter().map(|allocation| {
         let address = &allocation.address;
         let address = Address::decode(address.get_ref(), &versions)
             .map_err(|error| file_error(text, address.span().start, &error.to_string()))?;
-        Ok(Allocation {
-            address,
-            amount: allocation.amount,
-        })
+        Ok(Allocation { address, amount: allocation.amount })
     });
     let allocations = allocations.collect::<Result<_, FileError>>()?;
     Ok(Parameters {
@@ -127,10 +121,7 @@ pub(super) fn parse(text: &str) -> Result<Parameters, SpecError> {
             block_bytes: file.limits.block_bytes,
             transaction_bytes: file.limits.transaction_bytes,
         },
-        genesis: Genesis {
-            time: file.genesis.time,
-            allocations,
-        },
+        genesis: Genesis { time: file.genesis.time, allocations },
     })
 }
 
@@ -139,19 +130,13 @@ pub(super) fn parse(text: &str) -> Result<Parameters, SpecError> {
 fn file_error(text: &str, at: usize, message: &str) -> FileError {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count().saturating_add(1);
-    let quoted = message
-        .split_once("field `")
-        .and_then(|(_, rest)| rest.split_once('`'));
+    let quoted = message.split_once("field `").and_then(|(_, rest)| rest.split_once('`'));
     let on_line = || {
         let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         line.split('=').next().unwrap_or_default().trim()
     };
     let field = quoted.map_or_else(on_line, |(field, _)| field).to_owned();
-    FileError {
-        line,
-        field,
-        message: message.to_owned(),
-    }
+    FileError { line, field, message: message.to_owned() }
 }
 
 fn magic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 4], D::Error> {

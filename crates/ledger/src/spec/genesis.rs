@@ -29,10 +29,7 @@ fn transaction(parameters: &Parameters, spec_hash: &Hash256) -> Transaction {
     let allocations = &parameters.genesis.allocations;
     let outputs = if allocations.is_empty() {
         let script_pubkey = script::data_script(parameters.name.as_bytes());
-        vec![TxOut {
-            amount: Amount::ZERO,
-            script_pubkey: script_pubkey.unwrap_or_default(),
-        }]
+        vec![TxOut { amount: Amount::ZERO, script_pubkey: script_pubkey.unwrap_or_default() }]
     } else {
         let output = |a: &super::Allocation| TxOut {
             amount: a.amount,
@@ -41,8 +38,5 @@ fn transaction(parameters: &Parameters, spec_hash: &Hash256) -> Transaction {
         allocations.iter().map(output).collect()
     };
     let tag = coinbase::tag(spec_hash.as_bytes());
-    coinbase::transaction(
-        coinbase::script_sig(BlockHeight::GENESIS, &tag, &[]),
-        outputs,
-    )
+    coinbase::transaction(coinbase::script_sig(BlockHeight::GENESIS, &tag, &[]), outputs)
 }

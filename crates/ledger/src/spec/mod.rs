@@ -138,15 +138,8 @@ impl ChainSpec {
         let genesis_block = genesis::block(&parameters, &spec_hash);
         validate::genesis_fits(&parameters, &genesis_block)?;
         let genesis_hash = genesis_block.block_hash();
-        let derived = Derived {
-            parameters,
-            spec_hash,
-            genesis_block,
-            genesis_hash,
-        };
-        Ok(Self {
-            inner: Arc::new(derived),
-        })
+        let derived = Derived { parameters, spec_hash, genesis_block, genesis_hash };
+        Ok(Self { inner: Arc::new(derived) })
     }
 
     /// A network for trying things out: fixed easy target, coinbase spendable in the next block.
@@ -245,10 +238,7 @@ impl ChainSpec {
     #[must_use]
     pub fn subsidy(&self, height: BlockHeight) -> Amount {
         let rewards = &self.parameters().rewards;
-        let halvings = height
-            .get()
-            .checked_div(rewards.halving_interval)
-            .unwrap_or(0);
+        let halvings = height.get().checked_div(rewards.halving_interval).unwrap_or(0);
         let units = rewards.subsidy.units().checked_shr(halvings).unwrap_or(0);
         Amount::from_units(units).unwrap_or(Amount::ZERO)
     }
@@ -292,10 +282,7 @@ impl Parameters {
                 block_bytes: DEFAULT_BLOCK_BYTES,
                 transaction_bytes: DEFAULT_TRANSACTION_BYTES,
             },
-            genesis: Genesis {
-                time: genesis_time,
-                allocations,
-            },
+            genesis: Genesis { time: genesis_time, allocations },
         })
     }
 }

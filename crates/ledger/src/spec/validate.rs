@@ -94,9 +94,7 @@ fn validate_limits(limits: Limits) -> Result<(), SpecError> {
     if !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&limits.block_bytes) {
         return Err(SpecError::BlockBytes);
     }
-    let transaction_max = limits
-        .block_bytes
-        .saturating_sub(BLOCK_BYTES_BESIDE_TRANSACTION);
+    let transaction_max = limits.block_bytes.saturating_sub(BLOCK_BYTES_BESIDE_TRANSACTION);
     if !(TRANSACTION_BYTES_MIN..=transaction_max).contains(&limits.transaction_bytes) {
         return Err(SpecError::TransactionBytes);
     }
@@ -108,10 +106,8 @@ pub(super) fn genesis_fits(parameters: &Parameters, genesis: &Block) -> Result<(
     let limits = parameters.limits;
     let bytes = genesis.encoded_len();
     let fits = |bytes: usize, max: u32| u32::try_from(bytes).is_ok_and(|bytes| bytes <= max);
-    let transactions_fit = genesis
-        .transactions
-        .iter()
-        .all(|t| fits(t.encoded_len(), limits.transaction_bytes));
+    let transactions_fit =
+        genesis.transactions.iter().all(|t| fits(t.encoded_len(), limits.transaction_bytes));
     if !fits(bytes, limits.block_bytes) || !transactions_fit {
         return Err(SpecError::GenesisTooLarge { bytes });
     }

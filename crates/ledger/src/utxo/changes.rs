@@ -68,36 +68,23 @@ impl UtxoChanges {
             for (vout, output) in (0..).zip(&transaction.outputs) {
                 if is_spendable(&output.script_pubkey) {
                     let outpoint = OutPoint { txid: *txid, vout };
-                    let utxo = Utxo {
-                        output: output.clone(),
-                        height,
-                        from_coinbase,
-                    };
+                    let utxo = Utxo { output: output.clone(), height, from_coinbase };
                     created.insert(outpoint, utxo);
                 }
             }
         }
-        Self {
-            spent: spent.into_iter().collect(),
-            created: created.into_iter().collect(),
-        }
+        Self { spent: spent.into_iter().collect(), created: created.into_iter().collect() }
     }
 
     /// The changes that take these back.
     #[must_use]
     pub fn inverse(self) -> Self {
-        Self {
-            spent: self.created,
-            created: self.spent,
-        }
+        Self { spent: self.created, created: self.spent }
     }
 }
 
 /// Data outputs never enter the UTXO set.
 #[must_use]
 pub fn is_spendable(script_pubkey: &Script) -> bool {
-    !matches!(
-        script::classify(script_pubkey),
-        Some(script::ScriptTemplate::Data(_))
-    )
+    !matches!(script::classify(script_pubkey), Some(script::ScriptTemplate::Data(_)))
 }

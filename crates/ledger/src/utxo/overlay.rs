@@ -22,19 +22,13 @@ struct Delta {
 impl<V: UtxoView> UtxoOverlay<V> {
     /// Nothing above `base` yet.
     pub fn new(base: V) -> Self {
-        Self {
-            base,
-            above: BTreeMap::new(),
-        }
+        Self { base, above: BTreeMap::new() }
     }
 
     /// Adds the changes of one block, connected or disconnected.
     pub fn apply(&mut self, changes: &UtxoChanges) {
         for (outpoint, utxo) in &changes.spent {
-            let in_base = || Delta {
-                base: Some(utxo.clone()),
-                now: None,
-            };
+            let in_base = || Delta { base: Some(utxo.clone()), now: None };
             self.above.entry(*outpoint).or_insert_with(in_base).now = None;
         }
         for (outpoint, utxo) in &changes.created {
@@ -42,11 +36,7 @@ impl<V: UtxoView> UtxoOverlay<V> {
         }
         let touched = changes.spent.iter().chain(&changes.created);
         for (outpoint, _) in touched {
-            if self
-                .above
-                .get(outpoint)
-                .is_some_and(|delta| delta.base == delta.now)
-            {
+            if self.above.get(outpoint).is_some_and(|delta| delta.base == delta.now) {
                 self.above.remove(outpoint);
             }
         }
@@ -57,12 +47,8 @@ impl<V: UtxoView> UtxoOverlay<V> {
     pub fn into_changes(self) -> UtxoChanges {
         let mut changes = UtxoChanges::default();
         for (outpoint, delta) in self.above {
-            changes
-                .spent
-                .extend(delta.base.map(|utxo| (outpoint, utxo)));
-            changes
-                .created
-                .extend(delta.now.map(|utxo| (outpoint, utxo)));
+            changes.spent.extend(delta.base.map(|utxo| (outpoint, utxo)));
+            changes.created.extend(delta.now.map(|utxo| (outpoint, utxo)));
         }
         changes
     }

@@ -22,16 +22,10 @@ impl Encode for BlockUndo {
     }
 
     fn encoded_len(&self) -> usize {
-        let entry = |utxo: &Utxo| {
-            origin(utxo)
-                .encoded_len()
-                .saturating_add(utxo.output.encoded_len())
-        };
+        let entry =
+            |utxo: &Utxo| origin(utxo).encoded_len().saturating_add(utxo.output.encoded_len());
         let count = CompactSize::of(self.spent.len()).encoded_len();
-        self.spent
-            .iter()
-            .map(entry)
-            .fold(count, usize::saturating_add)
+        self.spent.iter().map(entry).fold(count, usize::saturating_add)
     }
 }
 
@@ -39,9 +33,7 @@ impl Decode for BlockUndo {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         // `list` bounds the count by the bytes that follow.
         let entries = reader.list::<Entry>()?;
-        Ok(Self {
-            spent: entries.into_iter().map(|Entry(utxo)| utxo).collect(),
-        })
+        Ok(Self { spent: entries.into_iter().map(|Entry(utxo)| utxo).collect() })
     }
 }
 

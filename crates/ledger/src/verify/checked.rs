@@ -30,17 +30,11 @@ impl CheckedTransaction {
     #[must_use]
     pub fn assume_valid(transaction: Transaction) -> Self {
         let txid = transaction.txid();
-        Self {
-            transaction: Arc::new(transaction),
-            txid,
-        }
+        Self { transaction: Arc::new(transaction), txid }
     }
 
     pub(crate) fn of_block(transaction: &Transaction, txid: Txid) -> Self {
-        Self {
-            transaction: Arc::new(transaction.clone()),
-            txid,
-        }
+        Self { transaction: Arc::new(transaction.clone()), txid }
     }
 
     /// The transaction.
@@ -87,9 +81,7 @@ impl CheckedBlock {
     pub fn assume_valid(block: Block) -> Self {
         let hash = block.block_hash();
         let txids = block.transactions.iter().map(Transaction::txid).collect();
-        Self {
-            inner: Arc::new(Inner { block, hash, txids }),
-        }
+        Self { inner: Arc::new(Inner { block, hash, txids }) }
     }
 
     /// The block.

@@ -141,10 +141,7 @@ pub fn check_header(header: &BlockHeader, context: &BlockContext) -> Result<(), 
     }
     let (time, median_time_past) = (header.time, context.median_time_past);
     if time <= median_time_past {
-        return Err(HeaderError::TimeTooOld {
-            time,
-            median_time_past,
-        });
+        return Err(HeaderError::TimeTooOld { time, median_time_past });
     }
     Ok(())
 }
@@ -153,17 +150,10 @@ pub fn check_header(header: &BlockHeader, context: &BlockContext) -> Result<(), 
 #[must_use]
 pub fn is_final(transaction: &Transaction, height: BlockHeight, median_time_past: u32) -> bool {
     let lock_time = transaction.lock_time;
-    let passed = if lock_time < LOCK_TIME_THRESHOLD {
-        height.get()
-    } else {
-        median_time_past
-    };
+    let passed = if lock_time < LOCK_TIME_THRESHOLD { height.get() } else { median_time_past };
     lock_time == 0
         || lock_time < passed
-        || transaction
-            .inputs
-            .iter()
-            .all(|input| input.sequence == SEQUENCE_FINAL)
+        || transaction.inputs.iter().all(|input| input.sequence == SEQUENCE_FINAL)
 }
 
 /// Checks that the lock time is reached.
@@ -178,9 +168,7 @@ pub fn check_final(
     if is_final(transaction, height, median_time_past) {
         return Ok(());
     }
-    Err(TransactionError::NotFinal {
-        lock_time: transaction.lock_time,
-    })
+    Err(TransactionError::NotFinal { lock_time: transaction.lock_time })
 }
 
 /// Checks the amounts and the maturity of what a transaction spends in a block of `height`, and
@@ -197,20 +185,14 @@ pub fn check_spends(
     for (input, utxo) in spent.iter().enumerate() {
         if !coinbase::is_mature(utxo, height, maturity) {
             let created = utxo.height;
-            return Err(TransactionError::ImmatureCoinbase {
-                input,
-                created,
-                height,
-            });
+            return Err(TransactionError::ImmatureCoinbase { input, created, height });
         }
     }
     let inputs = Amount::sum(spent.iter().map(|utxo| utxo.output.amount))
         .map_err(|_| TransactionError::InputOverflow)?;
     // Its form was checked: the outputs have a sum. Were it not, no inputs would cover it.
     let outputs = sum(&transaction.outputs).unwrap_or(Amount::MAX_MONEY);
-    inputs
-        .checked_sub(outputs)
-        .ok_or(TransactionError::OutputsExceedInputs { outputs, inputs })
+    inputs.checked_sub(outputs).ok_or(TransactionError::OutputsExceedInputs { outputs, inputs })
 }
 
 /// The sum of outputs; `None` if it is no amount.

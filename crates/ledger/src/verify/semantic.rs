@@ -103,10 +103,7 @@ pub fn check_header(
 /// # Errors
 /// The rule broken.
 pub fn check_block(block: &Block, spec: &ChainSpec) -> Result<(), BlockError> {
-    let input = block
-        .transactions
-        .first()
-        .and_then(|coinbase| coinbase.inputs.first());
+    let input = block.transactions.first().and_then(|coinbase| coinbase.inputs.first());
     let commitment = input
         .and_then(|input| coinbase::commitment(&input.script_sig))
         .ok_or(BlockError::CoinbaseForm)?;

@@ -72,11 +72,7 @@ impl SignatureCheck<'_> {
     }
 
     fn error(&self, kind: SignatureErrorKind) -> SignatureError {
-        SignatureError {
-            txid: self.txid,
-            input: self.input,
-            kind,
-        }
+        SignatureError { txid: self.txid, input: self.input, kind }
     }
 
     fn verify_kind(&self) -> Result<(), SignatureErrorKind> {
@@ -94,16 +90,12 @@ impl SignatureCheck<'_> {
             return Err(SignatureErrorKind::KeyHash);
         }
         let sighash = self.sighash(&self.spent.script_pubkey)?;
-        signature
-            .verify(&public_key, &sighash)
-            .map_err(|_| SignatureErrorKind::Signature)
+        signature.verify(&public_key, &sighash).map_err(|_| SignatureErrorKind::Signature)
     }
 
     fn script_sig(&self) -> Result<&Script, SignatureErrorKind> {
         let input = self.transaction.inputs.get(self.input);
-        input
-            .map(|input| &input.script_sig)
-            .ok_or(SignatureErrorKind::ScriptSig)
+        input.map(|input| &input.script_sig).ok_or(SignatureErrorKind::ScriptSig)
     }
 
     fn sighash(&self, script_code: &Script) -> Result<Hash256, SignatureErrorKind> {
@@ -127,11 +119,7 @@ impl SignatureCheck<'_> {
         let mut keys = multisig.keys().iter();
         let verifies =
             |signature: &Signature| keys.any(|key| signature.verify(key, &sighash).is_ok());
-        if signatures.iter().all(verifies) {
-            Ok(())
-        } else {
-            Err(SignatureErrorKind::Signature)
-        }
+        if signatures.iter().all(verifies) { Ok(()) } else { Err(SignatureErrorKind::Signature) }
     }
 }
 
@@ -141,15 +129,12 @@ pub fn transaction_signatures<'a>(
     spent: &'a [TxOut],
 ) -> impl Iterator<Item = SignatureCheck<'a>> {
     let txid = transaction.txid();
-    spent
-        .iter()
-        .enumerate()
-        .map(move |(input, spent)| SignatureCheck {
-            transaction: transaction.transaction(),
-            txid,
-            input,
-            spent,
-        })
+    spent.iter().enumerate().map(move |(input, spent)| SignatureCheck {
+        transaction: transaction.transaction(),
+        txid,
+        input,
+        spent,
+    })
 }
 
 /// The checks of all inputs of a block, in order. Those of one transaction follow one another, so
@@ -158,20 +143,15 @@ pub fn block_signatures<'a>(
     block: &'a CheckedBlock,
     undo: &'a BlockUndo,
 ) -> impl Iterator<Item = SignatureCheck<'a>> {
-    let inputs = block
-        .transactions()
-        .skip(1)
-        .flat_map(|(txid, transaction)| {
-            (0..transaction.inputs.len()).map(move |input| (txid, transaction, input))
-        });
-    inputs
-        .zip(&undo.spent)
-        .map(|((txid, transaction, input), utxo)| SignatureCheck {
-            transaction,
-            txid: *txid,
-            input,
-            spent: &utxo.output,
-        })
+    let inputs = block.transactions().skip(1).flat_map(|(txid, transaction)| {
+        (0..transaction.inputs.len()).map(move |input| (txid, transaction, input))
+    });
+    inputs.zip(&undo.spent).map(|((txid, transaction, input), utxo)| SignatureCheck {
+        transaction,
+        txid: *txid,
+        input,
+        spent: &utxo.output,
+    })
 }
 
 /// Runs checks one after the other.

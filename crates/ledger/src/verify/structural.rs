@@ -168,10 +168,7 @@ fn check_transaction_size(
 
 fn check_inputs(transaction: &Transaction) -> Result<(), TransactionError> {
     if transaction.is_coinbase() {
-        let bytes = transaction
-            .inputs
-            .first()
-            .map_or(0, |input| input.script_sig.len());
+        let bytes = transaction.inputs.first().map_or(0, |input| input.script_sig.len());
         let legal = coinbase::SCRIPT_SIG_LEN_MIN..=coinbase::SCRIPT_SIG_LEN_MAX;
         if !legal.contains(&bytes) {
             return Err(TransactionError::CoinbaseScriptSig { bytes });
@@ -186,11 +183,7 @@ fn check_inputs(transaction: &Transaction) -> Result<(), TransactionError> {
             return Err(TransactionError::ScriptSigTooLong { input: index });
         }
     }
-    let mut outpoints: Vec<_> = transaction
-        .inputs
-        .iter()
-        .map(|i| i.previous_output)
-        .collect();
+    let mut outpoints: Vec<_> = transaction.inputs.iter().map(|i| i.previous_output).collect();
     outpoints.sort_unstable();
     let duplicate = outpoints.array_windows().find(|[a, b]| a == b);
     match duplicate {
@@ -229,10 +222,7 @@ pub fn check_block(block: &Block, txids: &[Txid], limits: &Limits) -> Result<(),
     // Inner nodes in place of transactions: the first cannot look like a coinbase, for that would
     // take a hash with 28 given bytes. After a coinbase, the 64 bytes are the header's own fault.
     let transactions = || block.transactions.iter().enumerate();
-    let has_coinbase = block
-        .transactions
-        .first()
-        .is_some_and(Transaction::is_coinbase);
+    let has_coinbase = block.transactions.first().is_some_and(Transaction::is_coinbase);
     let sixty_four = |t: &Transaction| t.encoded_len() == FORBIDDEN_TRANSACTION_LEN;
     if let Some((index, _)) = transactions().find(|(_, t)| !has_coinbase && sixty_four(t)) {
         return Err(BlockError::SixtyFourByteTransaction { index });

@@ -47,10 +47,7 @@ pub fn coins(coins: u64) -> Amount {
 
 /// An output to the key with this number.
 pub fn output(number: u8, amount: Amount) -> TxOut {
-    TxOut {
-        amount,
-        script_pubkey: script_of(number),
-    }
+    TxOut { amount, script_pubkey: script_of(number) }
 }
 
 /// An output to be spent by the key with this number.
@@ -70,14 +67,7 @@ impl Coin {
 /// Output `vout` of a transaction, paying the key `owner`.
 pub fn coin(transaction: &Transaction, vout: u32, owner: u8) -> Coin {
     let output = transaction.outputs[vout as usize].clone();
-    Coin {
-        outpoint: OutPoint {
-            txid: transaction.txid(),
-            vout,
-        },
-        output,
-        owner,
-    }
+    Coin { outpoint: OutPoint { txid: transaction.txid(), vout }, output, owner }
 }
 
 /// An unsigned transaction.
@@ -87,12 +77,7 @@ pub fn unsigned(coins: &[Coin], outputs: Vec<TxOut>) -> Transaction {
         script_sig: Script::default(),
         sequence: u32::MAX,
     };
-    Transaction {
-        version: 1,
-        inputs: coins.iter().map(input).collect(),
-        outputs,
-        lock_time: 0,
-    }
+    Transaction { version: 1, inputs: coins.iter().map(input).collect(), outputs, lock_time: 0 }
 }
 
 /// Signs all inputs.
@@ -154,21 +139,14 @@ impl Chain {
 
     /// A development network that pays 1000 coins to each of keys 1, 2 and 3.
     pub fn development() -> Self {
-        let allocate = |number| Allocation {
-            address: address(number),
-            amount: coins(1_000),
-        };
+        let allocate = |number| Allocation { address: address(number), amount: coins(1_000) };
         let allocations = (1..=3).map(allocate).collect();
         Self::new(ChainSpec::development("test", GENESIS_TIME, allocations).unwrap())
     }
 
     /// The allocation of key 1, 2 or 3.
     pub fn allocation(&self, owner: u8) -> Coin {
-        coin(
-            &self.spec.genesis_block().transactions[0],
-            u32::from(owner) - 1,
-            owner,
-        )
+        coin(&self.spec.genesis_block().transactions[0], u32::from(owner) - 1, owner)
     }
 
     pub fn context(&self) -> BlockContext {
@@ -213,11 +191,7 @@ impl Chain {
 
     /// Takes a block in as a node would: header, body, then the way to the best candidate.
     pub fn submit(&mut self, block: &Block) -> Result<BlockHash, Refusal> {
-        let hash = self
-            .tree
-            .insert(&block.header, NOW)
-            .map_err(Refusal::Header)?
-            .hash;
+        let hash = self.tree.insert(&block.header, NOW).map_err(Refusal::Header)?.hash;
         match CheckedBlock::check(block.clone(), &self.spec) {
             Ok(checked) => self.bodies.insert(hash, checked),
             Err(error) => {
@@ -247,9 +221,7 @@ impl Chain {
             overlay.apply(&disconnect(&self.bodies[hash], height, &self.undos[hash]).unwrap());
         }
         for hash in &path.apply {
-            let connected = self
-                .connect(hash, &overlay)
-                .map_err(|refusal| (*hash, refusal))?;
+            let connected = self.connect(hash, &overlay).map_err(|refusal| (*hash, refusal))?;
             overlay.apply(&connected.changes);
             undos.insert(*hash, connected.undo);
         }
@@ -265,10 +237,7 @@ impl Chain {
         V: UtxoView<Error = std::convert::Infallible>,
     {
         let body = &self.bodies[hash];
-        let context = self
-            .tree
-            .context(&body.block().header.prev_block_hash)
-            .unwrap();
+        let context = self.tree.context(&body.block().header.prev_block_hash).unwrap();
         let connected = connect(body, &context, &self.spec, view).map_err(|error| match error {
             pentad_ledger::connect::ConnectError::Rule(error) => Refusal::Context(error),
             pentad_ledger::connect::ConnectError::View(never) => match never {},
@@ -327,19 +296,14 @@ pub fn assemble(context: &BlockContext, transactions: Vec<Transaction>) -> Block
         nonce: 0,
     };
     solve(&mut header);
-    Block {
-        header,
-        transactions,
-    }
+    Block { header, transactions }
 }
 
 /// Finds a nonce.
 pub fn solve(header: &mut BlockHeader) {
     let target = Target::from_compact(header.bits).unwrap();
     let hasher = HeaderHasher::new(header);
-    header.nonce = (0..)
-        .find(|nonce| target.is_met_by(&hasher.hash(*nonce)))
-        .unwrap();
+    header.nonce = (0..).find(|nonce| target.is_met_by(&hasher.hash(*nonce))).unwrap();
 }
 
 /// Sets a block's merkle root again and solves it.
@@ -351,8 +315,5 @@ pub fn seal(block: &mut Block) {
 
 /// The refusal of transaction `index` by a contextual rule.
 pub fn at(index: usize, source: TransactionError) -> Result<BlockHash, Refusal> {
-    Err(Refusal::Context(contextual::BlockError::Transaction {
-        index,
-        source,
-    }))
+    Err(Refusal::Context(contextual::BlockError::Transaction { index, source }))
 }

@@ -18,20 +18,16 @@ use crate::chain::{Chain, pay};
 
 fn utxo() -> impl Strategy<Value = Utxo> {
     let amount = 0..=Amount::MAX_MONEY.units();
-    (
-        amount,
-        vec(any::<u8>(), 0..300),
-        any::<u32>(),
-        any::<bool>(),
-    )
-        .prop_map(|(units, script, height, from_coinbase)| Utxo {
+    (amount, vec(any::<u8>(), 0..300), any::<u32>(), any::<bool>()).prop_map(
+        |(units, script, height, from_coinbase)| Utxo {
             output: TxOut {
                 amount: Amount::from_units(units).unwrap(),
                 script_pubkey: Script::from(script),
             },
             height: BlockHeight::new(height),
             from_coinbase,
-        })
+        },
+    )
 }
 
 proptest! {
@@ -109,17 +105,12 @@ proptest! {
 #[test]
 fn golden_undo_bytes() {
     let utxo = Utxo {
-        output: TxOut {
-            amount: Amount::COIN,
-            script_pubkey: Script::from(vec![0x6a, 0x00]),
-        },
+        output: TxOut { amount: Amount::COIN, script_pubkey: Script::from(vec![0x6a, 0x00]) },
         height: BlockHeight::new(200),
         from_coinbase: true,
     };
     let undo = BlockUndo { spent: vec![utxo] };
-    let golden = [
-        1, 0xfd, 0x91, 0x01, 0, 0xe1, 0xf5, 0x05, 0, 0, 0, 0, 2, 0x6a, 0,
-    ];
+    let golden = [1, 0xfd, 0x91, 0x01, 0, 0xe1, 0xf5, 0x05, 0, 0, 0, 0, 2, 0x6a, 0];
     assert_eq!(undo.to_bytes(), golden);
 }
 
@@ -129,11 +120,5 @@ fn undo_data_of_another_block_is_refused() {
     let hash = chain.mine(&[pay(&chain.allocation(1), 4, 0)]);
     let body = &chain.bodies[&hash];
     let undone = disconnect(body, BlockHeight::new(1), &BlockUndo::default());
-    assert_eq!(
-        undone,
-        Err(UndoError::Count {
-            expected: 1,
-            found: 0
-        })
-    );
+    assert_eq!(undone, Err(UndoError::Count { expected: 1, found: 0 }));
 }

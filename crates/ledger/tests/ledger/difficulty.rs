@@ -15,12 +15,7 @@ const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vect
 /// Bitcoin Cash: ten minutes, two days.
 fn bitcoin_cash() -> Pow {
     let limit = CompactTarget(0x1d00_ffff);
-    Pow {
-        spacing: 600,
-        half_life: 172_800,
-        limit,
-        fixed_target: false,
-    }
+    Pow { spacing: 600, half_life: 172_800, limit, fixed_target: false }
 }
 
 fn bits(text: &str) -> CompactTarget {
@@ -44,29 +39,19 @@ fn published_vectors() {
 /// Checks one file and tells how many lines it had.
 fn run_vector(text: &str) -> usize {
     let field = |name: &str| {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("##") && line.contains(name));
-        line.and_then(|line| line.rsplit(": ").next())
-            .map(str::trim)
+        let line = text.lines().find(|line| line.starts_with("##") && line.contains(name));
+        line.and_then(|line| line.rsplit(": ").next()).map(str::trim)
     };
     let anchor_height: u64 = field("anchor height").unwrap().parse().unwrap();
     let anchor_time = field("anchor ancestor time").or(field("anchor parent time"));
     let anchor_time: i64 = anchor_time.unwrap().parse().unwrap();
     let anchor_bits = bits(field("anchor nBits").unwrap());
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let mut count = 0;
     for line in lines {
         let fields: Vec<_> = line.split_whitespace().collect();
         let (height, time): (u64, i64) = (fields[1].parse().unwrap(), fields[2].parse().unwrap());
-        let found = asert(
-            &bitcoin_cash(),
-            anchor_bits,
-            time - anchor_time,
-            height - anchor_height,
-        );
+        let found = asert(&bitcoin_cash(), anchor_bits, time - anchor_time, height - anchor_height);
         assert_eq!(found, bits(fields[3]), "{line}");
         count += 1;
     }
@@ -75,9 +60,7 @@ fn run_vector(text: &str) -> usize {
 
 fn spec(limit: u32) -> ChainSpec {
     let mut parameters = Parameters::new("test", GENESIS_TIME, vec![]).unwrap();
-    let Engine::Pow(pow) = &mut parameters.engine else {
-        unreachable!()
-    };
+    let Engine::Pow(pow) = &mut parameters.engine else { unreachable!() };
     pow.limit = CompactTarget(limit);
     ChainSpec::new(parameters).unwrap()
 }
@@ -87,10 +70,7 @@ fn on_schedule_the_target_stays() {
     let spec = spec(0x1d00_ffff);
     for height in [0, 1, 1_000, 4_000_000] {
         let time = GENESIS_TIME + height * spec.pow().spacing;
-        assert_eq!(
-            next_bits(&spec, BlockHeight::new(height), time),
-            spec.pow().limit
-        );
+        assert_eq!(next_bits(&spec, BlockHeight::new(height), time), spec.pow().limit);
     }
 }
 
@@ -111,10 +91,7 @@ fn a_half_life_ahead_of_schedule_halves_the_target() {
 #[test]
 fn the_target_never_passes_the_limit_nor_zero() {
     let spec = spec(0x207f_ffff);
-    assert_eq!(
-        next_bits(&spec, BlockHeight::GENESIS, u32::MAX),
-        spec.pow().limit
-    );
+    assert_eq!(next_bits(&spec, BlockHeight::GENESIS, u32::MAX), spec.pow().limit);
     let hardest = next_bits(&spec, BlockHeight::new(u32::MAX), GENESIS_TIME);
     assert_eq!(hardest, CompactTarget(0x0101_0000));
 }
@@ -127,11 +104,7 @@ fn timewarp_gains_nothing() {
     let height = BlockHeight::new(2_016);
     let honest_time = GENESIS_TIME + 2_016 * spec.pow().spacing;
     let late = next_bits(&spec, height, honest_time + 7_200);
-    let back = next_bits(
-        &spec,
-        BlockHeight::new(2_017),
-        honest_time + spec.pow().spacing,
-    );
+    let back = next_bits(&spec, BlockHeight::new(2_017), honest_time + spec.pow().spacing);
     assert_eq!(late, spec.pow().limit);
     assert_eq!(back, spec.pow().limit);
     let early = next_bits(&spec, height, honest_time - 3_600);
@@ -142,9 +115,6 @@ fn timewarp_gains_nothing() {
 fn development_networks_fix_the_target() {
     let spec = ChainSpec::development("dev", GENESIS_TIME, vec![]).unwrap();
     for (height, time) in [(0, u32::MAX), (1_000_000, GENESIS_TIME)] {
-        assert_eq!(
-            next_bits(&spec, BlockHeight::new(height), time),
-            spec.pow().limit
-        );
+        assert_eq!(next_bits(&spec, BlockHeight::new(height), time), spec.pow().limit);
     }
 }

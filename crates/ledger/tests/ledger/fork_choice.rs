@@ -57,10 +57,7 @@ fn the_first_body_is_chosen_when_the_tip_turns_out_invalid() {
     let mut chain = Chain::development();
     let genesis = chain.tip();
     let tip = chain.mine(&[]);
-    let (first, second) = (
-        header_on(&mut chain, &genesis),
-        header_on(&mut chain, &genesis),
-    );
+    let (first, second) = (header_on(&mut chain, &genesis), header_on(&mut chain, &genesis));
     chain.tree.body_known(&first);
     chain.tree.body_known(&second);
     chain.tree.mark_invalid(&tip);
@@ -100,10 +97,7 @@ fn a_deep_reorganisation_restores_the_exact_utxo_set() {
     assert_eq!(chain.tip(), parent);
     assert_eq!(chain.utxos, chain.rebuilt());
     let path = chain.tree.path(&old_tip, &parent).unwrap();
-    assert_eq!(
-        (path.fork, path.fork_height),
-        (genesis, BlockHeight::GENESIS)
-    );
+    assert_eq!((path.fork, path.fork_height), (genesis, BlockHeight::GENESIS));
     assert_eq!((path.undo.len(), path.apply.len()), (60, 61));
     assert_eq!((path.undo[0], path.apply[60]), (old_tip, parent));
     // And back again.
@@ -119,10 +113,7 @@ fn bodies_may_arrive_in_any_order() {
     source.mine_empty(20);
     let mut chain = Chain::development();
     let block = |height: usize| {
-        let hash = source
-            .tree
-            .hash_at(BlockHeight::new(height as u32))
-            .unwrap();
+        let hash = source.tree.hash_at(BlockHeight::new(height as u32)).unwrap();
         source.bodies[&hash].block().clone()
     };
     for height in 1..=20 {
@@ -130,10 +121,7 @@ fn bodies_may_arrive_in_any_order() {
     }
     assert_eq!(chain.tree.best_header(), source.tip());
     assert_eq!(chain.tree.missing_bodies(100).len(), 20);
-    assert_eq!(
-        chain.tree.missing_bodies(3),
-        [1, 2, 3].map(|height| block(height).block_hash())
-    );
+    assert_eq!(chain.tree.missing_bodies(3), [1, 2, 3].map(|height| block(height).block_hash()));
     for height in (2..=20).rev() {
         chain.submit(&block(height)).unwrap();
         assert_eq!(chain.tree.tip_height(), BlockHeight::GENESIS);
@@ -154,10 +142,7 @@ fn a_withheld_body_holds_nobody_up() {
     assert_eq!(chain.tree.best_header(), withheld[4]);
     let honest = chain.mine_on(&genesis, &[]);
     assert_eq!(chain.tip(), honest);
-    assert_eq!(
-        chain.tree.status(&withheld[0]),
-        Some(BlockStatus::HeaderOnly)
-    );
+    assert_eq!(chain.tree.status(&withheld[0]), Some(BlockStatus::HeaderOnly));
     assert_eq!(chain.tree.status(&honest), Some(BlockStatus::Active));
     assert!(chain.tree.wants_body(&withheld[0]));
 }
@@ -185,9 +170,7 @@ fn an_invalid_branch_is_remembered_and_left() {
     assert_eq!(chain.tree.insert(&bad.header, NOW), Err(error));
     let mut child = above.header;
     child.prev_block_hash = above.block_hash();
-    let error = InsertError::Invalid {
-        invalid: above.block_hash(),
-    };
+    let error = InsertError::Invalid { invalid: above.block_hash() };
     assert_eq!(chain.tree.insert(&child, NOW), Err(error));
     assert_eq!(chain.utxos, chain.rebuilt());
 }
@@ -249,10 +232,7 @@ fn a_reorganisation_below_finality_is_refused() {
     assert_eq!(chain.tree.insert(&late.header, NOW), Err(error.clone()));
     let late = chain.block_on(&side, &[]);
     assert_eq!(chain.tree.insert(&late.header, NOW), Err(error));
-    assert_eq!(
-        chain.tree.set_tip(&side),
-        Err(TipError::BelowFinality(side))
-    );
+    assert_eq!(chain.tree.set_tip(&side), Err(TipError::BelowFinality(side)));
     assert_eq!(chain.tree.best_candidate(), last_final);
     assert!(!chain.tree.mark_invalid(&last_final));
     // Above it, all is as before.
@@ -262,10 +242,7 @@ fn a_reorganisation_below_finality_is_refused() {
     let branch = chain.mine_on(&branch, &[]);
     assert_eq!(chain.tip(), branch);
     assert_eq!(chain.tree.finalise(&next), Err(TipError::NotActive(next)));
-    assert_eq!(
-        chain.tree.finalise(&second),
-        Err(TipError::BelowFinality(second))
-    );
+    assert_eq!(chain.tree.finalise(&second), Err(TipError::BelowFinality(second)));
 }
 
 #[test]
@@ -274,14 +251,8 @@ fn only_a_complete_chain_can_be_the_tip() {
     let genesis = chain.tip();
     let hashes = headers_on(&mut chain, &genesis, 2);
     chain.tree.body_known(&hashes[1]);
-    assert_eq!(
-        chain.tree.set_tip(&hashes[1]),
-        Err(TipError::Incomplete(hashes[1]))
-    );
-    assert_eq!(
-        chain.tree.set_tip(&BlockHash::ZERO),
-        Err(TipError::Unknown(BlockHash::ZERO))
-    );
+    assert_eq!(chain.tree.set_tip(&hashes[1]), Err(TipError::Incomplete(hashes[1])));
+    assert_eq!(chain.tree.set_tip(&BlockHash::ZERO), Err(TipError::Unknown(BlockHash::ZERO)));
     assert!(!chain.tree.body_known(&BlockHash::ZERO));
     chain.tree.body_known(&hashes[0]);
     assert_eq!(chain.tree.best_candidate(), hashes[1]);
@@ -338,19 +309,11 @@ fn a_node_catches_up_by_locators_across_a_fork() {
     while behind.tree.best_header() != ahead.tip() {
         assert!(locator.len() <= LOCATOR_LEN_MAX);
         let headers = ahead.tree.locate_headers(&locator, None, max);
-        let inserted: Vec<_> = headers
-            .iter()
-            .map(|header| behind.tree.insert(header, NOW).unwrap())
-            .collect();
-        assert!(
-            inserted.iter().any(|inserted| inserted.is_new),
-            "no progress"
-        );
+        let inserted: Vec<_> =
+            headers.iter().map(|header| behind.tree.insert(header, NOW).unwrap()).collect();
+        assert!(inserted.iter().any(|inserted| inserted.is_new), "no progress");
         // The branch has less work at first: it is asked for from its own end.
-        locator = behind
-            .tree
-            .locator_from(&inserted.last().unwrap().hash)
-            .unwrap();
+        locator = behind.tree.locator_from(&inserted.last().unwrap().hash).unwrap();
     }
     for hash in behind.tree.missing_bodies(usize::MAX) {
         let block = ahead.bodies[&hash].block().clone();
@@ -365,15 +328,11 @@ fn locators_are_dense_first_and_end_in_genesis() {
     let mut chain = Chain::development();
     chain.mine_empty(300);
     let locator = chain.tree.locator();
-    let heights: Vec<_> = locator
-        .iter()
-        .map(|hash| chain.tree.height(hash).unwrap().get())
-        .collect();
+    let heights: Vec<_> =
+        locator.iter().map(|hash| chain.tree.height(hash).unwrap().get()).collect();
     assert_eq!(
         heights[..14],
-        [
-            300, 299, 298, 297, 296, 295, 294, 293, 292, 291, 290, 288, 284, 276
-        ]
+        [300, 299, 298, 297, 296, 295, 294, 293, 292, 291, 290, 288, 284, 276]
     );
     assert_eq!(heights.last(), Some(&0));
     let max = NonZeroUsize::new(2_000).unwrap();
@@ -383,9 +342,7 @@ fn locators_are_dense_first_and_end_in_genesis() {
     let hashes: Vec<_> = headers.iter().map(BlockHeader::block_hash).collect();
     let expected = (1..=7).map(|height| chain.tree.hash_at(BlockHeight::new(height)).unwrap());
     assert_eq!(hashes, expected.collect::<Vec<_>>());
-    let unknown = chain
-        .tree
-        .locate_headers(&[BlockHash::ZERO], None, NonZeroUsize::MIN);
+    let unknown = chain.tree.locate_headers(&[BlockHash::ZERO], None, NonZeroUsize::MIN);
     assert_eq!(unknown[0].prev_block_hash, genesis);
     assert_eq!(chain.tree.locate_headers(&[chain.tip()], None, max), []);
 }
@@ -399,11 +356,7 @@ fn ancestors_and_paths_agree_with_a_walk() {
     for (index, hash) in trunk.iter().enumerate() {
         let height = BlockHeight::new(index as u32 + 1);
         assert_eq!(chain.tree.ancestor(&trunk[129], height), Some(*hash));
-        let expected = if index <= 69 {
-            *hash
-        } else {
-            branch[index - 70]
-        };
+        let expected = if index <= 69 { *hash } else { branch[index - 70] };
         assert_eq!(chain.tree.ancestor(&branch[89], height), Some(expected));
         let path = chain.tree.path(hash, &branch[20]).unwrap();
         assert_eq!(path.fork, trunk[index.min(69)]);

@@ -35,9 +35,7 @@ pub fn admit_at(
     now: u32,
 ) -> Result<Admitted, Rejection> {
     let transaction = chain.checked(transaction);
-    mempool
-        .admit(transaction, &chain.utxos, &chain.context(), now)
-        .map_err(rejection)
+    mempool.admit(transaction, &chain.utxos, &chain.context(), now).map_err(rejection)
 }
 
 pub fn rejection(error: AdmissionError<Infallible>) -> Rejection {
@@ -50,10 +48,7 @@ pub fn rejection(error: AdmissionError<Infallible>) -> Rejection {
 /// A payment of `coin` in `parts` equal outputs to the same owner.
 pub fn split(coin: &Coin, parts: u64, fee: u64) -> Transaction {
     let part = units((coin.amount().units() - fee) / parts);
-    spend(
-        std::slice::from_ref(coin),
-        vec![output(coin.owner, part); parts as usize],
-    )
+    spend(std::slice::from_ref(coin), vec![output(coin.owner, part); parts as usize])
 }
 
 #[test]
@@ -62,24 +57,14 @@ fn a_payment_is_admitted() {
     let mut mempool = mempool(&chain);
     let payment = pay(&chain.allocation(1), 4, 1_000);
     let admitted = admit(&mut mempool, &chain, &payment).unwrap();
-    let expected = Admitted {
-        txid: payment.txid(),
-        replaced: vec![],
-        evicted: vec![],
-    };
+    let expected = Admitted { txid: payment.txid(), replaced: vec![], evicted: vec![] };
     assert_eq!(admitted, expected);
     let entry = mempool.get(&payment.txid()).unwrap();
     assert_eq!((entry.fee(), entry.time()), (units(1_000), NOW));
     assert_eq!(entry.bytes(), payment.encoded_len());
     assert_eq!(mempool.total_bytes(), entry.bytes());
-    assert_eq!(
-        mempool.spender(&chain.allocation(1).outpoint),
-        Some(payment.txid())
-    );
-    assert_eq!(
-        admit(&mut mempool, &chain, &payment),
-        Err(Rejection::AlreadyKnown)
-    );
+    assert_eq!(mempool.spender(&chain.allocation(1).outpoint), Some(payment.txid()));
+    assert_eq!(admit(&mut mempool, &chain, &payment), Err(Rejection::AlreadyKnown));
 }
 
 #[test]
@@ -87,9 +72,7 @@ fn a_dry_run_changes_nothing() {
     let chain = Chain::development();
     let mempool = mempool(&chain);
     let payment = chain.checked(&pay(&chain.allocation(1), 4, 1_000));
-    let admission = mempool
-        .prepare(payment, &chain.utxos, &chain.context())
-        .unwrap();
+    let admission = mempool.prepare(payment, &chain.utxos, &chain.context()).unwrap();
     assert_eq!(admission.fee(), units(1_000));
     assert!(verify_signatures(admission.signature_checks()).is_ok());
     assert!(mempool.is_empty());
@@ -111,20 +94,10 @@ fn payments_in_a_row_spend_unconfirmed_change() {
     let received = coins(500).units() as i64;
     assert_eq!(mempool.pending(&script_of(4)), received);
     assert_eq!(mempool.pending(&script_of(1)), -received - 5_000);
-    assert_eq!(
-        mempool.unspent_outputs(&script_of(1)),
-        [(change.outpoint, &change.output)]
-    );
+    assert_eq!(mempool.unspent_outputs(&script_of(1)), [(change.outpoint, &change.output)]);
     assert_eq!(mempool.unspent_outputs(&script_of(4)).len(), 5);
-    let order: Vec<_> = mempool
-        .in_topological_order()
-        .iter()
-        .map(|e| e.txid())
-        .collect();
-    assert_eq!(
-        order,
-        payments.iter().map(Transaction::txid).collect::<Vec<_>>()
-    );
+    let order: Vec<_> = mempool.in_topological_order().iter().map(|e| e.txid()).collect();
+    assert_eq!(order, payments.iter().map(Transaction::txid).collect::<Vec<_>>());
     chain.mine(&payments);
 }
 
@@ -134,10 +107,7 @@ fn rules_hold_in_the_mempool() {
     chain.mine_empty(1);
     let mut mempool = mempool(&chain);
     let coinbase = chain.coinbase(&chain.context(), 0);
-    assert_eq!(
-        admit(&mut mempool, &chain, &coinbase),
-        Err(Rejection::Coinbase)
-    );
+    assert_eq!(admit(&mut mempool, &chain, &coinbase), Err(Rejection::Coinbase));
     let allocation = chain.allocation(1);
 
     let mut locked = unsigned(std::slice::from_ref(&allocation), vec![output(4, coins(1))]);
@@ -147,15 +117,9 @@ fn rules_hold_in_the_mempool() {
     let error = Rejection::Rule(TransactionError::NotFinal { lock_time: 2 });
     assert_eq!(admit(&mut mempool, &chain, &locked), Err(error));
 
-    let much = spend(
-        std::slice::from_ref(&allocation),
-        vec![output(4, coins(1_001))],
-    );
+    let much = spend(std::slice::from_ref(&allocation), vec![output(4, coins(1_001))]);
     let error = admit(&mut mempool, &chain, &much).unwrap_err();
-    assert!(matches!(
-        error,
-        Rejection::Rule(TransactionError::OutputsExceedInputs { .. })
-    ));
+    assert!(matches!(error, Rejection::Rule(TransactionError::OutputsExceedInputs { .. })));
     assert_eq!(error.fault(), Fault::Invalid);
 
     let mut forged = pay(&allocation, 4, 1_000);
@@ -178,10 +142,7 @@ fn immature_coinbase_waits() {
     chain.mine_empty(1);
     let payment = pay(&chain.mined_coin(1), 4, 1_000);
     let error = admit(&mut mempool, &chain, &payment).unwrap_err();
-    assert!(matches!(
-        error,
-        Rejection::Rule(TransactionError::ImmatureCoinbase { .. })
-    ));
+    assert!(matches!(error, Rejection::Rule(TransactionError::ImmatureCoinbase { .. })));
     assert_eq!(error.fault(), Fault::Premature);
     chain.mine_empty(1);
     admit(&mut mempool, &chain, &payment).unwrap();
@@ -193,20 +154,12 @@ fn missing_and_confirmed_are_told_apart() {
     let mut mempool = mempool(&chain);
     let parent = pay(&chain.allocation(1), 4, 1_000);
     let child = pay(&coin(&parent, 0, 4), 5, 1_000);
-    let outpoint = OutPoint {
-        txid: parent.txid(),
-        vout: 0,
-    };
-    let error = Rejection::MissingInputs {
-        outpoints: vec![outpoint],
-    };
+    let outpoint = OutPoint { txid: parent.txid(), vout: 0 };
+    let error = Rejection::MissingInputs { outpoints: vec![outpoint] };
     assert_eq!(error.fault(), Fault::Premature);
     assert_eq!(admit(&mut mempool, &chain, &child), Err(error));
     chain.mine(std::slice::from_ref(&parent));
-    assert_eq!(
-        admit(&mut mempool, &chain, &parent),
-        Err(Rejection::AlreadyConfirmed)
-    );
+    assert_eq!(admit(&mut mempool, &chain, &parent), Err(Rejection::AlreadyConfirmed));
     admit(&mut mempool, &chain, &child).unwrap();
 }
 
@@ -221,25 +174,12 @@ fn dust_and_lost_coins_are_policy() {
     let mut mempool = mempool(&chain);
     let error = admit(&mut mempool, &chain, &paying(output(4, units(545))));
     let least = units(546);
-    assert_eq!(
-        error,
-        Err(Rejection::Dust {
-            output: 0,
-            amount: units(545),
-            least
-        })
-    );
-    let data = |amount| TxOut {
-        amount,
-        script_pubkey: script::data_script(b"x").unwrap(),
-    };
+    assert_eq!(error, Err(Rejection::Dust { output: 0, amount: units(545), least }));
+    let data = |amount| TxOut { amount, script_pubkey: script::data_script(b"x").unwrap() };
     let error = admit(&mut mempool, &chain, &paying(data(units(1))));
     assert_eq!(error, Err(Rejection::DataOutputAmount { output: 0 }));
     admit(&mut mempool, &chain, &paying(data(Amount::ZERO))).unwrap();
-    let lenient = Policy {
-        dust_fee_rate: FeeRate::ZERO,
-        ..Policy::default()
-    };
+    let lenient = Policy { dust_fee_rate: FeeRate::ZERO, ..Policy::default() };
     let mut mempool = Mempool::new(lenient, &chain.spec);
     admit(&mut mempool, &chain, &paying(output(4, Amount::ZERO))).unwrap();
 }
@@ -250,17 +190,11 @@ fn minimum_fee_rate_is_policy() {
     let mut mempool = mempool(&chain);
     let free = pay(&chain.allocation(1), 4, 0);
     let least = units(free.encoded_len() as u64);
-    let error = Rejection::FeeTooLow {
-        fee: Amount::ZERO,
-        least,
-    };
+    let error = Rejection::FeeTooLow { fee: Amount::ZERO, least };
     assert_eq!(admit(&mut mempool, &chain, &free), Err(error));
     let enough = pay(&chain.allocation(1), 4, least.units() + 2);
     admit(&mut mempool, &chain, &enough).unwrap();
-    let none = Policy {
-        min_fee_rate: FeeRate::ZERO,
-        ..Policy::default()
-    };
+    let none = Policy { min_fee_rate: FeeRate::ZERO, ..Policy::default() };
     let mut mempool = Mempool::new(none, &chain.spec);
     admit(&mut mempool, &chain, &free).unwrap();
 }
@@ -268,10 +202,7 @@ fn minimum_fee_rate_is_policy() {
 #[test]
 fn fee_rates_round_up() {
     let rate = FeeRate(1_001);
-    assert_eq!(
-        [0, 1, 999, 1_000].map(|bytes| rate.fee(bytes).units()),
-        [0, 2, 1_000, 1_001]
-    );
+    assert_eq!([0, 1, 999, 1_000].map(|bytes| rate.fee(bytes).units()), [0, 2, 1_000, 1_001]);
     assert_eq!(FeeRate(u64::MAX).fee(usize::MAX), Amount::MAX_MONEY);
 }
 
@@ -286,10 +217,7 @@ fn unconfirmed_ancestors_are_bounded() {
         last = coin(&payment, 0, 1);
     }
     let error = Rejection::TooManyAncestors { max: ANCESTORS_MAX };
-    assert_eq!(
-        admit(&mut mempool, &chain, &pay(&last, 1, 1_000)),
-        Err(error)
-    );
+    assert_eq!(admit(&mut mempool, &chain, &pay(&last, 1, 1_000)), Err(error));
 }
 
 #[test]
@@ -299,18 +227,10 @@ fn unconfirmed_descendants_are_bounded() {
     let parent = split(&chain.allocation(1), 30, 10_000);
     admit(&mut mempool, &chain, &parent).unwrap();
     for vout in 0..DESCENDANTS_MAX - 1 {
-        admit(
-            &mut mempool,
-            &chain,
-            &pay(&coin(&parent, vout, 1), 4, 1_000),
-        )
-        .unwrap();
+        admit(&mut mempool, &chain, &pay(&coin(&parent, vout, 1), 4, 1_000)).unwrap();
     }
     let one_more = pay(&coin(&parent, 29, 1), 4, 1_000);
-    let error = Rejection::TooManyDescendants {
-        txid: parent.txid(),
-        max: DESCENDANTS_MAX,
-    };
+    let error = Rejection::TooManyDescendants { txid: parent.txid(), max: DESCENDANTS_MAX };
     assert_eq!(admit(&mut mempool, &chain, &one_more), Err(error));
     let totals = mempool.get(&parent.txid()).unwrap().descendants();
     assert_eq!(
@@ -322,10 +242,7 @@ fn unconfirmed_descendants_are_bounded() {
 #[test]
 fn lowest_fee_rates_go_when_it_is_full() {
     let chain = Chain::development();
-    let policy = Policy {
-        bytes_max: 700,
-        ..Policy::default()
-    };
+    let policy = Policy { bytes_max: 700, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     // The parent pays little, its child pays for both.
     let parent = pay(&chain.allocation(1), 4, 500);
@@ -339,11 +256,7 @@ fn lowest_fee_rates_go_when_it_is_full() {
     assert_eq!(admitted.evicted, [middle.txid()]);
     assert_eq!(admit(&mut mempool, &chain, &middle), Err(Rejection::Full));
     let kept: Vec<_> = mempool.iter().map(|entry| entry.txid()).collect();
-    assert!(
-        [&parent, &child, &better]
-            .iter()
-            .all(|t| kept.contains(&t.txid()))
-    );
+    assert!([&parent, &child, &better].iter().all(|t| kept.contains(&t.txid())));
     assert!(mempool.total_bytes() <= 700);
 }
 
@@ -374,42 +287,26 @@ fn a_stale_admission_is_refused() {
     let mut mempool = mempool(&chain);
     let prepare = |mempool: &Mempool, chain: &Chain, transaction: &Transaction| {
         let checked = chain.checked(transaction);
-        mempool
-            .prepare(checked, &chain.utxos, &chain.context())
-            .unwrap()
+        mempool.prepare(checked, &chain.utxos, &chain.context()).unwrap()
     };
-    let (first, second) = (
-        pay(&chain.allocation(1), 4, 1_000),
-        pay(&chain.allocation(1), 5, 1_000),
-    );
+    let (first, second) =
+        (pay(&chain.allocation(1), 4, 1_000), pay(&chain.allocation(1), 5, 1_000));
     let one = prepare(&mempool, &chain, &first);
     let other = prepare(&mempool, &chain, &second);
     mempool.commit(one.clone(), &chain.context(), NOW).unwrap();
     let error = Rejection::Conflict { txid: first.txid() };
     assert_eq!(mempool.commit(other, &chain.context(), NOW), Err(error));
-    assert_eq!(
-        mempool.commit(one, &chain.context(), NOW),
-        Err(Rejection::AlreadyKnown)
-    );
+    assert_eq!(mempool.commit(one, &chain.context(), NOW), Err(Rejection::AlreadyKnown));
     // The parent goes between the steps.
     let child = pay(&coin(&first, 0, 4), 5, 1_000);
     let orphaned = prepare(&mempool, &chain, &child);
     mempool.expire(u32::MAX);
-    let outpoints = vec![OutPoint {
-        txid: first.txid(),
-        vout: 0,
-    }];
+    let outpoints = vec![OutPoint { txid: first.txid(), vout: 0 }];
     let missing = Rejection::MissingInputs { outpoints };
-    assert_eq!(
-        mempool.commit(orphaned, &chain.context(), NOW),
-        Err(missing)
-    );
+    assert_eq!(mempool.commit(orphaned, &chain.context(), NOW), Err(missing));
     let stale = prepare(&mempool, &chain, &first);
     chain.mine(&[second]);
-    assert_eq!(
-        mempool.commit(stale, &chain.context(), NOW),
-        Err(Rejection::Stale)
-    );
+    assert_eq!(mempool.commit(stale, &chain.context(), NOW), Err(Rejection::Stale));
 }
 
 #[test]
@@ -451,11 +348,7 @@ fn orphan_flood_is_bounded() {
         large.lock_time = number;
         mempool.keep_orphan(chain.checked(&large), NOW);
     }
-    assert!(
-        mempool.orphans() < 51,
-        "{} orphans of 98 kB",
-        mempool.orphans()
-    );
+    assert!(mempool.orphans() < 51, "{} orphans of 98 kB", mempool.orphans());
 }
 
 #[test]
@@ -466,10 +359,7 @@ fn addresses_index_what_they_receive_and_spend() {
     admit(&mut mempool, &chain, &payment).unwrap();
     for owner in [1, 4] {
         let script = address(owner).script_pubkey();
-        let txids: Vec<_> = mempool
-            .by_script(&script)
-            .map(|entry| entry.txid())
-            .collect();
+        let txids: Vec<_> = mempool.by_script(&script).map(|entry| entry.txid()).collect();
         assert_eq!(txids, [payment.txid()]);
     }
     assert_eq!(mempool.by_script(&script_of(5)).count(), 0);
@@ -482,10 +372,7 @@ fn addresses_index_what_they_receive_and_spend() {
 #[test]
 fn a_refusal_changes_nothing() {
     let chain = Chain::development();
-    let policy = Policy {
-        bytes_max: 600,
-        ..Policy::default()
-    };
+    let policy = Policy { bytes_max: 600, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let poor = pay(&chain.allocation(1), 4, 1_000);
     let rich = pay(&chain.allocation(2), 4, 9_000);
@@ -503,10 +390,7 @@ fn a_refusal_changes_nothing() {
 #[test]
 fn a_child_that_pays_keeps_its_parent_in_a_full_mempool() {
     let chain = Chain::development();
-    let policy = Policy {
-        bytes_max: 400,
-        ..Policy::default()
-    };
+    let policy = Policy { bytes_max: 400, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let parent = pay(&chain.allocation(1), 4, 500);
     let child = pay(&coin(&parent, 0, 4), 4, 5_000);

@@ -12,32 +12,20 @@ use crate::mempool::{admit, mempool};
 pub fn follow(mempool: &mut Mempool, chain: &Chain, from: &BlockHash) -> Updated {
     let path = chain.tree.path(from, &chain.tip()).unwrap();
     let bodies = |hashes: &[BlockHash]| -> Vec<CheckedBlock> {
-        hashes
-            .iter()
-            .map(|hash| chain.bodies[hash].clone())
-            .collect()
+        hashes.iter().map(|hash| chain.bodies[hash].clone()).collect()
     };
     let mut undone = bodies(&path.undo);
     undone.reverse();
     let applied = bodies(&path.apply);
-    mempool
-        .update(&undone, &applied, &chain.utxos, &chain.context(), NOW)
-        .unwrap()
+    mempool.update(&undone, &applied, &chain.utxos, &chain.context(), NOW).unwrap()
 }
 
 fn txids(mempool: &Mempool) -> Vec<Txid> {
-    mempool
-        .in_topological_order()
-        .iter()
-        .map(|entry| entry.txid())
-        .collect()
+    mempool.in_topological_order().iter().map(|entry| entry.txid()).collect()
 }
 
 fn ids(transactions: &[&Transaction]) -> Vec<Txid> {
-    transactions
-        .iter()
-        .map(|transaction| transaction.txid())
-        .collect()
+    transactions.iter().map(|transaction| transaction.txid()).collect()
 }
 
 #[test]
@@ -70,10 +58,7 @@ fn conflicts_leave_with_their_descendants() {
     chain.mine(&[pay(&chain.allocation(1), 6, 1_000)]);
     let updated = follow(&mut mempool, &chain, &from);
     let reason = Removal::Conflict;
-    assert_eq!(
-        updated.removed,
-        [(child.txid(), reason), (loser.txid(), reason)]
-    );
+    assert_eq!(updated.removed, [(child.txid(), reason), (loser.txid(), reason)]);
     assert_eq!(txids(&mempool), [other.txid()]);
 }
 
@@ -184,9 +169,7 @@ fn a_reorganisation_drops_what_is_not_ready_any_more() {
     chain.tree.set_tip(&height_4).unwrap();
     let context = chain.context();
     let rebuilt = chain.rebuilt();
-    let updated = mempool
-        .update(&[undone], &[], &rebuilt, &context, NOW)
-        .unwrap();
+    let updated = mempool.update(&[undone], &[], &rebuilt, &context, NOW).unwrap();
     let mut removed: Vec<_> = updated.removed.iter().map(|(txid, _)| *txid).collect();
     removed.sort();
     let mut expected = ids(&[&locked, &immature]);
@@ -198,11 +181,7 @@ fn a_reorganisation_drops_what_is_not_ready_any_more() {
 #[test]
 fn returned_transactions_keep_chains_within_their_bounds() {
     let mut chain = Chain::development();
-    let policy = Policy {
-        ancestors_max: 4,
-        descendants_max: 4,
-        ..Policy::default()
-    };
+    let policy = Policy { ancestors_max: 4, descendants_max: 4, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let genesis = chain.tip();
     let mut payments = vec![pay(&chain.allocation(1), 4, 1_000)];
@@ -217,10 +196,7 @@ fn returned_transactions_keep_chains_within_their_bounds() {
     let other = chain.mine_on(&genesis, &[]);
     chain.mine_on(&other, &[]);
     follow(&mut mempool, &chain, &tip);
-    assert_eq!(
-        txids(&mempool),
-        ids(&payments[..4].iter().collect::<Vec<_>>())
-    );
+    assert_eq!(txids(&mempool), ids(&payments[..4].iter().collect::<Vec<_>>()));
 }
 
 #[test]

@@ -58,10 +58,7 @@ fn chain_work_adds_up_the_same() {
         let work = bitcoin::Target::from_compact(work).to_work();
         let total = sum.map_or(work, |sum| sum + work);
         sum = Some(total);
-        assert_eq!(
-            chain.tree.chain_work(&hash).unwrap().to_be_bytes(),
-            total.to_be_bytes()
-        );
+        assert_eq!(chain.tree.chain_work(&hash).unwrap().to_be_bytes(), total.to_be_bytes());
     }
 }
 
@@ -69,17 +66,12 @@ fn chain_work_adds_up_the_same() {
 fn a_payment_signed_by_rust_bitcoin_is_accepted() {
     let mut chain = Chain::development();
     let allocation = chain.allocation(1);
-    let payment = unsigned(
-        std::slice::from_ref(&allocation),
-        vec![output(4, coins(1_000))],
-    );
+    let payment = unsigned(std::slice::from_ref(&allocation), vec![output(4, coins(1_000))]);
     let mut theirs: bitcoin::Transaction = deserialize(&payment.to_bytes()).unwrap();
     let secp = Secp256k1::new();
     let secret = secp256k1::SecretKey::from_slice(&*key(1).to_bytes()).unwrap();
     let script = bitcoin::ScriptBuf::from_bytes(script_of(1).as_bytes().to_vec());
-    let hash = SighashCache::new(&theirs)
-        .legacy_signature_hash(0, &script, 1)
-        .unwrap();
+    let hash = SighashCache::new(&theirs).legacy_signature_hash(0, &script, 1).unwrap();
     let message = Message::from_digest(hash.to_byte_array());
     let signature = bitcoin::ecdsa::Signature::sighash_all(secp.sign_ecdsa(&message, &secret));
     let public_key = bitcoin::PublicKey::new(secret.public_key(&secp));
@@ -99,12 +91,7 @@ fn their_verdict(transaction: &Transaction, coin: &Coin) -> bool {
     let script_sig = &theirs.input[0].script_sig;
     let pushes: Option<Vec<_>> = script_sig
         .instructions_minimal()
-        .map(|instruction| {
-            instruction
-                .ok()?
-                .push_bytes()
-                .map(|push| push.as_bytes().to_vec())
-        })
+        .map(|instruction| instruction.ok()?.push_bytes().map(|push| push.as_bytes().to_vec()))
         .collect();
     let Some([signature, public_key]) = pushes.as_deref() else {
         return false;
@@ -122,9 +109,7 @@ fn their_verdict(transaction: &Transaction, coin: &Coin) -> bool {
         && signature.sighash_type == bitcoin::EcdsaSighashType::All
         && public_key.compressed
         && bitcoin::ScriptBuf::new_p2pkh(&public_key.pubkey_hash()) == script_pubkey;
-    let hash = SighashCache::new(&theirs)
-        .legacy_signature_hash(0, &script_pubkey, 1)
-        .unwrap();
+    let hash = SighashCache::new(&theirs).legacy_signature_hash(0, &script_pubkey, 1).unwrap();
     let message = Message::from_digest(hash.to_byte_array());
     let verified = Secp256k1::verification_only().verify_ecdsa(&message, &low_s, &public_key.inner);
     is_standard && verified.is_ok()
@@ -132,10 +117,8 @@ fn their_verdict(transaction: &Transaction, coin: &Coin) -> bool {
 
 fn our_verdict(transaction: &Transaction, coin: &Coin) -> bool {
     let transaction = CheckedTransaction::assume_valid(transaction.clone());
-    let verified = verify_signatures(transaction_signatures(
-        &transaction,
-        std::slice::from_ref(&coin.output),
-    ));
+    let verified =
+        verify_signatures(transaction_signatures(&transaction, std::slice::from_ref(&coin.output)));
     verified.is_ok()
 }
 

@@ -44,14 +44,7 @@ struct Spend {
 
 fn spend() -> impl Strategy<Value = Spend> {
     let index = any::<Index>;
-    (
-        index(),
-        proptest::option::of(index()),
-        1..=5_u8,
-        1..=3_u8,
-        0..5_000_u64,
-        any::<bool>(),
-    )
+    (index(), proptest::option::of(index()), 1..=5_u8, 1..=3_u8, 0..5_000_u64, any::<bool>())
         .prop_map(|(coin, second, to, parts, fee, replaceable)| Spend {
             coin,
             second,
@@ -80,11 +73,7 @@ fn owner(output: &TxOut) -> Option<u8> {
 }
 
 fn coin(outpoint: OutPoint, output: &TxOut) -> Option<Coin> {
-    Some(Coin {
-        outpoint,
-        output: output.clone(),
-        owner: owner(output)?,
-    })
+    Some(Coin { outpoint, output: output.clone(), owner: owner(output)? })
 }
 
 /// A payment of one or two of these coins; `None` where it cannot pay its fee.
@@ -152,27 +141,13 @@ impl World {
             }
             Step::Template => self.template(),
             Step::Payment(spend) => {
-                let utxos = self
-                    .chain
-                    .utxos
-                    .iter()
-                    .map(|(at, utxo)| (*at, utxo.output.clone()));
+                let utxos = self.chain.utxos.iter().map(|(at, utxo)| (*at, utxo.output.clone()));
                 let pool = self.mempool.iter().flat_map(|entry| {
                     let outputs = (0..).zip(entry.transaction().outputs.clone());
-                    outputs.map(|(vout, output)| {
-                        (
-                            OutPoint {
-                                txid: entry.txid(),
-                                vout,
-                            },
-                            output,
-                        )
-                    })
+                    outputs.map(|(vout, output)| (OutPoint { txid: entry.txid(), vout }, output))
                 });
-                let coins: Vec<_> = utxos
-                    .chain(pool)
-                    .filter_map(|(at, output)| coin(at, &output))
-                    .collect();
+                let coins: Vec<_> =
+                    utxos.chain(pool).filter_map(|(at, output)| coin(at, &output)).collect();
                 if let Some(transaction) = payment(&coins, spend) {
                     // Conflicts, dust, low fees: many are refused, and that is the point.
                     if let Ok(admitted) = admit(&mut self.mempool, &self.chain, &transaction) {
@@ -185,9 +160,7 @@ impl World {
             Step::Expire(seconds) => {
                 self.now += seconds;
                 let expired = self.mempool.expire(self.now);
-                expired
-                    .iter()
-                    .for_each(|txid| assert!(self.told.remove(txid)));
+                expired.iter().for_each(|txid| assert!(self.told.remove(txid)));
             }
         }
     }
@@ -196,10 +169,8 @@ impl World {
     fn branch(&mut self, parent: BlockHash, spends: &[Spend]) -> BlockHash {
         let mut set = self.sets[&parent].clone();
         let context = self.chain.tree.context(&parent).unwrap();
-        let mut coins: Vec<_> = set
-            .iter()
-            .filter_map(|(at, utxo)| coin(*at, &utxo.output))
-            .collect();
+        let mut coins: Vec<_> =
+            set.iter().filter_map(|(at, utxo)| coin(*at, &utxo.output)).collect();
         let mut transactions = Vec::new();
         for spend in spends {
             if let Some(transaction) = payment(&coins, spend) {
@@ -244,18 +215,12 @@ impl World {
         crate::chain::solve(&mut block.header);
         let from = self.chain.tip();
         assert_eq!(self.chain.submit(&block), Ok(block.block_hash()));
-        self.sets
-            .insert(block.block_hash(), self.chain.utxos.clone());
+        self.sets.insert(block.block_hash(), self.chain.utxos.clone());
         self.follow(&from);
     }
 
     fn check(&self) {
-        assert!(
-            self.mempool
-                .iter()
-                .map(Entry::txid)
-                .eq(self.told.iter().copied())
-        );
+        assert!(self.mempool.iter().map(Entry::txid).eq(self.told.iter().copied()));
         assert_eq!(self.chain.utxos, self.sets[&self.chain.tip()]);
         self.check_relations();
         self.check_template();
@@ -274,10 +239,7 @@ impl World {
                 assert_eq!(self.mempool.spender(&outpoint), Some(entry.txid()));
                 let confirmed = self.chain.utxos.utxo(&outpoint).unwrap().is_some();
                 let unconfirmed = self.mempool.output(&outpoint).is_some();
-                assert!(
-                    confirmed != unconfirmed,
-                    "{outpoint} {confirmed} {unconfirmed}"
-                );
+                assert!(confirmed != unconfirmed, "{outpoint} {confirmed} {unconfirmed}");
             }
             assert_eq!(entry.ancestors(), self.count(entry, |e| self.parents(e)));
             assert_eq!(entry.descendants(), self.count(entry, |e| self.children(e)));
@@ -297,11 +259,7 @@ impl World {
         let script = script_of(number);
         let own = |output: &TxOut| {
             let units = output.amount.units() as i64;
-            if output.script_pubkey == script {
-                units
-            } else {
-                0
-            }
+            if output.script_pubkey == script { units } else { 0 }
         };
         let effect = |entry: &Entry| -> i64 {
             let received: i64 = entry.transaction().outputs.iter().map(own).sum();
@@ -313,19 +271,13 @@ impl World {
 
     fn parents(&self, entry: &Entry) -> Vec<&Entry> {
         let inputs = entry.transaction().inputs.iter();
-        inputs
-            .filter_map(|input| self.mempool.get(&input.previous_output.txid))
-            .collect()
+        inputs.filter_map(|input| self.mempool.get(&input.previous_output.txid)).collect()
     }
 
     fn children(&self, entry: &Entry) -> Vec<&Entry> {
         let txid = entry.txid();
         let spends = |other: &&Entry| {
-            other
-                .transaction()
-                .inputs
-                .iter()
-                .any(|input| input.previous_output.txid == txid)
+            other.transaction().inputs.iter().any(|input| input.previous_output.txid == txid)
         };
         self.mempool.iter().filter(spends).collect()
     }
@@ -338,13 +290,11 @@ impl World {
                 open.extend(next(entry));
             }
         }
-        reached
-            .values()
-            .fold(Totals::default(), |totals, entry| Totals {
-                count: totals.count + 1,
-                bytes: totals.bytes + entry.bytes(),
-                fees: totals.fees + entry.fee().units(),
-            })
+        reached.values().fold(Totals::default(), |totals, entry| Totals {
+            count: totals.count + 1,
+            bytes: totals.bytes + entry.bytes(),
+            fees: totals.fees + entry.fee().units(),
+        })
     }
 
     /// The template connects; so does all of the mempool, since everything fits one block.

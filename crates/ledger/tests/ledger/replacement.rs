@@ -31,10 +31,7 @@ fn a_higher_fee_replaces_with_descendants() {
     expected.sort();
     assert_eq!(replaced, expected);
     assert_eq!(mempool.len(), 1);
-    assert_eq!(
-        mempool.spender(&chain.allocation(1).outpoint),
-        Some(second.txid())
-    );
+    assert_eq!(mempool.spender(&chain.allocation(1).outpoint), Some(second.txid()));
 }
 
 #[test]
@@ -71,9 +68,7 @@ fn rule_2_no_new_unconfirmed_input() {
     admit(&mut mempool, &chain, &other).unwrap();
     let new = coin(&other, 0, 4);
     let second = replaceable(&[chain.allocation(1), new.clone()], 5, 50_000);
-    let error = Rejection::ReplacementInput {
-        outpoint: new.outpoint,
-    };
+    let error = Rejection::ReplacementInput { outpoint: new.outpoint };
     assert_eq!(admit(&mut mempool, &chain, &second), Err(error));
 }
 
@@ -90,10 +85,7 @@ fn rules_3_and_4_it_pays_for_what_it_replaces_and_for_itself() {
     for fee in [1_500, 8_000, 8_000 + bytes - 5] {
         let second = attempt(fee);
         let least = units(8_000 + second.encoded_len() as u64);
-        let error = Rejection::ReplacementFee {
-            fee: units(fee),
-            least,
-        };
+        let error = Rejection::ReplacementFee { fee: units(fee), least };
         assert_eq!(admit(&mut mempool, &chain, &second), Err(error));
     }
     admit(&mut mempool, &chain, &attempt(8_000 + bytes + 5)).unwrap();
@@ -106,11 +98,7 @@ fn a_lower_fee_rate_does_not_replace() {
     let first = replaceable(&[chain.allocation(1)], 4, 10_000);
     admit(&mut mempool, &chain, &first).unwrap();
     // More in all, less per byte.
-    let coins = [
-        chain.allocation(1),
-        chain.allocation(2),
-        chain.allocation(3),
-    ];
+    let coins = [chain.allocation(1), chain.allocation(2), chain.allocation(3)];
     let second = replaceable(&coins, 4, 12_000);
     let error = Rejection::ReplacementFeeRate { txid: first.txid() };
     assert_eq!(admit(&mut mempool, &chain, &second), Err(error));
@@ -125,12 +113,7 @@ fn rule_5_not_too_many_at_once() {
     let roots: Vec<Coin> = (0..6).map(|vout| coin(&funding, vout, 1)).collect();
     for root in &roots {
         let mut last = coin(&replaceable(std::slice::from_ref(root), 1, 1_000), 0, 1);
-        admit(
-            &mut mempool,
-            &chain,
-            &replaceable(std::slice::from_ref(root), 1, 1_000),
-        )
-        .unwrap();
+        admit(&mut mempool, &chain, &replaceable(std::slice::from_ref(root), 1, 1_000)).unwrap();
         for _ in 0..20 {
             let payment = pay(&last, 1, 1_000);
             admit(&mut mempool, &chain, &payment).unwrap();
@@ -139,15 +122,9 @@ fn rule_5_not_too_many_at_once() {
     }
     assert!(mempool.len() > REPLACED_MAX);
     let all = replaceable(&roots, 4, 1_000_000);
-    assert_eq!(
-        admit(&mut mempool, &chain, &all),
-        Err(Rejection::ReplacesTooMany)
-    );
+    assert_eq!(admit(&mut mempool, &chain, &all), Err(Rejection::ReplacesTooMany));
     let fewer = replaceable(&roots[..4], 4, 1_000_000);
-    assert_eq!(
-        admit(&mut mempool, &chain, &fewer).unwrap().replaced.len(),
-        84
-    );
+    assert_eq!(admit(&mut mempool, &chain, &fewer).unwrap().replaced.len(), 84);
 }
 
 #[test]
@@ -165,10 +142,7 @@ fn a_replacement_does_not_spend_what_it_replaces() {
 #[test]
 fn a_replacement_that_finds_no_room_replaces_nothing() {
     let chain = Chain::development();
-    let policy = Policy {
-        bytes_max: 500,
-        ..Policy::default()
-    };
+    let policy = Policy { bytes_max: 500, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let first = replaceable(&[chain.allocation(1)], 4, 1_000);
     let rich = pay(&chain.allocation(2), 4, 20_000);

@@ -68,37 +68,22 @@ fn every_field_is_signed() {
 #[test]
 fn anothers_key_hash_is_refused() {
     let (mut transaction, coin) = payment();
-    let thief = Coin {
-        owner: 5,
-        ..coin.clone()
-    };
+    let thief = Coin { owner: 5, ..coin.clone() };
     transaction = sign(transaction, &[thief]);
-    assert_eq!(
-        verify(&transaction, &[coin]),
-        Err(SignatureErrorKind::KeyHash)
-    );
+    assert_eq!(verify(&transaction, &[coin]), Err(SignatureErrorKind::KeyHash));
 }
 
 #[test]
 fn a_signature_of_another_input_is_refused() {
     let chain = Chain::development();
-    let coins_spent = [
-        chain.allocation(1),
-        Coin {
-            owner: 1,
-            ..chain.allocation(1)
-        },
-    ];
+    let coins_spent = [chain.allocation(1), Coin { owner: 1, ..chain.allocation(1) }];
     let mut transaction = spend(&coins_spent, vec![output(4, coins(1))]);
     transaction.inputs[1].previous_output.vout = 2;
     let transaction = sign(transaction, &coins_spent);
     let mut swapped = transaction.clone();
     swapped.inputs[0].script_sig = transaction.inputs[1].script_sig.clone();
     assert_eq!(verify(&transaction, &coins_spent), Ok(()));
-    assert_eq!(
-        verify(&swapped, &coins_spent),
-        Err(SignatureErrorKind::Signature)
-    );
+    assert_eq!(verify(&swapped, &coins_spent), Err(SignatureErrorKind::Signature));
 }
 
 /// Third parties cannot alter a txid: every other form of the scriptSig is refused.
@@ -129,11 +114,7 @@ fn script_sigs_in_another_form_are_refused() {
         let mut altered = transaction.clone();
         altered.inputs[0].script_sig = Script::from(form.clone());
         let error = Err(SignatureErrorKind::ScriptSig);
-        assert_eq!(
-            verify(&altered, std::slice::from_ref(&coin)),
-            error,
-            "{form:02x?}"
-        );
+        assert_eq!(verify(&altered, std::slice::from_ref(&coin)), error, "{form:02x?}");
     }
 }
 
@@ -166,10 +147,7 @@ fn high_s_is_refused() {
     der.push(1);
     let script_sig = [&[der.len() as u8][..], &der, rest].concat();
     transaction.inputs[0].script_sig = Script::from(script_sig);
-    assert_eq!(
-        verify(&transaction, &[coin]),
-        Err(SignatureErrorKind::ScriptSig)
-    );
+    assert_eq!(verify(&transaction, &[coin]), Err(SignatureErrorKind::ScriptSig));
 }
 
 /// A coin of a 2-of-3 multisig address of keys 1, 2 and 3.
@@ -179,10 +157,7 @@ fn multisig_coin() -> (Multisig, Coin) {
     let script_pubkey = Address::P2sh(multisig.script_hash()).script_pubkey();
     let funding = spend(
         &[Chain::development().allocation(1)],
-        vec![TxOut {
-            amount: coins(10),
-            script_pubkey,
-        }],
+        vec![TxOut { amount: coins(10), script_pubkey }],
     );
     (multisig, coin(&funding, 0, 0))
 }
@@ -222,10 +197,7 @@ fn multisig_with_another_redeem_script_is_refused() {
     let mut transaction = unsigned(std::slice::from_ref(&coin), vec![output(4, coins(10))]);
     let hash = sighash::sighash_all(&transaction, 0, &other.redeem_script()).unwrap();
     transaction.inputs[0].script_sig = other.script_sig(&[key(4).sign(&hash)]);
-    assert_eq!(
-        verify(&transaction, &[coin]),
-        Err(SignatureErrorKind::ScriptHash)
-    );
+    assert_eq!(verify(&transaction, &[coin]), Err(SignatureErrorKind::ScriptHash));
 }
 
 #[test]
@@ -234,10 +206,7 @@ fn multisig_dummy_must_be_zero() {
     let mut bytes = transaction.inputs[0].script_sig.as_bytes().to_vec();
     bytes[0] = 0x51;
     transaction.inputs[0].script_sig = Script::from(bytes);
-    assert_eq!(
-        verify(&transaction, &[coin]),
-        Err(SignatureErrorKind::ScriptSig)
-    );
+    assert_eq!(verify(&transaction, &[coin]), Err(SignatureErrorKind::ScriptSig));
 }
 
 #[test]
@@ -250,10 +219,7 @@ fn redeem_script_other_than_multisig_is_refused() {
     let len = redeem_script.len() as u8;
     let script_sig = [&[0x00, len][..], redeem_script.as_bytes()].concat();
     transaction.inputs[0].script_sig = Script::from(script_sig);
-    assert_eq!(
-        verify(&transaction, &[coin]),
-        Err(SignatureErrorKind::RedeemScript)
-    );
+    assert_eq!(verify(&transaction, &[coin]), Err(SignatureErrorKind::RedeemScript));
 }
 
 #[test]

@@ -10,17 +10,12 @@ use pentad_primitives::{Amount, Block, BlockHeight, OutPoint, Script, encode::En
 use crate::chain::{Chain, GENESIS_TIME, address, coins, units};
 
 fn parameters() -> Parameters {
-    let allocations = vec![Allocation {
-        address: address(1),
-        amount: coins(1_000),
-    }];
+    let allocations = vec![Allocation { address: address(1), amount: coins(1_000) }];
     Parameters::new("pentad", GENESIS_TIME, allocations).unwrap()
 }
 
 fn pow(parameters: &mut Parameters) -> &mut Pow {
-    let Engine::Pow(pow) = &mut parameters.engine else {
-        unreachable!()
-    };
+    let Engine::Pow(pow) = &mut parameters.engine else { unreachable!() };
     pow
 }
 
@@ -33,12 +28,8 @@ fn after(change: impl FnOnce(&mut Parameters)) -> SpecError {
 
 #[test]
 fn text_and_back() {
-    let many = (1..=3)
-        .map(|n| Allocation {
-            address: address(n),
-            amount: units(u64::from(n)),
-        })
-        .collect();
+    let many =
+        (1..=3).map(|n| Allocation { address: address(n), amount: units(u64::from(n)) }).collect();
     for spec in [
         ChainSpec::new(parameters()).unwrap(),
         ChainSpec::development("dev-1", GENESIS_TIME, many).unwrap(),
@@ -57,10 +48,7 @@ fn one_error_per_rule() {
         assert_eq!(after(|p| p.name = name.to_owned()), SpecError::Name);
     }
     assert_eq!(after(|p| p.magic = [0; 4]), SpecError::MagicZero);
-    assert_eq!(
-        after(|p| p.address_versions.p2sh = 0),
-        SpecError::AddressVersionsEqual
-    );
+    assert_eq!(after(|p| p.address_versions.p2sh = 0), SpecError::AddressVersionsEqual);
     for spacing in [0, 86_401] {
         assert_eq!(after(|p| pow(p).spacing = spacing), SpecError::Spacing);
     }
@@ -69,64 +57,31 @@ fn one_error_per_rule() {
     }
     // Zero, negative, above 256 bits, not canonical.
     for limit in [0, 0x1d80_0001, 0xff00_ffff, 0x1e00_00ff] {
-        assert_eq!(
-            after(|p| pow(p).limit = CompactTarget(limit)),
-            SpecError::PowLimit
-        );
+        assert_eq!(after(|p| pow(p).limit = CompactTarget(limit)), SpecError::PowLimit);
     }
-    assert_eq!(
-        after(|p| p.rewards.halving_interval = 0),
-        SpecError::HalvingIntervalZero
-    );
-    assert_eq!(
-        after(|p| p.rewards.halving_interval = 10_501),
-        SpecError::SubsidyTooLarge
-    );
-    assert_eq!(
-        after(|p| p.rewards.coinbase_maturity = 0),
-        SpecError::CoinbaseMaturityZero
-    );
+    assert_eq!(after(|p| p.rewards.halving_interval = 0), SpecError::HalvingIntervalZero);
+    assert_eq!(after(|p| p.rewards.halving_interval = 10_501), SpecError::SubsidyTooLarge);
+    assert_eq!(after(|p| p.rewards.coinbase_maturity = 0), SpecError::CoinbaseMaturityZero);
     for bytes in [0, 9_999, 32_000_001] {
-        assert_eq!(
-            after(|p| p.limits.block_bytes = bytes),
-            SpecError::BlockBytes
-        );
+        assert_eq!(after(|p| p.limits.block_bytes = bytes), SpecError::BlockBytes);
     }
     for bytes in [999, 3_999_001] {
-        assert_eq!(
-            after(|p| p.limits.transaction_bytes = bytes),
-            SpecError::TransactionBytes
-        );
+        assert_eq!(after(|p| p.limits.transaction_bytes = bytes), SpecError::TransactionBytes);
     }
 }
 
 #[test]
 fn one_error_per_rule_of_genesis() {
-    let allocation = |amount| Allocation {
-        address: address(1),
-        amount,
-    };
+    let allocation = |amount| Allocation { address: address(1), amount };
     let zero = vec![allocation(coins(1)), allocation(Amount::ZERO)];
-    assert_eq!(
-        after(|p| p.genesis.allocations = zero),
-        SpecError::AllocationZero { index: 1 }
-    );
+    assert_eq!(after(|p| p.genesis.allocations = zero), SpecError::AllocationZero { index: 1 });
     let much = vec![allocation(Amount::MAX_MONEY), allocation(units(1))];
-    assert_eq!(
-        after(|p| p.genesis.allocations = much),
-        SpecError::AllocationsOverflow
-    );
+    assert_eq!(after(|p| p.genesis.allocations = much), SpecError::AllocationsOverflow);
     let many = vec![allocation(units(1)); 10_001];
-    assert_eq!(
-        after(|p| p.genesis.allocations = many),
-        SpecError::TooManyAllocations
-    );
+    assert_eq!(after(|p| p.genesis.allocations = many), SpecError::TooManyAllocations);
     let large = vec![allocation(units(1)); 3_000];
     let error = after(|p| p.genesis.allocations = large);
-    assert!(
-        matches!(error, SpecError::GenesisTooLarge { bytes: 100_000.. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, SpecError::GenesisTooLarge { bytes: 100_000.. }), "{error:?}");
 }
 
 /// The error in a text, after replacing a piece of a valid one.
@@ -143,52 +98,19 @@ fn file_error(from: &str, to: &str) -> FileError {
 fn a_damaged_file_names_line_and_field() {
     let line_of = |needle: &str| {
         let text = ChainSpec::new(parameters()).unwrap().to_toml();
-        text.lines()
-            .position(|line| line.starts_with(needle))
-            .unwrap()
-            + 1
+        text.lines().position(|line| line.starts_with(needle)).unwrap() + 1
     };
     for (from, to, field, message) in [
         ("spacing = 10", "spacing = -1", "spacing", "u32"),
-        (
-            "spacing = 10",
-            "spacing = \"10\"",
-            "spacing",
-            "invalid type",
-        ),
-        (
-            "half_life = 2880",
-            "half_live = 2880",
-            "half_live",
-            "unknown field",
-        ),
-        (
-            "magic = \"70656e74\"",
-            "magic = \"70656e7\"",
-            "magic",
-            "8 hex digits",
-        ),
-        (
-            "limit = \"1f00ffff\"",
-            "limit = \"high\"",
-            "limit",
-            "8 hex digits",
-        ),
-        (
-            "subsidy = \"1000.00000000\"",
-            "subsidy = \"1e3\"",
-            "subsidy",
-            "decimal",
-        ),
+        ("spacing = 10", "spacing = \"10\"", "spacing", "invalid type"),
+        ("half_life = 2880", "half_live = 2880", "half_live", "unknown field"),
+        ("magic = \"70656e74\"", "magic = \"70656e7\"", "magic", "8 hex digits"),
+        ("limit = \"1f00ffff\"", "limit = \"high\"", "limit", "8 hex digits"),
+        ("subsidy = \"1000.00000000\"", "subsidy = \"1e3\"", "subsidy", "decimal"),
         ("p2sh = 5", "p2sh = 256", "p2sh", "u8"),
         ("time = 1700000000", "time =", "time", ""),
         ("address = \"1", "address = \"2", "address", "address"),
-        (
-            "amount = \"1000.00000000\"",
-            "amount = 1000",
-            "amount",
-            "invalid type",
-        ),
+        ("amount = \"1000.00000000\"", "amount = 1000", "amount", "invalid type"),
     ] {
         let error = file_error(from, to);
         assert_eq!(error.field, field, "{error}");
@@ -197,10 +119,7 @@ fn a_damaged_file_names_line_and_field() {
         assert!(error.message.contains(message), "{error}");
     }
     let error = file_error("p2sh = 5\n", "");
-    assert_eq!(
-        (error.field.as_str(), error.message.as_str()),
-        ("p2sh", "missing field `p2sh`")
-    );
+    assert_eq!((error.field.as_str(), error.message.as_str()), ("p2sh", "missing field `p2sh`"));
     let error = file_error("[limits]", "[limit");
     assert_eq!(error.line, line_of("[limits]"));
 }
@@ -217,10 +136,7 @@ fn engines_to_come_are_refused_by_name() {
     let text = ChainSpec::new(parameters()).unwrap().to_toml();
     for engine in ["pbft", "hybrid"] {
         let text = text.replace("[engine.pow]", &format!("[engine.{engine}]"));
-        assert_eq!(
-            ChainSpec::from_toml(&text),
-            Err(SpecError::EngineUnsupported(engine))
-        );
+        assert_eq!(ChainSpec::from_toml(&text), Err(SpecError::EngineUnsupported(engine)));
     }
     let error = file_error("[engine.pow]", "[engine.raft]");
     assert!(error.message.contains("unknown variant `raft`"), "{error}");
@@ -271,18 +187,9 @@ fn spec_hash_covers_every_field() {
 #[test]
 fn golden_hashes() {
     let spec = ChainSpec::new(parameters()).unwrap();
-    let (spec_hash, genesis_hash) = (
-        spec.spec_hash().to_string(),
-        spec.genesis_hash().to_string(),
-    );
-    assert_eq!(
-        spec_hash,
-        "6a6dbe40432b148ef5124ca75df802571912495f31a161d4cf915162f84f7faa"
-    );
-    assert_eq!(
-        genesis_hash,
-        "0bac4f3e1c03a35743a6be7a0b63445c93885e31ac1fb849382a99c10ff03d13"
-    );
+    let (spec_hash, genesis_hash) = (spec.spec_hash().to_string(), spec.genesis_hash().to_string());
+    assert_eq!(spec_hash, "6a6dbe40432b148ef5124ca75df802571912495f31a161d4cf915162f84f7faa");
+    assert_eq!(genesis_hash, "0bac4f3e1c03a35743a6be7a0b63445c93885e31ac1fb849382a99c10ff03d13");
 }
 
 #[test]
@@ -292,10 +199,7 @@ fn genesis_pays_the_allocations() {
     assert_eq!(Block::from_bytes(&block.to_bytes()).as_ref(), Ok(block));
     let commitment = coinbase::commitment(&block.transactions[0].inputs[0].script_sig).unwrap();
     assert_eq!(commitment.height, BlockHeight::GENESIS);
-    assert_eq!(
-        commitment.tag,
-        coinbase::tag(chain.spec.spec_hash().as_bytes())
-    );
+    assert_eq!(commitment.tag, coinbase::tag(chain.spec.spec_hash().as_bytes()));
     assert_eq!(chain.utxos.len(), 3);
     for owner in 1..=3 {
         let coin = chain.allocation(owner);
@@ -310,29 +214,13 @@ fn genesis_pays_the_allocations() {
 fn genesis_without_allocations_has_no_utxos() {
     let spec = ChainSpec::development("empty", GENESIS_TIME, vec![]).unwrap();
     assert!(Chain::new(spec.clone()).utxos.is_empty());
-    let outpoint = OutPoint {
-        txid: spec.genesis_block().transactions[0].txid(),
-        vout: 0,
-    };
+    let outpoint = OutPoint { txid: spec.genesis_block().transactions[0].txid(), vout: 0 };
     assert_eq!(Chain::new(spec).utxos.utxo(&outpoint), Ok(None));
 }
 
 #[test]
 fn coinbase_script_sig_and_back() {
-    for height in [
-        0,
-        1,
-        16,
-        17,
-        127,
-        128,
-        255,
-        256,
-        32_767,
-        32_768,
-        8_388_608,
-        u32::MAX,
-    ] {
+    for height in [0, 1, 16, 17, 127, 128, 255, 256, 32_767, 32_768, 8_388_608, u32::MAX] {
         let height = BlockHeight::new(height);
         let script_sig = coinbase::script_sig(height, b"12345678", &[8, 0, 0, 0, 0, 0, 0, 0, 0]);
         let commitment = coinbase::commitment(&script_sig).unwrap();
@@ -343,21 +231,11 @@ fn coinbase_script_sig_and_back() {
 
 #[test]
 fn coinbase_heights_have_one_form() {
-    for bytes in [
-        &[1, 5][..],
-        &[2, 0x11, 0],
-        &[3, 0x11, 0x11, 0],
-        &[0x51],
-        &[0x00],
-        &[0x60, 0x60],
-    ] {
+    for bytes in [&[1, 5][..], &[2, 0x11, 0], &[3, 0x11, 0x11, 0], &[0x51], &[0x00], &[0x60, 0x60]]
+    {
         let mut script_sig = bytes.to_vec();
         script_sig.push(8);
         script_sig.extend(*b"12345678");
-        assert_eq!(
-            coinbase::commitment(&Script::from(script_sig)),
-            None,
-            "{bytes:02x?}"
-        );
+        assert_eq!(coinbase::commitment(&Script::from(script_sig)), None, "{bytes:02x?}");
     }
 }

@@ -14,13 +14,7 @@ fn template(chain: &Chain, mempool: &Mempool) -> BlockTemplate {
 }
 
 fn chosen(template: &BlockTemplate) -> Vec<Txid> {
-    template
-        .block()
-        .transactions
-        .iter()
-        .skip(1)
-        .map(Transaction::txid)
-        .collect()
+    template.block().transactions.iter().skip(1).map(Transaction::txid).collect()
 }
 
 /// Solves a template and submits it.
@@ -75,10 +69,7 @@ fn time_is_above_the_median_even_with_a_slow_clock() {
 #[test]
 fn a_child_pays_for_its_parent() {
     let mut chain = Chain::development();
-    let policy = Policy {
-        min_fee_rate: FeeRate::ZERO,
-        ..Policy::default()
-    };
+    let policy = Policy { min_fee_rate: FeeRate::ZERO, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let parent = pay(&chain.allocation(1), 4, 0);
     let child = pay(&coin(&parent, 0, 4), 5, 10_000);
@@ -96,10 +87,7 @@ fn a_child_pays_for_its_parent() {
 #[test]
 fn shared_ancestors_are_counted_once() {
     let mut chain = Chain::development();
-    let policy = Policy {
-        min_fee_rate: FeeRate::ZERO,
-        ..Policy::default()
-    };
+    let policy = Policy { min_fee_rate: FeeRate::ZERO, ..Policy::default() };
     let mut mempool = Mempool::new(policy, &chain.spec);
     let parent = split(&chain.allocation(1), 2, 0);
     let rich = pay(&coin(&parent, 0, 1), 5, 20_000);
@@ -130,15 +118,9 @@ fn a_full_block_holds_what_pays_best_within_the_limit() {
     }
     let template = template(&chain, &mempool);
     let block = template.block();
-    assert!(
-        (9_700..=10_000).contains(&block.encoded_len()),
-        "{} bytes",
-        block.encoded_len()
-    );
-    let fees: Vec<_> = chosen(&template)
-        .iter()
-        .map(|txid| mempool.get(txid).unwrap().fee().units())
-        .collect();
+    assert!((9_700..=10_000).contains(&block.encoded_len()), "{} bytes", block.encoded_len());
+    let fees: Vec<_> =
+        chosen(&template).iter().map(|txid| mempool.get(txid).unwrap().fee().units()).collect();
     assert!(fees.iter().all(|fee| *fee > 1_450), "{fees:?}");
     mine(&mut chain, template);
 }
@@ -148,12 +130,7 @@ fn an_extra_nonce_changes_the_block_and_keeps_it_valid() {
     let mut chain = Chain::development();
     let mut mempool = mempool(&chain);
     for owner in 1..=3 {
-        admit(
-            &mut mempool,
-            &chain,
-            &pay(&chain.allocation(owner), 4, 1_000),
-        )
-        .unwrap();
+        admit(&mut mempool, &chain, &pay(&chain.allocation(owner), 4, 1_000)).unwrap();
     }
     let mut template = template(&chain, &mempool);
     let root = template.block().header.merkle_root;

@@ -36,10 +36,7 @@ fn cve_2012_2459_repeated_tail_keeps_the_hash_open() {
     let mut mutated = block.clone();
     mutated.transactions.push(block.transactions[2].clone());
     assert_eq!(mutated.block_hash(), block.block_hash());
-    assert_eq!(
-        chain.submit(&mutated),
-        structural(structural::BlockError::MerkleMutated)
-    );
+    assert_eq!(chain.submit(&mutated), structural(structural::BlockError::MerkleMutated));
     // Attack 40: the honest block still arrives.
     assert_eq!(chain.submit(&block), Ok(block.block_hash()));
     assert_eq!(chain.tip(), block.block_hash());
@@ -52,17 +49,11 @@ fn body_of_another_block_keeps_the_hash_open() {
     for broken in [vec![], vec![block.transactions[1].clone()]] {
         let mut mutated = block.clone();
         mutated.transactions = broken;
-        assert_eq!(
-            chain.submit(&mutated),
-            structural(structural::BlockError::MerkleRoot)
-        );
+        assert_eq!(chain.submit(&mutated), structural(structural::BlockError::MerkleRoot));
     }
     let mut mutated = block.clone();
     mutated.transactions[1].outputs.clear();
-    assert_eq!(
-        chain.submit(&mutated),
-        structural(structural::BlockError::MerkleRoot)
-    );
+    assert_eq!(chain.submit(&mutated), structural(structural::BlockError::MerkleRoot));
     assert_eq!(chain.submit(&block), Ok(block.block_hash()));
 }
 
@@ -71,17 +62,11 @@ fn sixty_four_bytes() -> Transaction {
     let transaction = Transaction {
         version: 1,
         inputs: vec![TxIn {
-            previous_output: OutPoint {
-                txid: Txid::ZERO,
-                vout: 0,
-            },
+            previous_output: OutPoint { txid: Txid::ZERO, vout: 0 },
             script_sig: Script::default(),
             sequence: 0,
         }],
-        outputs: vec![TxOut {
-            amount: Amount::ZERO,
-            script_pubkey: Script::from(vec![0x6a; 4]),
-        }],
+        outputs: vec![TxOut { amount: Amount::ZERO, script_pubkey: Script::from(vec![0x6a; 4]) }],
         lock_time: 0,
     };
     assert_eq!(transaction.encoded_len(), 64);
@@ -113,10 +98,7 @@ fn first_transaction_must_be_the_coinbase() {
     let mut chain = Chain::development();
     let payment = pay(&chain.allocation(1), 4, 0);
     let block = assemble(&chain.context(), vec![payment]);
-    assert_eq!(
-        chain.submit(&block),
-        structural(structural::BlockError::NoCoinbase)
-    );
+    assert_eq!(chain.submit(&block), structural(structural::BlockError::NoCoinbase));
     // This time it is the header's fault: the hash is remembered.
     let invalid = block.block_hash();
     let refusal = Err(Refusal::Header(InsertError::Invalid { invalid }));
@@ -139,10 +121,7 @@ fn block_above_the_size_limit_is_refused() {
     let mut transactions = Vec::new();
     let mut bytes = 0;
     while bytes <= max as usize {
-        let outpoint = OutPoint {
-            txid: Txid::ZERO,
-            vout: transactions.len() as u32,
-        };
+        let outpoint = OutPoint { txid: Txid::ZERO, vout: transactions.len() as u32 };
         let transaction = Transaction {
             version: 1,
             inputs: vec![TxIn {
@@ -169,28 +148,17 @@ fn coinbase_of_another_network_is_refused() {
     let script_sig = coinbase::script_sig(BlockHeight::new(1), &[7; 8], &[]);
     block.transactions[0].inputs[0].script_sig = script_sig;
     seal(&mut block);
-    assert_eq!(
-        chain.submit(&block),
-        semantic(semantic::BlockError::CoinbaseNetwork)
-    );
+    assert_eq!(chain.submit(&block), semantic(semantic::BlockError::CoinbaseNetwork));
 }
 
 #[test]
 fn coinbase_without_height_is_refused() {
     let mut chain = Chain::development();
-    for script_sig in [
-        vec![0x51, 0x51],
-        vec![0x01, 0x01, 8],
-        vec![0x02, 0x11, 0x00],
-        vec![0; 99],
-    ] {
+    for script_sig in [vec![0x51, 0x51], vec![0x01, 0x01, 8], vec![0x02, 0x11, 0x00], vec![0; 99]] {
         let mut block = chain.block_on(&chain.tip(), &[]);
         block.transactions[0].inputs[0].script_sig = Script::from(script_sig);
         seal(&mut block);
-        assert_eq!(
-            chain.submit(&block),
-            semantic(semantic::BlockError::CoinbaseForm)
-        );
+        assert_eq!(chain.submit(&block), semantic(semantic::BlockError::CoinbaseForm));
     }
 }
 
@@ -203,10 +171,7 @@ fn bip34_coinbase_with_another_height_is_refused() {
         coinbase::script_sig(BlockHeight::new(2), &tag, &[]);
     seal(&mut block);
     let expected = BlockHeight::new(1);
-    assert_eq!(
-        chain.submit(&block),
-        context(ContextError::CoinbaseHeight { expected })
-    );
+    assert_eq!(chain.submit(&block), context(ContextError::CoinbaseHeight { expected }));
 }
 
 #[test]
@@ -214,24 +179,15 @@ fn bip30_duplicate_coinbase_is_refused() {
     let mut chain = Chain::development();
     let block = chain.block_on(&chain.tip(), &[]);
     // Heights make this impossible on a real chain: put the coinbase into the set by force.
-    let outpoint = OutPoint {
-        txid: block.transactions[0].txid(),
-        vout: 0,
-    };
+    let outpoint = OutPoint { txid: block.transactions[0].txid(), vout: 0 };
     let utxo = Utxo {
         output: block.transactions[0].outputs[0].clone(),
         height: BlockHeight::new(1),
         from_coinbase: true,
     };
     let created = vec![(outpoint, utxo)];
-    chain.utxos.apply(&pentad_ledger::UtxoChanges {
-        spent: vec![],
-        created,
-    });
-    assert_eq!(
-        chain.submit(&block),
-        context(ContextError::DuplicateCoinbase { outpoint })
-    );
+    chain.utxos.apply(&pentad_ledger::UtxoChanges { spent: vec![], created });
+    assert_eq!(chain.submit(&block), context(ContextError::DuplicateCoinbase { outpoint }));
 }
 
 #[test]
@@ -252,10 +208,7 @@ fn coinbase_above_subsidy_and_fees_is_refused() {
     let block = chain.block_with_fees(&chain.tip(), std::slice::from_ref(&payment), 5_001);
     let allowed = units(coins(1_000).units() + 5_000);
     let paid = units(allowed.units() + 1);
-    assert_eq!(
-        chain.submit(&block),
-        context(ContextError::CoinbaseExcess { paid, allowed })
-    );
+    assert_eq!(chain.submit(&block), context(ContextError::CoinbaseExcess { paid, allowed }));
     let block = chain.block_with_fees(&chain.tip(), &[payment], 5_000);
     assert!(chain.submit(&block).is_ok());
 }
@@ -265,10 +218,7 @@ fn subsidy_halves() {
     let spec = Chain::development().spec;
     let at = |height| spec.subsidy(BlockHeight::new(height)).units();
     let start = coins(1_000).units();
-    assert_eq!(
-        [at(1), at(10_499), at(10_500), at(21_000)],
-        [start, start, start / 2, start / 4]
-    );
+    assert_eq!([at(1), at(10_499), at(10_500), at(21_000)], [start, start, start / 2, start / 4]);
     assert_eq!([at(10_500 * 36), at(10_500 * 37), at(u32::MAX)], [1, 0, 0]);
 }
 
@@ -276,15 +226,9 @@ fn subsidy_halves() {
 fn double_spend_within_a_block_is_refused() {
     let mut chain = Chain::development();
     let allocation = chain.allocation(1);
-    let block = chain.block_on(
-        &chain.tip(),
-        &[pay(&allocation, 4, 0), pay(&allocation, 5, 0)],
-    );
+    let block = chain.block_on(&chain.tip(), &[pay(&allocation, 4, 0), pay(&allocation, 5, 0)]);
     let outpoint = allocation.outpoint;
-    assert_eq!(
-        chain.submit(&block),
-        at(2, TransactionError::SpentInBlock { input: 0, outpoint })
-    );
+    assert_eq!(chain.submit(&block), at(2, TransactionError::SpentInBlock { input: 0, outpoint }));
 }
 
 #[test]
@@ -292,15 +236,9 @@ fn chain_of_spends_within_a_block_connects_in_order_only() {
     let mut chain = Chain::development();
     let first = pay(&chain.allocation(1), 4, 0);
     let second = pay(&coin(&first, 0, 4), 5, 0);
-    let outpoint = OutPoint {
-        txid: first.txid(),
-        vout: 0,
-    };
+    let outpoint = OutPoint { txid: first.txid(), vout: 0 };
     let block = chain.block_on(&chain.tip(), &[second.clone(), first.clone()]);
-    assert_eq!(
-        chain.submit(&block),
-        at(1, TransactionError::MissingInput { input: 0, outpoint })
-    );
+    assert_eq!(chain.submit(&block), at(1, TransactionError::MissingInput { input: 0, outpoint }));
     let before = chain.utxos.len();
     chain.mine(&[first, second]);
     assert_eq!(chain.utxos.len(), before + 1);
@@ -314,10 +252,7 @@ fn output_spent_by_an_earlier_block_is_refused() {
     chain.mine(&[pay(&allocation, 4, 0)]);
     let block = chain.block_on(&chain.tip(), &[pay(&allocation, 5, 0)]);
     let outpoint = allocation.outpoint;
-    assert_eq!(
-        chain.submit(&block),
-        at(1, TransactionError::MissingInput { input: 0, outpoint })
-    );
+    assert_eq!(chain.submit(&block), at(1, TransactionError::MissingInput { input: 0, outpoint }));
 }
 
 #[test]
@@ -329,11 +264,7 @@ fn immature_coinbase_is_refused() {
     let spend = pay(&chain.mined_coin(1), 4, 0);
     let block = chain.block_on(&chain.tip(), std::slice::from_ref(&spend));
     let (created, height) = (BlockHeight::new(1), BlockHeight::new(3));
-    let error = TransactionError::ImmatureCoinbase {
-        input: 0,
-        created,
-        height,
-    };
+    let error = TransactionError::ImmatureCoinbase { input: 0, created, height };
     assert_eq!(chain.submit(&block), at(1, error));
     chain.mine_empty(1);
     chain.mine(&[spend]);
@@ -347,11 +278,7 @@ fn coinbase_spent_in_its_own_block_is_refused() {
     block.transactions.push(pay(&own, 4, 0));
     seal(&mut block);
     let height = BlockHeight::new(1);
-    let error = TransactionError::ImmatureCoinbase {
-        input: 0,
-        created: height,
-        height,
-    };
+    let error = TransactionError::ImmatureCoinbase { input: 0, created: height, height };
     assert_eq!(chain.submit(&block), at(1, error));
 }
 
@@ -371,15 +298,10 @@ fn data_outputs_never_enter_the_utxo_set() {
         amount: Amount::ZERO,
         script_pubkey: script::data_script(b"for the record").unwrap(),
     };
-    let payment = spend(
-        std::slice::from_ref(&allocation),
-        vec![data, output(4, allocation.amount())],
-    );
+    let payment =
+        spend(std::slice::from_ref(&allocation), vec![data, output(4, allocation.amount())]);
     let data_coin = coin(&payment, 0, 4);
-    let mut spending = spend(
-        std::slice::from_ref(&data_coin),
-        vec![output(5, Amount::ZERO)],
-    );
+    let mut spending = spend(std::slice::from_ref(&data_coin), vec![output(5, Amount::ZERO)]);
     let outpoint = data_coin.outpoint;
     let missing = at(2, TransactionError::MissingInput { input: 0, outpoint });
     let block = chain.block_on(&chain.tip(), &[payment.clone(), spending.clone()]);
@@ -388,10 +310,7 @@ fn data_outputs_never_enter_the_utxo_set() {
     assert!(chain.utxos.iter().all(|(at, _)| *at != outpoint));
     spending.version = 2;
     let block = chain.block_on(&chain.tip(), &[spending]);
-    assert_eq!(
-        chain.submit(&block),
-        at(1, TransactionError::MissingInput { input: 0, outpoint })
-    );
+    assert_eq!(chain.submit(&block), at(1, TransactionError::MissingInput { input: 0, outpoint }));
 }
 
 #[test]
@@ -428,38 +347,17 @@ fn bits_that_are_no_target_are_refused() {
     let mut chain = Chain::development();
     let limit = chain.spec.pow().limit;
     for (bits, error) in [
-        (
-            0,
-            semantic::HeaderError::Bits {
-                bits: CompactTarget(0),
-            },
-        ),
-        (
-            0x0180_0001,
-            semantic::HeaderError::Bits {
-                bits: CompactTarget(0x0180_0001),
-            },
-        ),
-        (
-            0xff00_ffff,
-            semantic::HeaderError::Bits {
-                bits: CompactTarget(0xff00_ffff),
-            },
-        ),
+        (0, semantic::HeaderError::Bits { bits: CompactTarget(0) }),
+        (0x0180_0001, semantic::HeaderError::Bits { bits: CompactTarget(0x0180_0001) }),
+        (0xff00_ffff, semantic::HeaderError::Bits { bits: CompactTarget(0xff00_ffff) }),
         (
             0x2100_ffff,
-            semantic::HeaderError::TargetAboveLimit {
-                bits: CompactTarget(0x2100_ffff),
-                limit,
-            },
+            semantic::HeaderError::TargetAboveLimit { bits: CompactTarget(0x2100_ffff), limit },
         ),
     ] {
         let mut block = chain.block_on(&chain.tip(), &[]);
         block.header.bits = CompactTarget(bits);
-        assert_eq!(
-            chain.submit(&block),
-            Err(Refusal::Header(InsertError::Semantic(error)))
-        );
+        assert_eq!(chain.submit(&block), Err(Refusal::Header(InsertError::Semantic(error))));
     }
 }
 
@@ -472,14 +370,8 @@ fn time_must_pass_the_median_of_eleven() {
     for time in [median_time_past, median_time_past - 1, 0] {
         block.header.time = time;
         solve(&mut block.header);
-        let error = contextual::HeaderError::TimeTooOld {
-            time,
-            median_time_past,
-        };
-        assert_eq!(
-            chain.submit(&block),
-            Err(Refusal::Header(InsertError::Contextual(error)))
-        );
+        let error = contextual::HeaderError::TimeTooOld { time, median_time_past };
+        assert_eq!(chain.submit(&block), Err(Refusal::Header(InsertError::Contextual(error))));
     }
     block.header.time = median_time_past + 1;
     solve(&mut block.header);
@@ -492,15 +384,9 @@ fn time_may_be_two_hours_ahead_and_is_not_held_against_the_block_later() {
     let mut block = chain.block_on(&chain.tip(), &[]);
     block.header.time = NOW + semantic::FUTURE_SECONDS_MAX + 1;
     solve(&mut block.header);
-    let error = semantic::HeaderError::TooFarAhead {
-        time: block.header.time,
-        now: NOW,
-    };
+    let error = semantic::HeaderError::TooFarAhead { time: block.header.time, now: NOW };
     assert_eq!(error.fault(), Fault::Premature);
-    assert_eq!(
-        chain.submit(&block),
-        Err(Refusal::Header(InsertError::Semantic(error)))
-    );
+    assert_eq!(chain.submit(&block), Err(Refusal::Header(InsertError::Semantic(error))));
     assert!(chain.tree.insert(&block.header, NOW + 1).is_ok());
 }
 
@@ -520,10 +406,7 @@ fn unreached_lock_time_is_refused() {
     let median_time_past = chain.context().median_time_past;
     for lock_time in [1, 499_999_999, median_time_past, u32::MAX] {
         let block = chain.block_on(&chain.tip(), &[locked(lock_time, 0)]);
-        assert_eq!(
-            chain.submit(&block),
-            at(1, TransactionError::NotFinal { lock_time })
-        );
+        assert_eq!(chain.submit(&block), at(1, TransactionError::NotFinal { lock_time }));
     }
     for (lock_time, sequence) in [(0, 0), (u32::MAX, u32::MAX), (median_time_past - 1, 0)] {
         let block = chain.block_on(&chain.tip(), &[locked(lock_time, sequence)]);

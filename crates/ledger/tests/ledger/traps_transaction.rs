@@ -31,10 +31,7 @@ fn cve_2018_17144_duplicate_input_is_refused() {
     let coins = [allocation.clone(), other, allocation.clone()];
     let twice = spend(&coins, vec![output(4, units(3_000))]);
     let outpoint = allocation.outpoint;
-    assert_eq!(
-        check(twice),
-        Err(TransactionError::DuplicateInput { outpoint })
-    );
+    assert_eq!(check(twice), Err(TransactionError::DuplicateInput { outpoint }));
 }
 
 #[test]
@@ -50,10 +47,7 @@ fn cve_2010_5139_amount_above_21_million_does_not_decode() {
     use pentad_primitives::encode::Decode;
     let mut bytes = valid().to_bytes();
     let amount = coins(1_000).units().to_le_bytes();
-    let position = bytes
-        .windows(8)
-        .position(|window| window == amount)
-        .unwrap();
+    let position = bytes.windows(8).position(|window| window == amount).unwrap();
     bytes[position..position + 8].copy_from_slice(&(1_u64 << 63).to_le_bytes());
     assert!(Transaction::from_bytes(&bytes).is_err());
 }
@@ -73,25 +67,15 @@ fn transaction_above_the_size_limit_is_refused() {
     let mut transaction = valid();
     transaction.outputs = vec![output(4, Amount::ZERO); 3_000];
     let (bytes, max) = (transaction.encoded_len(), 100_000);
-    assert_eq!(
-        check(transaction),
-        Err(TransactionError::TooLarge { bytes, max })
-    );
+    assert_eq!(check(transaction), Err(TransactionError::TooLarge { bytes, max }));
 }
 
 #[test]
 fn null_input_beside_others_is_refused() {
     let mut transaction = valid();
-    let null = TxIn {
-        previous_output: OutPoint::NULL,
-        script_sig: Script::default(),
-        sequence: 0,
-    };
+    let null = TxIn { previous_output: OutPoint::NULL, script_sig: Script::default(), sequence: 0 };
     transaction.inputs.push(null);
-    assert_eq!(
-        check(transaction),
-        Err(TransactionError::NullInput { input: 1 })
-    );
+    assert_eq!(check(transaction), Err(TransactionError::NullInput { input: 1 }));
 }
 
 #[test]
@@ -117,29 +101,20 @@ fn scripts_other_than_the_templates_are_refused() {
     for script in scripts {
         let mut transaction = valid();
         let script_pubkey = Script::from(script);
-        transaction.outputs.push(TxOut {
-            amount: Amount::ZERO,
-            script_pubkey,
-        });
+        transaction.outputs.push(TxOut { amount: Amount::ZERO, script_pubkey });
         let error = TransactionError::UnknownTemplate { output: 1 };
         assert_eq!(check(transaction.clone()), Err(error), "{transaction:?}");
     }
     let mut transaction = valid();
     let script_pubkey = Script::from(data(80));
-    transaction.outputs.push(TxOut {
-        amount: Amount::ZERO,
-        script_pubkey,
-    });
+    transaction.outputs.push(TxOut { amount: Amount::ZERO, script_pubkey });
     assert_eq!(check(transaction), Ok(()));
 }
 
 #[test]
 fn second_data_output_is_refused() {
     let script_pubkey = script::data_script(b"data").unwrap();
-    let data = TxOut {
-        amount: Amount::ZERO,
-        script_pubkey,
-    };
+    let data = TxOut { amount: Amount::ZERO, script_pubkey };
     let mut transaction = valid();
     transaction.outputs.push(data.clone());
     assert_eq!(check(transaction.clone()), Ok(()));
@@ -151,10 +126,7 @@ fn second_data_output_is_refused() {
 fn script_sig_longer_than_any_template_is_refused() {
     let mut transaction = valid();
     transaction.inputs[0].script_sig = Script::from(vec![0; SCRIPT_SIG_LEN_MAX + 1]);
-    assert_eq!(
-        check(transaction),
-        Err(TransactionError::ScriptSigTooLong { input: 0 })
-    );
+    assert_eq!(check(transaction), Err(TransactionError::ScriptSigTooLong { input: 0 }));
 }
 
 #[test]
@@ -162,10 +134,7 @@ fn coinbase_script_sig_out_of_bounds_is_refused() {
     for bytes in [0, 1, 101] {
         let mut transaction = Chain::development().spec.genesis_block().transactions[0].clone();
         transaction.inputs[0].script_sig = Script::from(vec![0x51; bytes]);
-        assert_eq!(
-            check(transaction),
-            Err(TransactionError::CoinbaseScriptSig { bytes })
-        );
+        assert_eq!(check(transaction), Err(TransactionError::CoinbaseScriptSig { bytes }));
     }
 }
 
@@ -185,14 +154,8 @@ fn spending_nothing_that_exists_is_refused() {
     let mut chain = Chain::development();
     let mut allocation = chain.allocation(1);
     for outpoint in [
-        OutPoint {
-            txid: allocation.outpoint.txid,
-            vout: 3,
-        },
-        OutPoint {
-            txid: Txid::ZERO,
-            vout: 0,
-        },
+        OutPoint { txid: allocation.outpoint.txid, vout: 3 },
+        OutPoint { txid: Txid::ZERO, vout: 0 },
     ] {
         allocation.outpoint = outpoint;
         let block = chain.block_on(&chain.tip(), &[pay(&allocation, 4, 0)]);
@@ -209,21 +172,13 @@ fn a_transaction_costly_to_validate_is_bounded() {
     let limit = chain.spec.limits().transaction_bytes as usize;
     // The smallest input that asks for a check: a P2PKH scriptSig of 106 bytes or so.
     let input = valid().inputs[0].encoded_len();
-    assert!(
-        limit / input * limit < 100_000_000,
-        "bytes hashed for one transaction"
-    );
+    assert!(limit / input * limit < 100_000_000, "bytes hashed for one transaction");
     // The smallest multisig input with the most keys: 1 of 15.
-    let keys = (1..=15)
-        .map(|number| crate::chain::key(number).public_key())
-        .collect();
+    let keys = (1..=15).map(|number| crate::chain::key(number).public_key()).collect();
     let multisig = script::Multisig::new(1, keys).unwrap();
     let signature = crate::chain::key(1).sign(&pentad_primitives::hash::sha256d(b""));
     let mut transaction = unsigned(&[chain.allocation(1)], vec![]);
     transaction.inputs[0].script_sig = multisig.script_sig(&[signature]);
     let input = transaction.inputs[0].encoded_len();
-    assert!(
-        limit / input * script::MULTISIG_KEYS_MAX < 3_000,
-        "signature checks"
-    );
+    assert!(limit / input * script::MULTISIG_KEYS_MAX < 3_000, "signature checks");
 }

@@ -21,10 +21,7 @@ const ONE: [u8; 32] = {
 };
 
 fn config() -> Config {
-    Config {
-        failure_persistence: None,
-        ..Config::with_cases(256)
-    }
+    Config { failure_persistence: None, ..Config::with_cases(256) }
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -239,33 +236,22 @@ fn longer_compact_sizes_than_needed_are_refused() {
         &[0xfe, 0xff, 0xff, 0x00, 0x00],
         &[0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
     ] {
-        assert_eq!(
-            CompactSize::from_bytes(bytes),
-            Err(DecodeError::NonMinimalCompactSize)
-        );
+        assert_eq!(CompactSize::from_bytes(bytes), Err(DecodeError::NonMinimalCompactSize));
     }
 }
 
 #[test]
 fn a_count_that_cannot_be_is_refused_before_allocation() {
     // A version, then a count of 2⁶⁴ - 1 inputs.
-    let bytes = [
-        1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    ];
-    assert_eq!(
-        Transaction::from_bytes(&bytes),
-        Err(DecodeError::CountTooLarge(u64::MAX))
-    );
+    let bytes = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    assert_eq!(Transaction::from_bytes(&bytes), Err(DecodeError::CountTooLarge(u64::MAX)));
 }
 
 #[test]
 fn an_output_above_21_million_coins_is_refused() {
     let mut bytes = (Amount::MAX_MONEY.units() + 1).to_le_bytes().to_vec();
     bytes.push(0);
-    assert!(matches!(
-        TxOut::from_bytes(&bytes),
-        Err(DecodeError::Amount(_))
-    ));
+    assert!(matches!(TxOut::from_bytes(&bytes), Err(DecodeError::Amount(_))));
 }
 
 #[test]
@@ -277,11 +263,7 @@ fn bitcoins_genesis_block_reads_the_same() {
         "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"
     );
     assert_eq!(block.header.bits.to_string(), "1d00ffff");
-    assert!(
-        Target::from_compact(block.header.bits)
-            .unwrap()
-            .is_met_by(&block.block_hash())
-    );
+    assert!(Target::from_compact(block.header.bits).unwrap().is_met_by(&block.block_hash()));
     assert!(block.transactions[0].is_coinbase());
 }
 

@@ -12,12 +12,7 @@ pub struct MemoryEngine {
 
 impl IndexEngine for MemoryEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self
-            .map
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned())
+        Ok(self.map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
     fn page(
@@ -33,10 +28,7 @@ impl IndexEngine for MemoryEngine {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let range = map.range::<[u8], _>((start, Bound::Unbounded));
         let within = range.take_while(|(key, _)| key.starts_with(prefix));
-        Ok(within
-            .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        Ok(within.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {

@@ -23,9 +23,7 @@ impl Default for SledOptions {
     fn default() -> Self {
         // Recent changes stay in our own layers: sled's cache serves cold reads only, and an
         // idle node is meant to be small.
-        Self {
-            cache_bytes: 16 * 1024 * 1024,
-        }
+        Self { cache_bytes: 16 * 1024 * 1024 }
     }
 }
 
@@ -75,11 +73,7 @@ impl IndexEngine for SledEngine {
             _ => Bound::Included(prefix),
         };
         let mut pairs = Vec::new();
-        for pair in self
-            .tree
-            .range::<&[u8], _>((start, Bound::Unbounded))
-            .take(limit)
-        {
+        for pair in self.tree.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
             let (key, value) = pair?;
             if !key.starts_with(prefix) {
                 break;

@@ -42,9 +42,6 @@ impl Interrupted {
             }
         };
         let steps = steps.iter().map(step).collect::<Option<_>>()?;
-        Some(Self {
-            log_end: LogPosition::from_be_bytes(*log_end),
-            steps,
-        })
+        Some(Self { log_end: LogPosition::from_be_bytes(*log_end), steps })
     }
 }

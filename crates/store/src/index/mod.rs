@@ -57,10 +57,7 @@ pub struct IndexState {
 
 impl IndexState {
     /// Of an empty index.
-    pub const EMPTY: Self = Self {
-        tip: None,
-        log_end: LogPosition::START,
-    };
+    pub const EMPTY: Self = Self { tip: None, log_end: LogPosition::START };
 
     fn to_bytes(self) -> Vec<u8> {
         let mut out = self.log_end.to_be_bytes().to_vec();
@@ -79,13 +76,7 @@ impl IndexState {
         }
         let (hash, height) = tip.split_first_chunk()?;
         let height = BlockHeight::new(u32::from_le_bytes(height.try_into().ok()?));
-        Some(Self {
-            tip: Some(Tip {
-                hash: BlockHash::from_bytes(*hash),
-                height,
-            }),
-            log_end,
-        })
+        Some(Self { tip: Some(Tip { hash: BlockHash::from_bytes(*hash), height }), log_end })
     }
 }
 
@@ -173,12 +164,7 @@ impl Index {
     /// Bytes of changes in all layers, about.
     #[must_use]
     pub fn layer_bytes(&self) -> usize {
-        self.open.bytes()
-            + self
-                .sealed
-                .iter()
-                .map(|sealed| sealed.layer.bytes())
-                .sum::<usize>()
+        self.open.bytes() + self.sealed.iter().map(|sealed| sealed.layer.bytes()).sum::<usize>()
     }
 
     /// Closes the open layer and returns the index as it is now. What the layer says must be
@@ -194,11 +180,7 @@ impl Index {
         }
         Snapshot {
             engine: Arc::clone(&self.engine),
-            layers: self
-                .sealed
-                .iter()
-                .map(|sealed| Arc::clone(&sealed.layer))
-                .collect(),
+            layers: self.sealed.iter().map(|sealed| Arc::clone(&sealed.layer)).collect(),
             generation: self.generation,
             descent: Arc::clone(&self.descent),
             state: self.state,
@@ -235,11 +217,7 @@ impl Index {
             return Ok(());
         };
         let state = last.state;
-        let _gate = self
-            .descent
-            .gate
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _gate = self.descent.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.descent.floor.store(last.generation, Ordering::SeqCst);
 
         let going = &self.sealed[..count];
@@ -247,15 +225,9 @@ impl Index {
         for (key, value) in going.iter().flat_map(|sealed| sealed.layer.changes()) {
             changes.insert(key, value);
         }
-        let steps: Vec<Step> = going
-            .iter()
-            .flat_map(|sealed| sealed.layer.steps())
-            .copied()
-            .collect();
-        let note = Interrupted {
-            log_end: state.log_end,
-            steps,
-        };
+        let steps: Vec<Step> =
+            going.iter().flat_map(|sealed| sealed.layer.steps()).copied().collect();
+        let note = Interrupted { log_end: state.log_end, steps };
         let mut batch: Batch = vec![(state_key(DESCENT), Some(note.to_bytes()))];
         for (key, value) in changes {
             batch.push((key.clone(), value.clone()));
@@ -266,10 +238,8 @@ impl Index {
         self.engine.write(batch)?;
         // The new state may be on disk only after all that it stands for.
         self.engine.flush()?;
-        self.engine.write(vec![
-            (state_key(STATE), Some(state.to_bytes())),
-            (state_key(DESCENT), None),
-        ])?;
+        self.engine
+            .write(vec![(state_key(STATE), Some(state.to_bytes())), (state_key(DESCENT), None)])?;
         self.sealed.drain(..count);
         Ok(())
     }
@@ -277,11 +247,7 @@ impl Index {
 
 impl IndexRead for Index {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        let layers = self
-            .sealed
-            .iter()
-            .map(|sealed| &*sealed.layer)
-            .chain([&self.open]);
+        let layers = self.sealed.iter().map(|sealed| &*sealed.layer).chain([&self.open]);
         get(layers, &*self.engine, key)
     }
 
@@ -291,12 +257,7 @@ impl IndexRead for Index {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, IndexError> {
-        let layers = || {
-            self.sealed
-                .iter()
-                .map(|sealed| &*sealed.layer)
-                .chain([&self.open])
-        };
+        let layers = || self.sealed.iter().map(|sealed| &*sealed.layer).chain([&self.open]);
         page(layers, &*self.engine, prefix, after, limit)
     }
 }

@@ -39,13 +39,7 @@ impl IndexRead for Snapshot {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, IndexError> {
-        page(
-            || self.layers.iter().map(AsRef::as_ref),
-            &*self.engine,
-            prefix,
-            after,
-            limit,
-        )
+        page(|| self.layers.iter().map(AsRef::as_ref), &*self.engine, prefix, after, limit)
     }
 }
 
@@ -61,13 +55,7 @@ impl Snapshot {
     /// for a read that lost its snapshot several times in a row.
     #[must_use]
     pub fn pin(&self) -> Pin<'_> {
-        Pin {
-            _gate: self
-                .descent
-                .gate
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        }
+        Pin { _gate: self.descent.gate.read().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
@@ -104,20 +92,14 @@ pub(super) fn page<'a, I: Iterator<Item = &'a Layer>>(
         // A full page says nothing about keys behind its last one.
         let last = (below.len() == limit).then(|| below.last().map(|pair| pair.0.clone()));
         let last = last.flatten();
-        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> = below
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
+        let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> =
+            below.into_iter().map(|(key, value)| (key, Some(value))).collect();
         for layer in layers() {
             for (key, value) in layer.range(prefix, after.as_deref(), last.as_deref()) {
                 merged.insert(key.to_vec(), value.map(<[u8]>::to_vec));
             }
         }
-        pairs.extend(
-            merged
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?))),
-        );
+        pairs.extend(merged.into_iter().filter_map(|(key, value)| Some((key, value?))));
         if last.is_none() {
             break;
         }

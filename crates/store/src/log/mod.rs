@@ -36,9 +36,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         // Small enough to scan and copy at ease, large enough to keep the files of a long
         // chain in the hundreds.
-        Self {
-            segment_len: 128 * 1024 * 1024,
-        }
+        Self { segment_len: 128 * 1024 * 1024 }
     }
 }
 
@@ -85,27 +83,14 @@ impl BlockLog {
         while at.segment < last {
             at = match reader.next(at)? {
                 Some((_, next)) => next,
-                None => LogPosition {
-                    segment: at.segment + 1,
-                    ..LogPosition::START
-                },
+                None => LogPosition { segment: at.segment + 1, ..LogPosition::START },
             };
         }
-        let from = if at.segment == last {
-            at.offset
-        } else {
-            LogPosition::START.offset
-        };
+        let from = if at.segment == last { at.offset } else { LogPosition::START.offset };
         let (offset, cut) = find_end(&segment, from)?;
-        let end = LogPosition {
-            segment: last,
-            offset,
-        };
+        let end = LogPosition { segment: last, offset };
         if end < checked {
-            return Err(LogError::LostTail {
-                end,
-                position: checked,
-            });
+            return Err(LogError::LostTail { end, position: checked });
         }
         let log = Self {
             directory: directory.to_owned(),
@@ -143,23 +128,13 @@ impl BlockLog {
             self.rotate()?;
         }
         let record = RecordHeader::encode_record(kind, self.durable, self.segment.salt, payload)
-            .ok_or(LogError::TooLong {
-                length: payload.len(),
-                max: PAYLOAD_LEN_MAX,
-            })?;
+            .ok_or(LogError::TooLong { length: payload.len(), max: PAYLOAD_LEN_MAX })?;
         let position = self.end;
         let end = u32::try_from(record.len())
             .ok()
             .and_then(|length| position.offset.checked_add(length))
-            .ok_or(LogError::TooLong {
-                length: payload.len(),
-                max: PAYLOAD_LEN_MAX,
-            })?;
-        if let Err(error) = self
-            .segment
-            .file
-            .write_all_at(&record, u64::from(position.offset))
-        {
+            .ok_or(LogError::TooLong { length: payload.len(), max: PAYLOAD_LEN_MAX })?;
+        if let Err(error) = self.segment.file.write_all_at(&record, u64::from(position.offset)) {
             // What was written in part would be cut at the next start anyway; a disk that has
             // just run full may still let us cut it now.
             if let Err(error) = self.segment.truncate(position.offset) {
@@ -195,10 +170,7 @@ impl BlockLog {
         self.sync()?;
         let number = self.end.segment + 1;
         self.segment = Segment::create(&self.directory, number, random_salt())?;
-        self.end = LogPosition {
-            segment: number,
-            ..LogPosition::START
-        };
+        self.end = LogPosition { segment: number, ..LogPosition::START };
         self.durable = self.end.offset;
         Ok(())
     }
@@ -220,10 +192,7 @@ impl BlockLog {
                     }
                     Ok(None) => {
                         let segment = position.segment + 1;
-                        position = LogPosition {
-                            segment,
-                            ..LogPosition::START
-                        };
+                        position = LogPosition { segment, ..LogPosition::START };
                     }
                     Err(error) => return Some(Err(error)),
                 }
@@ -256,14 +225,7 @@ fn find_end(segment: &Segment, from: u32) -> Result<(u32, Option<TornTail>), Log
                 segment.truncate(at)?;
                 let bytes = length - u64::from(at);
                 let file = segment.path.clone();
-                return Ok((
-                    at,
-                    Some(TornTail {
-                        file,
-                        offset: at,
-                        bytes,
-                    }),
-                ));
+                return Ok((at, Some(TornTail { file, offset: at, bytes })));
             }
         }
     }
@@ -300,13 +262,10 @@ fn last_segment(directory: &Path) -> Result<Option<u32>, LogError> {
         let number = name.to_str().and_then(|name| name.strip_suffix(".blocks"));
         numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
     }
-    match (0..)
-        .zip(&numbers)
-        .find(|(expected, number)| expected != *number)
-    {
-        Some((missing, _)) => Err(LogError::MissingSegment {
-            file: segment_path(directory, missing),
-        }),
+    match (0..).zip(&numbers).find(|(expected, number)| expected != *number) {
+        Some((missing, _)) => {
+            Err(LogError::MissingSegment { file: segment_path(directory, missing) })
+        }
         None => Ok(numbers.last().copied()),
     }
 }
@@ -314,16 +273,10 @@ fn last_segment(directory: &Path) -> Result<Option<u32>, LogError> {
 /// Removes a segment whose creation a crash interrupted: it holds no record.
 fn remove_unfinished(directory: &Path, number: u32) -> Result<TornTail, LogError> {
     let file = segment_path(directory, number);
-    let bytes = fs::metadata(&file)
-        .map_err(LogError::io("read", &file))?
-        .len();
+    let bytes = fs::metadata(&file).map_err(LogError::io("read", &file))?.len();
     fs::remove_file(&file).map_err(LogError::io("remove", &file))?;
     sync_directory(directory)?;
-    Ok(TornTail {
-        file,
-        offset: 0,
-        bytes: bytes.min(SEGMENT_HEADER_LEN as u64),
-    })
+    Ok(TornTail { file, offset: 0, bytes: bytes.min(SEGMENT_HEADER_LEN as u64) })
 }
 
 /// The standard library seeds its hash maps from the system's entropy.

@@ -15,10 +15,7 @@ pub struct LogPosition {
 impl LogPosition {
     /// Where the first record of a log stands.
     #[allow(clippy::cast_possible_truncation, reason = "a constant of 28")]
-    pub const START: Self = Self {
-        segment: 0,
-        offset: SEGMENT_HEADER_LEN as u32,
-    };
+    pub const START: Self = Self { segment: 0, offset: SEGMENT_HEADER_LEN as u32 };
 
     /// Eight bytes that order like the position.
     #[must_use]
@@ -30,10 +27,7 @@ impl LogPosition {
     #[must_use]
     pub fn from_be_bytes(bytes: [u8; 8]) -> Self {
         let [a, b, c, d, e, f, g, h] = bytes;
-        Self {
-            segment: u32::from_be_bytes([a, b, c, d]),
-            offset: u32::from_be_bytes([e, f, g, h]),
-        }
+        Self { segment: u32::from_be_bytes([a, b, c, d]), offset: u32::from_be_bytes([e, f, g, h]) }
     }
 }
 

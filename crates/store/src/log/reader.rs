@@ -32,10 +32,7 @@ pub struct LogReader {
 
 impl LogReader {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self {
-            directory: Arc::new(directory),
-            open: Arc::default(),
-        }
+        Self { directory: Arc::new(directory), open: Arc::default() }
     }
 
     /// The record at `position`.
@@ -43,9 +40,7 @@ impl LogReader {
     /// # Errors
     /// When the file cannot be read or the record's checksum does not match.
     pub fn read(&self, position: LogPosition) -> Result<Record, LogError> {
-        self.next(position)?
-            .map(|(record, _)| record)
-            .ok_or_else(|| self.damaged(position))
+        self.next(position)?.map(|(record, _)| record).ok_or_else(|| self.damaged(position))
     }
 
     /// The record at `position` and where the next one starts; `None` at the end of a segment.
@@ -54,17 +49,9 @@ impl LogReader {
         position: LogPosition,
     ) -> Result<Option<(Record, LogPosition)>, LogError> {
         match self.segment(position.segment)?.slot(position.offset)? {
-            Slot::Record {
-                kind,
-                payload,
-                next,
-            } => Ok(Some((
-                Record { kind, payload },
-                LogPosition {
-                    offset: next,
-                    ..position
-                },
-            ))),
+            Slot::Record { kind, payload, next } => {
+                Ok(Some((Record { kind, payload }, LogPosition { offset: next, ..position })))
+            }
             Slot::End => Ok(None),
             Slot::Unreadable => Err(self.damaged(position)),
         }
@@ -87,10 +74,7 @@ impl LogReader {
             return Err(self.damaged(position));
         }
         let mut part = vec![0; length as usize];
-        segment
-            .file
-            .read_exact_at(&mut part, at)
-            .map_err(LogError::io("read", &segment.path))?;
+        segment.file.read_exact_at(&mut part, at).map_err(LogError::io("read", &segment.path))?;
         Ok(part)
     }
 
@@ -102,12 +86,10 @@ impl LogReader {
             open.push_front(found);
             return Ok(segment);
         }
-        let segment = Arc::new(Segment::open(&self.directory, number)?.ok_or_else(|| {
-            self.damaged(LogPosition {
-                segment: number,
-                offset: 0,
-            })
-        })?);
+        let segment = Arc::new(
+            Segment::open(&self.directory, number)?
+                .ok_or_else(|| self.damaged(LogPosition { segment: number, offset: 0 }))?,
+        );
         open.truncate(OPEN_SEGMENTS_MAX - 1);
         open.push_front((number, Arc::clone(&segment)));
         Ok(segment)

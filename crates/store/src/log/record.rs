@@ -124,9 +124,8 @@ impl RecordHeader {
         salt: u64,
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        let length = u32::try_from(payload.len())
-            .ok()
-            .filter(|length| *length <= PAYLOAD_LEN_MAX)?;
+        let length =
+            u32::try_from(payload.len()).ok().filter(|length| *length <= PAYLOAD_LEN_MAX)?;
         let mut out = Vec::with_capacity(RECORD_HEADER_LEN + payload.len());
         out.extend_from_slice(&RECORD_MAGIC);
         out.push(kind.code());
@@ -145,12 +144,7 @@ impl RecordHeader {
             return None;
         }
         let kind = RecordKind::from_code(bytes[4])?;
-        Some(Self {
-            kind,
-            length,
-            durable: u32_at(bytes, 9),
-            crc: u32_at(bytes, 13),
-        })
+        Some(Self { kind, length, durable: u32_at(bytes, 9), crc: u32_at(bytes, 13) })
     }
 
     /// Whether `payload` is the one this header was written for.
@@ -178,10 +172,7 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let header = SegmentHeader {
-            number: 3,
-            salt: 0x0807_0605_0403_0201,
-        };
+        let header = SegmentHeader { number: 3, salt: 0x0807_0605_0403_0201 };
         assert_eq!(
             header.encode()[..24],
             *b"PENTADBL\x01\0\0\0\x03\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08"
@@ -203,10 +194,7 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             let (head, payload) = damaged.split_at(RECORD_HEADER_LEN);
             let header = RecordHeader::decode(head.try_into().expect("seventeen bytes"));
-            assert!(
-                !header.is_some_and(|header| header.matches(7, payload)),
-                "bit {bit}"
-            );
+            assert!(!header.is_some_and(|header| header.matches(7, payload)), "bit {bit}");
         }
     }
 

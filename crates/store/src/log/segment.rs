@@ -70,14 +70,9 @@ impl Segment {
             return Ok(None);
         }
         let mut head = [0; SEGMENT_HEADER_LEN];
-        file.read_exact_at(&mut head, 0)
-            .map_err(LogError::io("read", &path))?;
+        file.read_exact_at(&mut head, 0).map_err(LogError::io("read", &path))?;
         match SegmentHeader::decode(&head, number) {
-            Ok(header) => Ok(Some(Self {
-                path,
-                file,
-                salt: header.salt,
-            })),
+            Ok(header) => Ok(Some(Self { path, file, salt: header.salt })),
             // A crash can leave the file at full length with its bytes unwritten.
             Err(_) if head == [0; SEGMENT_HEADER_LEN] && length == SEGMENT_HEADER_LEN as u64 => {
                 Ok(None)
@@ -87,21 +82,15 @@ impl Segment {
                 offset: 0,
                 problem: "the segment header is not what was written",
             }),
-            Err(SegmentHeaderProblem::Version(found)) => Err(LogError::Version {
-                file: path,
-                found,
-                expected: FORMAT_VERSION,
-            }),
+            Err(SegmentHeaderProblem::Version(found)) => {
+                Err(LogError::Version { file: path, found, expected: FORMAT_VERSION })
+            }
         }
     }
 
     /// Bytes of the file.
     pub fn length(&self) -> Result<u64, LogError> {
-        Ok(self
-            .file
-            .metadata()
-            .map_err(LogError::io("read", &self.path))?
-            .len())
+        Ok(self.file.metadata().map_err(LogError::io("read", &self.path))?.len())
     }
 
     /// Reads what stands at `offset`.
@@ -115,15 +104,9 @@ impl Segment {
         };
         let mut payload = vec![0; header.length as usize];
         let start = u64::from(offset) + RECORD_HEADER_LEN as u64;
-        self.file
-            .read_exact_at(&mut payload, start)
-            .map_err(LogError::io("read", &self.path))?;
+        self.file.read_exact_at(&mut payload, start).map_err(LogError::io("read", &self.path))?;
         Ok(if header.matches(self.salt, &payload) {
-            Slot::Record {
-                kind: header.kind,
-                payload,
-                next,
-            }
+            Slot::Record { kind: header.kind, payload, next }
         } else {
             Slot::Unreadable
         })
@@ -141,10 +124,7 @@ impl Segment {
             .map_err(LogError::io("read", &self.path))?;
         Ok(RecordHeader::decode(&head).and_then(|header| {
             let end = start + u64::from(header.length);
-            u32::try_from(end)
-                .ok()
-                .filter(|_| end <= length)
-                .map(|end| (header, end))
+            u32::try_from(end).ok().filter(|_| end <= length).map(|end| (header, end))
         }))
     }
 

@@ -51,10 +51,7 @@ pub fn outpoint_of_key(key: &[u8]) -> Option<OutPoint> {
     let suffix = key.last_chunk::<36>()?;
     let (txid, vout) = suffix.split_first_chunk::<32>()?;
     let vout = u32::from_be_bytes(vout.try_into().ok()?);
-    Some(OutPoint {
-        txid: Txid::from_bytes(*txid),
-        vout,
-    })
+    Some(OutPoint { txid: Txid::from_bytes(*txid), vout })
 }
 
 fn keyed(table: Table, rest: &[u8]) -> Vec<u8> {

@@ -91,11 +91,7 @@ pub fn rows(block: &Block, height: BlockHeight, spent: &[Utxo]) -> Result<Vec<Ro
     let inputs = block.transactions.iter().filter(|tx| !tx.is_coinbase());
     let inputs = inputs.map(|tx| tx.inputs.len()).sum::<usize>();
     if inputs != spent.len() {
-        return Err(UndoMismatch {
-            block: hash,
-            inputs,
-            spent: spent.len(),
-        });
+        return Err(UndoMismatch { block: hash, inputs, spent: spent.len() });
     }
     let mut rows = vec![Row::Added((height_key(height), hash.as_bytes().to_vec()))];
     let mut start = BlockHeader::LEN + compact_size_len(block.transactions.len());
@@ -121,11 +117,7 @@ fn transaction_rows<'a>(
     let is_coinbase = tx.is_coinbase();
     let mut scripts = BTreeSet::new();
     let small = |length: usize| u32::try_from(length).expect("a block is smaller than 4 GiB");
-    let entry = TxEntry {
-        height,
-        start: small(start),
-        length: small(length),
-    };
+    let entry = TxEntry { height, start: small(start), length: small(length) };
     rows.push(Row::Added((transaction_key(&txid), entry.to_bytes())));
     if !is_coinbase {
         for (input, utxo) in tx.inputs.iter().zip(spent) {
@@ -138,11 +130,7 @@ fn transaction_rows<'a>(
             continue;
         }
         scripts.insert(&output.script_pubkey);
-        let utxo = Utxo {
-            output: output.clone(),
-            height,
-            from_coinbase: is_coinbase,
-        };
+        let utxo = Utxo { output: output.clone(), height, from_coinbase: is_coinbase };
         rows.extend(utxo_pairs(&OutPoint { txid, vout }, &utxo).map(Row::Added));
     }
     for script in scripts {
@@ -161,9 +149,7 @@ fn utxo_pairs(outpoint: &OutPoint, utxo: &Utxo) -> impl Iterator<Item = Pair> {
         key.extend_from_slice(&outpoint_suffix(outpoint));
         (key, value.clone())
     });
-    [Some((utxo_key(outpoint), value)), by_script]
-        .into_iter()
-        .flatten()
+    [Some((utxo_key(outpoint), value)), by_script].into_iter().flatten()
 }
 
 fn is_data_output(output: &TxOut) -> bool {
@@ -180,31 +166,15 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let outpoint = OutPoint {
-            txid: Txid::from_bytes([7; 32]),
-            vout: 0x0102,
-        };
+        let outpoint = OutPoint { txid: Txid::from_bytes([7; 32]), vout: 0x0102 };
         let script = Script::from(vec![0x51, 0x52]);
-        assert_eq!(
-            utxo_key(&outpoint),
-            [b"u", &[7; 32][..], &[0, 0, 1, 2]].concat()
-        );
-        assert_eq!(
-            script_key(Table::ScriptUtxo, &script),
-            Some(b"a\x02\x51\x52".to_vec())
-        );
-        assert_eq!(
-            script_key(Table::ScriptUtxo, &Script::from(vec![0; 256])),
-            None
-        );
+        assert_eq!(utxo_key(&outpoint), [b"u", &[7; 32][..], &[0, 0, 1, 2]].concat());
+        assert_eq!(script_key(Table::ScriptUtxo, &script), Some(b"a\x02\x51\x52".to_vec()));
+        assert_eq!(script_key(Table::ScriptUtxo, &Script::from(vec![0; 256])), None);
         assert_eq!(height_key(BlockHeight::new(0x0102)), b"n\0\0\x01\x02");
         assert_eq!(outpoint_of_key(&utxo_key(&outpoint)), Some(outpoint));
         let height = BlockHeight::new(3);
-        let entry = TxEntry {
-            height,
-            start: 81,
-            length: 60,
-        };
+        let entry = TxEntry { height, start: 81, length: 60 };
         assert_eq!(entry.to_bytes(), b"\x03\0\0\0\x51\0\0\0\x3c\0\0\0");
         assert_eq!(TxEntry::from_bytes(&entry.to_bytes()), Some(entry));
     }
@@ -227,13 +197,7 @@ mod tests {
         assert_eq!(bytes[80..84], [1, 0, 0, 0]);
         assert_eq!(bytes[116..], *b"\0\0\0\x01\0\0\0\x1c\0\0\0\x01\0\0\0\x99\0");
         assert_eq!(BlockEntry::from_bytes(&bytes), Some(entry.clone()));
-        let unconnected = BlockEntry {
-            undo: None,
-            ..entry
-        };
-        assert_eq!(
-            BlockEntry::from_bytes(&unconnected.to_bytes()),
-            Some(unconnected)
-        );
+        let unconnected = BlockEntry { undo: None, ..entry };
+        assert_eq!(BlockEntry::from_bytes(&unconnected.to_bytes()), Some(unconnected));
     }
 }

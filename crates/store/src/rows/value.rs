@@ -56,27 +56,15 @@ impl TxEntry {
     /// Height, start, length: four bytes each.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
-        [self.height.get(), self.start, self.length]
-            .map(u32::to_le_bytes)
-            .concat()
+        [self.height.get(), self.start, self.length].map(u32::to_le_bytes).concat()
     }
 
     /// The inverse of [`Self::to_bytes`].
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; 12] = bytes.try_into().ok()?;
-        let number = |at: usize| {
-            bytes
-                .get(at..at + 4)?
-                .try_into()
-                .ok()
-                .map(u32::from_le_bytes)
-        };
-        Some(Self {
-            height: BlockHeight::new(number(0)?),
-            start: number(4)?,
-            length: number(8)?,
-        })
+        let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        Some(Self { height: BlockHeight::new(number(0)?), start: number(4)?, length: number(8)? })
     }
 }
 

@@ -40,22 +40,10 @@ fn records_come_back_in_order_after_reopening() {
     let positions = five_records(directory.path());
     let (log, torn) = reopen(directory.path()).expect("a sound log");
     assert_eq!(torn, None);
-    assert_eq!(
-        contents(&log).iter().map(Vec::len).collect::<Vec<_>>(),
-        [100, 200, 300, 400, 500]
-    );
+    assert_eq!(contents(&log).iter().map(Vec::len).collect::<Vec<_>>(), [100, 200, 300, 400, 500]);
     let third = log.reader().read(positions[2]).expect("a sound record");
-    assert_eq!(
-        third,
-        Record {
-            kind: RecordKind::Block,
-            payload: vec![2; 300]
-        }
-    );
-    assert_eq!(
-        log.reader().read_part(positions[2], 10, 5).expect("within"),
-        [2; 5]
-    );
+    assert_eq!(third, Record { kind: RecordKind::Block, payload: vec![2; 300] });
+    assert_eq!(log.reader().read_part(positions[2], 10, 5).expect("within"), [2; 5]);
     assert!(log.reader().read_part(positions[4], 10, 5000).is_err());
 }
 
@@ -66,26 +54,15 @@ fn segments_rotate_and_read_across() {
     let (mut log, _) =
         BlockLog::open(directory.path(), options, LogPosition::START).expect("a new log");
     for n in 0..20_u8 {
-        log.append(RecordKind::Undo, &[n; 40])
-            .expect("a working disk");
+        log.append(RecordKind::Undo, &[n; 40]).expect("a working disk");
     }
     log.sync().expect("a working disk");
-    assert!(
-        log.end().segment >= 5,
-        "only {} segments",
-        log.end().segment
-    );
+    assert!(log.end().segment >= 5, "only {} segments", log.end().segment);
     let (log, torn) =
         BlockLog::open(directory.path(), options, LogPosition::START).expect("a sound log");
     assert_eq!(torn, None);
-    assert_eq!(
-        contents(&log),
-        (0..20_u8).map(|n| vec![n; 40]).collect::<Vec<_>>()
-    );
-    let middle = LogPosition {
-        segment: 2,
-        ..LogPosition::START
-    };
+    assert_eq!(contents(&log), (0..20_u8).map(|n| vec![n; 40]).collect::<Vec<_>>());
+    let middle = LogPosition { segment: 2, ..LogPosition::START };
     assert!(log.records(middle).count() < 20);
 }
 
@@ -100,15 +77,13 @@ fn torn_tail_is_cut_at_every_length_and_reported() {
         fs::write(segment(&directory, 0), &bytes[..length]).expect("a writable file");
         let (mut log, torn) = reopen(directory.path()).expect("a torn tail is no error");
         match torn {
-            Some(torn) => assert_eq!(
-                (torn.offset, torn.bytes),
-                (last, length as u64 - u64::from(last))
-            ),
+            Some(torn) => {
+                assert_eq!((torn.offset, torn.bytes), (last, length as u64 - u64::from(last)))
+            }
             None => assert_eq!(length, last as usize),
         }
         assert_eq!(contents(&log).len(), 4);
-        log.append(RecordKind::Block, b"again")
-            .expect("a working disk");
+        log.append(RecordKind::Block, b"again").expect("a working disk");
         log.sync().expect("a working disk");
         assert_eq!(contents(&open(directory.path()))[4], b"again");
     }
@@ -118,14 +93,10 @@ fn torn_tail_is_cut_at_every_length_and_reported() {
 fn torn_group_of_unsynced_records_is_cut_whole() {
     let directory = TempDir::new().expect("a temporary directory");
     let mut log = open(directory.path());
-    log.append(RecordKind::Block, &[1; 100])
-        .expect("a working disk");
+    log.append(RecordKind::Block, &[1; 100]).expect("a working disk");
     log.sync().expect("a working disk");
-    let group = log
-        .append(RecordKind::Block, &[2; 100])
-        .expect("a working disk");
-    log.append(RecordKind::Undo, &[3; 100])
-        .expect("a working disk");
+    let group = log.append(RecordKind::Block, &[2; 100]).expect("a working disk");
+    log.append(RecordKind::Undo, &[3; 100]).expect("a working disk");
     drop(log);
     // The power went before the sync: the second record of the group reached the disk, the
     // first did not.
@@ -148,19 +119,11 @@ fn flipped_byte_in_the_middle_stops_the_start_and_is_named() {
         damaged[at as usize] ^= 0x10;
         fs::write(segment(&directory, 0), &damaged).expect("a writable file");
         let error = reopen(directory.path()).expect_err("damage must not pass");
-        let LogError::Damaged { file, offset, .. } = &error else {
-            panic!("at {at}: {error}")
-        };
+        let LogError::Damaged { file, offset, .. } = &error else { panic!("at {at}: {error}") };
         assert_eq!(*file, segment(&directory, 0));
         assert_eq!(*offset, u64::from(positions[1].offset), "at {at}");
-        assert!(
-            error.to_string().contains("restore"),
-            "no remedy in: {error}"
-        );
-        assert_eq!(
-            fs::read(segment(&directory, 0)).expect("a readable file"),
-            damaged
-        );
+        assert!(error.to_string().contains("restore"), "no remedy in: {error}");
+        assert_eq!(fs::read(segment(&directory, 0)).expect("a readable file"), damaged);
     }
 }
 
@@ -174,10 +137,7 @@ fn damage_behind_the_checked_part_only_is_searched_for() {
     let (log, _) = BlockLog::open(directory.path(), LogOptions::default(), positions[3])
         .expect("the part that is read is sound");
     // It is noticed where it is read.
-    assert!(matches!(
-        log.reader().read(positions[1]),
-        Err(LogError::Damaged { .. })
-    ));
+    assert!(matches!(log.reader().read(positions[1]), Err(LogError::Damaged { .. })));
     assert!(log.reader().read(positions[2]).is_ok());
 }
 
@@ -186,11 +146,8 @@ fn log_shorter_than_checked_is_a_lost_tail() {
     let directory = TempDir::new().expect("a temporary directory");
     let positions = five_records(directory.path());
     let bytes = fs::read(segment(&directory, 0)).expect("a readable file");
-    fs::write(
-        segment(&directory, 0),
-        &bytes[..positions[2].offset as usize],
-    )
-    .expect("a writable file");
+    fs::write(segment(&directory, 0), &bytes[..positions[2].offset as usize])
+        .expect("a writable file");
     let opened = BlockLog::open(directory.path(), LogOptions::default(), positions[4]);
     assert!(matches!(opened, Err(LogError::LostTail { .. })));
 }
@@ -202,8 +159,7 @@ fn missing_and_unfinished_segments() {
     let open = || BlockLog::open(directory.path(), options, LogPosition::START);
     let mut log = open().expect("a new log").0;
     for n in 0..9_u8 {
-        log.append(RecordKind::Block, &[n; 100])
-            .expect("a working disk");
+        log.append(RecordKind::Block, &[n; 100]).expect("a working disk");
     }
     log.sync().expect("a working disk");
     let last = log.end().segment;
@@ -212,10 +168,7 @@ fn missing_and_unfinished_segments() {
     // A crash while the next segment was being created leaves a stub, which goes.
     fs::write(segment(&directory, last + 1), b"PENTA").expect("a writable file");
     let (log, torn) = open().expect("a stub is no damage");
-    assert_eq!(
-        torn.map(|torn| torn.file),
-        Some(segment(&directory, last + 1))
-    );
+    assert_eq!(torn.map(|torn| torn.file), Some(segment(&directory, last + 1)));
     assert_eq!(contents(&log).len(), 9);
     drop(log);
 
@@ -246,8 +199,7 @@ fn record_embedded_by_a_peer_does_not_count() {
     let foreign = fs::read(segment(&other, 0)).expect("a readable file");
     let directory = TempDir::new().expect("a temporary directory");
     let mut log = open(directory.path());
-    log.append(RecordKind::Block, &foreign[28..])
-        .expect("a working disk");
+    log.append(RecordKind::Block, &foreign[28..]).expect("a working disk");
     drop(log);
     let bytes = fs::read(segment(&directory, 0)).expect("a readable file");
     fs::write(segment(&directory, 0), &bytes[..bytes.len() - 1]).expect("a writable file");

@@ -16,18 +16,11 @@ const SMALL_SEGMENTS: LogOptions = LogOptions { segment_len: 2000 };
 
 fn sled() -> StoreOptions {
     let engine = EngineKind::Sled(SledOptions::default());
-    StoreOptions {
-        engine,
-        log: SMALL_SEGMENTS,
-        ..StoreOptions::default()
-    }
+    StoreOptions { engine, log: SMALL_SEGMENTS, ..StoreOptions::default() }
 }
 
 fn memory() -> StoreOptions {
-    StoreOptions {
-        engine: EngineKind::Memory,
-        ..sled()
-    }
+    StoreOptions { engine: EngineKind::Memory, ..sled() }
 }
 
 fn open(path: &Path, options: &StoreOptions) -> (ChainStore, Recovery, DataDir) {
@@ -118,21 +111,12 @@ fn reads_by_hash_height_transaction_and_script() {
         let hash = sampled.block.block_hash();
         assert_eq!(store.hash_at(sampled.height).expect("works"), Some(hash));
         let entry = store.block_entry(&hash).expect("stored");
-        assert_eq!(
-            (entry.height, entry.chain_work),
-            (sampled.height, sampled.work)
-        );
+        assert_eq!((entry.height, entry.chain_work), (sampled.height, sampled.work));
         assert_eq!(store.block(&hash).expect("sound"), sampled.block);
         use pentad_primitives::Encode as _;
-        assert_eq!(
-            read_block_bytes(&log, entry.body).expect("sound"),
-            sampled.block.to_bytes()
-        );
+        assert_eq!(read_block_bytes(&log, entry.body).expect("sound"), sampled.block.to_bytes());
         for tx in &sampled.block.transactions {
-            let found = store
-                .transaction(&tx.txid())
-                .expect("works")
-                .expect("indexed");
+            let found = store.transaction(&tx.txid()).expect("works").expect("indexed");
             let bytes = read_transaction_bytes(&log, entry.body, &found).expect("sound");
             assert_eq!(bytes, tx.to_bytes());
         }
@@ -147,9 +131,7 @@ fn reads_by_hash_height_transaction_and_script() {
         let mut found: Vec<(OutPoint, Utxo)> = Vec::new();
         loop {
             let after = found.last().map(|(outpoint, _)| *outpoint);
-            let page = store
-                .utxos_of(&script(owner), after.as_ref(), 2)
-                .expect("works");
+            let page = store.utxos_of(&script(owner), after.as_ref(), 2).expect("works");
             if page.is_empty() {
                 break;
             }
@@ -160,16 +142,12 @@ fn reads_by_hash_height_transaction_and_script() {
         let touching = |sampled: &Sampled| {
             let paid = sampled.block.transactions.iter().flat_map(|tx| &tx.outputs);
             let spent = sampled.spent.iter().map(|utxo| &utxo.output);
-            paid.chain(spent)
-                .any(|output| output.script_pubkey == script(owner))
+            paid.chain(spent).any(|output| output.script_pubkey == script(owner))
         };
         let mut heights: Vec<_> = history.iter().map(|entry| entry.height).collect();
         heights.dedup();
-        let expected: Vec<_> = blocks
-            .iter()
-            .filter(|it| touching(it))
-            .map(|it| it.height)
-            .collect();
+        let expected: Vec<_> =
+            blocks.iter().filter(|it| touching(it)).map(|it| it.height).collect();
         assert_eq!(heights, expected, "owner {owner}");
     }
 }
@@ -183,9 +161,7 @@ fn reorganisation_equals_a_rebuild() {
     let branch = |seed: u32, length: u32| {
         let mut sample: Sample = sample.clone();
         let picks = [seed as usize, 1];
-        let blocks = (0..length)
-            .map(|n| sample.next(seed + n, 6, &picks))
-            .collect::<Vec<_>>();
+        let blocks = (0..length).map(|n| sample.next(seed + n, 6, &picks)).collect::<Vec<_>>();
         (blocks, sample)
     };
     let (left, left_end) = branch(1000, 12);
@@ -193,17 +169,13 @@ fn reorganisation_equals_a_rebuild() {
     for _ in 0..3 {
         for (old, new, end) in [(None, &left, &left_end), (Some(&left), &right, &right_end)] {
             for sampled in old.into_iter().flatten().rev() {
-                store
-                    .disconnect(&sampled.block, &sampled.spent)
-                    .expect("the tip");
+                store.disconnect(&sampled.block, &sampled.spent).expect("the tip");
             }
             extend_committed(&mut store, new);
             assert_eq!((utxos(&store), store.tip()), (end.utxos.clone(), end.tip));
         }
         for sampled in right.iter().rev() {
-            store
-                .disconnect(&sampled.block, &sampled.spent)
-                .expect("the tip");
+            store.disconnect(&sampled.block, &sampled.spent).expect("the tip");
         }
         assert_eq!(utxos(&store), sample.utxos);
     }
@@ -212,15 +184,9 @@ fn reorganisation_equals_a_rebuild() {
         Err(StoreError::NotAtTip { .. })
     ));
     drop((store, lock));
-    let options = StoreOptions {
-        reindex: true,
-        ..sled()
-    };
+    let options = StoreOptions { reindex: true, ..sled() };
     let (mut store, recovery, _lock) = open(directory.path(), &options);
-    assert_eq!(
-        (recovery.rebuilt, recovery.blocks_replayed),
-        (Some("asked for"), 46)
-    );
+    assert_eq!((recovery.rebuilt, recovery.blocks_replayed), (Some("asked for"), 46));
     for sampled in trunk.iter().chain(&right) {
         extend(&mut store, sampled);
     }
@@ -235,42 +201,26 @@ fn log_cut_anywhere_recovers_to_a_prefix() {
     let mut sample = Sample::default();
     for (n, _) in (0..).zip(&blocks) {
         let picks = [n as usize, 2 * n as usize];
-        sample.next(
-            n,
-            u8::try_from(n % 5).expect("small"),
-            &picks[..(n % 3) as usize],
-        );
+        sample.next(n, u8::try_from(n % 5).expect("small"), &picks[..(n % 3) as usize]);
         states.push((sample.tip, sample.utxos.clone()));
     }
-    let one_segment = StoreOptions {
-        log: LogOptions::default(),
-        ..sled()
-    };
+    let one_segment = StoreOptions { log: LogOptions::default(), ..sled() };
     let (mut store, _, lock) = open(original.path(), &one_segment);
     extend_committed(&mut store, &blocks);
     // No close: the index is some commits behind, as after a kill.
     drop((store, lock));
     let segment = Path::new("blocks").join("000000.blocks");
-    let length = fs::metadata(original.path().join(&segment))
-        .expect("a file")
-        .len();
+    let length = fs::metadata(original.path().join(&segment)).expect("a file").len();
     let mut reached = std::collections::BTreeSet::new();
     for cut in (28..=length).step_by(53) {
         let directory = TempDir::new().expect("a temporary directory");
         copy(original.path(), directory.path());
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .open(directory.path().join(&segment));
-        file.and_then(|file| file.set_len(cut))
-            .expect("a writable file");
+        let file = fs::OpenOptions::new().write(true).open(directory.path().join(&segment));
+        file.and_then(|file| file.set_len(cut)).expect("a writable file");
         let (mut store, recovery, _lock) = open(directory.path(), &one_segment);
         catch_up(&mut store);
         let height = store.tip().map_or(0, |tip| tip.height.get() as usize + 1);
-        assert_eq!(
-            (store.tip(), utxos(&store)),
-            states[height],
-            "cut at {cut}: {recovery:?}"
-        );
+        assert_eq!((store.tip(), utxos(&store)), states[height], "cut at {cut}: {recovery:?}");
         reached.insert(height);
     }
     assert!(reached.len() > 10, "only {reached:?}");
@@ -294,14 +244,8 @@ fn lost_index_is_rebuilt_and_said() {
     drop(lock);
 
     // The log was put back from an older backup: the index knows more than there is.
-    let last = fs::read_dir(directory.path().join("blocks"))
-        .expect("readable")
-        .count()
-        - 1;
-    let file = directory
-        .path()
-        .join("blocks")
-        .join(format!("{last:06}.blocks"));
+    let last = fs::read_dir(directory.path().join("blocks")).expect("readable").count() - 1;
+    let file = directory.path().join("blocks").join(format!("{last:06}.blocks"));
     fs::write(&file, &fs::read(&file).expect("readable")[..28]).expect("writable");
     let (mut store, recovery, _lock) = open(directory.path(), &sled());
     assert_eq!(recovery.rebuilt, Some("it was ahead of the block log"));
@@ -335,12 +279,8 @@ fn invalid_mark_survives_and_missing_blocks_are_named() {
     let (blocks, _) = chain(3);
     let (mut store, _, lock) = open(directory.path(), &sled());
     extend(&mut store, &blocks[0]);
-    store
-        .append_block(&blocks[1].block, blocks[1].height, blocks[1].work)
-        .expect("works");
-    store
-        .mark_invalid(&blocks[1].block.block_hash())
-        .expect("stored");
+    store.append_block(&blocks[1].block, blocks[1].height, blocks[1].work).expect("works");
+    store.mark_invalid(&blocks[1].block.block_hash()).expect("stored");
     let missing = blocks[2].block.block_hash();
     assert!(
         matches!(store.block(&missing), Err(StoreError::UnknownBlock(hash)) if hash == missing)
@@ -348,10 +288,5 @@ fn invalid_mark_survives_and_missing_blocks_are_named() {
     store.close().expect("a working disk");
     drop(lock);
     let (store, _, _lock) = open(directory.path(), &sled());
-    assert!(
-        store
-            .block_entry(&blocks[1].block.block_hash())
-            .expect("stored")
-            .is_invalid
-    );
+    assert!(store.block_entry(&blocks[1].block.block_hash()).expect("stored").is_invalid);
 }

@@ -26,9 +26,7 @@ fn directory_of_another_network_is_refused() {
     drop(DataDir::open(directory.path(), &ours).expect("a free directory"));
     drop(DataDir::open(directory.path(), &ours).expect("its own spec"));
     let error = DataDir::open(directory.path(), &Hash256::ZERO).expect_err("another spec");
-    let DataDirError::OtherSpec { found, .. } = error else {
-        panic!("{error}")
-    };
+    let DataDirError::OtherSpec { found, .. } = error else { panic!("{error}") };
     assert_eq!(found, ours.to_string());
 }
 

@@ -8,10 +8,7 @@ use crate::engine::{Batch, IndexEngine, MemoryEngine, SledEngine, SledOptions};
 
 fn engines(directory: &TempDir) -> Vec<Arc<dyn IndexEngine>> {
     let sled = SledEngine::open(directory.path(), SledOptions::default());
-    vec![
-        Arc::new(MemoryEngine::default()),
-        Arc::new(sled.expect("a new database")),
-    ]
+    vec![Arc::new(MemoryEngine::default()), Arc::new(sled.expect("a new database"))]
 }
 
 fn with_engines(test: impl Fn(Arc<dyn IndexEngine>)) {
@@ -27,9 +24,7 @@ fn put(key: &[u8], value: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
 fn pages_stay_within_their_prefix() {
     with_engines(|engine| {
         let batch = [&b"a"[..], b"b", b"b\0", b"ba", b"bb", b"b\xff", b"c"];
-        engine
-            .write(batch.iter().map(|key| put(key, key)).collect())
-            .expect("a working engine");
+        engine.write(batch.iter().map(|key| put(key, key)).collect()).expect("a working engine");
         let keys = |after: Option<&[u8]>, limit| -> Vec<Vec<u8>> {
             let page = engine.page(b"b", after, limit).expect("a working engine");
             page.into_iter().map(|(key, _)| key).collect()
@@ -38,11 +33,7 @@ fn pages_stay_within_their_prefix() {
         assert_eq!(keys(None, 2), [&b"b"[..], b"b\0"]);
         assert_eq!(keys(Some(b"b\0"), 2), [&b"ba"[..], b"bb"]);
         assert_eq!(keys(Some(b"b\xff"), 9), Vec::<Vec<u8>>::new());
-        assert_eq!(
-            keys(Some(b"a"), 1),
-            [b"b"],
-            "an older cursor begins at the prefix"
-        );
+        assert_eq!(keys(Some(b"a"), 1), [b"b"], "an older cursor begins at the prefix");
     });
 }
 
@@ -53,14 +44,9 @@ fn sled_keeps_what_was_flushed() {
         let engine = SledEngine::open(directory.path(), SledOptions::default())
             .expect("a database that can be opened again");
         for earlier in 0..round {
-            assert_eq!(
-                engine.get(&[earlier]).expect("a working engine"),
-                Some(vec![earlier])
-            );
+            assert_eq!(engine.get(&[earlier]).expect("a working engine"), Some(vec![earlier]));
         }
-        engine
-            .write(vec![put(&[round], &[round])])
-            .expect("a working engine");
+        engine.write(vec![put(&[round], &[round])]).expect("a working engine");
         engine.flush().expect("a working engine");
     }
 }

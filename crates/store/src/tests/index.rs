@@ -16,9 +16,7 @@ fn everything(index: &impl IndexRead) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     loop {
         let after = pairs.last().map(|pair| pair.0.clone());
-        let page = index
-            .page(&[], after.as_deref(), 7)
-            .expect("a working engine");
+        let page = index.page(&[], after.as_deref(), 7).expect("a working engine");
         if page.is_empty() {
             return pairs;
         }
@@ -42,23 +40,13 @@ fn disconnecting_leaves_no_trace() {
         before.push(everything(&index));
         let hash = sampled.block.block_hash();
         let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
-        index.step(
-            Step::Connect(hash),
-            rows,
-            Some(Tip {
-                hash,
-                height: sampled.height,
-            }),
-        );
+        index.step(Step::Connect(hash), rows, Some(Tip { hash, height: sampled.height }));
     }
     for sampled in blocks.iter().rev() {
         let hash = sampled.block.block_hash();
         let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
         index.step(Step::Disconnect(hash), rows, None);
-        assert_eq!(
-            everything(&index),
-            before.pop().expect("one for each block")
-        );
+        assert_eq!(everything(&index), before.pop().expect("one for each block"));
     }
 }
 
@@ -152,15 +140,11 @@ fn snapshots_stay_whole_while_the_tip_moves_on() {
     let (_, mut index) = open();
     let keys: Vec<Vec<u8>> = (0..40_u8).map(|key| vec![b'x', key]).collect();
     let commit = |index: &mut Index, number: u32| {
-        keys.iter()
-            .for_each(|key| index.set(key.clone(), number.to_le_bytes().to_vec()));
+        keys.iter().for_each(|key| index.set(key.clone(), number.to_le_bytes().to_vec()));
         index.seal()
     };
     let latest = Arc::new(std::sync::Mutex::new(commit(&mut index, 0)));
-    let (done, lost) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let (done, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let reader = {
         let (latest, done, lost) = (Arc::clone(&latest), Arc::clone(&done), Arc::clone(&lost));
         thread::spawn(move || {
@@ -173,10 +157,7 @@ fn snapshots_stay_whole_while_the_tip_moves_on() {
                     continue;
                 }
                 assert_eq!(pairs.len(), 40);
-                assert!(
-                    pairs.iter().all(|(_, value)| *value == pairs[0].1),
-                    "a torn snapshot"
-                );
+                assert!(pairs.iter().all(|(_, value)| *value == pairs[0].1), "a torn snapshot");
                 whole += 1;
             }
             whole
@@ -189,10 +170,7 @@ fn snapshots_stay_whole_while_the_tip_moves_on() {
     }
     done.store(true, Ordering::SeqCst);
     let whole = reader.join().expect("no torn snapshot");
-    assert!(
-        whole > 0 && lost.load(Ordering::SeqCst) <= whole,
-        "{whole} whole, {lost:?} lost"
-    );
+    assert!(whole > 0 && lost.load(Ordering::SeqCst) <= whole, "{whole} whole, {lost:?} lost");
 }
 
 /// An engine that fails after a number of writes, as if the process had died there.
@@ -230,38 +208,20 @@ fn crash_at_every_batch_of_a_descent_is_mended() {
     let connect = |index: &mut Index, sampled: &crate::tests::sample::Sampled| {
         let hash = sampled.block.block_hash();
         let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
-        index.step(
-            Step::Connect(hash),
-            rows,
-            Some(Tip {
-                hash,
-                height: sampled.height,
-            }),
-        );
+        index.step(Step::Connect(hash), rows, Some(Tip { hash, height: sampled.height }));
     };
     let (_, mut whole) = open();
-    blocks
-        .iter()
-        .for_each(|sampled| connect(&mut whole, sampled));
+    blocks.iter().for_each(|sampled| connect(&mut whole, sampled));
     for writes in 0.. {
         let inner = Arc::new(MemoryEngine::default());
-        let dying = Dying {
-            inner: inner.clone(),
-            writes_left: AtomicUsize::new(writes),
-        };
+        let dying = Dying { inner: inner.clone(), writes_left: AtomicUsize::new(writes) };
         let (mut index, _) = Index::open(Arc::new(dying)).expect("an empty engine");
-        blocks
-            .iter()
-            .for_each(|sampled| connect(&mut index, sampled));
+        blocks.iter().for_each(|sampled| connect(&mut index, sampled));
         index.seal();
         let survived = index.descend_all().is_ok();
 
         let (mut index, interrupted) = Index::open(inner).expect("a readable engine");
-        assert_eq!(
-            interrupted.is_some(),
-            writes > 0 && !survived,
-            "after {writes} writes"
-        );
+        assert_eq!(interrupted.is_some(), writes > 0 && !survived, "after {writes} writes");
         let redo = interrupted.map_or(Vec::new(), |it| it.steps);
         for (step, sampled) in redo.iter().zip(&blocks) {
             assert_eq!(*step, Step::Connect(sampled.block.block_hash()));
@@ -273,10 +233,7 @@ fn crash_at_every_batch_of_a_descent_is_mended() {
         index.seal();
         index.descend_all().expect("a working engine");
         let rows = |index: &Index| -> Vec<Pair> {
-            everything(index)
-                .into_iter()
-                .filter(|(key, _)| key[0] != b's')
-                .collect()
+            everything(index).into_iter().filter(|(key, _)| key[0] != b's').collect()
         };
         match index.state().tip {
             None => assert!(rows(&index).is_empty()),

@@ -38,29 +38,18 @@ fn pay(owner: u8, units: u64) -> TxOut {
 }
 
 fn input(previous_output: OutPoint, tag: u32) -> TxIn {
-    TxIn {
-        previous_output,
-        script_sig: Script::from(tag.to_le_bytes().to_vec()),
-        sequence: 0,
-    }
+    TxIn { previous_output, script_sig: Script::from(tag.to_le_bytes().to_vec()), sequence: 0 }
 }
 
 fn transaction(inputs: Vec<TxIn>, outputs: Vec<TxOut>) -> Transaction {
-    Transaction {
-        version: 1,
-        inputs,
-        outputs,
-        lock_time: 0,
-    }
+    Transaction { version: 1, inputs, outputs, lock_time: 0 }
 }
 
 impl Sample {
     /// The next block: a coinbase to owner 0, a payment from the `picks`-th outputs to `owner`
     /// with a data output, and one that spends it within the block.
     pub fn next(&mut self, tag: u32, owner: u8, picks: &[usize]) -> Sampled {
-        let height = self
-            .tip
-            .map_or(BlockHeight::GENESIS, |tip| tip.height.next().expect("low"));
+        let height = self.tip.map_or(BlockHeight::GENESIS, |tip| tip.height.next().expect("low"));
         let coinbase = transaction(
             vec![input(OutPoint::NULL, tag ^ height.get() << 16)],
             vec![pay(0, 5000 + u64::from(tag))],
@@ -73,22 +62,12 @@ impl Sample {
             inputs.push(input(outpoint, tag));
         }
         if !inputs.is_empty() {
-            let data = TxOut {
-                amount: Amount::ZERO,
-                script_pubkey: vec![0x6a, 1, 7].into(),
-            };
+            let data = TxOut { amount: Amount::ZERO, script_pubkey: vec![0x6a, 1, 7].into() };
             let outputs = vec![pay(owner, 10), data, pay(owner.wrapping_add(1), 20)];
             let first = transaction(inputs, outputs);
             let output = first.outputs[0].clone();
-            spent.push(Utxo {
-                output,
-                height,
-                from_coinbase: false,
-            });
-            let within = OutPoint {
-                txid: first.txid(),
-                vout: 0,
-            };
+            spent.push(Utxo { output, height, from_coinbase: false });
+            let within = OutPoint { txid: first.txid(), vout: 0 };
             let second = transaction(vec![input(within, tag)], vec![pay(9, 5)]);
             transactions.extend([first, second]);
         }
@@ -103,17 +82,9 @@ impl Sample {
         let mut more = [0; 32];
         more[31] = 2;
         self.work = self.work.saturating_add(Work::from_be_bytes(more));
-        let block = Block {
-            header,
-            transactions,
-        };
+        let block = Block { header, transactions };
         self.apply(&block, height);
-        Sampled {
-            block,
-            height,
-            work: self.work,
-            spent,
-        }
+        Sampled { block, height, work: self.work, spent }
     }
 
     /// Unspent outputs by their places among those that are left.
@@ -133,31 +104,19 @@ impl Sample {
         for tx in &block.transactions {
             if !tx.is_coinbase() {
                 tx.inputs.iter().for_each(|input| {
-                    self.utxos
-                        .remove(&input.previous_output)
-                        .expect("it was unspent");
+                    self.utxos.remove(&input.previous_output).expect("it was unspent");
                 });
             }
             for (vout, output) in (0..).zip(&tx.outputs) {
                 if output.script_pubkey.as_bytes()[0] != 0x6a {
-                    let outpoint = OutPoint {
-                        txid: tx.txid(),
-                        vout,
-                    };
+                    let outpoint = OutPoint { txid: tx.txid(), vout };
                     let from_coinbase = tx.is_coinbase();
-                    let utxo = Utxo {
-                        output: output.clone(),
-                        height,
-                        from_coinbase,
-                    };
+                    let utxo = Utxo { output: output.clone(), height, from_coinbase };
                     self.utxos.insert(outpoint, utxo);
                 }
             }
         }
-        self.tip = Some(Tip {
-            hash: block.block_hash(),
-            height,
-        });
+        self.tip = Some(Tip { hash: block.block_hash(), height });
     }
 }
 

@@ -13,10 +13,7 @@ fn saved_transactions_come_back_and_damage_is_noticed() {
     let file = TransactionFile::new(&data);
     assert_eq!(file.load().expect("no file is no error"), []);
     let (blocks, _) = chain(9);
-    let transactions: Vec<_> = blocks
-        .iter()
-        .flat_map(|it| it.block.transactions.clone())
-        .collect();
+    let transactions: Vec<_> = blocks.iter().flat_map(|it| it.block.transactions.clone()).collect();
     file.save(transactions.iter()).expect("a working disk");
     assert_eq!(file.load().expect("sound"), transactions);
     file.save([].iter()).expect("a working disk");
@@ -29,14 +26,8 @@ fn saved_transactions_come_back_and_damage_is_noticed() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 4;
         fs::write(&path, &damaged).expect("writable");
-        assert!(
-            matches!(file.load(), Err(TransactionFileError::Damaged { .. })),
-            "at {at}"
-        );
+        assert!(matches!(file.load(), Err(TransactionFileError::Damaged { .. })), "at {at}");
         fs::write(&path, &bytes[..at]).expect("writable");
-        assert!(
-            matches!(file.load(), Err(TransactionFileError::Damaged { .. })),
-            "cut at {at}"
-        );
+        assert!(matches!(file.load(), Err(TransactionFileError::Damaged { .. })), "cut at {at}");
     }
 }

@@ -60,18 +60,15 @@ impl Assembler {
     pub fn push(&mut self, message: &[u8], frames: &mut Vec<Frame>) -> Result<(), AssemblyError> {
         let mut rest = message;
         while !rest.is_empty() {
-            let (header, tail) = rest
-                .split_first_chunk::<CHUNK_HEADER_LEN>()
-                .ok_or(AssemblyError::Truncated)?;
+            let (header, tail) =
+                rest.split_first_chunk::<CHUNK_HEADER_LEN>().ok_or(AssemblyError::Truncated)?;
             let [tag, high, low] = *header;
             let length = usize::from(u16::from_be_bytes([high, low]));
             if length == 0 || length > CHUNK_MAX {
                 return Err(AssemblyError::ChunkLength(length));
             }
             let class = Class::from_byte(tag).ok_or(AssemblyError::UnknownClass(tag))?;
-            let (chunk, tail) = tail
-                .split_at_checked(length)
-                .ok_or(AssemblyError::Truncated)?;
+            let (chunk, tail) = tail.split_at_checked(length).ok_or(AssemblyError::Truncated)?;
             let skipped = self.stream_mut(class).push(chunk, frames)?;
             self.skipped = self.skipped.saturating_add(skipped);
             rest = tail;
@@ -113,10 +110,7 @@ struct Stream {
 #[derive(Debug)]
 enum State {
     /// Between two frames, or within a header.
-    Header {
-        bytes: [u8; HEADER_LEN],
-        filled: usize,
-    },
+    Header { bytes: [u8; HEADER_LEN], filled: usize },
     /// Within context and payload.
     Body { header: Header, bytes: Vec<u8> },
     /// Within a frame of an unknown kind: this many bytes are dropped.
@@ -124,18 +118,12 @@ enum State {
 }
 
 impl State {
-    const START: Self = Self::Header {
-        bytes: [0; HEADER_LEN],
-        filled: 0,
-    };
+    const START: Self = Self::Header { bytes: [0; HEADER_LEN], filled: 0 };
 }
 
 impl Stream {
     const fn new(class: Class) -> Self {
-        Self {
-            class,
-            state: State::START,
-        }
+        Self { class, state: State::START }
     }
 
     const fn buffered(&self) -> usize {
@@ -189,9 +177,7 @@ impl Stream {
                 let bytes = Vec::with_capacity(header.body_len().min(RESERVED_MAX));
                 State::Body { header, bytes }
             }
-            None => State::Skip {
-                left: header.body_len(),
-            },
+            None => State::Skip { left: header.body_len() },
         };
     }
 
@@ -199,17 +185,11 @@ impl Stream {
     fn finish(&mut self) -> Option<Frame> {
         match &mut self.state {
             State::Body { header, bytes } if bytes.len() == header.body_len() => {
-                let Header {
-                    kind, context_len, ..
-                } = *header;
+                let Header { kind, context_len, .. } = *header;
                 let mut context = Bytes::from(std::mem::take(bytes));
                 let payload = context.split_off(context_len);
                 self.state = State::START;
-                Some(Frame {
-                    kind: kind?,
-                    context,
-                    payload,
-                })
+                Some(Frame { kind: kind?, context, payload })
             }
             State::Skip { left: 0 } => {
                 self.state = State::START;

@@ -44,24 +44,15 @@ fn golden_bytes() {
     let inventory = frame(Kind::Inventory, &[], &[0xaa; 4]);
     let mut chunker = Chunker::new();
     // The consensus class goes first, whatever was queued first.
-    chunker
-        .push(Class::Bulk, inventory.encode().expect("short"))
-        .expect("room");
-    chunker
-        .push(Class::Consensus, goodbye.encode().expect("short"))
-        .expect("room");
-    let [message] = &messages(&mut chunker)[..] else {
-        panic!("one message")
-    };
+    chunker.push(Class::Bulk, inventory.encode().expect("short")).expect("room");
+    chunker.push(Class::Consensus, goodbye.encode().expect("short")).expect("room");
+    let [message] = &messages(&mut chunker)[..] else { panic!("one message") };
     let golden = "00000b090200000003c0c162796502000a070000000004aaaaaaaa";
     assert_eq!(hex::encode(message), golden);
     assert_eq!(assemble([message]), [goodbye, inventory]);
 
     let page = include_str!("../../../../docs/wire-protocol.md");
-    assert!(
-        page.contains(golden),
-        "the golden bytes are not in docs/wire-protocol.md"
-    );
+    assert!(page.contains(golden), "the golden bytes are not in docs/wire-protocol.md");
 }
 
 #[test]
@@ -69,14 +60,10 @@ fn urgent_frames_never_wait_behind_bulk() {
     let block = frame(Kind::Block, &[], &vec![7; 200_000]);
     let heartbeat = frame(Kind::Handshake, &[], b"now");
     let mut chunker = Chunker::new();
-    chunker
-        .push(Class::Bulk, block.encode().expect("short"))
-        .expect("room");
+    chunker.push(Class::Bulk, block.encode().expect("short")).expect("room");
     let (mut first, mut second) = (Vec::new(), Vec::new());
     chunker.next_message(&mut first);
-    chunker
-        .push(Class::Consensus, heartbeat.encode().expect("short"))
-        .expect("room");
+    chunker.push(Class::Consensus, heartbeat.encode().expect("short")).expect("room");
     chunker.next_message(&mut second);
     let mut frames = Vec::new();
     let mut assembler = Assembler::new();
@@ -103,9 +90,7 @@ fn a_queue_is_capped_and_takes_the_largest_frame() {
     }
     assert_eq!(
         chunker.push(Class::Consensus, bytes.clone()),
-        Err(QueueFull {
-            class: Class::Consensus
-        })
+        Err(QueueFull { class: Class::Consensus })
     );
     assert_eq!(assemble(&messages(&mut chunker)).len(), 4);
     assert!(chunker.is_empty());
@@ -121,45 +106,25 @@ fn a_length_over_the_limit_is_refused_before_allocation() {
     };
     for (kind, length) in [(1, 4097), (4, u32::MAX), (7, 1 << 20), (200, (8 << 20) + 1)] {
         let mut assembler = Assembler::new();
-        let error = assembler
-            .push(&over(kind, length), &mut Vec::new())
-            .expect_err("too long");
-        assert!(matches!(
-            error,
-            AssemblyError::Frame(FrameError::PayloadTooLong { .. })
-        ));
+        let error = assembler.push(&over(kind, length), &mut Vec::new()).expect_err("too long");
+        assert!(matches!(error, AssemblyError::Frame(FrameError::PayloadTooLong { .. })));
         assert_eq!(assembler.buffered(), 0);
     }
     let mut assembler = Assembler::new();
-    assembler
-        .push(&over(4, 8 << 20), &mut Vec::new())
-        .expect("at the limit");
-    assert!(
-        assembler.buffered() <= CHUNK_MAX,
-        "a length alone reserved its memory"
-    );
+    assembler.push(&over(4, 8 << 20), &mut Vec::new()).expect("at the limit");
+    assert!(assembler.buffered() <= CHUNK_MAX, "a length alone reserved its memory");
 }
 
 #[test]
 fn malformed_chunks_are_named() {
-    let push = |message: &[u8]| {
-        Assembler::new()
-            .push(message, &mut Vec::new())
-            .expect_err("bad")
-    };
+    let push = |message: &[u8]| Assembler::new().push(message, &mut Vec::new()).expect_err("bad");
     assert_eq!(push(&[3, 0, 1, 0]), AssemblyError::UnknownClass(3));
     assert_eq!(push(&[0, 0, 0]), AssemblyError::ChunkLength(0));
-    assert_eq!(
-        push(&[0, 0x40, 1]),
-        AssemblyError::ChunkLength(CHUNK_MAX + 1)
-    );
+    assert_eq!(push(&[0, 0x40, 1]), AssemblyError::ChunkLength(CHUNK_MAX + 1));
     assert_eq!(push(&[0, 0, 2, 1]), AssemblyError::Truncated);
     assert_eq!(push(&[0, 0]), AssemblyError::Truncated);
     let context = push(&[0, 0, 6, 1, 65, 0, 0, 0, 0]);
-    assert_eq!(
-        context,
-        AssemblyError::Frame(FrameError::ContextTooLong { length: 65 })
-    );
+    assert_eq!(context, AssemblyError::Frame(FrameError::ContextTooLong { length: 65 }));
 }
 
 #[test]
@@ -168,9 +133,7 @@ fn unknown_kinds_are_skipped_and_counted() {
     message.extend([2, 0, 6, 0, 0, 0, 0, 0, 0]);
     let known = frame(Kind::Inventory, &[], b"ids");
     let mut chunker = Chunker::new();
-    chunker
-        .push(Class::Bulk, known.encode().expect("short"))
-        .expect("room");
+    chunker.push(Class::Bulk, known.encode().expect("short")).expect("room");
     message.extend(messages(&mut chunker).concat());
     let (mut assembler, mut frames) = (Assembler::new(), Vec::new());
     assembler.push(&message, &mut frames).expect("valid");
@@ -180,16 +143,12 @@ fn unknown_kinds_are_skipped_and_counted() {
 fn any_frame() -> impl Strategy<Value = (Class, Frame)> {
     let class = prop::sample::select(&Class::ALL[..]);
     let kind = prop::sample::select(&Kind::ALL[..]);
-    (
-        class,
-        kind,
-        vec(any::<u8>(), 0..=CONTEXT_MAX),
-        vec(any::<u8>(), 0..40_000),
-    )
-        .prop_map(|(class, kind, context, mut payload)| {
+    (class, kind, vec(any::<u8>(), 0..=CONTEXT_MAX), vec(any::<u8>(), 0..40_000)).prop_map(
+        |(class, kind, context, mut payload)| {
             payload.truncate(kind.payload_max());
             (class, frame(kind, &context, &payload))
-        })
+        },
+    )
 }
 
 /// Cuts streams into chunks of any size and mixes them in any order.
@@ -203,10 +162,7 @@ fn mix(frames: &[(Class, Frame)], cuts: &[(usize, usize)]) -> Vec<Vec<u8>> {
     let mut cuts = cuts.iter().cycle();
     while streams.iter().any(|(_, bytes)| !bytes.is_empty()) {
         let (which, length) = *cuts.next().expect("endless");
-        let mut open: Vec<_> = streams
-            .iter_mut()
-            .filter(|(_, bytes)| !bytes.is_empty())
-            .collect();
+        let mut open: Vec<_> = streams.iter_mut().filter(|(_, bytes)| !bytes.is_empty()).collect();
         let index = which % open.len();
         let (class, bytes) = &mut *open[index];
         let length = length.min(bytes.len());

@@ -21,20 +21,11 @@ const MAX_ENDPOINTS: usize = 4_096;
 const MAX_METERED: usize = 4_096;
 
 /// Requests answered for one address: 50 a second, 200 at once. A lookup asks a node once.
-const PER_ADDRESS: Rate = Rate {
-    interval: Duration::from_millis(20),
-    burst: 200,
-};
+const PER_ADDRESS: Rate = Rate { interval: Duration::from_millis(20), burst: 200 };
 /// Requests answered for one subnet: 200 a second, 800 at once.
-const PER_SUBNET: Rate = Rate {
-    interval: Duration::from_millis(5),
-    burst: 800,
-};
+const PER_SUBNET: Rate = Rate { interval: Duration::from_millis(5), burst: 800 };
 /// Requests answered altogether: 5,000 a second, 5,000 at once; about a third of a core.
-const OVERALL: Rate = Rate {
-    interval: Duration::from_micros(200),
-    burst: 5_000,
-};
+const OVERALL: Rate = Rate { interval: Duration::from_micros(200), burst: 5_000 };
 
 /// The proofs, credits and request rates of endpoints.
 #[derive(Clone, Debug)]
@@ -116,17 +107,12 @@ impl Admission {
     }
 
     pub fn is_proven(&self, endpoint: SocketAddr, now: Duration) -> bool {
-        self.proofs
-            .get(&endpoint)
-            .is_some_and(|proof| proof.until > now)
+        self.proofs.get(&endpoint).is_some_and(|proof| proof.until > now)
     }
 
     /// The id that is known to answer at `endpoint`.
     pub fn id_at(&self, endpoint: SocketAddr, now: Duration) -> Option<NodeId> {
-        self.proofs
-            .get(&endpoint)
-            .filter(|proof| proof.until > now)?
-            .id
+        self.proofs.get(&endpoint).filter(|proof| proof.until > now)?.id
     }
 }
 
@@ -193,25 +179,17 @@ mod tests {
         let mut admission = Admission::new();
         let now = Duration::from_secs(1);
         let flood = |admission: &mut Admission, from: &str| {
-            (0..10_000)
-                .filter(|_| admission.admits(at(from), now))
-                .count()
+            (0..10_000).filter(|_| admission.admits(at(from), now)).count()
         };
         assert_eq!(flood(&mut admission, "203.0.113.1:1"), 200);
         for host in 2..=4 {
             flood(&mut admission, &format!("203.0.113.{host}:1"));
         }
-        assert_eq!(
-            flood(&mut admission, "203.0.113.5:1"),
-            0,
-            "the subnet has had its share"
-        );
+        assert_eq!(flood(&mut admission, "203.0.113.5:1"), 0, "the subnet has had its share");
         assert_eq!(flood(&mut admission, "198.51.100.1:1"), 200);
         assert_eq!(flood(&mut admission, "127.0.0.1:1"), 10_000);
         let later = now + Duration::from_secs(1);
-        let again = (0..1_000)
-            .filter(|_| admission.admits(at("198.51.100.1:1"), later))
-            .count();
+        let again = (0..1_000).filter(|_| admission.admits(at("198.51.100.1:1"), later)).count();
         assert_eq!(again, 50);
     }
 }

@@ -32,9 +32,7 @@ impl<Key: Eq + Hash, V: Default> Aging<Key, V> {
             self.old = std::mem::take(&mut self.young);
         }
         let old = self.old.remove(&key);
-        self.young
-            .entry(key)
-            .or_insert_with(|| old.unwrap_or_default())
+        self.young.entry(key).or_insert_with(|| old.unwrap_or_default())
     }
 
     pub fn remove(&mut self, key: &Key) -> Option<V> {

@@ -38,22 +38,12 @@ impl Bucket {
     }
 
     fn new(prefix: NodeId, depth: u32, looked_up: Duration) -> Self {
-        Self {
-            prefix,
-            depth,
-            entries: VecDeque::new(),
-            replacements: VecDeque::new(),
-            looked_up,
-        }
+        Self { prefix, depth, entries: VecDeque::new(), replacements: VecDeque::new(), looked_up }
     }
 
     pub fn view(&self) -> BucketView {
         let contacts = self.contacts().copied().collect();
-        BucketView {
-            from: self.prefix,
-            depth: self.depth,
-            contacts,
-        }
+        BucketView { from: self.prefix, depth: self.depth, contacts }
     }
 
     pub fn contains(&self, id: &NodeId) -> bool {
@@ -87,10 +77,7 @@ impl Bucket {
             return false;
         }
         self.replacements.retain(|other| *other != contact);
-        self.entries.push_back(Entry {
-            contact,
-            failures: 0,
-        });
+        self.entries.push_back(Entry { contact, failures: 0 });
         true
     }
 
@@ -108,21 +95,14 @@ impl Bucket {
         let Some(entry) = self.remove_entry(contact) else {
             return false;
         };
-        self.entries.push_back(Entry {
-            failures: 0,
-            ..entry
-        });
+        self.entries.push_back(Entry { failures: 0, ..entry });
         true
     }
 
     /// Notes an unanswered call. True if that was one too many: the contact has left, and the
     /// newest replacement stands in its place.
     pub fn fail(&mut self, contact: &Contact) -> bool {
-        let Some(entry) = self
-            .entries
-            .iter_mut()
-            .find(|entry| entry.contact == *contact)
-        else {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact == *contact) else {
             return false;
         };
         if entry.failures < MAX_FAILURES {
@@ -139,15 +119,9 @@ impl Bucket {
         if self.remove_entry(contact).is_none() {
             return;
         }
-        let newest = self
-            .replacements
-            .iter()
-            .rposition(|other| self.get(&other.id).is_none());
+        let newest = self.replacements.iter().rposition(|other| self.get(&other.id).is_none());
         if let Some(newest) = newest.and_then(|index| self.replacements.remove(index)) {
-            self.entries.push_back(Entry {
-                contact: newest,
-                failures: 0,
-            });
+            self.entries.push_back(Entry { contact: newest, failures: 0 });
         }
     }
 
@@ -171,19 +145,11 @@ impl Bucket {
         let mut low = Self::new(self.prefix, deeper, self.looked_up);
         let mut high = Self::new(self.prefix.with_bit(self.depth), deeper, self.looked_up);
         for entry in self.entries {
-            let half = if high.contains(&entry.contact.id) {
-                &mut high
-            } else {
-                &mut low
-            };
+            let half = if high.contains(&entry.contact.id) { &mut high } else { &mut low };
             half.entries.push_back(entry);
         }
         for contact in self.replacements {
-            let half = if high.contains(&contact.id) {
-                &mut high
-            } else {
-                &mut low
-            };
+            let half = if high.contains(&contact.id) { &mut high } else { &mut low };
             if half.get(&contact.id).is_some() || !half.push(contact) {
                 half.cache(contact);
             }
@@ -195,18 +161,12 @@ impl Bucket {
         let mut contacts = self.contacts();
         let first = contacts.next();
         first.map_or(0, |first| {
-            contacts
-                .map(|other| other.id.common_prefix(&first.id))
-                .min()
-                .unwrap_or(NodeId::BITS)
+            contacts.map(|other| other.id.common_prefix(&first.id)).min().unwrap_or(NodeId::BITS)
         })
     }
 
     fn remove_entry(&mut self, contact: &Contact) -> Option<Entry> {
-        let index = self
-            .entries
-            .iter()
-            .position(|entry| entry.contact == *contact)?;
+        let index = self.entries.iter().position(|entry| entry.contact == *contact)?;
         self.entries.remove(index)
     }
 }

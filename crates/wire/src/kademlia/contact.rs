@@ -35,10 +35,9 @@ impl Scope {
     pub fn of(address: IpAddr) -> Self {
         let (loopback, private) = match address {
             IpAddr::V4(v4) => (v4.is_loopback(), v4.is_private() || v4.is_link_local()),
-            IpAddr::V6(v6) => (
-                v6.is_loopback(),
-                v6.is_unique_local() || v6.is_unicast_link_local(),
-            ),
+            IpAddr::V6(v6) => {
+                (v6.is_loopback(), v6.is_unique_local() || v6.is_unicast_link_local())
+            }
         };
         if loopback {
             Self::Loopback
@@ -93,11 +92,7 @@ mod tests {
             ("[fd00::1]:5", "[2001:db8::1]:9", false),
             ("[2001:db8::2]:5", "[2001:db8::1]:9", true),
         ] {
-            assert_eq!(
-                is_plausible(at(endpoint), at(teller)),
-                expected,
-                "{endpoint} {teller}"
-            );
+            assert_eq!(is_plausible(at(endpoint), at(teller)), expected, "{endpoint} {teller}");
         }
     }
 

@@ -43,11 +43,7 @@ pub enum Request {
     /// What is stored under `key`, or else which contacts are closest to it?
     FindValue { sender: NodeId, key: NodeId },
     /// Keep `value` under `key`.
-    Store {
-        sender: NodeId,
-        key: NodeId,
-        value: Value,
-    },
+    Store { sender: NodeId, key: NodeId, value: Value },
     /// From which endpoint do I seem to send?
     Stun,
 }
@@ -127,14 +123,10 @@ impl Datagram {
         }
         let id = RpcId(*id);
         match kind {
-            REQUEST => Ok(Self::Request {
-                id,
-                request: Request::from_value(Value::decode(body)?)?,
-            }),
-            REPLY => Ok(Self::Reply {
-                id,
-                result: Value::decode(body)?,
-            }),
+            REQUEST => {
+                Ok(Self::Request { id, request: Request::from_value(Value::decode(body)?)? })
+            }
+            REPLY => Ok(Self::Reply { id, result: Value::decode(body)? }),
             other => Err(DatagramError::UnknownType(other)),
         }
     }
@@ -170,36 +162,18 @@ impl Request {
             return Err(DatagramError::NotARequest);
         };
         let request = match name.as_str() {
-            "ping" => <[Value; 1]>::try_from(arguments).ok().and_then(|[sender]| {
-                Some(Self::Ping {
-                    sender: node_id(&sender)?,
-                })
+            "ping" => <[Value; 1]>::try_from(arguments)
+                .ok()
+                .and_then(|[sender]| Some(Self::Ping { sender: node_id(&sender)? })),
+            "find_node" => <[Value; 2]>::try_from(arguments).ok().and_then(|[sender, target]| {
+                Some(Self::FindNode { sender: node_id(&sender)?, target: node_id(&target)? })
             }),
-            "find_node" => <[Value; 2]>::try_from(arguments)
-                .ok()
-                .and_then(|[sender, target]| {
-                    Some(Self::FindNode {
-                        sender: node_id(&sender)?,
-                        target: node_id(&target)?,
-                    })
-                }),
-            "find_value" => <[Value; 2]>::try_from(arguments)
-                .ok()
-                .and_then(|[sender, key]| {
-                    Some(Self::FindValue {
-                        sender: node_id(&sender)?,
-                        key: node_id(&key)?,
-                    })
-                }),
-            "store" => <[Value; 3]>::try_from(arguments)
-                .ok()
-                .and_then(|[sender, key, value]| {
-                    Some(Self::Store {
-                        sender: node_id(&sender)?,
-                        key: node_id(&key)?,
-                        value,
-                    })
-                }),
+            "find_value" => <[Value; 2]>::try_from(arguments).ok().and_then(|[sender, key]| {
+                Some(Self::FindValue { sender: node_id(&sender)?, key: node_id(&key)? })
+            }),
+            "store" => <[Value; 3]>::try_from(arguments).ok().and_then(|[sender, key, value]| {
+                Some(Self::Store { sender: node_id(&sender)?, key: node_id(&key)?, value })
+            }),
             "stun" => arguments.is_empty().then_some(Self::Stun),
             _ => return Err(DatagramError::UnknownProcedure),
         };
@@ -224,10 +198,7 @@ pub fn value_found(value: Value) -> Value {
 
 /// The reply to `stun`: where the request came from.
 pub fn endpoint_seen(endpoint: SocketAddr) -> Value {
-    Value::Array(vec![
-        Value::Str(endpoint.ip().to_string()),
-        Value::Uint(endpoint.port().into()),
-    ])
+    Value::Array(vec![Value::Str(endpoint.ip().to_string()), Value::Uint(endpoint.port().into())])
 }
 
 /// Reads a reply to `ping`; none if it is no id.
@@ -241,13 +212,9 @@ pub fn parse_found(result: Value) -> Option<Found> {
     match result {
         // The Python package reads nil as an empty list.
         Value::Nil => Some(Found::Contacts(Vec::new())),
-        Value::Array(entries) => Some(Found::Contacts(
-            entries
-                .into_iter()
-                .filter_map(parse_contact)
-                .take(K)
-                .collect(),
-        )),
+        Value::Array(entries) => {
+            Some(Found::Contacts(entries.into_iter().filter_map(parse_contact).take(K).collect()))
+        }
         Value::Map(entries) => entries
             .into_iter()
             .find(|(key, _)| matches!(key, Value::Str(name) if name == "value"))
@@ -281,10 +248,7 @@ fn parse_contact(entry: Value) -> Option<Contact> {
     };
     let ip: IpAddr = ip.parse().ok()?;
     let port = u16::try_from(port).ok()?;
-    Some(Contact {
-        id: node_id(&id)?,
-        endpoint: SocketAddr::new(ip.to_canonical(), port),
-    })
+    Some(Contact { id: node_id(&id)?, endpoint: SocketAddr::new(ip.to_canonical(), port) })
 }
 
 /// The items of an array of exactly `N`.

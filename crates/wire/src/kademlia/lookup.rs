@@ -62,11 +62,7 @@ impl Lookup {
                 path.learn(&target, contact);
             }
         }
-        Self {
-            target,
-            paths,
-            called: HashSet::new(),
-        }
+        Self { target, paths, called: HashSet::new() }
     }
 
     /// What is looked for.
@@ -138,10 +134,7 @@ impl Path {
     fn learn(&mut self, target: &NodeId, contact: Contact) {
         self.candidates
             .entry((contact.id.distance(target), contact.endpoint))
-            .or_insert(Candidate {
-                contact,
-                state: State::Fresh,
-            });
+            .or_insert(Candidate { contact, state: State::Fresh });
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.pop_last();
         }
@@ -150,13 +143,10 @@ impl Path {
     /// The next contact to call: the closest fresh one among the first [`K`], while fewer than
     /// [`ALPHA`] calls are on their way.
     fn next(&mut self, now: Duration, called: &HashSet<Contact>) -> Option<Contact> {
-        let waiting = self
-            .candidates
-            .values()
-            .filter(|candidate| match candidate.state {
-                State::Called { at } => at.saturating_add(PATIENCE) > now,
-                _ => false,
-            });
+        let waiting = self.candidates.values().filter(|candidate| match candidate.state {
+            State::Called { at } => at.saturating_add(PATIENCE) > now,
+            _ => false,
+        });
         if waiting.count() >= ALPHA {
             return None;
         }
@@ -175,15 +165,11 @@ impl Path {
     }
 
     fn is_done(&self, exhausted: bool) -> bool {
-        !self
-            .candidates
-            .values()
-            .take(K)
-            .any(|candidate| match candidate.state {
-                State::Called { .. } => true,
-                State::Fresh => !exhausted,
-                State::Answered | State::Elsewhere => false,
-            })
+        !self.candidates.values().take(K).any(|candidate| match candidate.state {
+            State::Called { .. } => true,
+            State::Fresh => !exhausted,
+            State::Answered | State::Elsewhere => false,
+        })
     }
 }
 
@@ -194,10 +180,7 @@ mod tests {
     fn contact(first: u8, port: u16) -> Contact {
         let mut id = [0; 20];
         id[0] = first;
-        Contact {
-            id: NodeId::from_bytes(id),
-            endpoint: ([127, 0, 0, 1], port).into(),
-        }
+        Contact { id: NodeId::from_bytes(id), endpoint: ([127, 0, 0, 1], port).into() }
     }
 
     fn target() -> NodeId {
@@ -217,10 +200,7 @@ mod tests {
         let mut lookup = Lookup::new(target(), vec![contact(8, 1)]);
         assert_eq!(lookup.poll(Duration::ZERO), [contact(8, 1)]);
         assert!(!lookup.is_done());
-        lookup.on_answer(
-            &contact(8, 1),
-            vec![contact(4, 2), contact(2, 3), contact(8, 1)],
-        );
+        lookup.on_answer(&contact(8, 1), vec![contact(4, 2), contact(2, 3), contact(8, 1)]);
         assert_eq!(lookup.poll(Duration::ZERO), [contact(2, 3), contact(4, 2)]);
         lookup.on_answer(&contact(2, 3), vec![]);
         lookup.on_failure(&contact(4, 2));
@@ -264,10 +244,7 @@ mod tests {
                     invented -= 1;
                     let mut id = [0; 20];
                     id[4..].copy_from_slice(&invented.to_be_bytes());
-                    Contact {
-                        id: NodeId::from_bytes(id),
-                        ..call
-                    }
+                    Contact { id: NodeId::from_bytes(id), ..call }
                 });
                 lookup.on_answer(&call, lies.collect());
             }

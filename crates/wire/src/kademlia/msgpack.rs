@@ -104,30 +104,13 @@ struct LengthForms {
     wide32: u8,
 }
 
-const STR: LengthForms = LengthForms {
-    short: Some((0xa0, 31)),
-    wide8: Some(0xd9),
-    wide16: 0xda,
-    wide32: 0xdb,
-};
-const BIN: LengthForms = LengthForms {
-    short: None,
-    wide8: Some(0xc4),
-    wide16: 0xc5,
-    wide32: 0xc6,
-};
-const ARRAY: LengthForms = LengthForms {
-    short: Some((0x90, 15)),
-    wide8: None,
-    wide16: 0xdc,
-    wide32: 0xdd,
-};
-const MAP: LengthForms = LengthForms {
-    short: Some((0x80, 15)),
-    wide8: None,
-    wide16: 0xde,
-    wide32: 0xdf,
-};
+const STR: LengthForms =
+    LengthForms { short: Some((0xa0, 31)), wide8: Some(0xd9), wide16: 0xda, wide32: 0xdb };
+const BIN: LengthForms = LengthForms { short: None, wide8: Some(0xc4), wide16: 0xc5, wide32: 0xc6 };
+const ARRAY: LengthForms =
+    LengthForms { short: Some((0x90, 15)), wide8: None, wide16: 0xdc, wide32: 0xdd };
+const MAP: LengthForms =
+    LengthForms { short: Some((0x80, 15)), wide8: None, wide16: 0xde, wide32: 0xdf };
 
 fn encode_len(len: usize, forms: &LengthForms, out: &mut Vec<u8>) {
     if let (Ok(len), Some((tag, max))) = (u8::try_from(len), forms.short)
@@ -190,19 +173,13 @@ struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(DecodeError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -210,9 +187,7 @@ impl<'a> Decoder<'a> {
     /// A big-endian length of `N` bytes, not yet compared with what follows.
     fn len<const N: usize>(&mut self) -> Result<usize, DecodeError> {
         let bytes: [u8; N] = self.array()?;
-        Ok(bytes
-            .iter()
-            .fold(0, |len, byte| (len << 8) | usize::from(*byte)))
+        Ok(bytes.iter().fold(0, |len, byte| (len << 8) | usize::from(*byte)))
     }
 
     fn value(&mut self, depth: u8) -> Result<Value, DecodeError> {

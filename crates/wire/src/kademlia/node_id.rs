@@ -32,27 +32,15 @@ impl NodeId {
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         let append = |bits: u128, byte: &u8| (bits << 8) | u128::from(*byte);
         let (high, low) = bytes.split_at(16);
-        let low = low
-            .iter()
-            .fold(0, |bits, byte| (bits << 8) | u32::from(*byte));
-        Self {
-            high: high.iter().fold(0, append),
-            low,
-        }
+        let low = low.iter().fold(0, |bits, byte| (bits << 8) | u32::from(*byte));
+        Self { high: high.iter().fold(0, append), low }
     }
 
     /// The bytes, most significant first.
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        let parts = self
-            .high
-            .to_be_bytes()
-            .into_iter()
-            .chain(self.low.to_be_bytes());
-        bytes
-            .iter_mut()
-            .zip(parts)
-            .for_each(|(byte, part)| *byte = part);
+        let parts = self.high.to_be_bytes().into_iter().chain(self.low.to_be_bytes());
+        bytes.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
         bytes
     }
 
@@ -63,10 +51,7 @@ impl NodeId {
 
     /// XOR distance; symmetric, and zero only for equal ids.
     pub fn distance(&self, other: &Self) -> Distance {
-        Distance(Self {
-            high: self.high ^ other.high,
-            low: self.low ^ other.low,
-        })
+        Distance(Self { high: self.high ^ other.high, low: self.low ^ other.low })
     }
 
     /// How many leading bits the two ids share, 0 to 160.
@@ -86,13 +71,9 @@ impl NodeId {
 
     /// The id with the bit at `index` set, counted from the most significant.
     pub fn with_bit(&self, index: u32) -> Self {
-        let ones = Self {
-            high: u128::MAX,
-            low: u32::MAX,
-        };
+        let ones = Self { high: u128::MAX, low: u32::MAX };
         // All bits up to the index from `ones`, but those before it from `self`.
-        self.with_prefix(&ones, index.saturating_add(1))
-            .with_prefix(self, index)
+        self.with_prefix(&ones, index.saturating_add(1)).with_prefix(self, index)
     }
 }
 
@@ -116,9 +97,7 @@ impl TryFrom<&[u8]> for NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -155,22 +134,15 @@ mod tests {
         for index in 0..160 {
             let bit = zero.with_bit(index);
             assert_eq!(bit.common_prefix(&zero), index);
-            assert_eq!(
-                bit.to_bytes()
-                    .iter()
-                    .map(|byte| byte.count_ones())
-                    .sum::<u32>(),
-                1
-            );
+            assert_eq!(bit.to_bytes().iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
             assert_eq!(ones.with_bit(index), ones);
         }
     }
 
     #[test]
     fn order_is_that_of_the_bytes() {
-        let mut bytes: Vec<[u8; 20]> = (0..100_u8)
-            .map(|n| NodeId::of_name(&[n]).to_bytes())
-            .collect();
+        let mut bytes: Vec<[u8; 20]> =
+            (0..100_u8).map(|n| NodeId::of_name(&[n]).to_bytes()).collect();
         let mut ids: Vec<NodeId> = bytes.iter().copied().map(NodeId::from_bytes).collect();
         bytes.sort_unstable();
         ids.sort_unstable();

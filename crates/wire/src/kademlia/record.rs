@@ -106,9 +106,7 @@ impl VerifiedRecord {
         let Value::Bin(bytes) = value else {
             return Err(RecordError::Format);
         };
-        let (body, signature) = bytes
-            .split_at_checked(BODY_BYTES)
-            .ok_or(RecordError::Format)?;
+        let (body, signature) = bytes.split_at_checked(BODY_BYTES).ok_or(RecordError::Format)?;
         let (record, key) = parse_body(body).ok_or(RecordError::Format)?;
         let key = PublicKey::from_bytes(&key).map_err(|_| RecordError::Key)?;
         let digest = sha256d(&[DOMAIN, body].concat());
@@ -116,10 +114,7 @@ impl VerifiedRecord {
             .ok()
             .filter(|signature| signature.verify(&key, &digest).is_ok())
             .ok_or(RecordError::Signature)?;
-        Ok(Self {
-            node: node_id(&key),
-            record,
-        })
+        Ok(Self { node: node_id(&key), record })
     }
 
     /// The key under which it belongs.
@@ -137,15 +132,7 @@ fn parse_body(mut rest: &[u8]) -> Option<(EndpointRecord, [u8; 33])> {
     let sequence = u64::from_be_bytes(take(&mut rest)?);
     let key = take(&mut rest)?;
     let endpoint = SocketAddr::new(ip, port);
-    (version == VERSION).then_some((
-        EndpointRecord {
-            network,
-            endpoint,
-            noise_key,
-            sequence,
-        },
-        key,
-    ))
+    (version == VERSION).then_some((EndpointRecord { network, endpoint, noise_key, sequence }, key))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -188,9 +175,7 @@ mod tests {
     /// The bytes in `docs/discovery.md`.
     #[test]
     fn golden() {
-        let Value::Bin(bytes) = record().sign(&key()) else {
-            panic!("a record is bytes")
-        };
+        let Value::Bin(bytes) = record().sign(&key()) else { panic!("a record is bytes") };
         let golden = [
             "0167656e657369732100000000000000000000ffffcb007104162e",
             "0909090909090909090909090909090909090909090909090909090909090909",
@@ -208,24 +193,16 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_is_noticed() {
-        let Value::Bin(bytes) = record().sign(&key()) else {
-            panic!("a record is bytes")
-        };
+        let Value::Bin(bytes) = record().sign(&key()) else { panic!("a record is bytes") };
         for index in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[index] ^= 1;
             // A flip within the node key may give another point, which did not sign.
-            assert!(
-                VerifiedRecord::from_value(&Value::Bin(forged)).is_err(),
-                "byte {index}"
-            );
+            assert!(VerifiedRecord::from_value(&Value::Bin(forged)).is_err(), "byte {index}");
         }
         for len in 0..bytes.len() {
             assert!(VerifiedRecord::from_value(&Value::Bin(bytes[..len].to_vec())).is_err());
         }
-        assert_eq!(
-            VerifiedRecord::from_value(&Value::Nil),
-            Err(RecordError::Format)
-        );
+        assert_eq!(VerifiedRecord::from_value(&Value::Nil), Err(RecordError::Format));
     }
 }

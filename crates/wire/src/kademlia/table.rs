@@ -47,10 +47,7 @@ pub struct BucketView {
 impl RoutingTable {
     /// An empty table at time `now`.
     pub fn new(own_id: NodeId, now: Duration) -> Self {
-        Self {
-            own_id,
-            buckets: vec![Bucket::whole(now)],
-        }
+        Self { own_id, buckets: vec![Bucket::whole(now)] }
     }
 
     /// Number of contacts.
@@ -99,9 +96,7 @@ impl RoutingTable {
             }
             if let Some(elsewhere) = bucket.get(&contact.id).copied() {
                 bucket.cache(contact);
-                return Insertion::Cached {
-                    challenge: elsewhere,
-                };
+                return Insertion::Cached { challenge: elsewhere };
             }
             if self.is_crowded(index, &contact) {
                 return Insertion::Refused;
@@ -143,11 +138,7 @@ impl RoutingTable {
             .map(|contact| (contact.id.distance(target), *contact))
             .collect();
         contacts.sort_unstable();
-        contacts
-            .into_iter()
-            .take(count)
-            .map(|(_, contact)| contact)
-            .collect()
+        contacts.into_iter().take(count).map(|(_, contact)| contact).collect()
     }
 
     /// Notes a lookup of `target` at time `now`.
@@ -174,9 +165,7 @@ impl RoutingTable {
     fn bucket_mut(&mut self, id: &NodeId) -> (usize, &mut Bucket) {
         let mut covering = self.buckets.iter_mut().enumerate();
         #[allow(clippy::expect_used, reason = "the buckets partition the key space")]
-        covering
-            .find(|(_, bucket)| bucket.contains(id))
-            .expect("some bucket covers every id")
+        covering.find(|(_, bucket)| bucket.contains(id)).expect("some bucket covers every id")
     }
 
     /// Whether the subnet of `contact` has its share of the bucket at `index` or of the table.
@@ -185,14 +174,9 @@ impl RoutingTable {
             return false;
         };
         let neighbours = |bucket: &Bucket| {
-            bucket
-                .contacts()
-                .filter(|it| Subnet::of(it.endpoint.ip()) == Some(subnet))
-                .count()
+            bucket.contacts().filter(|it| Subnet::of(it.endpoint.ip()) == Some(subnet)).count()
         };
-        self.buckets
-            .get(index)
-            .is_some_and(|it| neighbours(it) >= MAX_PER_SUBNET_BUCKET)
+        self.buckets.get(index).is_some_and(|it| neighbours(it) >= MAX_PER_SUBNET_BUCKET)
             || self.buckets.iter().map(neighbours).sum::<usize>() >= MAX_PER_SUBNET_TABLE
     }
 
@@ -200,10 +184,7 @@ impl RoutingTable {
     fn split(&mut self, index: usize) -> bool {
         let own_id = self.own_id;
         if self.buckets.len() >= MAX_BUCKETS
-            || !self
-                .buckets
-                .get(index)
-                .is_some_and(|bucket| bucket.may_split(&own_id))
+            || !self.buckets.get(index).is_some_and(|bucket| bucket.may_split(&own_id))
         {
             return false;
         }

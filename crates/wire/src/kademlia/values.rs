@@ -49,11 +49,7 @@ pub enum StoreError {
 impl ValueStore {
     /// An empty store.
     pub fn new(own_id: NodeId) -> Self {
-        Self {
-            own_id,
-            values: BTreeMap::new(),
-            bytes: 0,
-        }
+        Self { own_id, values: BTreeMap::new(), bytes: 0 }
     }
 
     /// Number of values, expired ones included until [`Self::expire`].
@@ -91,12 +87,7 @@ impl ValueStore {
         if bytes > MAX_VALUE_BYTES {
             return Err(StoreError::TooLarge(bytes));
         }
-        let held = Held {
-            value,
-            sequence,
-            bytes,
-            expires: now.saturating_add(VALUE_LIFETIME),
-        };
+        let held = Held { value, sequence, bytes, expires: now.saturating_add(VALUE_LIFETIME) };
         let distance = key.distance(&self.own_id);
         match self.values.entry(distance) {
             Entry::Occupied(old) if old.get().expires > now && old.get().sequence > sequence => {
@@ -111,11 +102,7 @@ impl ValueStore {
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.shrink();
-        if self.values.contains_key(&distance) {
-            Ok(())
-        } else {
-            Err(StoreError::Full)
-        }
+        if self.values.contains_key(&distance) { Ok(()) } else { Err(StoreError::Full) }
     }
 
     /// Forgets what has expired at time `now`.
@@ -157,9 +144,7 @@ mod tests {
     #[test]
     fn values_expire() {
         let (mut store, key) = (store(), NodeId::of_name(b"k1"));
-        store
-            .put(&key, Value::Str("v1".to_owned()), None, NOW)
-            .expect("room");
+        store.put(&key, Value::Str("v1".to_owned()), None, NOW).expect("room");
         let end = NOW + VALUE_LIFETIME;
         assert!(store.get(&key, end - Duration::from_secs(1)).is_some());
         assert!(store.get(&key, end).is_none());
@@ -171,14 +156,8 @@ mod tests {
     fn a_signed_value_yields_only_to_a_newer_one() {
         let (mut store, key) = (store(), NodeId::of_name(b"k1"));
         store.put(&key, blob(1), Some(5), NOW).expect("room");
-        assert_eq!(
-            store.put(&key, blob(2), None, NOW),
-            Err(StoreError::Outdated)
-        );
-        assert_eq!(
-            store.put(&key, blob(2), Some(4), NOW),
-            Err(StoreError::Outdated)
-        );
+        assert_eq!(store.put(&key, blob(2), None, NOW), Err(StoreError::Outdated));
+        assert_eq!(store.put(&key, blob(2), Some(4), NOW), Err(StoreError::Outdated));
         assert_eq!(store.put(&key, blob(3), Some(6), NOW), Ok(()));
         assert_eq!(store.get(&key, NOW), Some(&blob(3)));
     }
@@ -186,14 +165,8 @@ mod tests {
     #[test]
     fn structures_and_giants_are_refused() {
         let (mut store, key) = (store(), NodeId::of_name(b"k1"));
-        assert_eq!(
-            store.put(&key, Value::Nil, None, NOW),
-            Err(StoreError::Kind)
-        );
-        assert_eq!(
-            store.put(&key, Value::Array(vec![]), None, NOW),
-            Err(StoreError::Kind)
-        );
+        assert_eq!(store.put(&key, Value::Nil, None, NOW), Err(StoreError::Kind));
+        assert_eq!(store.put(&key, Value::Array(vec![]), None, NOW), Err(StoreError::Kind));
         let giant = store.put(&key, blob(MAX_VALUE_BYTES), None, NOW);
         assert_eq!(giant, Err(StoreError::TooLarge(MAX_VALUE_BYTES + 3)));
     }
@@ -208,21 +181,13 @@ mod tests {
         };
         let count = u16::try_from(MAX_VALUES_BYTES / 8_003).expect("fits");
         for n in (0..=count).rev() {
-            store
-                .put(&key(n), blob(8_000), None, NOW)
-                .expect("closer than all before");
+            store.put(&key(n), blob(8_000), None, NOW).expect("closer than all before");
         }
         assert!(store.bytes <= MAX_VALUES_BYTES);
         assert!(store.get(&key(0), NOW).is_some());
         assert!(store.get(&key(count), NOW).is_none());
-        assert_eq!(
-            store.put(&key(count), blob(8_000), None, NOW),
-            Err(StoreError::Full)
-        );
+        assert_eq!(store.put(&key(count), blob(8_000), None, NOW), Err(StoreError::Full));
         store.put(&key(0), blob(1), None, NOW).expect("replaces");
-        assert_eq!(
-            store.bytes,
-            store.values.values().map(|held| held.bytes).sum::<usize>()
-        );
+        assert_eq!(store.bytes, store.values.values().map(|held| held.bytes).sum::<usize>());
     }
 }

@@ -109,15 +109,8 @@ impl Bodies {
             if self.places.contains_key(&hash) {
                 continue;
             }
-            let known = old
-                .places
-                .remove(&hash)
-                .and_then(|place| old.slots.remove(&place));
-            let fresh = || Slot {
-                hash,
-                state: State::Missing,
-                avoid: None,
-            };
+            let known = old.places.remove(&hash).and_then(|place| old.slots.remove(&place));
+            let fresh = || Slot { hash, state: State::Missing, avoid: None };
             self.append(known.unwrap_or_else(fresh));
         }
     }
@@ -161,9 +154,7 @@ impl Bodies {
     }
 
     fn slot(&self, hash: &BlockHash) -> Option<&Slot> {
-        self.places
-            .get(hash)
-            .and_then(|place| self.slots.get(place))
+        self.places.get(hash).and_then(|place| self.slots.get(place))
     }
 
     /// Keeps a body until its turn; one beyond the window is dropped and asked for again later.
@@ -265,9 +256,7 @@ impl Bodies {
     /// Picks at most `count` missing bodies, lowest first, to ask `peer` for.
     fn assign(&mut self, peer: PeerId, count: usize, alone: bool) -> Vec<BlockHash> {
         let on_the_way = self.requested.saturating_mul(self.expected);
-        let free = WINDOW_BYTES
-            .saturating_sub(self.buffered)
-            .saturating_sub(on_the_way);
+        let free = WINDOW_BYTES.saturating_sub(self.buffered).saturating_sub(on_the_way);
         let room = free.checked_div(self.expected).unwrap_or(count);
         // The next one in order is asked for in any case, unless something moves already.
         let urgent = (self.connecting == 0).then_some(self.cursor);
@@ -348,10 +337,7 @@ impl Sync {
         };
         if !skipped.is_empty() {
             self.bodies.release(peer, &skipped);
-            outputs.push(Output::Penalize {
-                peer,
-                offence: Offence::WithheldBlock,
-            });
+            outputs.push(Output::Penalize { peer, offence: Offence::WithheldBlock });
         }
         true
     }
@@ -388,10 +374,7 @@ impl Sync {
             Outcome::Refused(_) => {}
         }
         if let Outcome::Refused(score) = outcome {
-            outputs.push(Output::Penalize {
-                peer,
-                offence: Offence::Refused(score),
-            });
+            outputs.push(Output::Penalize { peer, offence: Offence::Refused(score) });
         }
     }
 
@@ -418,12 +401,7 @@ impl Sync {
             .map(|(peer, source)| (source.in_flight(), *peer))
             .collect();
         ready.sort_unstable();
-        let share = self
-            .bodies
-            .missing
-            .len()
-            .div_ceil(ready.len().max(1))
-            .max(SHARE_MIN);
+        let share = self.bodies.missing.len().div_ceil(ready.len().max(1)).max(SHARE_MIN);
         let alone = ready.len() == 1;
         for (in_flight, peer) in ready {
             let window = self.bodies.peer_window();

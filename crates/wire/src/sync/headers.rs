@@ -30,21 +30,14 @@ impl Sync {
             Headers::Checking { .. } => (None, 0),
         };
         if headers.len() > limit {
-            outputs.push(Output::Penalize {
-                peer,
-                offence: Offence::UnaskedHeaders,
-            });
+            outputs.push(Output::Penalize { peer, offence: Offence::UnaskedHeaders });
             return;
         }
         if headers.is_empty() && claimed.is_none() {
             return;
         }
         let last = headers.last().map(|last| BlockHash::from(sha256d(last)));
-        source.headers = Headers::Checking {
-            count: headers.len(),
-            last,
-            claimed,
-        };
+        source.headers = Headers::Checking { count: headers.len(), last, claimed };
         // Without headers too: only the chain service knows what is here by now.
         outputs.push(Output::CheckHeaders { peer, headers });
     }
@@ -70,29 +63,18 @@ impl Sync {
         let Some(source) = self.sources.get_mut(&peer) else {
             return;
         };
-        let Headers::Checking {
-            count,
-            last,
-            claimed,
-        } = source.headers
-        else {
+        let Headers::Checking { count, last, claimed } = source.headers else {
             return;
         };
         source.headers = Headers::Idle;
-        source.idle_batches = if improved {
-            0
-        } else {
-            source.idle_batches.saturating_add(1)
-        };
+        source.idle_batches = if improved { 0 } else { source.idle_batches.saturating_add(1) };
         let is_last = report.accepted < count || count < HEADERS_MAX;
         let offence = if let Some(score) = report.misbehavior {
             Some(Offence::Refused(score))
         } else if is_last {
             // Now its claim can be judged.
             source.idle_batches = 0;
-            claimed
-                .filter(|work| *work > self.best_work)
-                .map(|_| Offence::UnprovenWork)
+            claimed.filter(|work| *work > self.best_work).map(|_| Offence::UnprovenWork)
         } else {
             (source.idle_batches > IDLE_BATCHES_MAX).then_some(Offence::EndlessHeaders)
         };
@@ -102,10 +84,7 @@ impl Sync {
             }
             outputs.push(Output::Penalize { peer, offence });
         } else if !is_last {
-            source.headers = Headers::Asked {
-                since: now,
-                claimed: source.claim.work,
-            };
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
             outputs.push(Output::RequestHeaders { peer, after: last });
         }
     }
@@ -113,10 +92,7 @@ impl Sync {
     fn take_wanted(&mut self, wanted: &[BlockHash]) {
         // What was connected while the answer was on its way is not asked for again.
         let connected = &self.connected;
-        let missing = wanted
-            .iter()
-            .filter(|hash| !connected.contains(hash.as_bytes()))
-            .copied();
+        let missing = wanted.iter().filter(|hash| !connected.contains(hash.as_bytes())).copied();
         self.bodies.replace(missing, wanted.len() >= WANTED_MAX);
         if self.bodies.is_empty() && !wanted.is_empty() {
             // It did connect these and has lost them since. The next answer is taken as it is.
@@ -154,14 +130,8 @@ impl Sync {
             .filter(|(_, source)| source.can_lead_beyond(self.best_work, self.own.height, now))
             .max_by_key(|(_, source)| (source.direction == Direction::Outbound, source.claim.work));
         if let Some((peer, source)) = best {
-            source.headers = Headers::Asked {
-                since: now,
-                claimed: source.claim.work,
-            };
-            outputs.push(Output::RequestHeaders {
-                peer: *peer,
-                after: None,
-            });
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            outputs.push(Output::RequestHeaders { peer: *peer, after: None });
         }
     }
 
@@ -171,10 +141,7 @@ impl Sync {
             return;
         };
         if source.headers == Headers::Idle {
-            source.headers = Headers::Asked {
-                since: now,
-                claimed: source.claim.work,
-            };
+            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
             outputs.push(Output::RequestHeaders { peer, after: None });
         }
     }

@@ -247,13 +247,8 @@ impl Sync {
     pub fn step(&mut self, now: Duration, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         match input {
-            Input::Connected {
-                peer,
-                direction,
-                claim,
-            } => {
-                self.sources
-                    .insert(peer, Source::new(now, direction, claim));
+            Input::Connected { peer, direction, claim } => {
+                self.sources.insert(peer, Source::new(now, direction, claim));
             }
             Input::Claimed { peer, claim } => self.on_claim(now, peer, claim),
             Input::Disconnected { peer } => self.on_disconnect(peer),
@@ -265,11 +260,7 @@ impl Sync {
                 self.on_block(now, peer, hash, block, &mut outputs);
             }
             Input::NotFound { peer, hash } => self.on_not_found(now, peer, hash, &mut outputs),
-            Input::Answered {
-                peer,
-                hash,
-                outcome,
-            } => {
+            Input::Answered { peer, hash, outcome } => {
                 self.on_answer(now, peer, hash, outcome, &mut outputs);
             }
             Input::Tick => self.on_tick(now, &mut outputs),

@@ -51,11 +51,7 @@ pub(super) enum Headers {
     /// Asked for, while the peer claimed this much work.
     Asked { since: Duration, claimed: Work },
     /// With the chain service: how many, and the last of them; `claimed` if they were asked for.
-    Checking {
-        count: usize,
-        last: Option<BlockHash>,
-        claimed: Option<Work>,
-    },
+    Checking { count: usize, last: Option<BlockHash>, claimed: Option<Work> },
 }
 
 impl Source {

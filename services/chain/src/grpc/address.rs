@@ -38,18 +38,10 @@ pub(super) async fn balance(
                 for utxo in Unspent::new(&view, &script, None) {
                     let (_, utxo) = utxo?;
                     let units = utxo.output.amount.units();
-                    let sum = if is_mature(&view, &utxo) {
-                        &mut confirmed
-                    } else {
-                        &mut immature
-                    };
+                    let sum = if is_mature(&view, &utxo) { &mut confirmed } else { &mut immature };
                     *sum = sum.saturating_add(units);
                 }
-                Ok(proto::GetBalanceResponse {
-                    confirmed,
-                    pending,
-                    immature,
-                })
+                Ok(proto::GetBalanceResponse { confirmed, pending, immature })
             },
         )
         .await
@@ -69,18 +61,10 @@ pub(super) async fn utxos(
     request: proto::GetUtxosRequest,
 ) -> Result<proto::GetUtxosResponse, ChainError> {
     at_most("addresses", request.addresses.len(), ADDRESSES_MAX)?;
-    let page_size = capped(
-        "page_size",
-        request.page_size,
-        PAGE_SIZE_DEFAULT,
-        PAGE_SIZE_MAX,
-    )?;
+    let page_size = capped("page_size", request.page_size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
     let after = after_token(&request.page_token)?;
     let spec = &reader.published().spec;
-    let scripts = request
-        .addresses
-        .iter()
-        .map(|text| script_of("addresses", text, spec));
+    let scripts = request.addresses.iter().map(|text| script_of("addresses", text, spec));
     let scripts = scripts.collect::<Result<BTreeSet<Script>, _>>()?;
     let gathered_for = scripts.clone();
     let (include, exclude) = (request.include_mempool, request.exclude_spent_in_mempool);
@@ -88,11 +72,7 @@ pub(super) async fn utxos(
         .read_with(
             move |mempool| waiting(mempool, &gathered_for),
             move |view, waiting| {
-                let mut page = Page {
-                    after,
-                    size: page_size,
-                    outputs: BTreeMap::new(),
-                };
+                let mut page = Page { after, size: page_size, outputs: BTreeMap::new() };
                 for script in &scripts {
                     for utxo in Unspent::new(&view, script, after) {
                         let (outpoint, utxo) = utxo?;
@@ -132,10 +112,7 @@ struct Page {
 impl Page {
     fn is_full_before(&self, outpoint: &OutPoint) -> bool {
         self.outputs.len() > self.size
-            && self
-                .outputs
-                .last_key_value()
-                .is_some_and(|(last, _)| last < outpoint)
+            && self.outputs.last_key_value().is_some_and(|(last, _)| last < outpoint)
     }
 
     fn add(&mut self, outpoint: OutPoint, message: UtxoMessage) {
@@ -191,19 +168,10 @@ fn unconfirmed(
     waiting: &Waiting,
 ) -> UtxoMessage {
     let output = output.clone();
-    let utxo = Utxo {
-        output,
-        height: BlockHeight::GENESIS,
-        from_coinbase: false,
-    };
+    let utxo = Utxo { output, height: BlockHeight::GENESIS, from_coinbase: false };
     UtxoMessage {
         spent_in_mempool: waiting.spent.contains(outpoint),
-        ..utxo_message(
-            outpoint,
-            &utxo,
-            None,
-            view.published.spec.address_versions(),
-        )
+        ..utxo_message(outpoint, &utxo, None, view.published.spec.address_versions())
     }
 }
 
@@ -216,10 +184,7 @@ fn is_mature(view: &View<'_>, utxo: &Utxo) -> bool {
 fn script_of(field: &'static str, text: &str, spec: &ChainSpec) -> Result<Script, ChainError> {
     let address = Address::decode(text, spec.address_versions()).map_err(|error| FieldError {
         field,
-        problem: format!(
-            "{text:?} is not an address of network {}: {error}",
-            spec.name()
-        ),
+        problem: format!("{text:?} is not an address of network {}: {error}", spec.name()),
     })?;
     Ok(address.script_pubkey())
 }
@@ -229,10 +194,7 @@ fn after_token(token: &str) -> Result<Option<OutPoint>, ChainError> {
         return Ok(None);
     }
     let outpoint = token.split_once(':').and_then(|(txid, vout)| {
-        Some(OutPoint {
-            txid: txid.parse::<Txid>().ok()?,
-            vout: vout.parse().ok()?,
-        })
+        Some(OutPoint { txid: txid.parse::<Txid>().ok()?, vout: vout.parse().ok()? })
     });
     let malformed = || FieldError {
         field: "page_token",
@@ -252,13 +214,7 @@ struct Unspent<'a> {
 
 impl<'a> Unspent<'a> {
     fn new(view: &'a View<'a>, script: &'a Script, after: Option<OutPoint>) -> Self {
-        Self {
-            view,
-            script,
-            after,
-            rows: Vec::new().into_iter(),
-            is_last_page: false,
-        }
+        Self { view, script, after, rows: Vec::new().into_iter(), is_last_page: false }
     }
 }
 

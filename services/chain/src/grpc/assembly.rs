@@ -59,10 +59,7 @@ impl AssemblyService for Assembly {
         let tip = self.reader.published().tip();
         let block = template.block();
         let coinbase = block.transactions.first().into_iter();
-        let reward = coinbase
-            .flat_map(|tx| &tx.outputs)
-            .map(|out| out.amount.units())
-            .sum();
+        let reward = coinbase.flat_map(|tx| &tx.outputs).map(|out| out.amount.units()).sum();
         // The writer may have moved on since; a template on an older tip has its own least time.
         let min_time = if tip.hash == block.header.prev_block_hash {
             tip.median_time_past.saturating_add(1)
@@ -114,16 +111,10 @@ impl AssemblyService for Assembly {
         at_most("headers", headers.len(), HEADERS_MAX as usize)?;
         let headers = headers.iter().map(|bytes| {
             BlockHeader::from_bytes(bytes).map_err(|error| {
-                ChainError::Field(FieldError {
-                    field: "headers",
-                    problem: error.to_string(),
-                })
+                ChainError::Field(FieldError { field: "headers", problem: error.to_string() })
             })
         });
-        let checked = self
-            .submitter
-            .headers(headers.collect::<Result<_, _>>()?)
-            .await?;
+        let checked = self.submitter.headers(headers.collect::<Result<_, _>>()?).await?;
         Ok(Response::new(proto::CheckHeadersResponse {
             accepted: u32::try_from(checked.accepted).unwrap_or(u32::MAX),
             refusal: checked.refusal.map(Into::into),
@@ -176,19 +167,13 @@ impl AssemblyService for Assembly {
                 async move { Ok(submitter.transaction(&request.transaction).await?) }
             })
             .map_ok(|ticket| async move {
-                let txid = ticket
-                    .id
-                    .map(|txid| Bytes::copy_from_slice(txid.as_bytes()));
+                let txid = ticket.id.map(|txid| Bytes::copy_from_slice(txid.as_bytes()));
                 let txid = txid.unwrap_or_default();
                 let (admitted, refusal) = match ticket.answer().await? {
                     Ok(admission) => (admission.is_new, None),
                     Err(refusal) => (false, Some(refusal.into())),
                 };
-                Ok(proto::AdmitTransactionsResponse {
-                    txid,
-                    admitted,
-                    refusal,
-                })
+                Ok(proto::AdmitTransactionsResponse { txid, admitted, refusal })
             })
             .try_buffered(TRANSACTIONS_IN_FLIGHT);
         Ok(Response::new(Box::pin(answers)))
@@ -207,10 +192,7 @@ impl AssemblyService for Assembly {
             let reader = reader.clone();
             async move {
                 let block = reader.read(move |view| block_bytes(&view, &hash)).await?;
-                Ok(proto::FetchBlocksResponse {
-                    hash: hash_bytes(&hash),
-                    block,
-                })
+                Ok(proto::FetchBlocksResponse { hash: hash_bytes(&hash), block })
             }
         });
         Ok(Response::new(Box::pin(blocks)))
@@ -223,9 +205,7 @@ impl AssemblyService for Assembly {
         let wanted = request.into_inner().txids;
         at_most("txids", wanted.len(), FETCH_TRANSACTIONS_MAX)?;
         let txids = wanted.iter().map(|bytes| {
-            Ok(Txid::from_bytes(
-                hash_from_bytes("txids", bytes).map_err(ChainError::Field)?,
-            ))
+            Ok(Txid::from_bytes(hash_from_bytes("txids", bytes).map_err(ChainError::Field)?))
         });
         let txids = txids.collect::<Result<Vec<_>, ChainError>>()?;
         let mempool = self.reader.published().mempool();
@@ -235,13 +215,8 @@ impl AssemblyService for Assembly {
             .map(|entry| entry.transaction().clone())
             .collect();
         drop(mempool);
-        let transactions = found
-            .iter()
-            .map(|transaction| transaction.to_bytes().into())
-            .collect();
-        Ok(Response::new(proto::FetchTransactionsResponse {
-            transactions,
-        }))
+        let transactions = found.iter().map(|transaction| transaction.to_bytes().into()).collect();
+        Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
     }
 }
 

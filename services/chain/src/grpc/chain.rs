@@ -50,9 +50,7 @@ impl ChainService for ChainQueries {
                 Ok((block, header(&view, &hash, &entry)?))
             })
             .await?;
-        Ok(Response::new(proto::GetBlockResponse {
-            block: Some(block_message(&block, header)),
-        }))
+        Ok(Response::new(proto::GetBlockResponse { block: Some(block_message(&block, header)) }))
     }
 
     async fn get_header(
@@ -65,13 +63,8 @@ impl ChainService for ChainQueries {
             Some(Block::Height(height)) => block_ref(None, Some(height)),
             None => block_ref(None, None),
         }?;
-        let header = self
-            .reader
-            .read(move |view| header_of(&view, wanted))
-            .await?;
-        Ok(Response::new(proto::GetHeaderResponse {
-            header: Some(header),
-        }))
+        let header = self.reader.read(move |view| header_of(&view, wanted)).await?;
+        Ok(Response::new(proto::GetHeaderResponse { header: Some(header) }))
     }
 
     async fn get_transaction(
@@ -110,18 +103,14 @@ impl ChainService for ChainQueries {
         &self,
         request: Request<proto::GetBalanceRequest>,
     ) -> Reply<proto::GetBalanceResponse> {
-        Ok(Response::new(
-            address::balance(&self.reader, request.into_inner()).await?,
-        ))
+        Ok(Response::new(address::balance(&self.reader, request.into_inner()).await?))
     }
 
     async fn get_utxos(
         &self,
         request: Request<proto::GetUtxosRequest>,
     ) -> Reply<proto::GetUtxosResponse> {
-        Ok(Response::new(
-            address::utxos(&self.reader, request.into_inner()).await?,
-        ))
+        Ok(Response::new(address::utxos(&self.reader, request.into_inner()).await?))
     }
 
     async fn get_mempool(
@@ -133,11 +122,7 @@ impl ChainService for ChainQueries {
         let mempool = self.reader.published().mempool();
         let entries = mempool.in_topological_order();
         let response = proto::GetMempoolResponse {
-            txids: entries
-                .iter()
-                .take(limit)
-                .map(|entry| entry.txid().to_string())
-                .collect(),
+            txids: entries.iter().take(limit).map(|entry| entry.txid().to_string()).collect(),
             total: entries.len() as u64,
         };
         drop(entries);
@@ -150,11 +135,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
     let published = reader.published();
     let spec = &published.spec;
     let (tip, (transactions, bytes, min_fee_rate)) = published.with_mempool(|mempool| {
-        (
-            mempool.len(),
-            mempool.total_bytes(),
-            mempool.policy().min_fee_rate.0,
-        )
+        (mempool.len(), mempool.total_bytes(), mempool.policy().min_fee_rate.0)
     });
     let Engine::Pow(_) = &spec.parameters().engine else {
         unreachable!("the chain service opens no spec of another engine")
@@ -191,10 +172,5 @@ fn header(
     entry: &BlockEntry,
 ) -> Result<BlockHeader, ChainError> {
     let confirmations = view.confirmations(hash, entry.height)?;
-    Ok(header_message(
-        &entry.header,
-        entry.height,
-        &entry.chain_work,
-        confirmations,
-    ))
+    Ok(header_message(&entry.header, entry.height, &entry.chain_work, confirmations))
 }

@@ -81,9 +81,7 @@ async fn follow_tip(
         tip.borrow_and_update();
         let reading = reader.read(move |view| {
             let (steps, next) = steps(&view, cursor, STEPS_PER_READ)?;
-            let events = steps
-                .into_iter()
-                .map(|step| event(&view, step, with_blocks));
+            let events = steps.into_iter().map(|step| event(&view, step, with_blocks));
             Ok((events.collect::<Result<Vec<_>, _>>()?, next))
         });
         let events = match reading.await {
@@ -117,17 +115,9 @@ fn event(
     with_blocks: bool,
 ) -> Result<proto::FollowTipResponse, ChainError> {
     use follow_tip_response::Event;
-    let at = |hash: BlockHash, entry: &BlockEntry| Cursor {
-        height: entry.height,
-        hash,
-    };
+    let at = |hash: BlockHash, entry: &BlockEntry| Cursor { height: entry.height, hash };
     let header = |entry: &BlockEntry, confirmations| {
-        Some(header_message(
-            &entry.header,
-            entry.height,
-            &entry.chain_work,
-            confirmations,
-        ))
+        Some(header_message(&entry.header, entry.height, &entry.chain_work, confirmations))
     };
     let raw = |entry: &BlockEntry| -> Result<Bytes, ChainError> {
         let bytes = with_blocks.then(|| read_block_bytes(&view.published.log, entry.body));
@@ -137,17 +127,11 @@ fn event(
         Step::Apply(hash, entry) => {
             let header = header(&entry, view.depth(entry.height));
             let raw = raw(&entry)?;
-            (
-                at(hash, &entry),
-                Event::Apply(proto::BlockConnected { header, raw }),
-            )
+            (at(hash, &entry), Event::Apply(proto::BlockConnected { header, raw }))
         }
         Step::Undo(_, entry) => {
             let height = entry.height.prev().unwrap_or(entry.height);
-            let after = Cursor {
-                height,
-                hash: entry.header.prev_block_hash,
-            };
+            let after = Cursor { height, hash: entry.header.prev_block_hash };
             let (header, raw) = (header(&entry, 0), raw(&entry)?);
             (after, Event::Undo(proto::BlockDisconnected { header, raw }))
         }
@@ -156,10 +140,7 @@ fn event(
             (at(hash, &entry), Event::Reset(proto::TipReset { header }))
         }
     };
-    Ok(proto::FollowTipResponse {
-        cursor: cursor.to_string(),
-        event: Some(event),
-    })
+    Ok(proto::FollowTipResponse { cursor: cursor.to_string(), event: Some(event) })
 }
 
 /// Sends the present transactions, then every change, until the client goes.
@@ -211,10 +192,7 @@ async fn send(
 
 fn transactions(mempool: &Mempool) -> Vec<(Txid, Arc<Transaction>)> {
     let entries = mempool.in_topological_order();
-    entries
-        .iter()
-        .map(|entry| (entry.txid(), Arc::clone(entry.transaction())))
-        .collect()
+    entries.iter().map(|entry| (entry.txid(), Arc::clone(entry.transaction()))).collect()
 }
 
 fn added(
@@ -222,14 +200,7 @@ fn added(
     transaction: &Transaction,
     with_transactions: bool,
 ) -> follow_mempool_response::Event {
-    let bytes = if with_transactions {
-        transaction.to_bytes()
-    } else {
-        Vec::new()
-    };
-    let added = proto::MempoolAdded {
-        txid: txid.to_string(),
-        transaction: bytes.into(),
-    };
+    let bytes = if with_transactions { transaction.to_bytes() } else { Vec::new() };
+    let added = proto::MempoolAdded { txid: txid.to_string(), transaction: bytes.into() };
     follow_mempool_response::Event::Added(added)
 }

@@ -24,11 +24,7 @@ fn block_ref(hash: Option<&str>, height: Option<u32>) -> Result<BlockRef, ChainE
         (None, Some(height)) => Ok(BlockRef::Height(BlockHeight::new(height))),
         (None, None) => {
             let problem = "give a hash or a height".to_owned();
-            Err(FieldError {
-                field: "block",
-                problem,
-            }
-            .into())
+            Err(FieldError { field: "block", problem }.into())
         }
     }
 }
@@ -36,24 +32,12 @@ fn block_ref(hash: Option<&str>, height: Option<u32>) -> Result<BlockRef, ChainE
 /// A number from a request: 0 stands for `default`, more than `max` is refused.
 fn capped(field: &'static str, found: u32, default: u32, max: u32) -> Result<usize, ChainError> {
     if found > max {
-        return Err(ChainError::TooMany {
-            field,
-            found: found as usize,
-            max: max as usize,
-        });
+        return Err(ChainError::TooMany { field, found: found as usize, max: max as usize });
     }
-    Ok(if found == 0 {
-        default as usize
-    } else {
-        found as usize
-    })
+    Ok(if found == 0 { default as usize } else { found as usize })
 }
 
 /// Refuses a list that is too long.
 fn at_most(field: &'static str, found: usize, max: usize) -> Result<(), ChainError> {
-    if found > max {
-        Err(ChainError::TooMany { field, found, max })
-    } else {
-        Ok(())
-    }
+    if found > max { Err(ChainError::TooMany { field, found, max }) } else { Ok(()) }
 }

@@ -20,10 +20,7 @@ impl SubmitService for Submit {
         &self,
         request: Request<proto::SubmitTransactionRequest>,
     ) -> Result<Response<proto::SubmitTransactionResponse>, Status> {
-        let ticket = self
-            .submitter
-            .transaction(&request.into_inner().transaction)
-            .await?;
+        let ticket = self.submitter.transaction(&request.into_inner().transaction).await?;
         let admission = ticket.answer().await?.map_err(ChainError::Transaction)?;
         Ok(Response::new(proto::SubmitTransactionResponse {
             txid: admission.txid.to_string(),

@@ -11,9 +11,7 @@ fn bytes(hash: &BlockHash) -> Bytes {
 }
 
 async fn connect_bytes(node: &Node, blocks: Vec<Bytes>) -> Vec<proto::ConnectBlocksResponse> {
-    let requests = blocks
-        .into_iter()
-        .map(|block| proto::ConnectBlocksRequest { block });
+    let requests = blocks.into_iter().map(|block| proto::ConnectBlocksRequest { block });
     let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
     let answers = node.assembly.clone().connect_blocks(requests).await;
     let mut answers = answers.expect("a stream").into_inner();
@@ -25,11 +23,7 @@ async fn connect_bytes(node: &Node, blocks: Vec<Bytes>) -> Vec<proto::ConnectBlo
 }
 
 async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksResponse> {
-    connect_bytes(
-        node,
-        blocks.iter().map(|block| block.to_bytes().into()).collect(),
-    )
-    .await
+    connect_bytes(node, blocks.iter().map(|block| block.to_bytes().into()).collect()).await
 }
 
 async fn check_headers(node: &Node, headers: Vec<Bytes>) -> proto::CheckHeadersResponse {
@@ -40,38 +34,20 @@ async fn check_headers(node: &Node, headers: Vec<Bytes>) -> proto::CheckHeadersR
 
 /// What a node asks a peer for: the headers behind its own chain.
 async fn headers_from(peer: &Node, node: &Node) -> Vec<Bytes> {
-    let locator = node
-        .assembly
-        .clone()
-        .get_locator(proto::GetLocatorRequest {})
-        .await;
+    let locator = node.assembly.clone().get_locator(proto::GetLocatorRequest {}).await;
     let locator = locator.expect("a locator").into_inner().hashes;
     assert_eq!(locator.len(), 5);
     assert_eq!(locator[0], bytes(&node.tip().await));
     assert_eq!(locator[4], bytes(&spec().genesis_hash()));
     let stop = Bytes::new();
-    let request = proto::LocateHeadersRequest {
-        locator,
-        stop,
-        limit: 0,
-    };
-    let found = peer
-        .assembly
-        .clone()
-        .locate_headers(request)
-        .await
-        .expect("headers");
+    let request = proto::LocateHeadersRequest { locator, stop, limit: 0 };
+    let found = peer.assembly.clone().locate_headers(request).await.expect("headers");
     found.into_inner().headers
 }
 
 async fn fetch(node: &Node, hashes: Vec<Bytes>) -> Vec<Block> {
     let request = proto::FetchBlocksRequest { hashes };
-    let fetched = node
-        .assembly
-        .clone()
-        .fetch_blocks(request)
-        .await
-        .expect("a stream");
+    let fetched = node.assembly.clone().fetch_blocks(request).await.expect("a stream");
     let mut fetched = fetched.into_inner();
     let mut blocks = Vec::new();
     while let Some(answer) = fetched.message().await.expect("no error") {
@@ -93,14 +69,8 @@ async fn node_syncs_headers_first_across_a_fork() {
     let first = BlockHeader::from_bytes(&headers[0]).expect("a header");
     assert_eq!(first.block_hash(), theirs[0].block_hash());
     let checked = check_headers(&node, headers).await;
-    assert_eq!(
-        (checked.accepted, checked.refusal, checked.best_height),
-        (20, None, 20)
-    );
-    let hashes: Vec<_> = theirs
-        .iter()
-        .map(|block| bytes(&block.block_hash()))
-        .collect();
+    assert_eq!((checked.accepted, checked.refusal, checked.best_height), (20, None, 20));
+    let hashes: Vec<_> = theirs.iter().map(|block| bytes(&block.block_hash())).collect();
     assert_eq!(checked.wanted, hashes);
 
     let mut blocks = fetch(&peer, checked.wanted).await;
@@ -110,10 +80,7 @@ async fn node_syncs_headers_first_across_a_fork() {
     blocks.reverse();
     let answers = connect(&node, &blocks).await;
     assert_eq!(answers.len(), 20);
-    assert!(
-        answers.iter().all(|answer| answer.refusal.is_none()),
-        "{answers:?}"
-    );
+    assert!(answers.iter().all(|answer| answer.refusal.is_none()), "{answers:?}");
     assert_eq!(node.tip().await, peer.tip().await);
     assert_eq!(node.utxo_set().await, peer.utxo_set().await);
     peer.stop().await;
@@ -126,10 +93,7 @@ async fn node_syncs_headers_first_across_a_fork() {
 
 fn refused(refusal: Option<&proto::Refusal>, reason: &str, misbehavior: u32) {
     let refusal = refusal.expect(reason);
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.misbehavior),
-        (reason, misbehavior)
-    );
+    assert_eq!((refusal.reason.as_str(), refusal.misbehavior), (reason, misbehavior));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,10 +148,7 @@ async fn bodies_of_lesser_branches_are_not_kept_for_peers() {
     let lesser = peer.mine(2, &Person::new(30)).await;
     let answers = connect(&node, &lesser[..1]).await;
     let refusal = answers[0].refusal.as_ref().expect("not wanted");
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.misbehavior),
-        ("UNWANTED_BODY", 0)
-    );
+    assert_eq!((refusal.reason.as_str(), refusal.misbehavior), ("UNWANTED_BODY", 0));
     peer.stop().await;
     node.stop().await;
 }
@@ -198,21 +159,13 @@ async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
     let node = Node::in_memory(directory.path());
     node.mine(3, &bob()).await;
     let ask = |payout_script: Vec<u8>, extra_nonce| {
-        let request = proto::GetTemplateRequest {
-            payout_script: payout_script.into(),
-            extra_nonce,
-        };
+        let request =
+            proto::GetTemplateRequest { payout_script: payout_script.into(), extra_nonce };
         let mut assembly = node.assembly.clone();
         async move { assembly.get_template(request).await }
     };
-    let one = ask(bob().script().into_bytes(), 1)
-        .await
-        .expect("a template")
-        .into_inner();
-    let two = ask(bob().script().into_bytes(), 2)
-        .await
-        .expect("a template")
-        .into_inner();
+    let one = ask(bob().script().into_bytes(), 1).await.expect("a template").into_inner();
+    let two = ask(bob().script().into_bytes(), 2).await.expect("a template").into_inner();
     let block = Block::from_bytes(&one.block).expect("a block");
     let other = Block::from_bytes(&two.block).expect("a block");
     assert_ne!(block.header.merkle_root, other.header.merkle_root);
@@ -222,10 +175,7 @@ async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
     assert!(block.header.time >= one.min_time);
     assert_eq!(one.target[0], 0x7f);
     let status = ask(vec![0x51], 1).await.expect_err("anyone can spend");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::InvalidArgument, "NO_TEMPLATE")
-    );
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "NO_TEMPLATE"));
     node.stop().await;
 }
 
@@ -235,50 +185,21 @@ async fn caps_and_unknown_hashes() {
     let node = Node::in_memory(directory.path());
     let mut assembly = node.assembly.clone();
     let many = vec![Bytes::from(vec![0; 32]); 129];
-    let request = proto::FetchBlocksRequest {
-        hashes: many.clone(),
-    };
-    let status = assembly
-        .fetch_blocks(request)
-        .await
-        .expect_err("over the cap");
+    let request = proto::FetchBlocksRequest { hashes: many.clone() };
+    let status = assembly.fetch_blocks(request).await.expect_err("over the cap");
     assert_eq!(reason(&status), "TOO_MANY");
-    let request = proto::LocateHeadersRequest {
-        locator: many,
-        ..Default::default()
-    };
-    let status = assembly
-        .locate_headers(request)
-        .await
-        .expect_err("over the cap");
+    let request = proto::LocateHeadersRequest { locator: many, ..Default::default() };
+    let status = assembly.locate_headers(request).await.expect_err("over the cap");
     assert_eq!(reason(&status), "TOO_MANY");
-    let request = proto::FetchBlocksRequest {
-        hashes: vec![Bytes::from_static(&[1; 31])],
-    };
+    let request = proto::FetchBlocksRequest { hashes: vec![Bytes::from_static(&[1; 31])] };
     let status = assembly.fetch_blocks(request).await.expect_err("31 bytes");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let request = proto::FetchBlocksRequest {
-        hashes: vec![Bytes::from(vec![1; 32])],
-    };
-    let mut blocks = assembly
-        .fetch_blocks(request)
-        .await
-        .expect("a stream")
-        .into_inner();
-    let answer = blocks
-        .message()
-        .await
-        .expect("no error")
-        .expect("an answer");
+    let request = proto::FetchBlocksRequest { hashes: vec![Bytes::from(vec![1; 32])] };
+    let mut blocks = assembly.fetch_blocks(request).await.expect("a stream").into_inner();
+    let answer = blocks.message().await.expect("no error").expect("an answer");
     assert_eq!((answer.hash.len(), answer.block.len()), (32, 0));
-    let request = proto::FetchTransactionsRequest {
-        txids: vec![Bytes::from(vec![1; 32])],
-    };
-    let found = assembly
-        .fetch_transactions(request)
-        .await
-        .expect("an answer")
-        .into_inner();
+    let request = proto::FetchTransactionsRequest { txids: vec![Bytes::from(vec![1; 32])] };
+    let found = assembly.fetch_transactions(request).await.expect("an answer").into_inner();
     assert!(found.transactions.is_empty());
     node.stop().await;
 }

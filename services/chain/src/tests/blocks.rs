@@ -17,16 +17,10 @@ async fn block_without_work_is_refused() {
         block.header.nonce += 1;
     }
     let status = node.submit_block(&block).await.expect_err("no work");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::InvalidArgument, "BAD_WORK")
-    );
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "BAD_WORK"));
     let mut easier = node.template(&bob()).await;
     easier.header.bits = pentad_primitives::CompactTarget(0x2100_ffff);
-    let status = node
-        .submit_block(&solve(easier))
-        .await
-        .expect_err("an easier target");
+    let status = node.submit_block(&solve(easier)).await.expect_err("an easier target");
     assert_eq!(reason(&status), "TARGET_ABOVE_LIMIT");
     assert_eq!(node.info().await.height, 0);
     node.stop().await;
@@ -56,9 +50,7 @@ async fn mutated_block_does_not_poison_its_hash() {
     let node = Node::open(directory.path());
     let payment = |vout| alice().spend(&[genesis_output(vout)], &[(&bob(), 100 * COIN - FEE)]);
     for vout in 0..2 {
-        node.submit_transaction(&payment(vout))
-            .await
-            .expect("a valid payment");
+        node.submit_transaction(&payment(vout)).await.expect("a valid payment");
     }
     let odd = node.template(&bob()).await;
     assert_eq!(odd.transactions.len(), 3);
@@ -71,15 +63,9 @@ async fn mutated_block_does_not_poison_its_hash() {
     // Other transactions under the same header.
     let mut swapped = odd.clone();
     swapped.transactions[1] = payment(2);
-    let status = node
-        .submit_block(&swapped)
-        .await
-        .expect_err("not its transactions");
+    let status = node.submit_block(&swapped).await.expect_err("not its transactions");
     assert_eq!(reason(&status), "MERKLE_ROOT");
-    let outcome = node
-        .submit_block(&odd)
-        .await
-        .expect("the honest block still arrives");
+    let outcome = node.submit_block(&odd).await.expect("the honest block still arrives");
     assert_eq!(outcome, BlockOutcome::Connected);
     assert_eq!(node.mempool().await, Vec::<String>::new());
     node.stop().await;
@@ -105,16 +91,11 @@ async fn block_with_a_tampered_transaction_is_refused() {
         let mut block = node.template(&bob()).await;
         block.transactions.extend(transactions);
         let status = node.submit_block(&reseal(block)).await.expect_err(rule);
-        assert_eq!(
-            (status.code(), reason(&status).as_str()),
-            (Code::InvalidArgument, rule)
-        );
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, rule));
     }
     let mut block = node.template(&bob()).await;
     block.transactions.push(good);
-    node.submit_block(&reseal(block))
-        .await
-        .expect("the untampered one is valid");
+    node.submit_block(&reseal(block)).await.expect("the untampered one is valid");
     node.stop().await;
 }
 
@@ -123,17 +104,11 @@ async fn orphan_and_known_blocks() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
     let blocks = node.mine(2, &bob()).await;
-    let outcome = node
-        .submit_block(&blocks[0])
-        .await
-        .expect("known is no error");
+    let outcome = node.submit_block(&blocks[0]).await.expect("known is no error");
     assert_eq!(outcome, BlockOutcome::AlreadyKnown);
     let mut orphan = node.template(&bob()).await;
     orphan.header.prev_block_hash = pentad_primitives::BlockHash::from_bytes([7; 32]);
-    let outcome = node
-        .submit_block(&solve(orphan))
-        .await
-        .expect("an orphan is no error");
+    let outcome = node.submit_block(&solve(orphan)).await.expect("an orphan is no error");
     assert_eq!(outcome, BlockOutcome::Orphan);
     node.stop().await;
 }
@@ -157,42 +132,23 @@ async fn fork(left: usize, right: usize) -> (TempDir, Node, Vec<Block>, Vec<Bloc
 #[tokio::test(flavor = "multi_thread")]
 async fn first_seen_wins_a_tie_and_more_work_wins_it_all() {
     let (_directory, node, left, right) = fork(2, 3).await;
-    let outcomes = [
-        BlockOutcome::SideBranch,
-        BlockOutcome::SideBranch,
-        BlockOutcome::Connected,
-    ];
+    let outcomes = [BlockOutcome::SideBranch, BlockOutcome::SideBranch, BlockOutcome::Connected];
     for (block, expected) in right.iter().zip(outcomes) {
-        assert_eq!(
-            node.submit_block(block).await.expect("a valid block"),
-            expected
-        );
+        assert_eq!(node.submit_block(block).await.expect("a valid block"), expected);
     }
     assert_eq!(node.tip().await, right[2].block_hash());
     assert_eq!(node.balance(&Person::new(20)).await, (0, 0, 0));
     assert_eq!(node.balance(&Person::new(30)).await, (3_000 * COIN, 0, 0));
     let text = node.metrics.encode().expect("text");
-    assert!(
-        text.contains("pentad_chain_reorganisations_total 1"),
-        "{text}"
-    );
-    assert!(
-        text.contains("pentad_chain_undone_blocks_total 2"),
-        "{text}"
-    );
+    assert!(text.contains("pentad_chain_reorganisations_total 1"), "{text}");
+    assert!(text.contains("pentad_chain_undone_blocks_total 2"), "{text}");
     assert!(text.contains("pentad_chain_height_blocks 6"), "{text}");
     let request = pentad_api::chain::v1::GetHeaderRequest {
         block: Some(pentad_api::chain::v1::get_header_request::Block::Hash(
             left[0].block_hash().to_string(),
         )),
     };
-    let header = node
-        .reads
-        .clone()
-        .get_header(request)
-        .await
-        .expect("kept")
-        .into_inner();
+    let header = node.reads.clone().get_header(request).await.expect("kept").into_inner();
     assert_eq!(header.header.expect("set").confirmations, 0);
     node.stop().await;
 }
@@ -233,51 +189,28 @@ async fn transactions_of_the_losing_branch_are_back_in_the_mempool() {
     let node = Node::open(directory.path());
     let rival = Node::open(other.path());
     let stays = alice().spend(&[genesis_output(0)], &[(&bob(), 100 * COIN - FEE)]);
-    let chained = bob().spend(
-        &[OutPoint {
-            txid: stays.txid(),
-            vout: 0,
-        }],
-        &[(&Person::new(5), 99 * COIN)],
-    );
+    let chained =
+        bob().spend(&[OutPoint { txid: stays.txid(), vout: 0 }], &[(&Person::new(5), 99 * COIN)]);
     let loses = alice().spend(&[genesis_output(1)], &[(&bob(), 100 * COIN - FEE)]);
     let wins = alice().spend(&[genesis_output(1)], &[(&alice(), 100 * COIN - FEE)]);
     for transaction in [&stays, &chained, &loses] {
-        node.submit_transaction(transaction)
-            .await
-            .expect("a valid payment");
+        node.submit_transaction(transaction).await.expect("a valid payment");
     }
     node.mine(1, &Person::new(20)).await;
     // The reward of the losing branch is gone with it, and what spends it.
     let coinbase_txid = node.block_at(1).await.transactions[0].txid();
-    let of_reward = Person::new(20).spend(
-        &[OutPoint {
-            txid: coinbase_txid,
-            vout: 0,
-        }],
-        &[(&bob(), 1_000 * COIN - FEE)],
-    );
-    node.submit_transaction(&of_reward)
-        .await
-        .expect("mature in the next block");
+    let of_reward = Person::new(20)
+        .spend(&[OutPoint { txid: coinbase_txid, vout: 0 }], &[(&bob(), 1_000 * COIN - FEE)]);
+    node.submit_transaction(&of_reward).await.expect("mature in the next block");
 
     rival.clock.advance(5);
-    rival
-        .submit_transaction(&wins)
-        .await
-        .expect("a valid payment");
+    rival.submit_transaction(&wins).await.expect("a valid payment");
     for block in rival.mine(2, &Person::new(30)).await {
         node.submit_block(&block).await.expect("a valid block");
     }
     let mempool = node.mempool().await;
-    assert_eq!(
-        mempool,
-        [stays.txid().to_string(), chained.txid().to_string()]
-    );
-    let status = node
-        .submit_transaction(&loses)
-        .await
-        .expect_err("its output is spent");
+    assert_eq!(mempool, [stays.txid().to_string(), chained.txid().to_string()]);
+    let status = node.submit_transaction(&loses).await.expect_err("its output is spent");
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::FailedPrecondition, "MISSING_INPUT")
@@ -295,15 +228,9 @@ async fn branch_that_turns_out_invalid_leaves_the_chain_where_it_was() {
     let before = (node.tip().await, node.utxo_set().await);
     // Two good blocks of the branch, then one that pays too much: it has most work.
     for block in &right {
-        assert_eq!(
-            node.submit_block(block).await.expect("valid"),
-            BlockOutcome::SideBranch
-        );
+        assert_eq!(node.submit_block(block).await.expect("valid"), BlockOutcome::SideBranch);
     }
-    let (other, tip) = (
-        TempDir::new().expect("a temporary directory"),
-        right[1].block_hash(),
-    );
+    let (other, tip) = (TempDir::new().expect("a temporary directory"), right[1].block_hash());
     let helper = Node::in_memory(other.path());
     for height in 1..=3 {
         let block = node.block_at(height).await;

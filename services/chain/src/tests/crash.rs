@@ -53,13 +53,8 @@ async fn log_cut_around_every_record_opens_to_a_chain_that_was() {
     for n in 1..4_u64 {
         let units = 100 * COIN - n * FEE;
         let payment = alice().spend(&[coins], &[(&alice(), units)]);
-        coins = pentad_primitives::OutPoint {
-            txid: payment.txid(),
-            vout: 0,
-        };
-        node.submit_transaction(&payment)
-            .await
-            .expect("a valid payment");
+        coins = pentad_primitives::OutPoint { txid: payment.txid(), vout: 0 };
+        node.submit_transaction(&payment).await.expect("a valid payment");
         node.mine(1, &bob()).await;
         states.insert(node.tip().await, node.utxo_set().await);
     }
@@ -78,10 +73,7 @@ async fn log_cut_around_every_record_opens_to_a_chain_that_was() {
     assert!(ends.len() >= 15, "blocks and undo data of both branches");
     let mut tips = std::collections::BTreeSet::new();
     for end in ends {
-        for cut in [end - 1, end, end + 1]
-            .into_iter()
-            .filter(|cut| *cut <= bytes.len())
-        {
+        for cut in [end - 1, end, end + 1].into_iter().filter(|cut| *cut <= bytes.len()) {
             let directory = directory();
             copy(killed.path(), directory.path());
             fs::write(log_file(directory.path()), &bytes[..cut]).expect("a writable file");
@@ -100,11 +92,7 @@ async fn log_cut_around_every_record_opens_to_a_chain_that_was() {
             let mut rebuild = options(directory.path());
             rebuild.store.reindex = true;
             let node = Node::try_open(rebuild).expect("a sound log");
-            assert_eq!(
-                (node.tip().await, node.utxo_set().await),
-                before,
-                "cut at {cut}"
-            );
+            assert_eq!((node.tip().await, node.utxo_set().await), before, "cut at {cut}");
             node.stop().await;
         }
     }
@@ -123,14 +111,9 @@ async fn flipped_byte_in_the_middle_stops_the_start_and_is_named() {
     fs::write(log_file(directory.path()), &bytes).expect("a writable file");
     let mut reindex = options(directory.path());
     reindex.store.reindex = true;
-    let Err(error) = Node::try_open(reindex) else {
-        panic!("it opened")
-    };
+    let Err(error) = Node::try_open(reindex) else { panic!("it opened") };
     let message = error.to_string();
-    assert!(
-        message.contains("000000.blocks") && message.contains("offset"),
-        "{message}"
-    );
+    assert!(message.contains("000000.blocks") && message.contains("offset"), "{message}");
     assert!(message.contains("restore"), "no remedy: {message}");
 }
 
@@ -177,11 +160,7 @@ async fn index_damaged_anywhere_is_mended_from_the_log() {
         damaged[at..at + 16].fill(0x5a);
         fs::write(directory.path().join("index").join("db"), damaged).expect("writable");
         let node = Node::open(directory.path());
-        assert_eq!(
-            (node.tip().await, node.utxo_set().await),
-            before,
-            "damaged at {at}"
-        );
+        assert_eq!((node.tip().await, node.utxo_set().await), before, "damaged at {at}");
         node.stop().await;
     }
 }
@@ -225,11 +204,7 @@ fn child_that_is_killed() {
         for n in 0..100_000_u64 {
             let owner = Person::new(40 + u8::try_from(n % 4).expect("small"));
             let block = &node.mine(1, &owner).await[0];
-            println!(
-                "\nacknowledged {} {}",
-                node.info().await.height,
-                block.block_hash()
-            );
+            println!("\nacknowledged {} {}", node.info().await.height, block.block_hash());
         }
     });
 }
@@ -241,11 +216,7 @@ async fn killed_in_mid_work_nothing_acknowledged_is_lost() {
     let mut acknowledged: Vec<(u32, String)> = Vec::new();
     for round in 0..12_u64 {
         let mut child = Command::new(&program)
-            .args([
-                "tests::crash::child_that_is_killed",
-                "--exact",
-                "--nocapture",
-            ])
+            .args(["tests::crash::child_that_is_killed", "--exact", "--nocapture"])
             .env(CHILD, directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -267,27 +238,16 @@ async fn killed_in_mid_work_nothing_acknowledged_is_lost() {
                 // SIGKILL. What it wrote to the pipe before is still read.
                 drop(child.kill());
             }
-            assert!(
-                opened.elapsed() < Duration::from_secs(60),
-                "the child hangs"
-            );
+            assert!(opened.elapsed() < Duration::from_secs(60), "the child hangs");
         }
         child.wait().expect("an end");
     }
     let node = Node::open(directory.path());
     let height = node.info().await.height;
-    assert!(
-        acknowledged.len() > 20,
-        "only {} blocks",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > 20, "only {} blocks", acknowledged.len());
     for (at, hash) in &acknowledged {
         let at = pentad_primitives::BlockHeight::new(*at);
-        let found = node
-            .chain
-            .reader()
-            .read(move |view| Ok(view.tip.snapshot.hash_at(at)?))
-            .await;
+        let found = node.chain.reader().read(move |view| Ok(view.tip.snapshot.hash_at(at)?)).await;
         let found = found.expect("a working index").map(|hash| hash.to_string());
         assert_eq!(found.as_ref(), Some(hash), "height {at} of {height}");
     }

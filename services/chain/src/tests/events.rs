@@ -12,23 +12,13 @@ use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, genesis_out
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn follow(node: &Node, cursor: &str) -> Streaming<proto::FollowTipResponse> {
-    let request = proto::FollowTipRequest {
-        cursor: cursor.to_owned(),
-        with_blocks: true,
-    };
-    node.events
-        .clone()
-        .follow_tip(request)
-        .await
-        .expect("a stream")
-        .into_inner()
+    let request = proto::FollowTipRequest { cursor: cursor.to_owned(), with_blocks: true };
+    node.events.clone().follow_tip(request).await.expect("a stream").into_inner()
 }
 
 /// The next event in short, and its cursor.
 async fn next(events: &mut Streaming<proto::FollowTipResponse>) -> (String, String) {
-    let message = timeout(PATIENCE, events.message())
-        .await
-        .expect("an event in time");
+    let message = timeout(PATIENCE, events.message()).await.expect("an event in time");
     let message = message.expect("no error").expect("no end");
     let name = |header: Option<pentad_api::types::v1::BlockHeader>| header.expect("set").hash;
     let event = match message.event.expect("an event") {
@@ -92,12 +82,7 @@ async fn stale_cursor_is_led_over_the_crossing_point() {
     for block in &right {
         node.submit_block(block).await.expect("a valid block");
     }
-    let expected = [
-        undo(&left[1]),
-        undo(&left[0]),
-        apply(&right[0]),
-        apply(&right[1]),
-    ];
+    let expected = [undo(&left[1]), undo(&left[0]), apply(&right[0]), apply(&right[1])];
     let mut resumed = follow(&node, &stale).await;
     for events in [&mut live, &mut resumed] {
         for expected in &expected {
@@ -112,10 +97,7 @@ async fn stale_cursor_is_led_over_the_crossing_point() {
     let mut events = follow(&node, &between).await;
     let (event, cursor) = next(&mut events).await;
     assert_eq!(event, undo(&left[0]));
-    assert_eq!(
-        cursor,
-        format!("0:{}", super::fixture::spec().genesis_hash())
-    );
+    assert_eq!(cursor, format!("0:{}", super::fixture::spec().genesis_hash()));
     rival.stop().await;
     node.stop().await;
 }
@@ -128,26 +110,12 @@ async fn unknown_cursor_resets_and_malformed_is_refused() {
     let tip = blocks[1].block_hash();
     for cursor in [format!("1:{}", "ab".repeat(32)), format!("7:{tip}")] {
         let mut events = follow(&node, &cursor).await;
-        assert_eq!(
-            next(&mut events).await,
-            (format!("reset {tip}"), format!("2:{tip}"))
-        );
+        assert_eq!(next(&mut events).await, (format!("reset {tip}"), format!("2:{tip}")));
     }
-    let request = proto::FollowTipRequest {
-        cursor: "what".to_owned(),
-        with_blocks: false,
-    };
-    let status = node
-        .events
-        .clone()
-        .follow_tip(request)
-        .await
-        .expect_err("no cursor");
+    let request = proto::FollowTipRequest { cursor: "what".to_owned(), with_blocks: false };
+    let status = node.events.clone().follow_tip(request).await.expect_err("no cursor");
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(
-        pentad_api::status::explain(&status).field.as_deref(),
-        Some("cursor")
-    );
+    assert_eq!(pentad_api::status::explain(&status).field.as_deref(), Some("cursor"));
     node.stop().await;
 }
 
@@ -171,28 +139,13 @@ async fn mempool_is_followed_from_its_present_state() {
     let node = Node::in_memory(directory.path());
     let first = alice().spend(&[genesis_output(0)], &[(&bob(), 100 * COIN - FEE)]);
     let second = alice().spend(&[genesis_output(1)], &[(&bob(), 100 * COIN - FEE)]);
-    node.submit_transaction(&first)
-        .await
-        .expect("a valid payment");
-    let request = proto::FollowMempoolRequest {
-        with_transactions: true,
-    };
-    let events = node
-        .events
-        .clone()
-        .follow_mempool(request)
-        .await
-        .expect("a stream");
+    node.submit_transaction(&first).await.expect("a valid payment");
+    let request = proto::FollowMempoolRequest { with_transactions: true };
+    let events = node.events.clone().follow_mempool(request).await.expect("a stream");
     let mut events = events.into_inner();
     let mut next = async || {
-        let message = timeout(PATIENCE, events.message())
-            .await
-            .expect("an event in time");
-        message
-            .expect("no error")
-            .expect("no end")
-            .event
-            .expect("an event")
+        let message = timeout(PATIENCE, events.message()).await.expect("an event in time");
+        message.expect("no error").expect("no end").event.expect("an event")
     };
     let added = |transaction: &pentad_primitives::Transaction| {
         MempoolEvent::Added(proto::MempoolAdded {
@@ -201,15 +154,11 @@ async fn mempool_is_followed_from_its_present_state() {
         })
     };
     assert_eq!(next().await, added(&first));
-    node.submit_transaction(&second)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&second).await.expect("a valid payment");
     assert_eq!(next().await, added(&second));
     node.mine(1, &bob()).await;
     for _ in 0..2 {
-        let MempoolEvent::Removed(removed) = next().await else {
-            panic!("expected a removal")
-        };
+        let MempoolEvent::Removed(removed) = next().await else { panic!("expected a removal") };
         assert_eq!(removed.reason(), proto::RemovalReason::Confirmed);
     }
     node.stop().await;

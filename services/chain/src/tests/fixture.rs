@@ -91,19 +91,13 @@ impl Person {
 
 pub fn spec() -> ChainSpec {
     let amount = Amount::from_units(100 * COIN).expect("an amount");
-    let allocation = Allocation {
-        address: alice().address(),
-        amount,
-    };
+    let allocation = Allocation { address: alice().address(), amount };
     ChainSpec::development("test", START, vec![allocation; ALLOCATIONS]).expect("a valid spec")
 }
 
 /// The outputs that genesis pays to Alice.
 pub fn genesis_output(vout: u32) -> OutPoint {
-    OutPoint {
-        txid: spec().genesis_block().transactions[0].txid(),
-        vout,
-    }
+    OutPoint { txid: spec().genesis_block().transactions[0].txid(), vout }
 }
 
 /// Searches a nonce.
@@ -185,29 +179,14 @@ impl Node {
     /// A solved block on the tip that pays `to`, not handed in.
     pub async fn template(&self, to: &Person) -> Block {
         let payout_script = to.script().into_bytes().into();
-        let request = proto::GetTemplateRequest {
-            payout_script,
-            extra_nonce: 0,
-        };
-        let template = self
-            .assembly
-            .clone()
-            .get_template(request)
-            .await
-            .expect("a template");
+        let request = proto::GetTemplateRequest { payout_script, extra_nonce: 0 };
+        let template = self.assembly.clone().get_template(request).await.expect("a template");
         solve(Block::from_bytes(&template.into_inner().block).expect("a block"))
     }
 
     pub async fn submit_block(&self, block: &Block) -> Result<proto::BlockOutcome, Status> {
-        let request = proto::SubmitBlockRequest {
-            block: block.to_bytes().into(),
-        };
-        let response = self
-            .submit
-            .clone()
-            .submit_block(request)
-            .await?
-            .into_inner();
+        let request = proto::SubmitBlockRequest { block: block.to_bytes().into() };
+        let response = self.submit.clone().submit_block(request).await?.into_inner();
         assert_eq!(response.hash, block.block_hash().to_string());
         Ok(response.outcome())
     }
@@ -231,15 +210,9 @@ impl Node {
     }
 
     pub async fn submit_transaction(&self, transaction: &Transaction) -> Result<bool, Status> {
-        let request = proto::SubmitTransactionRequest {
-            transaction: transaction.to_bytes().into(),
-        };
-        let response = self
-            .submit
-            .clone()
-            .submit_transaction(request)
-            .await?
-            .into_inner();
+        let request =
+            proto::SubmitTransactionRequest { transaction: transaction.to_bytes().into() };
+        let response = self.submit.clone().submit_transaction(request).await?.into_inner();
         assert_eq!(response.txid, transaction.txid().to_string());
         Ok(!response.already_known)
     }
@@ -254,28 +227,15 @@ impl Node {
     }
 
     pub async fn balance(&self, person: &Person) -> (u64, i64, u64) {
-        let request = proto::GetBalanceRequest {
-            address: person.text(),
-        };
-        let balance = self
-            .reads
-            .clone()
-            .get_balance(request)
-            .await
-            .expect("a balance");
+        let request = proto::GetBalanceRequest { address: person.text() };
+        let balance = self.reads.clone().get_balance(request).await.expect("a balance");
         let balance = balance.into_inner();
         (balance.confirmed, balance.pending, balance.immature)
     }
 
     pub async fn mempool(&self) -> Vec<String> {
         let request = proto::GetMempoolRequest { limit: 0 };
-        self.reads
-            .clone()
-            .get_mempool(request)
-            .await
-            .expect("a mempool")
-            .into_inner()
-            .txids
+        self.reads.clone().get_mempool(request).await.expect("a mempool").into_inner().txids
     }
 
     /// A block of the main chain.

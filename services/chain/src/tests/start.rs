@@ -21,25 +21,12 @@ async fn restart_finds_everything_again() {
     let directory = directory();
     let node = Node::open(directory.path());
     let payment = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
-    node.submit_transaction(&payment)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&payment).await.expect("a valid payment");
     node.mine(30, &alice()).await;
-    let before = (
-        node.tip().await,
-        node.utxo_set().await,
-        node.balance(&bob()).await,
-    );
+    let before = (node.tip().await, node.utxo_set().await, node.balance(&bob()).await);
     node.stop().await;
     let node = Node::open(directory.path());
-    assert_eq!(
-        (
-            node.tip().await,
-            node.utxo_set().await,
-            node.balance(&bob()).await
-        ),
-        before
-    );
+    assert_eq!((node.tip().await, node.utxo_set().await, node.balance(&bob()).await), before);
     node.mine(1, &alice()).await;
     node.stop().await;
 }
@@ -49,17 +36,10 @@ async fn mempool_survives_a_restart_and_soon_a_kill() {
     let (directory, killed) = (directory(), directory());
     let node = Node::open(directory.path());
     let parent = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
-    let spent = pentad_primitives::OutPoint {
-        txid: parent.txid(),
-        vout: 0,
-    };
+    let spent = pentad_primitives::OutPoint { txid: parent.txid(), vout: 0 };
     let child = bob().spend(&[spent], &[(&alice(), 5 * COIN)]);
-    node.submit_transaction(&parent)
-        .await
-        .expect("a valid payment");
-    node.submit_transaction(&child)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&parent).await.expect("a valid payment");
+    node.submit_transaction(&child).await.expect("a valid payment");
     let expected = [parent.txid().to_string(), child.txid().to_string()];
     // Saved by itself within seconds; a copy is what a kill would leave.
     let saved = async {
@@ -67,9 +47,7 @@ async fn mempool_survives_a_restart_and_soon_a_kill() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), saved)
-        .await
-        .expect("saved in time");
+    tokio::time::timeout(Duration::from_secs(20), saved).await.expect("saved in time");
     super::crash::copy(directory.path(), killed.path());
     node.stop().await;
     for path in [directory.path(), killed.path()] {
@@ -85,22 +63,11 @@ async fn mempool_survives_a_restart_and_soon_a_kill() {
 async fn second_node_on_one_directory_is_refused() {
     let directory = directory();
     let node = Node::open(directory.path());
-    let Err(error) = Node::try_open(options(directory.path())) else {
-        panic!("it opened")
-    };
-    assert!(matches!(
-        &error,
-        OpenError::DataDir(DataDirError::Locked { pid: Some(_), .. })
-    ));
+    let Err(error) = Node::try_open(options(directory.path())) else { panic!("it opened") };
+    assert!(matches!(&error, OpenError::DataDir(DataDirError::Locked { pid: Some(_), .. })));
     let message = error.to_string();
-    assert!(
-        message.contains(&directory.path().display().to_string()),
-        "{message}"
-    );
-    assert!(
-        message.contains(&std::process::id().to_string()),
-        "{message}"
-    );
+    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+    assert!(message.contains(&std::process::id().to_string()), "{message}");
     node.stop().await;
     Node::open(directory.path()).stop().await;
 }
@@ -111,13 +78,8 @@ async fn directory_of_another_spec_is_refused() {
     Node::open(directory.path()).stop().await;
     let mut other = options(directory.path());
     other.spec = ChainSpec::development("other", START, Vec::new()).expect("a valid spec");
-    let Err(error) = Node::try_open(other) else {
-        panic!("it opened")
-    };
-    assert!(matches!(
-        error,
-        OpenError::DataDir(DataDirError::OtherSpec { .. })
-    ));
+    let Err(error) = Node::try_open(other) else { panic!("it opened") };
+    assert!(matches!(error, OpenError::DataDir(DataDirError::OtherSpec { .. })));
 }
 
 #[test]
@@ -129,10 +91,7 @@ fn corrupted_chain_toml_names_the_file_and_the_place() {
     assert!(error.to_string().contains("chain.toml"), "{error}");
     let text = super::fixture::spec().to_toml();
     fs::write(&path, &text).expect("a writable file");
-    assert_eq!(
-        read_spec(&path).expect("a valid spec"),
-        super::fixture::spec()
-    );
+    assert_eq!(read_spec(&path).expect("a valid spec"), super::fixture::spec());
     fs::write(&path, text.replace("name = ", "nam = ")).expect("a writable file");
     let error = read_spec(&path).expect_err("an unknown field");
     assert!(error.to_string().contains("chain.toml"), "{error}");
@@ -143,9 +102,7 @@ fn corrupted_chain_toml_names_the_file_and_the_place() {
 async fn serves_over_tcp_with_rights_and_truthful_health() {
     let directory = directory();
     let node = Node::open(directory.path());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(node.server.clone().serve(listener, shutdown.clone()));
@@ -153,23 +110,12 @@ async fn serves_over_tcp_with_rights_and_truthful_health() {
 
     let stranger = ChainServiceClient::new(connection.clone());
     let status = stranger.clone().get_info(proto::GetInfoRequest {}).await;
-    assert_eq!(
-        status.expect_err("no credential").code(),
-        Code::Unauthenticated
-    );
-    let with_cookie = connection
-        .clone()
-        .with_credential(node.gate.cookie().reveal())
-        .expect("a plain cookie");
+    assert_eq!(status.expect_err("no credential").code(), Code::Unauthenticated);
+    let with_cookie =
+        connection.clone().with_credential(node.gate.cookie().reveal()).expect("a plain cookie");
     let mut client = ChainServiceClient::new(with_cookie);
-    let request = proto::GetBalanceRequest {
-        address: alice().text(),
-    };
-    let balance = client
-        .get_balance(request)
-        .await
-        .expect("a balance")
-        .into_inner();
+    let request = proto::GetBalanceRequest { address: alice().text() };
+    let balance = client.get_balance(request).await.expect("a balance").into_inner();
     assert_eq!(balance.confirmed, ALLOCATIONS as u64 * 100 * COIN);
 
     let health = HealthClient::new(connection);
@@ -192,9 +138,7 @@ async fn serves_over_tcp_with_rights_and_truthful_health() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), waiting)
-            .await
-            .expect("health follows");
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("health follows");
     };
     until(true).await;
     // The writer ends, and health says so.
@@ -211,10 +155,7 @@ async fn stopped_chain_says_so() {
     let node = Node::open(directory.path());
     node.chain.stop().await.expect("a working disk");
     let payment = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
-    let status = node
-        .submit_transaction(&payment)
-        .await
-        .expect_err("nobody writes");
+    let status = node.submit_transaction(&payment).await.expect_err("nobody writes");
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(super::fixture::reason(&status), "STOPPING");
 }

@@ -10,17 +10,10 @@ async fn refused_transactions_name_the_rule() {
     let good = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
     let mut tampered = good.clone();
     tampered.outputs[0].amount = pentad_primitives::Amount::from_units(11 * COIN).expect("small");
-    let unknown = OutPoint {
-        txid: good.txid(),
-        vout: 7,
-    };
+    let unknown = OutPoint { txid: good.txid(), vout: 7 };
     let cases = [
         (tampered, Code::InvalidArgument, "BAD_SIGNATURE"),
-        (
-            bob().spend(&[genesis_output(0)], &[(&bob(), COIN)]),
-            Code::InvalidArgument,
-            "WRONG_KEY",
-        ),
+        (bob().spend(&[genesis_output(0)], &[(&bob(), COIN)]), Code::InvalidArgument, "WRONG_KEY"),
         (
             alice().spend(&[genesis_output(0), genesis_output(0)], &[(&bob(), COIN)]),
             Code::InvalidArgument,
@@ -31,11 +24,7 @@ async fn refused_transactions_name_the_rule() {
             Code::InvalidArgument,
             "OUTPUTS_EXCEED_INPUTS",
         ),
-        (
-            alice().spend(&[unknown], &[(&bob(), COIN)]),
-            Code::FailedPrecondition,
-            "MISSING_INPUT",
-        ),
+        (alice().spend(&[unknown], &[(&bob(), COIN)]), Code::FailedPrecondition, "MISSING_INPUT"),
         (
             alice().spend(&[genesis_output(0)], &[(&bob(), 100 * COIN)]),
             Code::FailedPrecondition,
@@ -47,22 +36,10 @@ async fn refused_transactions_name_the_rule() {
         assert_eq!((status.code(), reason(&status).as_str()), (code, rule));
     }
     assert_eq!(node.mempool().await, Vec::<String>::new());
-    node.submit_transaction(&good)
-        .await
-        .expect("the good one is valid");
-    let request = pentad_api::chain::v1::SubmitTransactionRequest {
-        transaction: "x".into(),
-    };
-    let status = node
-        .submit
-        .clone()
-        .submit_transaction(request)
-        .await
-        .expect_err("no bytes");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::InvalidArgument, "MALFORMED")
-    );
+    node.submit_transaction(&good).await.expect("the good one is valid");
+    let request = pentad_api::chain::v1::SubmitTransactionRequest { transaction: "x".into() };
+    let status = node.submit.clone().submit_transaction(request).await.expect_err("no bytes");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED"));
     node.stop().await;
 }
 
@@ -72,22 +49,11 @@ async fn double_spend_is_refused_in_the_mempool_and_after_the_block() {
     let node = Node::in_memory(directory.path());
     let first = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
     let second = alice().spend(&[genesis_output(0)], &[(&alice(), 10 * COIN)]);
-    node.submit_transaction(&first)
-        .await
-        .expect("a valid payment");
-    let status = node
-        .submit_transaction(&second)
-        .await
-        .expect_err("spent in the mempool");
-    assert_eq!(
-        (status.code(), reason(&status).as_str()),
-        (Code::FailedPrecondition, "CONFLICT")
-    );
+    node.submit_transaction(&first).await.expect("a valid payment");
+    let status = node.submit_transaction(&second).await.expect_err("spent in the mempool");
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "CONFLICT"));
     node.mine(1, &bob()).await;
-    let status = node
-        .submit_transaction(&second)
-        .await
-        .expect_err("spent in the chain");
+    let status = node.submit_transaction(&second).await.expect_err("spent in the chain");
     assert_eq!(reason(&status), "MISSING_INPUT");
     node.stop().await;
 }
@@ -102,14 +68,9 @@ async fn unconfirmed_change_can_be_spent_and_is_mined_in_order() {
     for _ in 0..10 {
         units -= COIN + FEE;
         let payment = alice().spend(&[coins], &[(&bob(), COIN), (&alice(), units)]);
-        node.submit_transaction(&payment)
-            .await
-            .expect("change can be spent at once");
+        node.submit_transaction(&payment).await.expect("change can be spent at once");
         txids.push(payment.txid().to_string());
-        coins = OutPoint {
-            txid: payment.txid(),
-            vout: 1,
-        };
+        coins = OutPoint { txid: payment.txid(), vout: 1 };
     }
     assert_eq!(node.mempool().await, txids);
     let blocks = node.mine(1, &Person::new(9)).await;
@@ -123,41 +84,20 @@ async fn orphan_is_adopted_when_its_parent_comes() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
     let parent = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
-    let child = bob().spend(
-        &[OutPoint {
-            txid: parent.txid(),
-            vout: 0,
-        }],
-        &[(&alice(), COIN)],
-    );
-    let status = node
-        .submit_transaction(&child)
-        .await
-        .expect_err("its parent is unknown");
+    let child = bob().spend(&[OutPoint { txid: parent.txid(), vout: 0 }], &[(&alice(), COIN)]);
+    let status = node.submit_transaction(&child).await.expect_err("its parent is unknown");
     assert_eq!(reason(&status), "MISSING_INPUT");
-    node.submit_transaction(&parent)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&parent).await.expect("a valid payment");
     let expected = [parent.txid().to_string(), child.txid().to_string()];
     assert_eq!(node.mempool().await, expected);
 
     // The same by way of a block that the mempool knew nothing of.
     let parent = alice().spend(&[genesis_output(1)], &[(&bob(), 10 * COIN)]);
-    let child = bob().spend(
-        &[OutPoint {
-            txid: parent.txid(),
-            vout: 0,
-        }],
-        &[(&alice(), COIN)],
-    );
-    node.submit_transaction(&child)
-        .await
-        .expect_err("its parent is unknown");
+    let child = bob().spend(&[OutPoint { txid: parent.txid(), vout: 0 }], &[(&alice(), COIN)]);
+    node.submit_transaction(&child).await.expect_err("its parent is unknown");
     let mut block = node.template(&bob()).await;
     block.transactions.push(parent);
-    node.submit_block(&super::fixture::reseal(block))
-        .await
-        .expect("a valid block");
+    node.submit_block(&super::fixture::reseal(block)).await.expect("a valid block");
     assert_eq!(node.mempool().await, [child.txid().to_string()]);
     node.stop().await;
 }
@@ -167,9 +107,7 @@ async fn transactions_expire_by_the_injected_clock() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
     let old = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
-    node.submit_transaction(&old)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&old).await.expect("a valid payment");
     node.clock.advance(15 * 24 * 60 * 60);
     // The writer looks after its mempool once a second, asked or not.
     let gone = async {
@@ -178,9 +116,7 @@ async fn transactions_expire_by_the_injected_clock() {
         }
     };
     let patience = std::time::Duration::from_secs(20);
-    tokio::time::timeout(patience, gone)
-        .await
-        .expect("dropped in time");
+    tokio::time::timeout(patience, gone).await.expect("dropped in time");
     node.stop().await;
 }
 
@@ -191,16 +127,11 @@ async fn many_payments_at_once_all_enter() {
     let outputs: Vec<_> = (0..200).map(|_| (alice(), COIN / 4)).collect();
     let outputs: Vec<_> = outputs.iter().map(|(to, units)| (to, *units)).collect();
     let fan_out = alice().spend(&[genesis_output(0)], &outputs);
-    node.submit_transaction(&fan_out)
-        .await
-        .expect("a valid payment");
+    node.submit_transaction(&fan_out).await.expect("a valid payment");
     node.mine(1, &bob()).await;
     let payments: Vec<_> = (0..200)
         .map(|vout| {
-            let outpoint = OutPoint {
-                txid: fan_out.txid(),
-                vout,
-            };
+            let outpoint = OutPoint { txid: fan_out.txid(), vout };
             alice().spend(&[outpoint], &[(&bob(), COIN / 5)])
         })
         .collect();
@@ -218,11 +149,7 @@ async fn many_payments_at_once_all_enter() {
         .expect("a stream");
     let mut answers = answers.into_inner();
     for payment in &payments {
-        let answer = answers
-            .message()
-            .await
-            .expect("no error")
-            .expect("one for each");
+        let answer = answers.message().await.expect("no error").expect("one for each");
         assert_eq!(answer.txid, &payment.txid().as_bytes()[..]);
         assert!(answer.admitted, "{:?}", answer.refusal);
     }

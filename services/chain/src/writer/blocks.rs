@@ -34,11 +34,7 @@ impl Writer {
         }
         if origin == Origin::Peer && !self.tree.wants_body(&hash) {
             let message = "the block is on a branch with less work than the main chain";
-            return Ok(Err(Refusal::new(
-                "UNWANTED_BODY",
-                Fault::Premature,
-                message,
-            )));
+            return Ok(Err(Refusal::new("UNWANTED_BODY", Fault::Premature, message)));
         }
         if header.prev_block_hash == self.tip() {
             // Nothing of an invalid block on the tip reaches the disk.
@@ -49,24 +45,16 @@ impl Writer {
             self.keep(block)?;
         }
         let refused = self.move_to_best()?;
-        Ok(
-            match refused
-                .into_iter()
-                .find(|(invalid, _)| self.is_on_branch(invalid, &hash))
-            {
-                Some((_, refusal)) => Err(refusal),
-                None if self.tree.is_active(&hash) => Ok(BlockOutcome::Connected),
-                None => Ok(BlockOutcome::SideBranch),
-            },
-        )
+        Ok(match refused.into_iter().find(|(invalid, _)| self.is_on_branch(invalid, &hash)) {
+            Some((_, refusal)) => Err(refusal),
+            None if self.tree.is_active(&hash) => Ok(BlockOutcome::Connected),
+            None => Ok(BlockOutcome::SideBranch),
+        })
     }
 
     /// The block that everything in the open group is on top of.
     fn tip(&self) -> BlockHash {
-        self.store
-            .tip()
-            .expect("genesis is connected at the start")
-            .hash
+        self.store.tip().expect("genesis is connected at the start").hash
     }
 
     fn is_on_branch(&self, ancestor: &BlockHash, hash: &BlockHash) -> bool {
@@ -78,10 +66,7 @@ impl Writer {
     fn keep(&mut self, block: &CheckedBlock) -> Result<(), StoreError> {
         let hash = block.hash();
         let height = self.tree.height(&hash).expect("the header was inserted");
-        let work = self
-            .tree
-            .chain_work(&hash)
-            .expect("the header was inserted");
+        let work = self.tree.chain_work(&hash).expect("the header was inserted");
         self.store.append_block(block.block(), height, work)?;
         self.tree.body_known(&hash);
         Ok(())
@@ -128,9 +113,7 @@ impl Writer {
 
     fn settle_tip(&mut self) {
         let tip = self.tip();
-        self.tree
-            .set_tip(&tip)
-            .expect("a connected block can be the tip");
+        self.tree.set_tip(&tip).expect("a connected block can be the tip");
     }
 
     /// Puts a block on the tip. An invalid one is remembered and leaves the tip as it is.
@@ -173,10 +156,7 @@ impl Writer {
 
     /// Every rule that a block on the tip must keep.
     fn check(&self, block: &CheckedBlock) -> Result<Result<BlockUndo, Refusal>, StoreError> {
-        let context = self
-            .tree
-            .context(&self.tip())
-            .expect("the tip has room for a child");
+        let context = self.tree.context(&self.tip()).expect("the tip has room for a child");
         let connected = match connect(block, &context, &self.spec, &Utxos(&self.store)) {
             Ok(connected) => connected,
             Err(ConnectError::Rule(error)) => return Ok(Err(Refusal::from(&error))),
@@ -196,10 +176,7 @@ impl Writer {
 
     fn disconnect(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
         let block = self.stored(hash)?;
-        let spent = self
-            .store
-            .undo(hash)?
-            .ok_or(StoreError::UnknownBlock(*hash))?;
+        let spent = self.store.undo(hash)?.ok_or(StoreError::UnknownBlock(*hash))?;
         self.store.disconnect(block.block(), &spent)?;
         self.group.blocks.insert(*hash, block);
         Ok(())
@@ -240,17 +217,8 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let path = self.tree.path(before, tip).expect("both are in the tree");
         let stored = |hash| self.stored(hash);
-        let undone = path
-            .undo
-            .iter()
-            .rev()
-            .map(stored)
-            .collect::<Result<Vec<_>, _>>()?;
-        let applied = path
-            .apply
-            .iter()
-            .map(stored)
-            .collect::<Result<Vec<_>, _>>()?;
+        let undone = path.undo.iter().rev().map(stored).collect::<Result<Vec<_>, _>>()?;
+        let applied = path.apply.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
         let context = self.tree.tip_context();
         let now = self.clock.unix_seconds();
         let view = tip_view(&self.tree, tip, snapshot);
@@ -274,13 +242,7 @@ impl Writer {
             "new tip"
         );
         if has_orphans {
-            self.adopt(
-                applied
-                    .iter()
-                    .flat_map(CheckedBlock::txids)
-                    .copied()
-                    .collect(),
-            )?;
+            self.adopt(applied.iter().flat_map(CheckedBlock::txids).copied().collect())?;
         }
         Ok(())
     }

@@ -73,23 +73,13 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Connect or keep a block.
-    Block {
-        block: CheckedBlock,
-        origin: Origin,
-        reply: Reply<Result<BlockOutcome, Refusal>>,
-    },
+    Block { block: CheckedBlock, origin: Origin, reply: Reply<Result<BlockOutcome, Refusal>> },
     /// A body that its own header commits to is invalid: so is the header.
     InvalidBody(BlockHash),
     /// Admit a transaction to the mempool.
-    Transaction {
-        transaction: CheckedTransaction,
-        reply: Reply<Result<Admission, Refusal>>,
-    },
+    Transaction { transaction: CheckedTransaction, reply: Reply<Result<Admission, Refusal>> },
     /// Check consecutive headers and keep them.
-    Headers {
-        headers: Vec<BlockHeader>,
-        reply: Reply<HeadersChecked>,
-    },
+    Headers { headers: Vec<BlockHeader>, reply: Reply<HeadersChecked> },
     /// Build a block on the tip.
     Template {
         payout: Script,

@@ -26,11 +26,7 @@ pub(super) struct MempoolFile {
 
 impl MempoolFile {
     pub(super) fn new(directory: &DataDir) -> Self {
-        Self {
-            file: TransactionFile::new(directory),
-            saved: 0,
-            saved_at: Instant::now(),
-        }
+        Self { file: TransactionFile::new(directory), saved: 0, saved_at: Instant::now() }
     }
 }
 
@@ -48,9 +44,7 @@ impl Writer {
         let mut admitted = 0;
         for transaction in transactions {
             if let Ok(checked) = CheckedTransaction::check(transaction, &self.spec.limits())
-                && self
-                    .on_transaction(checked)?
-                    .is_ok_and(|admission| admission.is_new)
+                && self.on_transaction(checked)?.is_ok_and(|admission| admission.is_new)
             {
                 admitted += 1;
             }
@@ -68,9 +62,7 @@ impl Writer {
             return Err(IndexError::Reported(failure.to_owned()).into());
         }
         self.expire();
-        let MempoolFile {
-            saved, saved_at, ..
-        } = self.waiting;
+        let MempoolFile { saved, saved_at, .. } = self.waiting;
         let bytes = self.published.mempool().total_bytes() as u64;
         let interval = SAVE_INTERVAL.max(Duration::from_secs(bytes / SAVE_BYTES_PER_SECOND));
         if self.published.mempool_changes() != saved && saved_at.elapsed() >= interval {
@@ -85,15 +77,10 @@ impl Writer {
         let transactions: Vec<_> = {
             let mempool = self.published.mempool();
             let entries = mempool.in_topological_order();
-            entries
-                .iter()
-                .map(|entry| entry.transaction().clone())
-                .collect()
+            entries.iter().map(|entry| entry.transaction().clone()).collect()
         };
-        if let Err(error) = self
-            .waiting
-            .file
-            .save(transactions.iter().map(AsRef::<Transaction>::as_ref))
+        if let Err(error) =
+            self.waiting.file.save(transactions.iter().map(AsRef::<Transaction>::as_ref))
         {
             tracing::warn!(%error, "the mempool is not saved");
         }

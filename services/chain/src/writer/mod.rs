@@ -127,11 +127,7 @@ impl Writer {
             self.finish_group()?;
         }
         match command {
-            Command::Block {
-                block,
-                origin,
-                reply,
-            } => self.on_block(&block, origin, reply)?,
+            Command::Block { block, origin, reply } => self.on_block(&block, origin, reply)?,
             Command::InvalidBody(hash) => {
                 self.tree.mark_invalid(&hash);
             }
@@ -139,11 +135,7 @@ impl Writer {
                 answer(reply, self.on_transaction(transaction)?);
             }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
-            Command::Template {
-                payout,
-                extra_nonce,
-                reply,
-            } => {
+            Command::Template { payout, extra_nonce, reply } => {
                 answer(reply, self.on_template(payout, extra_nonce));
             }
             Command::Stop { .. } => unreachable!("a stop ends the work"),
@@ -160,9 +152,7 @@ impl Writer {
         let started = Instant::now();
         let span = tracing::info_span!("connect", block = %block.hash());
         let verdict = span.in_scope(|| self.accept(block, origin))?;
-        self.metrics
-            .connect_seconds
-            .observe(started.elapsed().as_secs_f64());
+        self.metrics.connect_seconds.observe(started.elapsed().as_secs_f64());
         match verdict {
             Ok(outcome) => self.group.answers.push((reply, outcome)),
             Err(refusal) => {
@@ -198,14 +188,8 @@ impl Writer {
             accepted,
             refusal,
             wanted: self.tree.missing_bodies(WANTED_MAX),
-            best_work: self
-                .tree
-                .chain_work(&best)
-                .expect("the best header is in the tree"),
-            best_height: self
-                .tree
-                .height(&best)
-                .expect("the best header is in the tree"),
+            best_work: self.tree.chain_work(&best).expect("the best header is in the tree"),
+            best_height: self.tree.height(&best).expect("the best header is in the tree"),
         }
     }
 

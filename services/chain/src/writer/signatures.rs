@@ -23,9 +23,7 @@ pub(super) fn verify(checks: Vec<SignatureCheck<'_>>) -> Result<(), SignatureErr
             .collect();
         let mut outcome = verify_signatures(own.iter().copied());
         for other in others {
-            let other = other
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             outcome = outcome.and(other);
         }
         outcome

@@ -50,24 +50,11 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         Err(StoreError::Index(error)) => {
             tracing::warn!(%error, "the index cannot be read; rebuilding it");
             let reindex = true;
-            open(
-                &parts,
-                &StoreOptions {
-                    reindex,
-                    ..parts.options
-                },
-            )?
+            open(&parts, &StoreOptions { reindex, ..parts.options })?
         }
         outcome => outcome?,
     };
-    let Parts {
-        spec,
-        directory,
-        policy,
-        clock,
-        metrics,
-        ..
-    } = parts;
+    let Parts { spec, directory, policy, clock, metrics, .. } = parts;
     let tip = store.tip().expect("genesis is connected").hash;
     let view = tip_view(&tree, &tip, store.commit()?);
     let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
@@ -90,11 +77,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         "chain open"
     );
     let (jobs, ended) = spawn(writer, directory);
-    Ok(Started {
-        published,
-        jobs,
-        ended,
-    })
+    Ok(Started { published, jobs, ended })
 }
 
 /// The store with genesis connected, and the tree of its headers.
@@ -150,9 +133,7 @@ fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), Store
         return Ok(());
     }
     let tree = HeaderTree::new(spec);
-    let work = tree
-        .chain_work(&spec.genesis_hash())
-        .expect("genesis is in the tree");
+    let work = tree.chain_work(&spec.genesis_hash()).expect("genesis is in the tree");
     store.append_block(spec.genesis_block(), BlockHeight::GENESIS, work)?;
     store.connect(spec.genesis_block(), &[])
 }
@@ -173,8 +154,7 @@ fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreEr
         tree.body_known(hash);
     }
     let tip = store.tip().expect("genesis is connected").hash;
-    tree.set_tip(&tip)
-        .map_err(|_| StoreError::UnknownBlock(tip))?;
+    tree.set_tip(&tip).map_err(|_| StoreError::UnknownBlock(tip))?;
     for (hash, _) in entries.iter().filter(|(_, entry)| entry.is_invalid) {
         tree.mark_invalid(hash);
     }

@@ -20,10 +20,7 @@ impl Writer {
         let span = tracing::debug_span!("admit", %txid);
         let _entered = span.enter();
         if self.published.mempool().contains(&txid) || self.store.transaction(&txid)?.is_some() {
-            return Ok(Ok(Admission {
-                txid,
-                is_new: false,
-            }));
+            return Ok(Ok(Admission { txid, is_new: false }));
         }
         if let Err(rejection) = self.admit(&transaction)? {
             if matches!(rejection, Rejection::MissingInputs { .. }) {
@@ -34,11 +31,7 @@ impl Writer {
                 });
             }
             let refusal = Refusal::from(&rejection);
-            tracing::debug!(
-                reason = refusal.reason,
-                "transaction refused: {}",
-                refusal.message
-            );
+            tracing::debug!(reason = refusal.reason, "transaction refused: {}", refusal.message);
             return Ok(Err(refusal));
         }
         self.adopt(vec![txid])?;
@@ -54,10 +47,7 @@ impl Writer {
             return Ok(Err(Rejection::Stale));
         };
         let utxos = Utxos(&self.store);
-        let prepared = self
-            .published
-            .mempool()
-            .prepare(transaction.clone(), &utxos, &context);
+        let prepared = self.published.mempool().prepare(transaction.clone(), &utxos, &context);
         let admission = match prepared {
             Ok(admission) => admission,
             Err(AdmissionError::Rejected(rejection)) => return Ok(Err(rejection)),
@@ -68,21 +58,20 @@ impl Writer {
         }
         let now = self.clock.unix_seconds();
         let count =
-            self.published
-                .change(|mempool| match mempool.commit(admission, &context, now) {
-                    Ok(admitted) => {
-                        let gone = |reason| move |txid| MempoolEvent::Removed(txid, reason);
-                        let replaced = admitted.replaced.into_iter();
-                        let evicted = admitted.evicted.into_iter();
-                        let entered = transaction.transaction().clone();
-                        let events = replaced
-                            .map(gone(RemovalReason::Replaced))
-                            .chain([MempoolEvent::Added(transaction.txid(), entered)])
-                            .chain(evicted.map(gone(RemovalReason::Evicted)));
-                        (Ok(mempool.len()), None, events.collect())
-                    }
-                    Err(rejection) => (Err(rejection), None, Vec::new()),
-                });
+            self.published.change(|mempool| match mempool.commit(admission, &context, now) {
+                Ok(admitted) => {
+                    let gone = |reason| move |txid| MempoolEvent::Removed(txid, reason);
+                    let replaced = admitted.replaced.into_iter();
+                    let evicted = admitted.evicted.into_iter();
+                    let entered = transaction.transaction().clone();
+                    let events = replaced
+                        .map(gone(RemovalReason::Replaced))
+                        .chain([MempoolEvent::Added(transaction.txid(), entered)])
+                        .chain(evicted.map(gone(RemovalReason::Evicted)));
+                    (Ok(mempool.len()), None, events.collect())
+                }
+                Err(rejection) => (Err(rejection), None, Vec::new()),
+            });
         Ok(count.map(|count| self.metrics.on_mempool(count)))
     }
 
@@ -92,9 +81,8 @@ impl Writer {
         mut parents: Vec<pentad_primitives::Txid>,
     ) -> Result<(), StoreError> {
         while let Some(parent) = parents.pop() {
-            let orphans = self
-                .published
-                .change(|mempool| (mempool.adopt(&parent), None, Vec::new()));
+            let orphans =
+                self.published.change(|mempool| (mempool.adopt(&parent), None, Vec::new()));
             for orphan in orphans {
                 match self.admit(&orphan)? {
                     Ok(()) => parents.push(orphan.txid()),

@@ -22,12 +22,8 @@ pub const PAYOUT: &str = "1BitcoinEaterAddressDontSendf59kuE";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Mines as fast as it can, also on a development network.
-pub const RESTLESS: MinerConfig = MinerConfig {
-    threads: 0,
-    mine: false,
-    payout_address: None,
-    development_pause_ms: 0,
-};
+pub const RESTLESS: MinerConfig =
+    MinerConfig { threads: 0, mine: false, payout_address: None, development_pause_ms: 0 };
 
 pub struct Bed {
     pub chain: FakeChain,
@@ -53,28 +49,13 @@ impl Bed {
         let shutdown = CancellationToken::new();
         let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
         let wallet = with_wallet.then(|| connection.clone());
-        let miner = Miner::start(
-            config,
-            connection.clone(),
-            wallet,
-            &supervisor,
-            shutdown.clone(),
-        )
-        .expect("randomness");
+        let miner = Miner::start(config, connection.clone(), wallet, &supervisor, shutdown.clone())
+            .expect("randomness");
         let chain = FakeChain::new(bits);
         let server = chain.add_to(Server::new(gate, Metrics::new()));
         let server = FakeKeystore::default().add_to(server);
-        let binding = in_process
-            .bind(&miner.add_to(server))
-            .expect("services fit together");
-        Self {
-            chain,
-            connection,
-            supervisor,
-            shutdown,
-            binding,
-            _directory: directory,
-        }
+        let binding = in_process.bind(&miner.add_to(server)).expect("services fit together");
+        Self { chain, connection, supervisor, shutdown, binding, _directory: directory }
     }
 
     pub fn miner(&self) -> MinerServiceClient<Connection> {
@@ -82,44 +63,24 @@ impl Bed {
     }
 
     pub async fn mine(&self, threads: u32) -> StartMiningResponse {
-        let request = StartMiningRequest {
-            threads,
-            payout_address: PAYOUT.to_owned(),
-        };
-        self.miner()
-            .start_mining(request)
-            .await
-            .expect("started")
-            .into_inner()
+        let request = StartMiningRequest { threads, payout_address: PAYOUT.to_owned() };
+        self.miner().start_mining(request).await.expect("started").into_inner()
     }
 
     pub async fn status(&self) -> GetStatusResponse {
-        self.miner()
-            .get_status(GetStatusRequest {})
-            .await
-            .expect("a status")
-            .into_inner()
+        self.miner().get_status(GetStatusRequest {}).await.expect("a status").into_inner()
     }
 
     pub async fn generate(&self, blocks: u32) -> Result<Vec<String>, tonic::Status> {
-        let request = GenerateRequest {
-            blocks,
-            payout_address: PAYOUT.to_owned(),
-        };
-        self.miner()
-            .generate(request)
-            .await
-            .map(|generated| generated.into_inner().hashes)
+        let request = GenerateRequest { blocks, payout_address: PAYOUT.to_owned() };
+        self.miner().generate(request).await.map(|generated| generated.into_inner().hashes)
     }
 
     /// Ends everything; says how long that took.
     pub async fn stop(self) -> Duration {
         let started = Instant::now();
         self.shutdown.cancel();
-        self.supervisor
-            .finish(PATIENCE)
-            .await
-            .expect("no task failed");
+        self.supervisor.finish(PATIENCE).await.expect("no task failed");
         drop(self.binding);
         started.elapsed()
     }

@@ -76,10 +76,7 @@ impl FakeChain {
             refusing: false,
             refused: 0,
         };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            tip: watch::Sender::new(BlockHash::ZERO),
-        }
+        Self { state: Arc::new(Mutex::new(state)), tip: watch::Sender::new(BlockHash::ZERO) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -111,16 +108,12 @@ impl FakeChain {
 
 impl State {
     pub fn tip(&self) -> BlockHash {
-        self.blocks
-            .last()
-            .map_or(BlockHash::ZERO, Block::block_hash)
+        self.blocks.last().map_or(BlockHash::ZERO, Block::block_hash)
     }
 
     /// Times are above the parent's, as on a chain that is ahead of its clock.
     fn min_time(&self) -> u32 {
-        self.blocks
-            .last()
-            .map_or(NOW, |block| block.header.time + 1)
+        self.blocks.last().map_or(NOW, |block| block.header.time + 1)
     }
 
     fn template(&self, payout: &Script, extra_nonce: u64) -> Block {
@@ -134,10 +127,7 @@ impl State {
                 script_sig: script_sig.into(),
                 sequence: u32::MAX,
             }],
-            outputs: vec![TxOut {
-                amount: Amount::COIN,
-                script_pubkey: payout.clone(),
-            }],
+            outputs: vec![TxOut { amount: Amount::COIN, script_pubkey: payout.clone() }],
             lock_time: 0,
         };
         let header = BlockHeader {
@@ -148,10 +138,7 @@ impl State {
             bits: self.bits,
             nonce: 0,
         };
-        Block {
-            header,
-            transactions: vec![coinbase],
-        }
+        Block { header, transactions: vec![coinbase] }
     }
 
     fn height(&self) -> u32 {
@@ -165,10 +152,7 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<GetTemplateRequest>,
     ) -> Result<Response<GetTemplateResponse>, Status> {
-        let GetTemplateRequest {
-            payout_script,
-            extra_nonce,
-        } = request.into_inner();
+        let GetTemplateRequest { payout_script, extra_nonce } = request.into_inner();
         let mut state = self.state();
         if state.outages > 0 {
             state.outages -= 1;
@@ -177,11 +161,7 @@ impl AssemblyService for FakeChain {
         let payout = Script::from(payout_script.to_vec());
         let block = state.template(&payout, extra_nonce);
         let parent = state.tip();
-        state.templates.push(Given {
-            parent,
-            extra_nonce,
-            payout,
-        });
+        state.templates.push(Given { parent, extra_nonce, payout });
         let target = Target::from_compact(state.bits).expect("a constant");
         Ok(Response::new(GetTemplateResponse {
             block: block.to_bytes().into(),
@@ -300,18 +280,9 @@ impl EventService for FakeChain {
         _: Request<FollowTipRequest>,
     ) -> Result<Response<Self::FollowTipStream>, Status> {
         let tips = WatchStream::new(self.tip.subscribe()).map(|hash| {
-            let header = HeaderMessage {
-                hash: hash.to_string(),
-                ..HeaderMessage::default()
-            };
-            let event = Event::Apply(BlockConnected {
-                header: Some(header),
-                ..Default::default()
-            });
-            Ok(FollowTipResponse {
-                cursor: String::new(),
-                event: Some(event),
-            })
+            let header = HeaderMessage { hash: hash.to_string(), ..HeaderMessage::default() };
+            let event = Event::Apply(BlockConnected { header: Some(header), ..Default::default() });
+            Ok(FollowTipResponse { cursor: String::new(), event: Some(event) })
         });
         Ok(Response::new(Box::pin(tips)))
     }

@@ -34,10 +34,7 @@ impl KeystoreService for FakeKeystore {
             return Err(Failure::new(Code::AlreadyExists, "WALLET_EXISTS", "it is there").into());
         }
         *known = Some(wallet.clone());
-        Ok(Response::new(CreateWalletResponse {
-            wallet,
-            address: ADDRESS.to_owned(),
-        }))
+        Ok(Response::new(CreateWalletResponse { wallet, address: ADDRESS.to_owned() }))
     }
 
     async fn list_wallets(
@@ -45,10 +42,7 @@ impl KeystoreService for FakeKeystore {
         _: Request<ListWalletsRequest>,
     ) -> Result<Response<ListWalletsResponse>, Status> {
         let known = self.wallet.lock().expect("unpoisoned").clone();
-        let other = Wallet {
-            wallet: "alice".to_owned(),
-            ..Wallet::default()
-        };
+        let other = Wallet { wallet: "alice".to_owned(), ..Wallet::default() };
         let miner = known.map(|wallet| Wallet {
             wallet,
             addresses: vec![ADDRESS.to_owned(), "another".to_owned()],

@@ -10,19 +10,10 @@ async fn blocks_come_in_order_and_pay_the_address() {
     let bed = Bed::start(EASY);
     let hashes = bed.generate(20).await.expect("generated");
     let state = bed.chain.state();
-    let mined: Vec<String> = state
-        .blocks
-        .iter()
-        .map(|b| b.block_hash().to_string())
-        .collect();
+    let mined: Vec<String> = state.blocks.iter().map(|b| b.block_hash().to_string()).collect();
     assert_eq!(hashes, mined);
     let payout = Address::decode(PAYOUT, &AddressVersions::default()).expect("an address");
-    assert!(
-        state
-            .templates
-            .iter()
-            .all(|given| given.payout == payout.script_pubkey())
-    );
+    assert!(state.templates.iter().all(|given| given.payout == payout.script_pubkey()));
 }
 
 /// Twenty blocks within one second of the clock: their times run ahead as the rules demand.
@@ -75,10 +66,8 @@ async fn numbers_out_of_range() {
 async fn shutdown_ends_a_hopeless_search() {
     let bed = Bed::start(HOPELESS);
     let mut miner = bed.miner();
-    let request = pentad_api::miner::v1::GenerateRequest {
-        blocks: 1,
-        payout_address: PAYOUT.to_owned(),
-    };
+    let request =
+        pentad_api::miner::v1::GenerateRequest { blocks: 1, payout_address: PAYOUT.to_owned() };
     let call = tokio::spawn(async move { miner.generate(request).await });
     crate::bed::until("a search", async || !bed.chain.state().templates.is_empty()).await;
     bed.stop().await;

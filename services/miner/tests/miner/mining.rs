@@ -19,20 +19,11 @@ const PROMPTLY: Duration = Duration::from_secs(2);
 async fn finds_blocks_that_meet_the_target() {
     let bed = Bed::start(MODERATE);
     let started = bed.mine(2).await;
-    assert_eq!(
-        (started.threads, started.payout_address.as_str()),
-        (2, PAYOUT)
-    );
+    assert_eq!((started.threads, started.payout_address.as_str()), (2, PAYOUT));
     until("three blocks", async || bed.chain.state().blocks.len() >= 3).await;
     let status = bed.status().await;
-    assert!(
-        status.mining && status.height >= 3 && status.hash_rate > 0.0,
-        "{status:?}"
-    );
-    bed.miner()
-        .stop_mining(StopMiningRequest {})
-        .await
-        .expect("stopped");
+    assert!(status.mining && status.height >= 3 && status.hash_rate > 0.0, "{status:?}");
+    bed.miner().stop_mining(StopMiningRequest {}).await.expect("stopped");
     let status = bed.status().await;
     let state = bed.chain.state();
     // The chain checked their work; they are a chain, and pay whom they should.
@@ -48,11 +39,8 @@ async fn every_thread_searches_another_block() {
     let bed = Bed::start(HOPELESS);
     bed.mine(4).await;
     let state = bed.chain.state();
-    let extra_nonces: HashSet<u64> = state
-        .templates
-        .iter()
-        .map(|given| given.extra_nonce)
-        .collect();
+    let extra_nonces: HashSet<u64> =
+        state.templates.iter().map(|given| given.extra_nonce).collect();
     assert_eq!((state.templates.len(), extra_nonces.len()), (4, 4));
 }
 
@@ -64,13 +52,7 @@ async fn a_new_tip_brings_new_work() {
     let started = Instant::now();
     let tip = bed.chain.advance();
     until("work on the new tip", async || {
-        bed.chain
-            .state()
-            .templates
-            .iter()
-            .filter(|given| given.parent == tip)
-            .count()
-            == 2
+        bed.chain.state().templates.iter().filter(|given| given.parent == tip).count() == 2
     })
     .await;
     assert!(started.elapsed() < PROMPTLY, "{:?}", started.elapsed());
@@ -88,20 +70,14 @@ async fn stops_at_once_and_for_good() {
     bed.mine(2).await;
     until("hashing", async || bed.status().await.hashes > 0).await;
     let started = Instant::now();
-    bed.miner()
-        .stop_mining(StopMiningRequest {})
-        .await
-        .expect("stopped");
+    bed.miner().stop_mining(StopMiningRequest {}).await.expect("stopped");
     assert!(started.elapsed() < PROMPTLY, "{:?}", started.elapsed());
     let status = bed.status().await;
     assert!(!status.mining && status.threads == 0 && status.height == 0);
     // The threads are gone: the counter stands still.
     assert_eq!(bed.status().await.hashes, status.hashes);
     // Stopping twice is no error.
-    bed.miner()
-        .stop_mining(StopMiningRequest {})
-        .await
-        .expect("stopped");
+    bed.miner().stop_mining(StopMiningRequest {}).await.expect("stopped");
 }
 
 #[tokio::test]
@@ -123,10 +99,7 @@ async fn starting_again_changes_threads_and_payout() {
     };
     bed.miner().start_mining(request).await.expect("changed");
     let status = bed.status().await;
-    assert_eq!(
-        (status.threads, status.payout_address.as_str()),
-        (3, ADDRESS)
-    );
+    assert_eq!((status.threads, status.payout_address.as_str()), (3, ADDRESS));
 }
 
 #[tokio::test]
@@ -134,10 +107,7 @@ async fn new_transactions_get_into_the_work() {
     let bed = Bed::start(HOPELESS);
     bed.mine(1).await;
     bed.chain.state().mempool_transactions = 1;
-    until("a fresh template", async || {
-        bed.chain.state().templates.len() == 2
-    })
-    .await;
+    until("a fresh template", async || bed.chain.state().templates.len() == 2).await;
 }
 
 #[tokio::test]
@@ -145,10 +115,7 @@ async fn lost_races_count_as_stale() {
     let bed = Bed::start(EASY);
     bed.chain.state().races_lost = 2;
     bed.mine(1).await;
-    until("a block in spite of it", async || {
-        bed.status().await.blocks_found > 0
-    })
-    .await;
+    until("a block in spite of it", async || bed.status().await.blocks_found > 0).await;
     assert!(bed.status().await.blocks_stale >= 2);
 }
 
@@ -162,11 +129,7 @@ async fn mining_goes_on_after_an_outage_of_the_chain_service() {
 
 #[tokio::test]
 async fn mines_from_the_start_if_told_to() {
-    let config = MinerConfig {
-        mine: true,
-        threads: 1,
-        ..RESTLESS
-    };
+    let config = MinerConfig { mine: true, threads: 1, ..RESTLESS };
     let bed = Bed::configured(EASY, config, true);
     until("a block", async || !bed.chain.state().blocks.is_empty()).await;
     assert_eq!(bed.status().await.payout_address, ADDRESS);
@@ -183,19 +146,12 @@ async fn mines_nothing_unasked() {
 /// Two hashes make a block there: without a rest nodes would never agree on a tip.
 #[tokio::test]
 async fn rests_after_each_block_of_a_development_network() {
-    let config = MinerConfig {
-        development_pause_ms: 200,
-        ..RESTLESS
-    };
+    let config = MinerConfig { development_pause_ms: 200, ..RESTLESS };
     let bed = Bed::configured(EASY, config, true);
     let started = Instant::now();
     bed.mine(1).await;
     until("four blocks", async || bed.chain.state().blocks.len() >= 4).await;
-    assert!(
-        started.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
     // A block on request does not wait.
     let before = Instant::now();
     bed.generate(20).await.expect("generated");

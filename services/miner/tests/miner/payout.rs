@@ -8,46 +8,25 @@ use crate::fake_chain::HOPELESS;
 use crate::fake_keystore::ADDRESS;
 
 fn start(payout_address: &str) -> StartMiningRequest {
-    StartMiningRequest {
-        threads: 1,
-        payout_address: payout_address.to_owned(),
-    }
+    StartMiningRequest { threads: 1, payout_address: payout_address.to_owned() }
 }
 
 #[tokio::test]
 async fn rewards_go_to_wallet_miner_which_is_made_once() {
     let bed = Bed::start(HOPELESS);
     for _ in 0..2 {
-        let started = bed
-            .miner()
-            .start_mining(start(""))
-            .await
-            .expect("started")
-            .into_inner();
+        let started = bed.miner().start_mining(start("")).await.expect("started").into_inner();
         assert_eq!(started.payout_address, ADDRESS);
     }
 }
 
 #[tokio::test]
 async fn the_configured_address_stands_unless_the_call_names_one() {
-    let config = MinerConfig {
-        payout_address: Some(PAYOUT.to_owned()),
-        ..RESTLESS
-    };
+    let config = MinerConfig { payout_address: Some(PAYOUT.to_owned()), ..RESTLESS };
     let bed = Bed::configured(HOPELESS, config, true);
-    let started = bed
-        .miner()
-        .start_mining(start(""))
-        .await
-        .expect("started")
-        .into_inner();
+    let started = bed.miner().start_mining(start("")).await.expect("started").into_inner();
     assert_eq!(started.payout_address, PAYOUT);
-    let started = bed
-        .miner()
-        .start_mining(start(ADDRESS))
-        .await
-        .expect("started")
-        .into_inner();
+    let started = bed.miner().start_mining(start(ADDRESS)).await.expect("started").into_inner();
     assert_eq!(started.payout_address, ADDRESS);
 }
 
@@ -57,31 +36,13 @@ async fn addresses_that_cannot_be_paid() {
     for (address, code, reason) in [
         ("", Code::FailedPrecondition, "NO_PAYOUT_ADDRESS"),
         ("rubbish", Code::InvalidArgument, "INVALID_ADDRESS"),
-        (
-            "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn",
-            Code::InvalidArgument,
-            "WRONG_NETWORK",
-        ),
+        ("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", Code::InvalidArgument, "WRONG_NETWORK"),
     ] {
-        let error = bed
-            .miner()
-            .start_mining(start(address))
-            .await
-            .expect_err(address);
-        assert_eq!(
-            (error.code(), explain(&error).reason.as_str()),
-            (code, reason)
-        );
+        let error = bed.miner().start_mining(start(address)).await.expect_err(address);
+        assert_eq!((error.code(), explain(&error).reason.as_str()), (code, reason));
     }
-    let request = StartMiningRequest {
-        threads: 1025,
-        ..start(PAYOUT)
-    };
-    let error = bed
-        .miner()
-        .start_mining(request)
-        .await
-        .expect_err("too many");
+    let request = StartMiningRequest { threads: 1025, ..start(PAYOUT) };
+    let error = bed.miner().start_mining(request).await.expect_err("too many");
     assert_eq!(explain(&error).field.as_deref(), Some("threads"));
     assert!(!bed.status().await.mining);
 }

@@ -37,26 +37,17 @@ async fn follow_tip_once(
     cursor: &mut String,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ChainError> {
-    let request = FollowTipRequest {
-        cursor: cursor.clone(),
-        with_blocks: true,
-    };
+    let request = FollowTipRequest { cursor: cursor.clone(), with_blocks: true };
     let mut stream = chain.events.clone().follow_tip(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
             TipEvent::Apply(connected) => {
                 let claim = claim(connected.header)?;
-                Some(Event::Tip {
-                    claim,
-                    block: Some(connected.raw),
-                })
+                Some(Event::Tip { claim, block: Some(connected.raw) })
             }
             // The blocks that take its place follow at once.
             TipEvent::Undo(_) => None,
-            TipEvent::Reset(reset) => Some(Event::Tip {
-                claim: claim(reset.header)?,
-                block: None,
-            }),
+            TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, block: None }),
         };
         if let Some(event) = event
             && events.send(event).await.is_err()
@@ -97,24 +88,14 @@ async fn follow_mempool_once(
     events: &mpsc::Sender<Event>,
     received: &mut u64,
 ) -> Result<(), ChainError> {
-    let request = FollowMempoolRequest {
-        with_transactions: true,
-    };
-    let mut stream = chain
-        .events
-        .clone()
-        .follow_mempool(request)
-        .await?
-        .into_inner();
+    let request = FollowMempoolRequest { with_transactions: true };
+    let mut stream = chain.events.clone().follow_mempool(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         *received += 1;
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
             MempoolEvent::Added(added) => {
                 let txid = txid_from_hex("txid", &added.txid)?;
-                Event::TransactionAdded {
-                    txid,
-                    transaction: added.transaction,
-                }
+                Event::TransactionAdded { txid, transaction: added.transaction }
             }
             MempoolEvent::Removed(removed) => {
                 let txid = txid_from_hex("txid", &removed.txid)?;

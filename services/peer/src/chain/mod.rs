@@ -92,12 +92,7 @@ impl Chain {
     /// Hashes of the main chain from the tip back, ever sparser.
     pub(crate) async fn locator(&self) -> Result<Vec<BlockHash>, ChainError> {
         let request = timed(proto::GetLocatorRequest {});
-        let answer = self
-            .assembly
-            .clone()
-            .get_locator(request)
-            .await?
-            .into_inner();
+        let answer = self.assembly.clone().get_locator(request).await?.into_inner();
         block_hashes("hashes", &answer.hashes)
     }
 
@@ -113,13 +108,7 @@ impl Chain {
             stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
             limit,
         });
-        Ok(self
-            .assembly
-            .clone()
-            .locate_headers(request)
-            .await?
-            .into_inner()
-            .headers)
+        Ok(self.assembly.clone().locate_headers(request).await?.into_inner().headers)
     }
 
     /// Lets headers be checked; without any it only tells which bodies are wanted.
@@ -128,18 +117,9 @@ impl Chain {
         headers: Vec<Bytes>,
     ) -> Result<HeaderReport, ChainError> {
         let request = timed(proto::CheckHeadersRequest { headers });
-        let answer = self
-            .assembly
-            .clone()
-            .check_headers(request)
-            .await?
-            .into_inner();
+        let answer = self.assembly.clone().check_headers(request).await?.into_inner();
         if let Some(refusal) = &answer.refusal {
-            tracing::debug!(
-                reason = refusal.reason,
-                "headers refused: {}",
-                refusal.message
-            );
+            tracing::debug!(reason = refusal.reason, "headers refused: {}", refusal.message);
         }
         Ok(HeaderReport {
             accepted: usize::try_from(answer.accepted).unwrap_or(usize::MAX),
@@ -158,12 +138,7 @@ impl Chain {
         let hashes = hashes.iter().map(|hash| share(hash.as_bytes())).collect();
         let mut request = Request::new(proto::FetchBlocksRequest { hashes });
         request.set_timeout(STREAM_DEADLINE);
-        Ok(self
-            .assembly
-            .clone()
-            .fetch_blocks(request)
-            .await?
-            .into_inner())
+        Ok(self.assembly.clone().fetch_blocks(request).await?.into_inner())
     }
 
     /// Transactions of the mempool with their ids, those that are there.
@@ -175,12 +150,7 @@ impl Chain {
         for batch in txids.chunks(FETCH_MAX) {
             let txids = batch.iter().map(|txid| share(txid.as_bytes())).collect();
             let request = timed(proto::FetchTransactionsRequest { txids });
-            let answer = self
-                .assembly
-                .clone()
-                .fetch_transactions(request)
-                .await?
-                .into_inner();
+            let answer = self.assembly.clone().fetch_transactions(request).await?.into_inner();
             let with_txid = |bytes: Bytes| (Txid::from(sha256d(&bytes)), bytes);
             transactions.extend(answer.transactions.into_iter().map(with_txid));
         }
@@ -189,15 +159,9 @@ impl Chain {
 
     /// Ids of the mempool's transactions, parents before children.
     pub(crate) async fn mempool(&self) -> Result<Vec<Txid>, ChainError> {
-        let request = timed(proto::GetMempoolRequest {
-            limit: INVENTORY_MAX,
-        });
+        let request = timed(proto::GetMempoolRequest { limit: INVENTORY_MAX });
         let answer = self.reads.clone().get_mempool(request).await?.into_inner();
-        answer
-            .txids
-            .iter()
-            .map(|txid| Ok(txid_from_hex("txids", txid)?))
-            .collect()
+        answer.txids.iter().map(|txid| Ok(txid_from_hex("txids", txid)?)).collect()
     }
 }
 

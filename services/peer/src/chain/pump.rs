@@ -86,15 +86,8 @@ impl<T> Clone for Pump<T> {
 impl<T: Item> Pump<T> {
     /// A queue that holds at most `bytes_max`, what waits for an answer included.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let queue = Mutex::new(Queue {
-            items: VecDeque::new(),
-            bytes: 0,
-        });
-        Self(Arc::new(Shared {
-            bytes_max,
-            queue,
-            filled: Notify::new(),
-        }))
+        let queue = Mutex::new(Queue { items: VecDeque::new(), bytes: 0 });
+        Self(Arc::new(Shared { bytes_max, queue, filled: Notify::new() }))
     }
 
     /// Queues an item; gives it back when there is no room.
@@ -144,12 +137,7 @@ impl<T: Item> Pump<T> {
 pub(crate) async fn pump_blocks(chain: Chain, pump: Pump<BlockItem>, events: mpsc::Sender<Event>) {
     let open = |requests| {
         let mut client = chain.assembly.clone();
-        async move {
-            Ok(client
-                .connect_blocks(ReceiverStream::new(requests))
-                .await?
-                .into_inner())
-        }
+        async move { Ok(client.connect_blocks(ReceiverStream::new(requests)).await?.into_inner()) }
     };
     run(pump, open, events).await;
 }
@@ -265,9 +253,7 @@ impl Item for BlockItem {
     }
 
     fn request(&self) -> Self::Request {
-        proto::ConnectBlocksRequest {
-            block: self.block.clone(),
-        }
+        proto::ConnectBlocksRequest { block: self.block.clone() }
     }
 
     fn answer(self, response: Self::Response) -> Event {
@@ -286,20 +272,12 @@ impl Item for BlockItem {
                 None,
             ) => Outcome::Kept,
         };
-        Event::BlockAnswered {
-            peer: self.peer,
-            hash: self.hash,
-            outcome,
-        }
+        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome }
     }
 
     fn give_up(self) -> Event {
         let outcome = Outcome::Refused(0);
-        Event::BlockAnswered {
-            peer: self.peer,
-            hash: self.hash,
-            outcome,
-        }
+        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome }
     }
 }
 
@@ -312,9 +290,7 @@ impl Item for TransactionItem {
     }
 
     fn request(&self) -> Self::Request {
-        proto::AdmitTransactionsRequest {
-            transaction: self.transaction.clone(),
-        }
+        proto::AdmitTransactionsRequest { transaction: self.transaction.clone() }
     }
 
     fn answer(self, response: Self::Response) -> Event {
@@ -323,16 +299,10 @@ impl Item for TransactionItem {
             tracing::debug!(txid = %self.txid, reason, "transaction refused: {}", refusal.message);
             refusal.misbehavior
         });
-        Event::TransactionAnswered {
-            item: self,
-            refused,
-        }
+        Event::TransactionAnswered { item: self, refused }
     }
 
     fn give_up(self) -> Event {
-        Event::TransactionAnswered {
-            item: self,
-            refused: Some(0),
-        }
+        Event::TransactionAnswered { item: self, refused: Some(0) }
     }
 }

@@ -216,9 +216,7 @@ impl Driver {
         publication.at = now + publication.pause;
         publication.pause = (publication.pause * 2).min(PUBLISH_PAUSE);
         // A clock before 1970 would make every record the oldest; it is still a valid one.
-        let unix_time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = EndpointRecord {
             network: publication.network,
             endpoint: publication.advertised.endpoint,

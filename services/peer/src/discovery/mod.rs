@@ -109,12 +109,7 @@ impl Discovery {
         let driver = Driver::new(socket, local_addr, config, hints.clone())?;
         let own_id = *driver.own_id();
         tokio::spawn(driver.run(receiver, shutdown));
-        Ok(Handle {
-            local_addr,
-            own_id,
-            commands,
-            hints,
-        })
+        Ok(Handle { local_addr, own_id, commands, hints })
     }
 }
 
@@ -149,12 +144,8 @@ impl Handle {
     /// # Errors
     /// [`DiscoveryError::Stopped`].
     pub async fn contacts(&self) -> Result<Vec<Contact>, DiscoveryError> {
-        let mut contacts: Vec<Contact> = self
-            .routing_table()
-            .await?
-            .into_iter()
-            .flat_map(|bucket| bucket.contacts)
-            .collect();
+        let mut contacts: Vec<Contact> =
+            self.routing_table().await?.into_iter().flat_map(|bucket| bucket.contacts).collect();
         contacts.sort_by_key(|contact| contact.id.distance(&self.own_id));
         Ok(contacts)
     }
@@ -227,10 +218,7 @@ impl Handle {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, DiscoveryError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| DiscoveryError::Stopped)?;
+        self.commands.send(command(reply)).await.map_err(|_| DiscoveryError::Stopped)?;
         answer.await.map_err(|_| DiscoveryError::Stopped)
     }
 }

@@ -24,10 +24,7 @@ pub(super) struct ContactsFile {
 
 impl ContactsFile {
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            written: Vec::new(),
-        }
+        Self { path, written: Vec::new() }
     }
 
     /// The contacts in the file; none if it cannot be read, since the network is found without
@@ -66,9 +63,7 @@ impl ContactsFile {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?
-        .take(BYTES_MAX)
-        .read_to_string(&mut text)?;
+    File::open(path)?.take(BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -99,10 +94,7 @@ fn parse(text: &str) -> Vec<Contact> {
 
 fn parse_contact(line: &str) -> Option<Contact> {
     let (id, endpoint) = line.split_once(' ')?;
-    Some(Contact {
-        id: id.parse::<NodeId>().ok()?,
-        endpoint: endpoint.parse().ok()?,
-    })
+    Some(Contact { id: id.parse::<NodeId>().ok()?, endpoint: endpoint.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -110,10 +102,7 @@ mod tests {
     use super::*;
 
     fn contact(byte: u8) -> Contact {
-        Contact {
-            id: NodeId::from_bytes([byte; 20]),
-            endpoint: ([127, 0, 0, byte], 5678).into(),
-        }
+        Contact { id: NodeId::from_bytes([byte; 20]), endpoint: ([127, 0, 0, byte], 5678).into() }
     }
 
     #[tokio::test]
@@ -123,16 +112,9 @@ mod tests {
         let mut file = ContactsFile::new(path.clone());
         assert_eq!(file.load(), []);
         file.save(vec![contact(2), contact(1)]).await;
-        assert_eq!(
-            ContactsFile::new(path.clone()).load(),
-            [contact(1), contact(2)]
-        );
+        assert_eq!(ContactsFile::new(path.clone()).load(), [contact(1), contact(2)]);
         file.save(vec![]).await;
-        assert_eq!(
-            ContactsFile::new(path).load().len(),
-            2,
-            "nobody does not replace somebody"
-        );
+        assert_eq!(ContactsFile::new(path).load().len(), 2, "nobody does not replace somebody");
     }
 
     #[test]

@@ -36,19 +36,13 @@ fn config(bootstrap: &[String]) -> Config {
 }
 
 async fn bind(port: u16) -> UdpSocket {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .expect("a free port")
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port")
 }
 
 async fn spawn_at(port: u16, config: Config) -> Node {
     let stop = CancellationToken::new();
     let handle = Discovery::spawn(bind(port).await, config, stop.clone()).expect("starts");
-    Node {
-        handle,
-        _guard: stop.clone().drop_guard(),
-        stop,
-    }
+    Node { handle, _guard: stop.clone().drop_guard(), stop }
 }
 
 async fn spawn(bootstrap: &[&Node]) -> Node {
@@ -62,10 +56,7 @@ impl Node {
     }
 
     fn contact(&self) -> Contact {
-        Contact {
-            id: self.handle.own_id(),
-            endpoint: self.handle.local_addr(),
-        }
+        Contact { id: self.handle.own_id(), endpoint: self.handle.local_addr() }
     }
 
     /// Waits until the node knows exactly `others`.
@@ -79,10 +70,7 @@ impl Node {
             if contacts == expected {
                 return;
             }
-            assert!(
-                Instant::now() < deadline,
-                "{contacts:?} is not {expected:?}"
-            );
+            assert!(Instant::now() < deadline, "{contacts:?} is not {expected:?}");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -101,13 +89,7 @@ async fn three_nodes_find_each_other_through_one() {
     let found = b.handle.lookup(c.handle.own_id()).await.expect("runs");
     assert!(found.contains(&a.contact()), "{found:?}");
     let table = b.handle.routing_table().await.expect("runs");
-    assert_eq!(
-        table
-            .iter()
-            .map(|bucket| bucket.contacts.len())
-            .sum::<usize>(),
-        2
-    );
+    assert_eq!(table.iter().map(|bucket| bucket.contacts.len()).sum::<usize>(), 2);
 }
 
 #[tokio::test]
@@ -115,10 +97,7 @@ async fn a_bootstrap_node_that_starts_late_is_found() {
     let silent = bind(0).await;
     let port = silent.local_addr().expect("bound").port();
     let names = [format!("localhost:{port}")];
-    let (b, c) = (
-        spawn_at(0, config(&names)).await,
-        spawn_at(0, config(&names)).await,
-    );
+    let (b, c) = (spawn_at(0, config(&names)).await, spawn_at(0, config(&names)).await);
     // Both have tried in vain before the node they wait for starts.
     let mut tried = HashSet::new();
     while tried.len() < 2 {
@@ -136,19 +115,14 @@ async fn a_bootstrap_node_that_starts_late_is_found() {
 async fn the_table_survives_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let a = spawn(&[]).await;
-    let saving = Config {
-        contacts_file: Some(directory.path().join("contacts")),
-        ..config(&[a.address()])
-    };
+    let saving =
+        Config { contacts_file: Some(directory.path().join("contacts")), ..config(&[a.address()]) };
     let b = spawn_at(0, saving.clone()).await;
     b.knows(&[&a]).await;
     b.stop.cancel();
     timeout(DEADLINE, b.handle.stopped()).await.expect("stops");
     assert_eq!(b.handle.contacts().await, Err(DiscoveryError::Stopped));
-    let saving = Config {
-        bootstrap: vec![],
-        ..saving
-    };
+    let saving = Config { bootstrap: vec![], ..saving };
     let b = spawn_at(0, saving).await;
     b.knows(&[&a]).await;
 }
@@ -156,18 +130,10 @@ async fn the_table_survives_a_restart() {
 #[tokio::test]
 async fn values_and_records_travel() {
     let a = spawn(&[]).await;
-    let (port, key) = (
-        bind(0).await.local_addr().expect("bound").port(),
-        NodeId::of_name(b"k1"),
-    );
-    let advertised = Advertised {
-        endpoint: (Ipv4Addr::LOCALHOST, port).into(),
-        noise_key: [9; 32],
-    };
-    let publishing = Config {
-        advertised: Some(advertised),
-        ..config(&[a.address()])
-    };
+    let (port, key) = (bind(0).await.local_addr().expect("bound").port(), NodeId::of_name(b"k1"));
+    let advertised =
+        Advertised { endpoint: (Ipv4Addr::LOCALHOST, port).into(), noise_key: [9; 32] };
+    let publishing = Config { advertised: Some(advertised), ..config(&[a.address()]) };
     let b = spawn_at(port, publishing).await;
     let c = spawn(&[&a]).await;
     c.knows(&[&a, &b]).await;
@@ -203,19 +169,9 @@ async fn a_silent_sender_gets_no_amplification() {
     let mut buffer = [0; 2_048];
     for round in 0..20_u8 {
         let id = NodeId::from_bytes([round; 20]);
-        let request = Request::FindNode {
-            sender: NodeId::of_name(b"somebody"),
-            target: id,
-        };
-        let bytes = Datagram::Request {
-            id: RpcId([round; 20]),
-            request,
-        }
-        .encode();
-        sent += silent
-            .send_to(&bytes, a.handle.local_addr())
-            .await
-            .expect("sends");
+        let request = Request::FindNode { sender: NodeId::of_name(b"somebody"), target: id };
+        let bytes = Datagram::Request { id: RpcId([round; 20]), request }.encode();
+        sent += silent.send_to(&bytes, a.handle.local_addr()).await.expect("sends");
         // The greeting comes at once; a list of contacts would come with it.
         while let Ok(answer) = timeout(Duration::from_millis(50), silent.recv(&mut buffer)).await {
             let len = answer.expect("receives");
@@ -235,15 +191,9 @@ async fn garbage_does_no_harm() {
     for len in 0..300 {
         let mut bytes = vec![0; len];
         getrandom::fill(&mut bytes).expect("entropy");
-        noise
-            .send_to(&bytes, a.handle.local_addr())
-            .await
-            .expect("sends");
+        noise.send_to(&bytes, a.handle.local_addr()).await.expect("sends");
     }
-    noise
-        .send_to(&vec![0; 60_000], a.handle.local_addr())
-        .await
-        .expect("sends");
+    noise.send_to(&vec![0; 60_000], a.handle.local_addr()).await.expect("sends");
     let b = spawn(&[&a]).await;
     a.knows(&[&b]).await;
 }
@@ -261,9 +211,7 @@ fn python() -> tokio::process::Command {
     let name = interpreter.display();
     assert!(interpreter.exists(), "{name} is missing: run `make tools`");
     let mut command = tokio::process::Command::new(interpreter);
-    command
-        .arg(root.join("tests/python/kademlia_peer.py"))
-        .kill_on_drop(true);
+    command.arg(root.join("tests/python/kademlia_peer.py")).kill_on_drop(true);
     command
 }
 
@@ -280,21 +228,9 @@ async fn a_python_server_joins() {
     let b = spawn(&[&a]).await;
     a.knows(&[&b]).await;
     b.knows(&[&a]).await;
-    a.handle
-        .store(NodeId::of_name(b"k1"), Value::Str("v1".to_owned()))
-        .await
-        .expect("runs");
+    a.handle.store(NodeId::of_name(b"k1"), Value::Str("v1".to_owned())).await.expect("runs");
     let output = python()
-        .args([
-            "bootstrap",
-            &a.address(),
-            "--set",
-            "k2=v2",
-            "--get",
-            "k1",
-            "--get",
-            "k2",
-        ])
+        .args(["bootstrap", &a.address(), "--set", "k2=v2", "--get", "k1", "--get", "k2"])
         .output()
         .await
         .expect("python runs");
@@ -316,11 +252,8 @@ async fn a_python_server_joins() {
 /// Nodes that know nothing but a Python server find each other through it.
 #[tokio::test]
 async fn a_python_server_introduces_nodes() {
-    let mut child = python()
-        .args(["serve", "0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python runs");
+    let mut child =
+        python().args(["serve", "0"]).stdout(Stdio::piped()).spawn().expect("python runs");
     let stdout = child.stdout.take().expect("piped");
     let line = timeout(DEADLINE, BufReader::new(stdout).lines().next_line()).await;
     let line = line.expect("in time").expect("readable").expect("a line");
@@ -330,10 +263,7 @@ async fn a_python_server_introduces_nodes() {
         .and_then(|rest| rest.trim_end_matches('}').parse().ok())
         .expect("a port");
     let names = [format!("127.0.0.1:{port}")];
-    let (a, b) = (
-        spawn_at(0, config(&names)).await,
-        spawn_at(0, config(&names)).await,
-    );
+    let (a, b) = (spawn_at(0, config(&names)).await, spawn_at(0, config(&names)).await);
     let python: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
     let deadline = Instant::now() + DEADLINE;
     for (node, other) in [(&a, &b), (&b, &a)] {

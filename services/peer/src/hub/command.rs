@@ -13,17 +13,9 @@ use crate::addresses::{AddressError, Origin};
 /// A request of the operator.
 #[derive(Debug)]
 pub(crate) enum Command {
-    List {
-        answer: oneshot::Sender<Vec<PeerInfo>>,
-    },
-    Add {
-        address: String,
-        answer: oneshot::Sender<Result<(), CommandError>>,
-    },
-    Remove {
-        address: String,
-        answer: oneshot::Sender<Result<(), CommandError>>,
-    },
+    List { answer: oneshot::Sender<Vec<PeerInfo>> },
+    Add { address: String, answer: oneshot::Sender<Result<(), CommandError>> },
+    Remove { address: String, answer: oneshot::Sender<Result<(), CommandError>> },
 }
 
 /// Why it was not done.
@@ -99,9 +91,7 @@ impl Hub {
             .map(|(id, _)| *id)
             .collect();
         if !known && linked.is_empty() {
-            return Err(CommandError::Unknown {
-                address: address.to_owned(),
-            });
+            return Err(CommandError::Unknown { address: address.to_owned() });
         }
         for id in linked {
             self.close(id, Reason::Removed, "removed by the operator");

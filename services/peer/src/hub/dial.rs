@@ -26,9 +26,7 @@ impl Hub {
         for address in self.parts.addresses.due(now, &connected, outbound) {
             let local = Arc::clone(&self.parts.local);
             let span = tracing::info_span!(parent: None, "link", to = address);
-            self.parts
-                .links
-                .spawn(dial(local, address).instrument(span));
+            self.parts.links.spawn(dial(local, address).instrument(span));
         }
     }
 
@@ -47,12 +45,7 @@ async fn dial(local: Arc<Local>, address: String) {
             let dialed = Some(address.clone());
             let (peer, end) = link::run(local, stream, remote, dialed, || {}).await;
             let lived = started.elapsed();
-            Event::Ended {
-                peer,
-                dialed: Some(address),
-                lived,
-                end,
-            }
+            Event::Ended { peer, dialed: Some(address), lived, end }
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "cannot connect");

@@ -53,25 +53,13 @@ pub(crate) const TRANSACTION_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A node has passed the handshake.
-    Opened {
-        candidate: Candidate,
-        verdict: oneshot::Sender<Verdict>,
-    },
+    Opened { candidate: Candidate, verdict: oneshot::Sender<Verdict> },
     /// A peer sent something.
-    Received {
-        peer: PeerId,
-        message: Message,
-        span: Span,
-    },
+    Received { peer: PeerId, message: Message, span: Span },
     /// A peer asked for more at once than it may.
     Overasked { peer: PeerId },
     /// A connection is over; `dialed` if it was opened from here.
-    Ended {
-        peer: Option<PeerId>,
-        dialed: Option<String>,
-        lived: Duration,
-        end: End,
-    },
+    Ended { peer: Option<PeerId>, dialed: Option<String>, lived: Duration, end: End },
     /// An address could not be reached.
     Unreachable { address: String },
     /// The chain has a new tip; the block, unless it is not new to the world.
@@ -81,21 +69,11 @@ pub(crate) enum Event {
     /// A transaction left the mempool.
     TransactionRemoved { txid: Txid, confirmed: bool },
     /// The chain service took or refused a block.
-    BlockAnswered {
-        peer: PeerId,
-        hash: BlockHash,
-        outcome: Outcome,
-    },
+    BlockAnswered { peer: PeerId, hash: BlockHash, outcome: Outcome },
     /// The chain service took or refused (how badly its sender behaved) a transaction.
-    TransactionAnswered {
-        item: TransactionItem,
-        refused: Option<u32>,
-    },
+    TransactionAnswered { item: TransactionItem, refused: Option<u32> },
     /// The chain service checked headers of a peer, or told what is wanted.
-    HeadersChecked {
-        peer: Option<PeerId>,
-        report: Option<HeaderReport>,
-    },
+    HeadersChecked { peer: Option<PeerId>, report: Option<HeaderReport> },
     /// A question to the chain service is done and nothing follows.
     Done,
     /// Discovery found a node.
@@ -194,23 +172,14 @@ impl Hub {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Opened { candidate, verdict } => self.on_opened(candidate, verdict),
-            Event::Received {
-                peer,
-                message,
-                span,
-            } => {
+            Event::Received { peer, message, span } => {
                 let _entered = span.entered();
                 self.on_message(peer, message);
             }
             Event::Overasked { peer } => {
                 self.penalize(peer, pentad_wire::Offence::TooManyRequests);
             }
-            Event::Ended {
-                peer,
-                dialed,
-                lived,
-                end,
-            } => {
+            Event::Ended { peer, dialed, lived, end } => {
                 self.on_ended(peer, dialed.as_deref(), lived, &end);
             }
             Event::Unreachable { address } => self.on_unreachable(&address),
@@ -223,16 +192,8 @@ impl Hub {
                     self.relay.release(&txid);
                 }
             }
-            Event::BlockAnswered {
-                peer,
-                hash,
-                outcome,
-            } => {
-                self.step(sync::Input::Answered {
-                    peer,
-                    hash,
-                    outcome,
-                });
+            Event::BlockAnswered { peer, hash, outcome } => {
+                self.step(sync::Input::Answered { peer, hash, outcome });
             }
             Event::TransactionAnswered { item, refused } => {
                 self.on_transaction_answered(item, refused);
@@ -276,9 +237,7 @@ impl Hub {
         self.send_heartbeats();
         self.dial_due();
         let progress = self.sync.progress();
-        self.parts
-            .metrics
-            .observe(&progress, self.peers.values(), self.orphans.len());
+        self.parts.metrics.observe(&progress, self.peers.values(), self.orphans.len());
     }
 
     /// Sends what the last events have led to.

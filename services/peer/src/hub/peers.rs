@@ -45,27 +45,15 @@ impl Hub {
         if self.bans.contains(&candidate.key, self.now()) {
             return Err((Reason::Banned, "this static key is banned here".to_owned()));
         }
-        let existing = self
-            .peers
-            .iter()
-            .find(|(_, peer)| peer.key == candidate.key);
+        let existing = self.peers.iter().find(|(_, peer)| peer.key == candidate.key);
         if let Some((id, peer)) = existing.map(|(id, peer)| (*id, peer)) {
-            let old = Link {
-                direction: peer.direction,
-                instance: peer.hello.instance,
-            };
+            let old = Link { direction: peer.direction, instance: peer.hello.instance };
             let instance = candidate.handshake.hello.instance;
-            let new = Link {
-                direction: candidate.direction,
-                instance,
-            };
+            let new = Link { direction: candidate.direction, instance };
             let ours = self.parts.local.identity.public();
             match handshake::survivor(&ours, &candidate.key, old, new) {
                 Survivor::Existing => {
-                    return Err((
-                        Reason::Duplicate,
-                        "these two are connected already".to_owned(),
-                    ));
+                    return Err((Reason::Duplicate, "these two are connected already".to_owned()));
                 }
                 Survivor::New => self.close(id, Reason::Duplicate, "another link takes its place"),
             }
@@ -103,11 +91,7 @@ impl Hub {
         }
         self.peers.insert(id, peer);
         self.relay.connect(id);
-        self.step(Input::Connected {
-            peer: id,
-            direction,
-            claim,
-        });
+        self.step(Input::Connected { peer: id, direction, claim });
     }
 
     /// A connection is over, whoever ended it.
@@ -232,10 +216,7 @@ impl Hub {
         if wants_answer {
             self.tell(id, Class::Consensus, 0);
         }
-        self.step(Input::Claimed {
-            peer: id,
-            claim: handshake.claim,
-        });
+        self.step(Input::Claimed { peer: id, claim: handshake.claim });
     }
 
     /// Heartbeats that are due, and tips that were held back.

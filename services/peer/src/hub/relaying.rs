@@ -48,10 +48,7 @@ impl Hub {
         }
         let header = block.get(..BlockHeader::LEN).unwrap_or_default();
         debug_assert_eq!(BlockHash::from(sha256d(header)), claim.tip);
-        let message = Message::Block {
-            hash: claim.tip,
-            block,
-        };
+        let message = Message::Block { hash: claim.tip, block };
         // Encoded once: all peers share the bytes.
         let frame = match message.to_frame(trace::current()).encode() {
             Ok(frame) => frame,
@@ -83,10 +80,7 @@ impl Hub {
         let mut by_peer = BTreeMap::<PeerId, Vec<(Txid, Bytes)>>::new();
         for (txid, transaction) in std::mem::take(&mut self.fresh) {
             for id in self.relay.recipients(txid.as_bytes()) {
-                by_peer
-                    .entry(id)
-                    .or_default()
-                    .push((txid, transaction.clone()));
+                by_peer.entry(id).or_default().push((txid, transaction.clone()));
             }
         }
         for (id, transactions) in by_peer {
@@ -100,12 +94,7 @@ impl Hub {
     pub(super) fn on_transactions(&mut self, peer: PeerId, transactions: Vec<(Txid, Bytes)>) {
         for (txid, transaction) in transactions {
             if self.relay.on_transaction(peer, &txid) {
-                self.admit(TransactionItem {
-                    peer,
-                    txid,
-                    transaction,
-                    refusals: 0,
-                });
+                self.admit(TransactionItem { peer, txid, transaction, refusals: 0 });
             }
         }
     }
@@ -114,11 +103,7 @@ impl Hub {
     pub(super) fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
         let wanted = self.relay.on_inventory(peer, txids, self.now());
         if !wanted.is_empty() {
-            self.send(
-                peer,
-                Class::Announcements,
-                &Message::GetTransactions(wanted),
-            );
+            self.send(peer, Class::Announcements, &Message::GetTransactions(wanted));
         }
     }
 

@@ -32,11 +32,7 @@ impl Hub {
                 if self.parts.blocks.push(item).is_err() {
                     // As if it had come too early: it is asked for again.
                     let outcome = Outcome::Orphan;
-                    self.step(Input::Answered {
-                        peer,
-                        hash,
-                        outcome,
-                    });
+                    self.step(Input::Answered { peer, hash, outcome });
                 }
             }
             Output::Penalize { peer, offence } => self.penalize(peer, offence),
@@ -54,10 +50,7 @@ impl Hub {
         let (chain, outbox) = (self.parts.local.chain.clone(), peer.outbox.clone());
         let context = trace::current();
         self.calls.spawn(async move {
-            let failed = Event::HeadersChecked {
-                peer: Some(id),
-                report: None,
-            };
+            let failed = Event::HeadersChecked { peer: Some(id), report: None };
             let locator = match chain.locator().await {
                 Ok(locator) => after.into_iter().chain(locator).take(LOCATOR_MAX).collect(),
                 Err(error) => {
@@ -65,10 +58,7 @@ impl Hub {
                     return failed;
                 }
             };
-            let message = Message::GetHeaders {
-                locator,
-                stop: None,
-            };
+            let message = Message::GetHeaders { locator, stop: None };
             let Ok(frame) = message.to_frame(context).encode() else {
                 return failed;
             };

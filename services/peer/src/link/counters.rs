@@ -23,10 +23,7 @@ pub(crate) struct Totals {
 
 impl Counters {
     pub(crate) fn new(total: Totals) -> Self {
-        Self {
-            total,
-            ..Self::default()
-        }
+        Self { total, ..Self::default() }
     }
 
     pub(super) fn received(&self, bytes: usize) {

@@ -125,11 +125,7 @@ pub(crate) async fn run(
     dialed: Option<String>,
     on_open: impl FnOnce(),
 ) -> (Option<PeerId>, End) {
-    let direction = if dialed.is_some() {
-        Direction::Outbound
-    } else {
-        Direction::Inbound
-    };
+    let direction = if dialed.is_some() { Direction::Outbound } else { Direction::Inbound };
     let counters = Arc::new(Counters::new(local.totals.clone()));
     let limit = local.handshake_time_max;
     let opening = open(&local, stream, direction, Arc::clone(&counters));
@@ -138,13 +134,7 @@ pub(crate) async fn run(
         Ok(Err(end)) => return (None, end),
         Err(_) => return (None, LinkError::HandshakeTimeout(limit).into()),
     };
-    let Opened {
-        reader,
-        writer,
-        key,
-        handshake,
-        early,
-    } = opened;
+    let Opened { reader, writer, key, handshake, early } = opened;
     let (ours, theirs) = (&local.hello, &handshake.hello);
     if let Err(incompatible) = handshake::check((ours, &local.identity.public()), (theirs, &key)) {
         let reason = incompatible.reason();
@@ -175,11 +165,7 @@ pub(crate) async fn run(
     let serving = AbortOnDropHandle::new(tokio::spawn(
         serve(local.chain.clone(), outbox.clone(), receiver).in_current_span(),
     ));
-    let inlet = Inlet {
-        peer,
-        jobs,
-        events: local.events.clone(),
-    };
+    let inlet = Inlet { peer, jobs, events: local.events.clone() };
     let end = exchange(inlet, reader, early, writer, outbox).await;
     drop(serving);
     (Some(peer), end)
@@ -193,9 +179,7 @@ async fn open(
     counters: Arc<Counters>,
 ) -> Result<Opened, End> {
     stream.set_nodelay(true).map_err(LinkError::from)?;
-    SockRef::from(&stream)
-        .set_send_buffer_size(SEND_BUFFER)
-        .map_err(LinkError::from)?;
+    SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).map_err(LinkError::from)?;
     let limit = local.write_time_max;
     let (mut reader, mut writer, key) =
         transport::open(stream, direction, &local.identity, limit, counters).await?;
@@ -206,21 +190,13 @@ async fn open(
         heartbeat: 0,
         echo: 0,
     };
-    writer
-        .send_frame(&Message::Handshake(own).to_frame(Bytes::new()))
-        .await?;
+    writer.send_frame(&Message::Handshake(own).to_frame(Bytes::new())).await?;
     let mut early = Vec::new();
     while early.is_empty() {
         reader.receive(&mut early).await?;
     }
     match Message::from_frame(early.remove(0)).map_err(LinkError::from)? {
-        Message::Handshake(handshake) => Ok(Opened {
-            reader,
-            writer,
-            key,
-            handshake,
-            early,
-        }),
+        Message::Handshake(handshake) => Ok(Opened { reader, writer, key, handshake, early }),
         Message::Goodbye { reason, message } => Err(End::Goodbye { reason, message }),
         _ => Err(End::NoHandshake),
     }
@@ -229,11 +205,7 @@ async fn open(
 /// Asks the hub; `None` when it is gone.
 async fn introduce(local: &Local, candidate: Candidate) -> Option<Verdict> {
     let (verdict, answer) = oneshot::channel();
-    local
-        .events
-        .send(Event::Opened { candidate, verdict })
-        .await
-        .ok()?;
+    local.events.send(Event::Opened { candidate, verdict }).await.ok()?;
     answer.await.ok()
 }
 
@@ -322,11 +294,7 @@ impl Inlet {
                 return self.ask(Job::Headers { locator, stop }).await;
             }
             Message::GetTransactions(txids) => return self.ask(Job::Transactions(txids)).await,
-            message => Event::Received {
-                peer,
-                message,
-                span,
-            },
+            message => Event::Received { peer, message, span },
         };
         self.events.send(event).await.map_err(|_| End::Closed)
     }

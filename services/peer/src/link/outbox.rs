@@ -44,10 +44,7 @@ impl Outbox {
         if state.closing {
             return Err(Refused::Closing);
         }
-        state
-            .chunker
-            .push(class, frame)
-            .map_err(|QueueFull { .. }| Refused::Full)?;
+        state.chunker.push(class, frame).map_err(|QueueFull { .. }| Refused::Full)?;
         drop(state);
         self.0.filled.notify_one();
         Ok(())
@@ -123,11 +120,7 @@ mod tests {
         assert_eq!(outbox.push(Class::Bulk, frame.clone()), Err(Refused::Full));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
-            async move {
-                outbox
-                    .push_patiently(Class::Bulk, Bytes::from_static(b"late"))
-                    .await
-            }
+            async move { outbox.push_patiently(Class::Bulk, Bytes::from_static(b"late")).await }
         });
         let mut plaintext = Vec::new();
         let mut taken = 0;
@@ -141,14 +134,9 @@ mod tests {
     #[tokio::test]
     async fn a_closing_outbox_sends_the_farewell_alone() {
         let outbox = Outbox::default();
-        outbox
-            .push(Class::Bulk, Bytes::from_static(b"old"))
-            .expect("room");
+        outbox.push(Class::Bulk, Bytes::from_static(b"old")).expect("room");
         outbox.close(Some(Bytes::from_static(b"bye")));
-        assert_eq!(
-            outbox.push(Class::Consensus, Bytes::new()),
-            Err(Refused::Closing)
-        );
+        assert_eq!(outbox.push(Class::Consensus, Bytes::new()), Err(Refused::Closing));
         let patient = outbox.push_patiently(Class::Bulk, Bytes::new()).await;
         assert_eq!(patient, Err(Refused::Closing));
         let mut plaintext = Vec::new();

@@ -63,10 +63,7 @@ async fn blocks(chain: &Chain, outbox: &Outbox, hashes: &[BlockHash]) -> Result<
         let message = if answer.block.is_empty() {
             Message::NoBlock(*hash)
         } else {
-            Message::Block {
-                hash: *hash,
-                block: answer.block,
-            }
+            Message::Block { hash: *hash, block: answer.block }
         };
         send(outbox, &message).await?;
     }
@@ -138,9 +135,7 @@ mod tests {
     #[test]
     fn batches_fit_into_frames() {
         let transactions = |count: usize, size: usize| -> Vec<(Txid, Bytes)> {
-            (0..count)
-                .map(|_| (Txid::ZERO, Bytes::from(vec![7; size])))
-                .collect()
+            (0..count).map(|_| (Txid::ZERO, Bytes::from(vec![7; size]))).collect()
         };
         for (count, size, messages) in [(0, 100, 0), (2500, 250, 3), (12, 100_000, 3)] {
             let batches = batches(transactions(count, size));

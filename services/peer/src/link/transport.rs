@@ -100,9 +100,8 @@ pub(crate) async fn open(
     counters: Arc<Counters>,
 ) -> Result<(FrameReader, FrameWriter, StaticKey), LinkError> {
     let parameters = NOISE_PATTERN.parse()?;
-    let builder = Builder::new(parameters)
-        .local_private_key(identity.private())?
-        .prologue(NOISE_PROLOGUE)?;
+    let builder =
+        Builder::new(parameters).local_private_key(identity.private())?.prologue(NOISE_PROLOGUE)?;
     let mut noise = match direction {
         Direction::Outbound => builder.build_initiator()?,
         Direction::Inbound => builder.build_responder()?,
@@ -116,9 +115,7 @@ pub(crate) async fn open(
             receive_step(&mut noise, &mut read).await?;
         }
     }
-    let key = noise
-        .get_remote_static()
-        .and_then(|key| <[u8; 32]>::try_from(key).ok());
+    let key = noise.get_remote_static().and_then(|key| <[u8; 32]>::try_from(key).ok());
     let key = StaticKey::from_bytes(key.ok_or(snow::Error::Input)?);
     let noise = Arc::new(noise.into_stateless_transport_mode()?);
     let reader = FrameReader {
@@ -159,10 +156,7 @@ async fn receive_step(
 ) -> Result<(), LinkError> {
     let length = usize::from(stream.read_u16().await.map_err(closed)?);
     if length > NOISE_HANDSHAKE_MAX {
-        return Err(LinkError::Oversized {
-            length,
-            limit: NOISE_HANDSHAKE_MAX,
-        });
+        return Err(LinkError::Oversized { length, limit: NOISE_HANDSHAKE_MAX });
     }
     let mut message = [0; NOISE_HANDSHAKE_MAX];
     let message = &mut message[..length];
@@ -176,15 +170,10 @@ impl FrameReader {
     pub(crate) async fn receive(&mut self, frames: &mut Vec<Frame>) -> Result<(), LinkError> {
         let length = usize::from(self.stream.read_u16().await.map_err(closed)?);
         self.ciphertext.resize(length, 0);
-        self.stream
-            .read_exact(&mut self.ciphertext)
-            .await
-            .map_err(closed)?;
+        self.stream.read_exact(&mut self.ciphertext).await.map_err(closed)?;
         self.counters.received(2 + length);
         self.plaintext.resize(length, 0);
-        let length = self
-            .noise
-            .read_message(self.nonce, &self.ciphertext, &mut self.plaintext)?;
+        let length = self.noise.read_message(self.nonce, &self.ciphertext, &mut self.plaintext)?;
         self.nonce += 1;
         self.assembler.push(&self.plaintext[..length], frames)?;
         self.counters.skipped(self.assembler.skipped());
@@ -239,12 +228,7 @@ pub(crate) async fn linger(mut reader: FrameReader) {
     let drained = async {
         let buffer = &mut reader.ciphertext;
         buffer.resize(READ_BUFFER, 0);
-        while reader
-            .stream
-            .read(buffer)
-            .await
-            .is_ok_and(|count| count > 0)
-        {}
+        while reader.stream.read(buffer).await.is_ok_and(|count| count > 0) {}
     };
     if timeout(LINGER, drained).await.is_err() {
         tracing::trace!("the other side did not close in time");
@@ -252,10 +236,8 @@ pub(crate) async fn linger(mut reader: FrameReader) {
 }
 
 fn length_prefix(length: usize) -> Result<[u8; 2], LinkError> {
-    let length = u16::try_from(length).map_err(|_| LinkError::Oversized {
-        length,
-        limit: NOISE_MESSAGE_MAX,
-    })?;
+    let length = u16::try_from(length)
+        .map_err(|_| LinkError::Oversized { length, limit: NOISE_MESSAGE_MAX })?;
     Ok(length.to_be_bytes())
 }
 

@@ -35,21 +35,10 @@ pub(super) fn block(parent: BlockHash, salt: u32, size: usize) -> (BlockHash, By
 
 /// A transaction that spends an output of `parent`.
 pub(super) fn transaction(parent: Txid, salt: u8) -> (Txid, Bytes) {
-    let previous_output = OutPoint {
-        txid: parent,
-        vout: 0,
-    };
-    let input = TxIn {
-        previous_output,
-        script_sig: Script::from(vec![salt; 90]),
-        sequence: 0,
-    };
-    let transaction = Transaction {
-        version: 1,
-        inputs: vec![input],
-        outputs: Vec::new(),
-        lock_time: 0,
-    };
+    let previous_output = OutPoint { txid: parent, vout: 0 };
+    let input = TxIn { previous_output, script_sig: Script::from(vec![salt; 90]), sequence: 0 };
+    let transaction =
+        Transaction { version: 1, inputs: vec![input], outputs: Vec::new(), lock_time: 0 };
     (transaction.txid(), transaction.to_bytes().into())
 }
 
@@ -85,10 +74,7 @@ type Reply<T> = Result<Response<T>, Status>;
 impl FakeChain {
     pub(super) fn new(network: &str) -> Self {
         let genesis = BlockHash::from(sha256d(network.as_bytes()));
-        let state = State {
-            best: genesis,
-            ..State::default()
-        };
+        let state = State { best: genesis, ..State::default() };
         Self(Arc::new(Shared {
             network: network.to_owned(),
             genesis,
@@ -187,11 +173,7 @@ impl FakeChain {
             return proto::BlockOutcome::SideBranch;
         }
         let path = self.path(state, hash);
-        let common = path
-            .iter()
-            .zip(&state.main)
-            .take_while(|(new, old)| new == old)
-            .count();
+        let common = path.iter().zip(&state.main).take_while(|(new, old)| new == old).count();
         for undone in state.main.split_off(common).into_iter().rev() {
             let header = Some(header_message(state, undone));
             let raw = state.bodies[&undone].clone();
@@ -239,14 +221,8 @@ impl FakeChain {
                 None => return (accepted, Some(refusal("UNKNOWN_PARENT", 20))),
             };
             let hash = BlockHash::from(sha256d(header));
-            state
-                .headers
-                .entry(hash)
-                .or_insert((below + 1, header.clone()));
-            let best = state
-                .headers
-                .get(&state.best)
-                .map_or(0, |(height, _)| *height);
+            state.headers.entry(hash).or_insert((below + 1, header.clone()));
+            let best = state.headers.get(&state.best).map_or(0, |(height, _)| *height);
             if below + 1 > best {
                 state.best = hash;
             }
@@ -345,10 +321,7 @@ fn header_message(state: &State, hash: BlockHash) -> BlockHeader {
 
 fn push_tip(state: &mut State, event: proto::follow_tip_response::Event) {
     let cursor = (state.tips.len() + 1).to_string();
-    state.tips.push(proto::FollowTipResponse {
-        cursor,
-        event: Some(event),
-    });
+    state.tips.push(proto::FollowTipResponse { cursor, event: Some(event) });
 }
 
 fn hashes(hashes: &[Bytes]) -> Vec<BlockHash> {
@@ -381,11 +354,7 @@ impl ChainService for FakeChain {
         _: Request<proto::GetMempoolRequest>,
     ) -> Reply<proto::GetMempoolResponse> {
         let state = self.state();
-        let txids = state
-            .mempool
-            .iter()
-            .map(|(txid, _)| txid.to_string())
-            .collect();
+        let txids = state.mempool.iter().map(|(txid, _)| txid.to_string()).collect();
         let total = state.mempool.len() as u64;
         Ok(Response::new(proto::GetMempoolResponse { txids, total }))
     }
@@ -442,17 +411,11 @@ impl EventService for FakeChain {
                 position = Some(state.tips.len());
                 let header = Some(match state.main.last() {
                     Some(tip) => header_message(state, *tip),
-                    None => BlockHeader {
-                        hash: genesis.to_string(),
-                        ..Default::default()
-                    },
+                    None => BlockHeader { hash: genesis.to_string(), ..Default::default() },
                 });
                 let event = proto::follow_tip_response::Event::Reset(proto::TipReset { header });
                 let cursor = state.tips.len().to_string();
-                return Some(proto::FollowTipResponse {
-                    cursor,
-                    event: Some(event),
-                });
+                return Some(proto::FollowTipResponse { cursor, event: Some(event) });
             };
             let event = state.tips.get(*position).cloned();
             *position += usize::from(event.is_some());
@@ -468,10 +431,7 @@ impl EventService for FakeChain {
         Ok(Response::new(self.stream(move |state| {
             let (txid, transaction) = state.mempool.get(position)?.clone();
             position += 1;
-            let added = proto::MempoolAdded {
-                txid: txid.to_string(),
-                transaction,
-            };
+            let added = proto::MempoolAdded { txid: txid.to_string(), transaction };
             let event = proto::follow_mempool_response::Event::Added(added);
             Some(proto::FollowMempoolResponse { event: Some(event) })
         })))
@@ -515,10 +475,7 @@ impl AssemblyService for FakeChain {
             Some((height, _)) => (state.main.get(height - 1) == Some(hash)).then_some(*height),
             None => None,
         };
-        let start = hashes(&request.into_inner().locator)
-            .iter()
-            .find_map(place)
-            .unwrap_or(0);
+        let start = hashes(&request.into_inner().locator).iter().find_map(place).unwrap_or(0);
         let headers = state.main[start..].iter().take(2000);
         let headers = headers.map(|hash| state.headers[hash].1.clone()).collect();
         Ok(Response::new(proto::LocateHeadersResponse { headers }))
@@ -531,13 +488,8 @@ impl AssemblyService for FakeChain {
         let mut state = self.state();
         let (accepted, refusal) = self.check(&mut state, &request.into_inner().headers);
         let path = self.path(&state, state.best);
-        let wanted = path
-            .iter()
-            .filter(|hash| !state.bodies.contains_key(hash))
-            .take(1024);
-        let wanted = wanted
-            .map(|hash| Bytes::copy_from_slice(hash.as_bytes()))
-            .collect();
+        let wanted = path.iter().filter(|hash| !state.bodies.contains_key(hash)).take(1024);
+        let wanted = wanted.map(|hash| Bytes::copy_from_slice(hash.as_bytes())).collect();
         Ok(Response::new(proto::CheckHeadersResponse {
             accepted,
             refusal,
@@ -588,20 +540,10 @@ impl AssemblyService for FakeChain {
         request: Request<proto::FetchTransactionsRequest>,
     ) -> Reply<proto::FetchTransactionsResponse> {
         let state = self.state();
-        let find = |txid: &Bytes| {
-            state
-                .mempool
-                .iter()
-                .find(|(known, _)| known.as_bytes()[..] == txid[..])
-        };
+        let find =
+            |txid: &Bytes| state.mempool.iter().find(|(known, _)| known.as_bytes()[..] == txid[..]);
         let txids = request.into_inner().txids;
-        let transactions = txids
-            .iter()
-            .filter_map(find)
-            .map(|(_, bytes)| bytes.clone())
-            .collect();
-        Ok(Response::new(proto::FetchTransactionsResponse {
-            transactions,
-        }))
+        let transactions = txids.iter().filter_map(find).map(|(_, bytes)| bytes.clone()).collect();
+        Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
     }
 }

@@ -12,14 +12,8 @@ const PAGE: &str = include_str!("../../../../docs/wire-protocol.md");
 fn assert_documented(what: &str, golden: &str, bytes: &[u8]) {
     let found = hex::encode(bytes);
     assert_eq!(found, golden, "{what} has changed");
-    let page: String = PAGE
-        .chars()
-        .filter(|character| !character.is_whitespace())
-        .collect();
-    assert!(
-        page.contains(golden),
-        "{what} is not in docs/wire-protocol.md"
-    );
+    let page: String = PAGE.chars().filter(|character| !character.is_whitespace()).collect();
+    assert!(page.contains(golden), "{what} is not in docs/wire-protocol.md");
 }
 
 #[test]
@@ -62,12 +56,8 @@ fn noise_messages() {
             .expect("once each")
             .fixed_ephemeral_key_for_testing_only(ephemeral)
     };
-    let mut dialer = build(&[1; 32], &[3; 32])
-        .build_initiator()
-        .expect("complete");
-    let mut listener = build(&[2; 32], &[4; 32])
-        .build_responder()
-        .expect("complete");
+    let mut dialer = build(&[1; 32], &[3; 32]).build_initiator().expect("complete");
+    let mut listener = build(&[2; 32], &[4; 32]).build_responder().expect("complete");
     let mut buffer = [0; 128];
     for (number, golden) in GOLDEN_NOISE.iter().enumerate() {
         let (from, to) = if number % 2 == 0 {
@@ -76,20 +66,12 @@ fn noise_messages() {
             (&mut listener, &mut dialer)
         };
         let length = from.write_message(&[], &mut buffer).expect("its turn");
-        assert_documented(
-            "a message of the Noise handshake",
-            golden,
-            &buffer[..length],
-        );
+        assert_documented("a message of the Noise handshake", golden, &buffer[..length]);
         to.read_message(&buffer[..length], &mut []).expect("valid");
     }
     let mut dialer = dialer.into_transport_mode().expect("finished");
     let length = dialer.write_message(b"pentad", &mut buffer).expect("short");
-    assert_documented(
-        "the first transport message",
-        GOLDEN_TRANSPORT,
-        &buffer[..length],
-    );
+    assert_documented("the first transport message", GOLDEN_TRANSPORT, &buffer[..length]);
 }
 
 const GOLDEN_HANDSHAKE: &str = concat!(

@@ -17,9 +17,7 @@ async fn assert_still_serves(node: &Node) {
 async fn until_closed(stream: &mut TcpStream) {
     let mut buffer = [0; 1024];
     let reading = async { while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {} };
-    timeout(DEADLINE, reading)
-        .await
-        .expect("the connection is closed");
+    timeout(DEADLINE, reading).await.expect("the connection is closed");
 }
 
 async fn tcp(address: SocketAddr) -> TcpStream {
@@ -30,13 +28,7 @@ async fn tcp(address: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn garbage_before_the_handshake_closes_and_bans_nobody() {
     let anna = Node::start("test", &[]).await;
-    for garbage in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        &[0xff; 4096],
-        &[0; 200],
-        &[0, 32],
-        &[],
-    ] {
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], &[0; 200], &[0, 32], &[]] {
         let mut stream = tcp(anna.address).await;
         stream.write_all(garbage).await.expect("sent");
         stream.shutdown().await.expect("closed");
@@ -49,10 +41,7 @@ async fn garbage_before_the_handshake_closes_and_bans_nobody() {
 #[tokio::test]
 async fn a_half_open_connection_is_closed_in_time() {
     let chain = FakeChain::new("test");
-    let config = PeerConfig {
-        handshake_ms_max: 300,
-        ..config()
-    };
+    let config = PeerConfig { handshake_ms_max: 300, ..config() };
     let anna = Node::start_with(chain, config).await;
     let mut silent = tcp(anna.address).await;
     let mut slow = tcp(anna.address).await;
@@ -90,10 +79,7 @@ async fn malformed_messages_ban() {
     let bad_header = Message::Headers(vec![Bytes::from_static(&[0; 79])]);
     let mut too_long = Stranger::new(&anna.chain, "test").handshake();
     too_long.hello.network = "x".repeat(65);
-    let short_block = Message::Block {
-        hash: anna.chain.genesis(),
-        block: vec![0; 10].into(),
-    };
+    let short_block = Message::Block { hash: anna.chain.genesis(), block: vec![0; 10].into() };
     for message in [bad_header, Message::Handshake(too_long), short_block] {
         let stranger = Stranger::new(&anna.chain, "test");
         let mut session = stranger.connect(anna.address).await;
@@ -115,11 +101,7 @@ async fn a_first_message_that_is_no_handshake_closes() {
         transport::open(stream, Direction::Outbound, &identity, DEADLINE, counters)
             .await
             .expect("noise");
-    let mut session = Session {
-        reader,
-        writer,
-        frames: Vec::new(),
-    };
+    let mut session = Session { reader, writer, frames: Vec::new() };
     session.send(&Message::Inventory(Vec::new())).await;
     session.end().await;
     assert!(anna.peers().await.is_empty());
@@ -130,17 +112,8 @@ async fn a_first_message_that_is_no_handshake_closes() {
 #[tokio::test]
 async fn a_slow_reader_is_dropped_and_others_are_served() {
     let chain = FakeChain::new("test");
-    let anna = Node::start_with(
-        chain,
-        PeerConfig {
-            write_ms_max: 1_000,
-            ..config()
-        },
-    )
-    .await;
-    let slow = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let anna = Node::start_with(chain, PeerConfig { write_ms_max: 1_000, ..config() }).await;
+    let slow = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     let bert = Node::start("test", &[&anna]).await;
     until_linked(&anna, &bert).await;
     assert_eq!(anna.peers().await.len(), 2);
@@ -165,17 +138,10 @@ async fn an_invalid_block_bans_its_sender() {
     let (hash, block) = block(anna.chain.genesis(), 1, 50);
     let mut poisoned = block.to_vec();
     *poisoned.last_mut().expect("a body") = POISON;
-    session
-        .send(&Message::Block {
-            hash,
-            block: poisoned.into(),
-        })
-        .await;
+    session.send(&Message::Block { hash, block: poisoned.into() }).await;
     assert_eq!(session.end().await.as_deref(), Some("MISBEHAVIOR"));
     // Attack 40: the honest block under the same hash is welcome.
-    let mut honest = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut honest = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     honest.send(&Message::Block { hash, block }).await;
     until_tip(&anna, hash).await;
 }
@@ -183,13 +149,9 @@ async fn an_invalid_block_bans_its_sender() {
 #[tokio::test]
 async fn an_invalid_transaction_bans_its_sender() {
     let anna = Node::start("test", &[]).await;
-    let mut session = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     let junk = Bytes::from_static(b"no transaction");
-    session
-        .send(&Message::Transactions(vec![(Txid::ZERO, junk)]))
-        .await;
+    session.send(&Message::Transactions(vec![(Txid::ZERO, junk)])).await;
     assert_eq!(session.end().await.as_deref(), Some("MISBEHAVIOR"));
 }
 
@@ -197,9 +159,7 @@ async fn an_invalid_transaction_bans_its_sender() {
 async fn too_many_questions_at_once_end_the_link() {
     let anna = Node::start("test", &[]).await;
     anna.chain.mine(200, 0, 100_000);
-    let mut session = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     let hashes = vec![anna.chain.tip(); 128];
     // The answers are never read, so the questions pile up.
     for _ in 0..200 {
@@ -212,9 +172,7 @@ async fn too_many_questions_at_once_end_the_link() {
 #[tokio::test]
 async fn unasked_headers_end_the_link() {
     let anna = Node::start("test", &[]).await;
-    let mut session = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     let headers = Message::Headers(vec![Bytes::from_static(&[7; 80]); 2000]);
     for _ in 0..20 {
         session.send(&headers).await;
@@ -227,23 +185,15 @@ async fn unasked_headers_end_the_link() {
 #[tokio::test]
 async fn orphans_are_kept_within_bounds() {
     let anna = Node::start("test", &[]).await;
-    let mut session = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     for batch in 0..4_u8 {
         let orphans = (0..=255_u8).map(|salt| transaction(Txid::from_bytes([batch + 1; 32]), salt));
-        session
-            .send(&Message::Transactions(orphans.collect()))
-            .await;
+        session.send(&Message::Transactions(orphans.collect())).await;
     }
     let (parent, bytes) = transaction(Txid::ZERO, 1);
     let (child, orphan) = transaction(parent, 2);
-    session
-        .send(&Message::Transactions(vec![(child, orphan)]))
-        .await;
-    session
-        .send(&Message::Transactions(vec![(parent, bytes)]))
-        .await;
+    session.send(&Message::Transactions(vec![(child, orphan)])).await;
+    session.send(&Message::Transactions(vec![(parent, bytes)])).await;
     until("both", async || anna.chain.mempool().len() == 2).await;
     assert!(anna.chain.mempool().contains(&child));
     assert_eq!(anna.peers().await.len(), 1, "an orphan is no offence");
@@ -253,10 +203,8 @@ async fn orphans_are_kept_within_bounds() {
 #[tokio::test]
 async fn a_peer_that_lies_about_its_height_does_not_stop_the_sync() {
     let anna = Node::start("test", &[]).await;
-    let mut liar = Stranger::new(&anna.chain, "test")
-        .claiming(1_000_000)
-        .connect(anna.address)
-        .await;
+    let mut liar =
+        Stranger::new(&anna.chain, "test").claiming(1_000_000).connect(anna.address).await;
     let lying = tokio::spawn(async move {
         // It answers every question for headers with nothing.
         while let Ok(message) = liar.receive().await {
@@ -271,10 +219,7 @@ async fn a_peer_that_lies_about_its_height_does_not_stop_the_sync() {
     anna.add(&bert).await;
     until_tip(&anna, bert.chain.tip()).await;
     until("the lie counts", async || {
-        anna.peers()
-            .await
-            .iter()
-            .any(|peer| peer.misbehavior > 0 && peer.height == 1_000_000)
+        anna.peers().await.iter().any(|peer| peer.misbehavior > 0 && peer.height == 1_000_000)
     })
     .await;
     lying.abort();

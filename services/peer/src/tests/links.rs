@@ -11,15 +11,10 @@ async fn two_nodes_connect_and_know_each_other() {
     let bert = Node::start("test", &[&anna]).await;
     until_linked(&anna, &bert).await;
     until("a heartbeat and its answer", async || {
-        bert.peers()
-            .await
-            .iter()
-            .all(|peer| peer.round_trip_us > 0 && peer.height == 3)
+        bert.peers().await.iter().all(|peer| peer.round_trip_us > 0 && peer.height == 3)
     })
     .await;
-    let [peer] = &bert.peers().await[..] else {
-        panic!("one peer")
-    };
+    let [peer] = &bert.peers().await[..] else { panic!("one peer") };
     assert_eq!(peer.address, anna.address.to_string());
     assert_eq!(peer.direction(), proto::Direction::Outbound);
     assert_eq!(
@@ -28,24 +23,14 @@ async fn two_nodes_connect_and_know_each_other() {
     );
     assert!(peer.bytes_sent > 0 && peer.bytes_received > 0);
     assert_eq!(peer.tip, anna.chain.tip().to_string());
-    let [peer] = &anna.peers().await[..] else {
-        panic!("one peer")
-    };
+    let [peer] = &anna.peers().await[..] else { panic!("one peer") };
     assert_eq!(peer.direction(), proto::Direction::Inbound);
-    let own = anna
-        .client()
-        .get_self(proto::GetSelfRequest {})
-        .await
-        .expect("ok")
-        .into_inner();
+    let own = anna.client().get_self(proto::GetSelfRequest {}).await.expect("ok").into_inner();
     assert_eq!(own.listen_address, anna.address.to_string());
     assert_eq!(own.static_key, anna.peer.api.key.to_string());
     assert_eq!(own.node_id.len(), 40);
     anna.stop().await;
-    until("the farewell is understood", async || {
-        bert.peers().await.is_empty()
-    })
-    .await;
+    until("the farewell is understood", async || bert.peers().await.is_empty()).await;
 }
 
 fn work_hex(height: u8) -> String {
@@ -112,10 +97,8 @@ async fn a_second_link_of_the_same_side_is_refused() {
     let mut second = stranger.connect(anna.address).await;
     assert_eq!(second.end().await.as_deref(), Some("DUPLICATE"));
     // A new process under the same key is another matter: the old one must be gone.
-    let restarted = Stranger {
-        identity: stranger.identity.clone(),
-        ..Stranger::new(&anna.chain, "test")
-    };
+    let restarted =
+        Stranger { identity: stranger.identity.clone(), ..Stranger::new(&anna.chain, "test") };
     let _third = restarted.connect(anna.address).await;
     assert_eq!(first.end().await.as_deref(), Some("DUPLICATE"));
     until("one peer", async || anna.peers().await.len() == 1).await;
@@ -128,17 +111,11 @@ async fn links_come_back_after_a_restart() {
     bert.add(&anna).await;
     until_linked(&anna, &bert).await;
     assert!(bert.peers().await.iter().all(|peer| peer.added));
-    let (directory, chain, address) = (
-        Arc::clone(&anna.directory),
-        anna.chain.clone(),
-        anna.address,
-    );
+    let (directory, chain, address) =
+        (Arc::clone(&anna.directory), anna.chain.clone(), anna.address);
     let key = anna.peer.api.key;
     anna.stop().await;
-    let again = PeerConfig {
-        listen: address,
-        ..config()
-    };
+    let again = PeerConfig { listen: address, ..config() };
     let anna = Node::start_in(directory, chain, again).await;
     assert_eq!(anna.peer.api.key, key, "the key is kept");
     until_linked(&anna, &bert).await;
@@ -156,31 +133,15 @@ async fn peers_are_added_and_removed_by_hand() {
     bert.add(&anna).await;
     until_linked(&anna, &bert).await;
     let address = anna.address.to_string();
-    let remove = |address: &str| proto::RemovePeerRequest {
-        address: address.to_owned(),
-    };
-    bert.client()
-        .remove_peer(remove(&address))
-        .await
-        .expect("removed");
-    until("no link", async || {
-        bert.peers().await.is_empty() && anna.peers().await.is_empty()
-    })
-    .await;
-    let status = bert
-        .client()
-        .remove_peer(remove(&address))
-        .await
-        .expect_err("unknown");
+    let remove = |address: &str| proto::RemovePeerRequest { address: address.to_owned() };
+    bert.client().remove_peer(remove(&address)).await.expect("removed");
+    until("no link", async || bert.peers().await.is_empty() && anna.peers().await.is_empty()).await;
+    let status = bert.client().remove_peer(remove(&address)).await.expect_err("unknown");
     assert_eq!(status.code(), Code::NotFound);
-    let add = proto::AddPeerRequest {
-        address: "nowhere".to_owned(),
-    };
+    let add = proto::AddPeerRequest { address: "nowhere".to_owned() };
     let status = bert.client().add_peer(add).await.expect_err("malformed");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let lookup = proto::LookupRequest {
-        node_id: "xyz".to_owned(),
-    };
+    let lookup = proto::LookupRequest { node_id: "xyz".to_owned() };
     let status = bert.client().lookup(lookup).await.expect_err("malformed");
     assert_eq!(status.code(), Code::InvalidArgument);
 }
@@ -191,16 +152,9 @@ async fn nodes_find_each_other_through_a_common_one() {
     let anna = Node::start("test", &[&hub]).await;
     let bert = Node::start("test", &[&hub]).await;
     until_linked(&anna, &bert).await;
-    let table = anna
-        .client()
-        .get_routing_table(proto::GetRoutingTableRequest {})
-        .await;
+    let table = anna.client().get_routing_table(proto::GetRoutingTableRequest {}).await;
     assert!(!table.expect("ok").into_inner().contacts.is_empty());
-    let found = anna
-        .client()
-        .lookup(proto::LookupRequest::default())
-        .await
-        .expect("ok");
+    let found = anna.client().lookup(proto::LookupRequest::default()).await.expect("ok");
     assert!(!found.into_inner().contacts.is_empty());
 }
 
@@ -208,21 +162,10 @@ async fn nodes_find_each_other_through_a_common_one() {
 #[tokio::test]
 async fn inbound_slots_are_limited_and_outbound_links_need_none() {
     let chain = FakeChain::new("test");
-    let anna = Node::start_with(
-        chain,
-        PeerConfig {
-            inbound_max: 1,
-            ..config()
-        },
-    )
-    .await;
-    let _first = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let anna = Node::start_with(chain, PeerConfig { inbound_max: 1, ..config() }).await;
+    let _first = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     until("a peer", async || anna.peers().await.len() == 1).await;
-    let mut second = Stranger::new(&anna.chain, "test")
-        .connect(anna.address)
-        .await;
+    let mut second = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     assert_eq!(second.end().await.as_deref(), Some("FULL"));
     let bert = Node::start("test", &[]).await;
     anna.add(&bert).await;

@@ -42,10 +42,7 @@ const POLL: Duration = Duration::from_millis(10);
 async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let start = Instant::now();
     while !condition().await {
-        assert!(
-            start.elapsed() < DEADLINE,
-            "in vain for {DEADLINE:?}: {what}"
-        );
+        assert!(start.elapsed() < DEADLINE, "in vain for {DEADLINE:?}: {what}");
         sleep(POLL).await;
     }
 }
@@ -76,14 +73,8 @@ impl Drop for Node {
 
 impl Node {
     async fn start(network: &str, bootstrap: &[&Node]) -> Self {
-        let bootstrap = bootstrap
-            .iter()
-            .map(|node| node.address.to_string())
-            .collect();
-        let config = PeerConfig {
-            bootstrap,
-            ..config()
-        };
+        let bootstrap = bootstrap.iter().map(|node| node.address.to_string()).collect();
+        let config = PeerConfig { bootstrap, ..config() };
         Self::start_with(FakeChain::new(network), config).await
     }
 
@@ -107,14 +98,7 @@ impl Node {
         )
         .expect("started");
         let address = peer.listen_address();
-        Self {
-            chain,
-            peer,
-            address,
-            directory,
-            supervisor,
-            shutdown,
-        }
+        Self { chain, peer, address, directory, supervisor, shutdown }
     }
 
     fn client(&self) -> PeerServiceClient<Connection> {
@@ -138,9 +122,7 @@ impl Node {
     async fn add(&self, other: &Node) {
         let address = other.address.to_string();
         let added = async || {
-            let request = proto::AddPeerRequest {
-                address: address.clone(),
-            };
+            let request = proto::AddPeerRequest { address: address.clone() };
             self.client().add_peer(request).await.is_ok()
         };
         until("the service takes a peer", added).await;
@@ -149,18 +131,12 @@ impl Node {
     /// Ends the service as SIGTERM does.
     async fn stop(self) {
         self.shutdown.cancel();
-        self.supervisor
-            .finish(DEADLINE)
-            .await
-            .expect("no task failed");
+        self.supervisor.finish(DEADLINE).await.expect("no task failed");
     }
 }
 
 async fn until_linked(one: &Node, other: &Node) {
-    until("a link", async || {
-        one.is_linked_to(other).await && other.is_linked_to(one).await
-    })
-    .await;
+    until("a link", async || one.is_linked_to(other).await && other.is_linked_to(one).await).await;
 }
 
 async fn until_tip(node: &Node, tip: BlockHash) {
@@ -216,20 +192,11 @@ impl Stranger {
     async fn connect(&self, to: SocketAddr) -> Session {
         let stream = TcpStream::connect(to).await.expect("it listens");
         let counters = Arc::new(Counters::default());
-        let (reader, writer, _) = transport::open(
-            stream,
-            Direction::Outbound,
-            &self.identity,
-            DEADLINE,
-            counters,
-        )
-        .await
-        .expect("noise");
-        let mut session = Session {
-            reader,
-            writer,
-            frames: Vec::new(),
-        };
+        let (reader, writer, _) =
+            transport::open(stream, Direction::Outbound, &self.identity, DEADLINE, counters)
+                .await
+                .expect("noise");
+        let mut session = Session { reader, writer, frames: Vec::new() };
         session.send(&Message::Handshake(self.handshake())).await;
         session
     }
@@ -244,19 +211,13 @@ struct Session {
 impl Session {
     async fn send(&mut self, message: &Message) {
         // The other side may have closed already: then reading tells.
-        drop(
-            self.writer
-                .send_frame(&message.to_frame(Bytes::new()))
-                .await,
-        );
+        drop(self.writer.send_frame(&message.to_frame(Bytes::new())).await);
     }
 
     async fn receive(&mut self) -> Result<Message, LinkError> {
         while self.frames.is_empty() {
             let receiving = self.reader.receive(&mut self.frames);
-            timeout(DEADLINE, receiving)
-                .await
-                .expect("an answer or an end")?;
+            timeout(DEADLINE, receiving).await.expect("an answer or an end")?;
         }
         Ok(Message::from_frame(self.frames.remove(0)).expect("well-formed"))
     }

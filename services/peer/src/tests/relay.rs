@@ -7,10 +7,7 @@ use super::*;
 
 /// Three nodes in a row: the ends are not linked.
 async fn row() -> [Node; 3] {
-    let lonely = || PeerConfig {
-        outbound_max: 0,
-        ..config()
-    };
+    let lonely = || PeerConfig { outbound_max: 0, ..config() };
     let anna = Node::start_with(FakeChain::new("test"), lonely()).await;
     let bert = Node::start_with(FakeChain::new("test"), lonely()).await;
     let carl = Node::start_with(FakeChain::new("test"), lonely()).await;
@@ -33,10 +30,7 @@ async fn a_block_reaches_the_third_node() {
         assert_eq!(node.chain.connects(), 5, "a block came twice");
     }
     until("claims follow", async || {
-        anna.peers()
-            .await
-            .iter()
-            .all(|peer| peer.tip == anna.chain.tip().to_string())
+        anna.peers().await.iter().all(|peer| peer.tip == anna.chain.tip().to_string())
     })
     .await;
 }
@@ -80,8 +74,5 @@ async fn broken_streams_are_opened_again() {
         }
     }
     until_tip(&carl, anna.chain.tip()).await;
-    until("transactions", async || {
-        carl.chain.mempool() == anna.chain.mempool()
-    })
-    .await;
+    until("transactions", async || carl.chain.mempool() == anna.chain.mempool()).await;
 }

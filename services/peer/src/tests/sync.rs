@@ -37,10 +37,7 @@ async fn the_longer_branch_wins_on_both_sides() {
     let bert = Node::start_in(
         directory,
         chain,
-        PeerConfig {
-            bootstrap: vec![anna.address.to_string()],
-            ..config()
-        },
+        PeerConfig { bootstrap: vec![anna.address.to_string()], ..config() },
     )
     .await;
     let tip = bert.chain.tip();

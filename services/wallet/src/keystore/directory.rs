@@ -37,12 +37,7 @@ impl Keystore {
     ) -> Result<Self, KeystoreError> {
         cost.check()?;
         prepare_private(&directory)?;
-        let keystore = Self {
-            directory,
-            cost,
-            service,
-            wallets: RwLock::default(),
-        };
+        let keystore = Self { directory, cost, service, wallets: RwLock::default() };
         keystore.list()?;
         Ok(keystore)
     }
@@ -59,11 +54,7 @@ impl Keystore {
     }
 
     fn create_sealed(&self, name: &WalletName, passphrase: &Passphrase, unlock: Unlock) -> Loaded {
-        if self
-            .path(name)
-            .try_exists()
-            .map_err(KeystoreError::io(&self.directory))?
-        {
+        if self.path(name).try_exists().map_err(KeystoreError::io(&self.directory))? {
             return Err(KeystoreError::WalletExists(name.clone()));
         }
         let (file, account) = new_wallet(passphrase, unlock, self.cost)?;
@@ -77,12 +68,7 @@ impl Keystore {
 
     /// The wallet of this name.
     pub(crate) fn get(&self, name: &WalletName) -> Loaded {
-        let known = self
-            .wallets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
+        let known = self.wallets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         match known {
             Some(wallet) => Ok(wallet),
             None => self.load(name),
@@ -120,10 +106,7 @@ impl Keystore {
     pub(crate) fn list(&self) -> Result<Vec<(WalletName, Loaded)>, KeystoreError> {
         let mut names = self.names().map_err(KeystoreError::io(&self.directory))?;
         names.sort_unstable();
-        Ok(names
-            .into_iter()
-            .map(|name| (name.clone(), self.get(&name)))
-            .collect())
+        Ok(names.into_iter().map(|name| (name.clone(), self.get(&name))).collect())
     }
 
     fn names(&self) -> io::Result<Vec<WalletName>> {
@@ -131,9 +114,7 @@ impl Keystore {
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
-            if path
-                .extension()
-                .is_some_and(|extension| extension == EXTENSION)
+            if path.extension().is_some_and(|extension| extension == EXTENSION)
                 && let Some(Ok(name)) = stem.map(str::parse)
             {
                 names.push(name);
@@ -153,10 +134,7 @@ impl Keystore {
     /// The wallet that an address belongs to.
     pub(crate) fn owner(&self, key_hash: &KeyHash) -> Option<Arc<Wallet>> {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
-        wallets
-            .values()
-            .find(|wallet| wallet.key_path(key_hash).is_some())
-            .cloned()
+        wallets.values().find(|wallet| wallet.key_path(key_hash).is_some()).cloned()
     }
 
     /// The passphrase that the service itself knows.
@@ -167,16 +145,12 @@ impl Keystore {
     /// Wipes the keys of wallets whose time is over.
     pub(crate) fn lock_expired(&self, now: Instant) {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
-        wallets
-            .values()
-            .for_each(|wallet| wallet.lock_if_expired(now));
+        wallets.values().for_each(|wallet| wallet.lock_if_expired(now));
     }
 
     /// Whether the directory can be read.
     pub(crate) fn check(&self) -> Result<(), KeystoreError> {
-        fs::read_dir(&self.directory)
-            .map(drop)
-            .map_err(KeystoreError::io(&self.directory))
+        fs::read_dir(&self.directory).map(drop).map_err(KeystoreError::io(&self.directory))
     }
 
     fn path(&self, name: &WalletName) -> PathBuf {

@@ -125,20 +125,11 @@ impl WalletFile {
         cost: KdfCost,
         random: Random,
     ) -> Result<Self, KdfCostError> {
-        let KdfCost {
-            memory_kib,
-            passes,
-            lanes,
-        } = cost;
+        let KdfCost { memory_kib, passes, lanes } = cost;
         let mut file = Self {
             version: VERSION,
             unlock,
-            kdf: Kdf {
-                memory_kib,
-                passes,
-                lanes,
-                salt: random.salt,
-            },
+            kdf: Kdf { memory_kib, passes, lanes, salt: random.salt },
             nonce: random.nonce,
             accounts,
             sealed: Vec::new(),
@@ -154,9 +145,7 @@ impl WalletFile {
 
     /// The entropy, if the passphrase is right and nothing was altered.
     pub(super) fn open(&self, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
-        let secrets = self
-            .sealing(&self.header())
-            .open(passphrase, &self.sealed)?;
+        let secrets = self.sealing(&self.header()).open(passphrase, &self.sealed)?;
         match secrets.as_slice() {
             [KIND_ENTROPY, length, entropy @ ..] if usize::from(*length) == entropy.len() => {
                 Ok(Zeroizing::new(entropy.to_vec()))
@@ -166,18 +155,9 @@ impl WalletFile {
     }
 
     fn sealing<'a>(&'a self, header: &'a [u8]) -> Sealing<'a> {
-        let Kdf {
-            memory_kib,
-            passes,
-            lanes,
-            ref salt,
-        } = self.kdf;
+        let Kdf { memory_kib, passes, lanes, ref salt } = self.kdf;
         Sealing {
-            cost: KdfCost {
-                memory_kib,
-                passes,
-                lanes,
-            },
+            cost: KdfCost { memory_kib, passes, lanes },
             salt,
             nonce: &self.nonce,
             associated_data: header,
@@ -191,12 +171,7 @@ impl WalletFile {
             Unlock::Owner => [0],
             Unlock::Service => [1],
         };
-        let numbers = [
-            self.version,
-            self.kdf.memory_kib,
-            self.kdf.passes,
-            self.kdf.lanes,
-        ];
+        let numbers = [self.version, self.kdf.memory_kib, self.kdf.passes, self.kdf.lanes];
         let mut header = Vec::new();
         put(&mut header, DOMAIN);
         for number in numbers {
@@ -243,10 +218,7 @@ impl WalletFile {
 
     pub(super) fn read(path: &Path) -> io::Result<Result<Self, CannotOpen>> {
         let mut json = String::new();
-        match File::open(path)?
-            .take(FILE_BYTES_MAX)
-            .read_to_string(&mut json)
-        {
+        match File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut json) {
             Ok(_) => Ok(Self::from_json(&json)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(CannotOpen)),
             Err(error) => Err(error),
@@ -276,11 +248,8 @@ impl WalletFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(self.to_json().as_bytes())?;
         file.sync_all()?;
         Ok(temporary)

@@ -38,10 +38,7 @@ const COIN_TYPE: u32 = 1;
 const ACCOUNT: u32 = 0;
 
 /// The first address of every wallet.
-const FIRST: KeyPath = KeyPath {
-    chain: Chain::Receive,
-    index: 0,
-};
+const FIRST: KeyPath = KeyPath { chain: Chain::Receive, index: 0 };
 
 /// The two chains of an account (BIP44).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,23 +113,14 @@ fn new_wallet(
     cost: KdfCost,
 ) -> Result<(WalletFile, AccountKey), KeystoreError> {
     let mut entropy = Zeroizing::new([0; ENTROPY_BYTES]);
-    let mut random = Random {
-        salt: [0; _],
-        nonce: [0; _],
-    };
+    let mut random = Random { salt: [0; _], nonce: [0; _] };
     for buffer in [entropy.as_mut_slice(), &mut random.salt, &mut random.nonce] {
         getrandom::fill(buffer).map_err(KeystoreError::Randomness)?;
     }
     let key = account_key(&*entropy, COIN_TYPE, ACCOUNT)
         .expect("128 bits are BIP39 entropy, and these numbers are small");
     let xpub = key.public().to_string();
-    let account = Account {
-        coin_type: COIN_TYPE,
-        account: ACCOUNT,
-        xpub,
-        receive: 1,
-        change: 0,
-    };
+    let account = Account { coin_type: COIN_TYPE, account: ACCOUNT, xpub, receive: 1, change: 0 };
     let file = WalletFile::seal(&*entropy, vec![account], unlock, passphrase, cost, random)?;
     Ok((file, key))
 }
@@ -147,7 +135,5 @@ fn account_key(
 }
 
 fn key_hash(account: &AccountPublicKey, path: KeyPath) -> Result<KeyHash, DerivationError> {
-    Ok(account
-        .public_key(path.chain.number(), path.index)?
-        .key_hash())
+    Ok(account.public_key(path.chain.number(), path.index)?.key_hash())
 }

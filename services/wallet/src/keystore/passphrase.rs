@@ -74,24 +74,16 @@ impl Passphrase {
     /// # Errors
     /// When it cannot be read, is open to others, or holds no passphrase.
     pub fn from_file(path: &Path) -> Result<Self, PassphraseError> {
-        let unreadable = |source| PassphraseError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| PassphraseError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         // Asked of the open file, not of the path: what is checked is what is read.
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
         if mode & OTHERS != 0 {
-            return Err(PassphraseError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(PassphraseError::Exposed { path: path.to_owned(), mode });
         }
         // Room for a line end and one byte too many, made at once so that no copy stays behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(PASSPHRASE_BYTES_MAX + 3));
-        file.take(PASSPHRASE_BYTES_MAX as u64 + 3)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        file.take(PASSPHRASE_BYTES_MAX as u64 + 3).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.ends_with(b"\n") {
             bytes.pop();
         }
@@ -143,10 +135,7 @@ mod tests {
         for mode in [0o644, 0o640, 0o604, 0o620, 0o610] {
             let (_directory, path) = file(b"secret\n", mode);
             let error = Passphrase::from_file(&path).expect_err("exposed");
-            assert!(
-                matches!(error, PassphraseError::Exposed { .. }),
-                "{mode:o}: {error}"
-            );
+            assert!(matches!(error, PassphraseError::Exposed { .. }), "{mode:o}: {error}");
         }
     }
 

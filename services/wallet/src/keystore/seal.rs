@@ -39,11 +39,7 @@ pub struct KdfCost {
 
 impl Default for KdfCost {
     fn default() -> Self {
-        Self {
-            memory_kib: 64 * 1024,
-            passes: 3,
-            lanes: 4,
-        }
+        Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 }
     }
 }
 
@@ -117,10 +113,7 @@ impl Sealing<'_> {
         secret: &[u8],
     ) -> Result<Vec<u8>, KdfCostError> {
         let key = self.cost.derive(passphrase, self.salt)?;
-        let payload = Payload {
-            msg: secret,
-            aad: self.associated_data,
-        };
+        let payload = Payload { msg: secret, aad: self.associated_data };
         Ok(XChaCha20Poly1305::new((&*key).into())
             .encrypt(&XNonce::from(*self.nonce), payload)
             .expect("a wallet's secrets are far below the cipher's limit of 256 GiB"))
@@ -132,14 +125,8 @@ impl Sealing<'_> {
         passphrase: &Passphrase,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
-        let key = self
-            .cost
-            .derive(passphrase, self.salt)
-            .map_err(|_| CannotOpen)?;
-        let payload = Payload {
-            msg: sealed,
-            aad: self.associated_data,
-        };
+        let key = self.cost.derive(passphrase, self.salt).map_err(|_| CannotOpen)?;
+        let payload = Payload { msg: sealed, aad: self.associated_data };
         XChaCha20Poly1305::new((&*key).into())
             .decrypt(&XNonce::from(*self.nonce), payload)
             .map(Zeroizing::new)
@@ -151,19 +138,10 @@ impl Sealing<'_> {
 mod tests {
     use super::*;
 
-    const CHEAP: KdfCost = KdfCost {
-        memory_kib: 8,
-        passes: 1,
-        lanes: 1,
-    };
+    const CHEAP: KdfCost = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
 
     fn sealing(associated_data: &[u8]) -> Sealing<'_> {
-        Sealing {
-            cost: CHEAP,
-            salt: &[1; 16],
-            nonce: &[2; 24],
-            associated_data,
-        }
+        Sealing { cost: CHEAP, salt: &[1; 16], nonce: &[2; 24], associated_data }
     }
 
     fn passphrase(text: &str) -> Passphrase {
@@ -172,69 +150,35 @@ mod tests {
 
     #[test]
     fn opens_what_it_sealed() {
-        let sealed = sealing(b"header")
-            .seal(&passphrase("a"), b"secret")
-            .expect("valid cost");
+        let sealed = sealing(b"header").seal(&passphrase("a"), b"secret").expect("valid cost");
         assert_eq!(sealed.len(), 6 + 16);
-        let secret = sealing(b"header")
-            .open(&passphrase("a"), &sealed)
-            .expect("right passphrase");
+        let secret = sealing(b"header").open(&passphrase("a"), &sealed).expect("right passphrase");
         assert_eq!(secret.as_slice(), b"secret");
     }
 
     #[test]
     fn wrong_passphrase_and_every_alteration_look_the_same() {
-        let sealed = sealing(b"header")
-            .seal(&passphrase("a"), b"secret")
-            .expect("valid cost");
-        assert_eq!(
-            sealing(b"header").open(&passphrase("b"), &sealed),
-            Err(CannotOpen)
-        );
-        assert_eq!(
-            sealing(b"Header").open(&passphrase("a"), &sealed),
-            Err(CannotOpen)
-        );
-        assert_eq!(
-            sealing(b"header").open(&passphrase("a"), &[]),
-            Err(CannotOpen)
-        );
+        let sealed = sealing(b"header").seal(&passphrase("a"), b"secret").expect("valid cost");
+        assert_eq!(sealing(b"header").open(&passphrase("b"), &sealed), Err(CannotOpen));
+        assert_eq!(sealing(b"Header").open(&passphrase("a"), &sealed), Err(CannotOpen));
+        assert_eq!(sealing(b"header").open(&passphrase("a"), &[]), Err(CannotOpen));
         for index in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[index] ^= 1;
-            assert_eq!(
-                sealing(b"header").open(&passphrase("a"), &altered),
-                Err(CannotOpen)
-            );
+            assert_eq!(sealing(b"header").open(&passphrase("a"), &altered), Err(CannotOpen));
         }
     }
 
     #[test]
     fn absurd_cost_is_refused_before_memory_is_taken() {
         for cost in [
-            KdfCost {
-                memory_kib: u32::MAX,
-                ..CHEAP
-            },
-            KdfCost {
-                memory_kib: MEMORY_KIB_MAX + 1,
-                ..CHEAP
-            },
-            KdfCost {
-                memory_kib: 7,
-                ..CHEAP
-            },
+            KdfCost { memory_kib: u32::MAX, ..CHEAP },
+            KdfCost { memory_kib: MEMORY_KIB_MAX + 1, ..CHEAP },
+            KdfCost { memory_kib: 7, ..CHEAP },
             KdfCost { passes: 0, ..CHEAP },
-            KdfCost {
-                passes: PASSES_MAX + 1,
-                ..CHEAP
-            },
+            KdfCost { passes: PASSES_MAX + 1, ..CHEAP },
             KdfCost { lanes: 0, ..CHEAP },
-            KdfCost {
-                memory_kib: 1024,
-                lanes: LANES_MAX + 1,
-                ..CHEAP
-            },
+            KdfCost { memory_kib: 1024, lanes: LANES_MAX + 1, ..CHEAP },
         ] {
             assert_eq!(cost.check(), Err(KdfCostError), "{cost:?}");
         }
@@ -245,9 +189,7 @@ mod tests {
     /// lengths, which old files depend on.
     #[test]
     fn derivation_never_changes() {
-        let key = CHEAP
-            .derive(&passphrase("passphrase"), b"salt salt salt 1")
-            .expect("valid");
+        let key = CHEAP.derive(&passphrase("passphrase"), b"salt salt salt 1").expect("valid");
         assert_eq!(
             hex::encode(*key),
             "68755cee5795d95c833dc0cee912a580ed77ba5822187b4acbfea123e7235ae7"

@@ -93,21 +93,14 @@ impl Wallet {
     pub(crate) fn issue(&self, chain: Chain) -> Result<KeyHash, KeystoreError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = file.clone();
-        let index = next
-            .accounts
-            .first_mut()
-            .and_then(|account| account.issue(chain));
+        let index = next.accounts.first_mut().and_then(|account| account.issue(chain));
         let index = index.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()))?;
         let path = KeyPath { chain, index };
         let key_hash = key_hash(&self.account, path)
             .map_err(|_| KeystoreError::Exhausted(self.name.clone()))?;
-        next.replace(&self.path)
-            .map_err(KeystoreError::io(&self.path))?;
+        next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
         *file = next;
-        let mut addresses = self
-            .addresses
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
         addresses.push(path, key_hash);
         Ok(key_hash)
     }
@@ -125,26 +118,18 @@ impl Wallet {
     }
 
     fn spare_change(&self) -> MutexGuard<'_, Vec<KeyHash>> {
-        self.spare_change
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.spare_change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receive addresses, the first one first, then change addresses.
     pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
-        let addresses = self
-            .addresses
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         [addresses.receive.as_slice(), &addresses.change].concat()
     }
 
     /// Where an address of this wallet stands; `None` for addresses of others.
     pub(crate) fn key_path(&self, key_hash: &KeyHash) -> Option<KeyPath> {
-        let addresses = self
-            .addresses
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         addresses.paths.get(key_hash).copied()
     }
 
@@ -155,11 +140,7 @@ impl Wallet {
         time: Option<Duration>,
     ) -> Result<(), KeystoreError> {
         let cannot_open = || KeystoreError::CannotOpen(self.name.clone());
-        let file = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let entropy = file.open(passphrase).map_err(|_| cannot_open())?;
         let entry = file.accounts.first().ok_or_else(cannot_open)?;
         let account =
@@ -184,11 +165,7 @@ impl Wallet {
 
     pub(crate) fn lock_if_expired(&self, now: Instant) {
         let mut open = self.open();
-        if open
-            .as_ref()
-            .and_then(|open| open.until)
-            .is_some_and(|until| until <= now)
-        {
+        if open.as_ref().and_then(|open| open.until).is_some_and(|until| until <= now) {
             *open = None;
             tracing::info!(wallet = %self.name, "locked: its time is over");
         }
@@ -225,8 +202,6 @@ impl Addresses {
 
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wallet")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Wallet").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -25,17 +25,9 @@ impl<'a> Claim<'a> {
         leases: &'a Mutex<Leases>,
     ) -> Result<Self, WalletError> {
         let outpoints: Vec<OutPoint> = selection.coins.iter().map(|coin| coin.outpoint).collect();
-        let claimed = leases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .claim(&outpoints);
+        let claimed = leases.lock().unwrap_or_else(PoisonError::into_inner).claim(&outpoints);
         if claimed {
-            Ok(Self {
-                leases,
-                wallet,
-                outpoints,
-                change: None,
-            })
+            Ok(Self { leases, wallet, outpoints, change: None })
         } else {
             // One wallet's payments take turns: this is a wallet of the same keys by another name.
             Err(WalletError::CoinsClaimed)

@@ -43,12 +43,7 @@ impl Provenance {
         txid: Txid,
         chain: &ChainClient,
     ) -> Result<bool, WalletError> {
-        let known = self
-            .ours
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&txid)
-            .copied();
+        let known = self.ours.lock().unwrap_or_else(PoisonError::into_inner).get(&txid).copied();
         if let Some(ours) = known {
             return Ok(ours);
         }
@@ -98,30 +93,14 @@ impl Coins {
             let Some(key) = wallet.key_path(&output.key_hash) else {
                 continue;
             };
-            let Output {
-                outpoint,
-                amount,
-                confirmations,
-                mature,
-                ..
-            } = *output;
-            let claimed = || {
-                leases
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .holds(&outpoint)
-            };
+            let Output { outpoint, amount, confirmations, mature, .. } = *output;
+            let claimed = || leases.lock().unwrap_or_else(PoisonError::into_inner).holds(&outpoint);
             if !mature {
                 coins.immature += amount;
             } else if claimed() {
                 coins.claimed += amount;
             } else if confirmations > 0 || provenance.made_by(wallet, outpoint.txid, chain).await? {
-                coins.spendable.push(Coin {
-                    outpoint,
-                    amount,
-                    key,
-                    confirmations,
-                });
+                coins.spendable.push(Coin { outpoint, amount, key, confirmations });
             } else {
                 coins.pending += amount;
             }

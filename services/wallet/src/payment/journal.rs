@@ -58,10 +58,7 @@ impl Journal {
             // Every write that matters is flushed by the one who makes it.
             .flush_every_ms(None)
             .open()?;
-        let journal = Self {
-            records,
-            unsettled: Mutex::default(),
-        };
+        let journal = Self { records, unsettled: Mutex::default() };
         journal.load(unix_time().saturating_sub(RETENTION.as_secs()))?;
         Ok(journal)
     }
@@ -72,8 +69,7 @@ impl Journal {
             let (key, bytes) = entry?;
             let record = Record::from_bytes(&bytes).ok_or(JournalError::Damaged)?;
             if !record.progress.is_final() {
-                self.unsettled()
-                    .insert(PaymentKey::from_bytes(&key), Unsettled::of(&record));
+                self.unsettled().insert(PaymentKey::from_bytes(&key), Unsettled::of(&record));
             } else if record.time < oldest {
                 self.records.remove(key)?;
             }
@@ -107,8 +103,7 @@ impl Journal {
             }
         }
         if let Some(record) = self.get(key)? {
-            self.records
-                .insert(key.as_bytes(), Record { progress, ..record }.to_bytes())?;
+            self.records.insert(key.as_bytes(), Record { progress, ..record }.to_bytes())?;
         }
         Ok(())
     }
@@ -123,11 +118,8 @@ impl Journal {
 
     /// The payments that are not settled, oldest first.
     pub(crate) fn list_unsettled(&self) -> Vec<(PaymentKey, Unsettled)> {
-        let mut list: Vec<_> = self
-            .unsettled()
-            .iter()
-            .map(|(key, payment)| (key.clone(), payment.clone()))
-            .collect();
+        let mut list: Vec<_> =
+            self.unsettled().iter().map(|(key, payment)| (key.clone(), payment.clone())).collect();
         list.sort_by_key(|(_, payment)| payment.time);
         list
     }
@@ -138,24 +130,14 @@ impl Journal {
     }
 
     fn unsettled(&self) -> MutexGuard<'_, HashMap<PaymentKey, Unsettled>> {
-        self.unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Unsettled {
     fn of(record: &Record) -> Self {
-        let inputs = record
-            .transaction
-            .inputs
-            .iter()
-            .map(|input| input.previous_output);
-        Self {
-            txid: record.transaction.txid(),
-            inputs: inputs.collect(),
-            time: record.time,
-        }
+        let inputs = record.transaction.inputs.iter().map(|input| input.previous_output);
+        Self { txid: record.transaction.txid(), inputs: inputs.collect(), time: record.time }
     }
 }
 
@@ -211,23 +193,11 @@ mod tests {
     async fn only_settled_payments_grow_too_old() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let journal = Journal::open(directory.path()).expect("opens");
-        let old = Record {
-            time: 1000,
-            ..record(Progress::Settled)
-        };
+        let old = Record { time: 1000, ..record(Progress::Settled) };
         journal.put(&key("a", "old"), &old).await.expect("written");
-        let waiting = Record {
-            time: 1000,
-            ..record(Progress::Submitted)
-        };
-        journal
-            .put(&key("a", "waiting"), &waiting)
-            .await
-            .expect("written");
-        journal
-            .put(&key("a", "new"), &record(Progress::Settled))
-            .await
-            .expect("written");
+        let waiting = Record { time: 1000, ..record(Progress::Submitted) };
+        journal.put(&key("a", "waiting"), &waiting).await.expect("written");
+        journal.put(&key("a", "new"), &record(Progress::Settled)).await.expect("written");
         journal.load(1001).expect("readable");
         let is_there = |name| journal.get(&key("a", name)).expect("readable").is_some();
         assert_eq!(["old", "waiting", "new"].map(is_there), [false, true, true]);

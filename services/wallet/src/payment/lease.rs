@@ -39,10 +39,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_whole_or_not_at_all() {
-        let outpoint = |vout| OutPoint {
-            txid: Txid::from_bytes([1; 32]),
-            vout,
-        };
+        let outpoint = |vout| OutPoint { txid: Txid::from_bytes([1; 32]), vout };
         let mut leases = Leases::default();
         assert!(leases.claim(&[outpoint(0), outpoint(1)]));
         assert!(!leases.claim(&[outpoint(2), outpoint(1)]));

@@ -52,12 +52,7 @@ impl Order {
         default_fee_rate: u64,
     ) -> Result<Self, WalletError> {
         let fingerprint = fingerprint(&request);
-        let SendRequest {
-            from,
-            payments,
-            fee_rate,
-            idempotency_key,
-        } = request;
+        let SendRequest { from, payments, fee_rate, idempotency_key } = request;
         let source = match from.ok_or(WalletError::NoSource)? {
             From::Address(text) => match decode(&text, "address", network)? {
                 Address::P2pkh(key_hash) => Source::Address(key_hash),
@@ -72,11 +67,8 @@ impl Order {
             .zip(payments)
             .map(|(index, payment)| output(index, &payment, network))
             .collect::<Result<Vec<_>, _>>()?;
-        Amount::sum(outputs.iter().map(|output| output.amount)).map_err(|_| {
-            WalletError::TooMuch {
-                field: "payments".to_owned(),
-            }
-        })?;
+        Amount::sum(outputs.iter().map(|output| output.amount))
+            .map_err(|_| WalletError::TooMuch { field: "payments".to_owned() })?;
         Ok(Self {
             source,
             outputs,
@@ -89,11 +81,7 @@ impl Order {
     /// What coins have to cover.
     pub(crate) fn target(&self) -> Target {
         Target {
-            amount: self
-                .outputs
-                .iter()
-                .map(|output| output.amount.units())
-                .sum(),
+            amount: self.outputs.iter().map(|output| output.amount.units()).sum(),
             outputs: self.outputs.len(),
             output_bytes: self
                 .outputs
@@ -111,35 +99,23 @@ impl Order {
 fn output(index: usize, payment: &Payment, network: &Network) -> Result<TxOut, WalletError> {
     let field = |name: &str| format!("payments[{index}].{name}");
     let address = decode(&payment.address, &field("address"), network)?;
-    let amount = Amount::from_units(payment.amount).map_err(|_| WalletError::TooMuch {
-        field: field("amount"),
-    })?;
+    let amount = Amount::from_units(payment.amount)
+        .map_err(|_| WalletError::TooMuch { field: field("amount") })?;
     let script_pubkey = address.script_pubkey();
     let least = Amount::from_units(dust(output_bytes(script_pubkey.len())))
         .expect("dust is far below what there can ever be");
     if amount == Amount::ZERO {
-        return Err(WalletError::Zero {
-            field: field("amount"),
-        });
+        return Err(WalletError::Zero { field: field("amount") });
     }
     if amount < least {
-        return Err(WalletError::Dust {
-            field: field("amount"),
-            amount,
-            least,
-        });
+        return Err(WalletError::Dust { field: field("amount"), amount, least });
     }
-    Ok(TxOut {
-        amount,
-        script_pubkey,
-    })
+    Ok(TxOut { amount, script_pubkey })
 }
 
 fn decode(text: &str, field: &str, network: &Network) -> Result<Address, WalletError> {
-    Address::decode(text, &network.versions).map_err(|problem| WalletError::Address {
-        field: field.to_owned(),
-        problem,
-    })
+    Address::decode(text, &network.versions)
+        .map_err(|problem| WalletError::Address { field: field.to_owned(), problem })
 }
 
 /// The least amount worth spending of an output of so many bytes.
@@ -209,48 +185,27 @@ mod tests {
             min_fee_rate: 1000,
         };
         assert_eq!(check_fee_rate(None, &network, 1).expect("clamped"), 1000);
-        assert_eq!(
-            check_fee_rate(Some(1000), &network, 1).expect("in range"),
-            1000
-        );
+        assert_eq!(check_fee_rate(Some(1000), &network, 1).expect("in range"), 1000);
         assert!(check_fee_rate(Some(999), &network, 1).is_err());
         assert!(check_fee_rate(Some(FEE_RATE_MAX + 1), &network, 1).is_err());
     }
 
     #[test]
     fn fingerprints_tell_orders_apart() {
-        let payment = |address: &str, amount| Payment {
-            address: address.to_owned(),
-            amount,
-        };
+        let payment = |address: &str, amount| Payment { address: address.to_owned(), amount };
         let base = SendRequest {
             from: Some(From::Wallet("a".to_owned())),
             payments: vec![payment("x", 1)],
             fee_rate: None,
             idempotency_key: "k".to_owned(),
         };
-        let retry = SendRequest {
-            idempotency_key: String::new(),
-            ..base.clone()
-        };
+        let retry = SendRequest { idempotency_key: String::new(), ..base.clone() };
         assert_eq!(fingerprint(&base), fingerprint(&retry));
         for other in [
-            SendRequest {
-                from: Some(From::Address("a".to_owned())),
-                ..base.clone()
-            },
-            SendRequest {
-                payments: vec![payment("x", 2)],
-                ..base.clone()
-            },
-            SendRequest {
-                payments: vec![payment("x", 1), payment("x", 1)],
-                ..base.clone()
-            },
-            SendRequest {
-                fee_rate: Some(0),
-                ..base.clone()
-            },
+            SendRequest { from: Some(From::Address("a".to_owned())), ..base.clone() },
+            SendRequest { payments: vec![payment("x", 2)], ..base.clone() },
+            SendRequest { payments: vec![payment("x", 1), payment("x", 1)], ..base.clone() },
+            SendRequest { fee_rate: Some(0), ..base.clone() },
         ] {
             assert_ne!(fingerprint(&base), fingerprint(&other), "{other:?}");
         }

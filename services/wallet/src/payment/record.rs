@@ -102,13 +102,7 @@ impl Record {
         fee: u64,
         transaction: Transaction,
     ) -> Self {
-        Self {
-            progress,
-            time: unix_time(),
-            fingerprint,
-            fee,
-            transaction,
-        }
+        Self { progress, time: unix_time(), fingerprint, fee, transaction }
     }
 
     /// `version: u8 | progress: u8 | time: u64 | fingerprint: 32 | fee: u64 | transaction`;
@@ -141,9 +135,7 @@ impl Record {
 }
 
 pub(super) fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -154,10 +146,7 @@ pub(super) mod tests {
 
     pub(in crate::payment) fn record(progress: Progress) -> Record {
         let input = TxIn {
-            previous_output: OutPoint {
-                txid: Txid::from_bytes([3; 32]),
-                vout: 1,
-            },
+            previous_output: OutPoint { txid: Txid::from_bytes([3; 32]), vout: 1 },
             script_sig: Script::from(vec![1, 2]),
             sequence: u32::MAX,
         };
@@ -165,12 +154,8 @@ pub(super) mod tests {
             amount: Amount::from_units(5).expect("in range"),
             script_pubkey: Script::from(vec![3]),
         };
-        let transaction = Transaction {
-            version: 1,
-            inputs: vec![input],
-            outputs: vec![output],
-            lock_time: 0,
-        };
+        let transaction =
+            Transaction { version: 1, inputs: vec![input], outputs: vec![output], lock_time: 0 };
         Record::new(progress, [9; 32], 226, transaction)
     }
 

@@ -67,11 +67,7 @@ pub(crate) enum SelectError {
 /// confirmed ones, then our own unconfirmed change.
 pub(crate) fn select(coins: &[Coin], target: &Target) -> Result<Selection, SelectError> {
     let deep_enough = |depth| -> Vec<Coin> {
-        coins
-            .iter()
-            .filter(|coin| coin.confirmations >= depth)
-            .copied()
-            .collect()
+        coins.iter().filter(|coin| coin.confirmations >= depth).copied().collect()
     };
     largest_first(&mut deep_enough(SETTLED_DEPTH), target)
         .or_else(|_| largest_first(&mut deep_enough(1), target))
@@ -88,17 +84,13 @@ fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, Selec
         sum = sum.saturating_add(coin.amount);
         used += 1;
         if transaction_bytes(used, target.outputs, target.output_bytes) > target.bytes_max {
-            return Err(SelectError::TooManyCoins {
-                coins_max: used - 1,
-            });
+            return Err(SelectError::TooManyCoins { coins_max: used - 1 });
         }
         if sum >= need(used, target) {
             return Ok(settle(&coins[..used], sum, target));
         }
     }
-    Err(SelectError::NotEnough {
-        need: need(used.max(1), target),
-    })
+    Err(SelectError::NotEnough { need: need(used.max(1), target) })
 }
 
 /// Units for the payments and the fee, without change.
@@ -118,11 +110,7 @@ fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
     let change = surplus
         .checked_sub(fee_with_change)
         .filter(|&change| change >= target.dust && bytes <= target.bytes_max);
-    Selection {
-        coins: coins.to_vec(),
-        change,
-        fee: surplus - change.unwrap_or(0),
-    }
+    Selection { coins: coins.to_vec(), change, fee: surplus - change.unwrap_or(0) }
 }
 
 #[cfg(test)]
@@ -135,35 +123,19 @@ mod tests {
 
     fn coin(index: u32, amount: u64, confirmations: u32) -> Coin {
         Coin {
-            outpoint: OutPoint {
-                txid: Txid::from_bytes([7; 32]),
-                vout: index,
-            },
+            outpoint: OutPoint { txid: Txid::from_bytes([7; 32]), vout: index },
             amount,
-            key: KeyPath {
-                chain: Chain::Receive,
-                index: 0,
-            },
+            key: KeyPath { chain: Chain::Receive, index: 0 },
             confirmations,
         }
     }
 
     fn coins(amounts: &[u64]) -> Vec<Coin> {
-        (0..)
-            .zip(amounts)
-            .map(|(index, &amount)| coin(index, amount, 9))
-            .collect()
+        (0..).zip(amounts).map(|(index, &amount)| coin(index, amount, 9)).collect()
     }
 
     fn target(amount: u64, fee_rate: u64) -> Target {
-        Target {
-            amount,
-            outputs: 1,
-            output_bytes: 34,
-            fee_rate,
-            dust: 546,
-            bytes_max: 100_000,
-        }
+        Target { amount, outputs: 1, output_bytes: 34, fee_rate, dust: 546, bytes_max: 100_000 }
     }
 
     #[test]
@@ -193,18 +165,10 @@ mod tests {
 
     #[test]
     fn the_deeper_a_coin_the_sooner_it_goes() {
-        let coins = [
-            coin(0, 900_000, 0),
-            coin(1, 600_000, 5),
-            coin(2, 300_000, 6),
-        ];
+        let coins = [coin(0, 900_000, 0), coin(1, 600_000, 5), coin(2, 300_000, 6)];
         let chosen = |amount| {
             let selection = select(&coins, &target(amount, 1000)).expect("enough");
-            selection
-                .coins
-                .iter()
-                .map(|coin| coin.outpoint.vout)
-                .collect::<Vec<_>>()
+            selection.coins.iter().map(|coin| coin.outpoint.vout).collect::<Vec<_>>()
         };
         assert_eq!(chosen(200_000), [2]);
         assert_eq!(chosen(500_000), [1]);

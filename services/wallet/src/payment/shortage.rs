@@ -25,10 +25,7 @@ impl Shortage {
     pub fn hint(&self) -> String {
         let missing = self.need.saturating_sub(self.have);
         if self.immature >= missing {
-            format!(
-                "mined coins can be spent {} blocks later: wait for more blocks",
-                self.maturity
-            )
+            format!("mined coins can be spent {} blocks later: wait for more blocks", self.maturity)
         } else if self.pending >= missing {
             "coins are on their way: try again once they are in a block".to_owned()
         } else if self.claimed >= missing {
@@ -83,18 +80,7 @@ mod tests {
             shortage.to_string(),
             "have 50.00000000, need 100.00000226 with the fee; 1000.00000000 are immature"
         );
-        assert!(
-            shortage.hint().contains("100 blocks later"),
-            "{}",
-            shortage.hint()
-        );
-        assert!(
-            Shortage {
-                immature: 0,
-                ..shortage
-            }
-            .hint()
-            .contains("pay less")
-        );
+        assert!(shortage.hint().contains("100 blocks later"), "{}", shortage.hint());
+        assert!(Shortage { immature: 0, ..shortage }.hint().contains("pay less"));
     }
 }

@@ -28,10 +28,7 @@ pub(crate) fn sign(
     if let (Some(change), Some(key_hash)) = (selection.change, change_to) {
         let amount = Amount::from_units(change).expect("change is a part of coins that exist");
         let script_pubkey = Address::P2pkh(key_hash).script_pubkey();
-        outputs.push(TxOut {
-            amount,
-            script_pubkey,
-        });
+        outputs.push(TxOut { amount, script_pubkey });
     }
     let inputs = selection.coins.iter().map(|coin| TxIn {
         previous_output: coin.outpoint,

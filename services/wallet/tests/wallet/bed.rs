@@ -23,11 +23,7 @@ use crate::fake_chain::FakeChain;
 
 pub const COIN: u64 = 100_000_000;
 /// Lets a test unlock as often as it likes.
-pub const CHEAP: KdfCost = KdfCost {
-    memory_kib: 8,
-    passes: 1,
-    lanes: 1,
-};
+pub const CHEAP: KdfCost = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
 /// Longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,11 +48,7 @@ impl Bed {
         let file = directory.path().join("passphrase");
         fs::write(&file, "open sesame\n").expect("writable");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("own file");
-        let mut bed = Self {
-            chain: FakeChain::default(),
-            directory,
-            running: None,
-        };
+        let mut bed = Self { chain: FakeChain::default(), directory, running: None };
         bed.launch().await.expect("starts");
         bed
     }
@@ -66,18 +58,12 @@ impl Bed {
     }
 
     pub fn wallet_file(&self, wallet: &str) -> PathBuf {
-        self.data_dir()
-            .join("wallets")
-            .join(format!("{wallet}.json"))
+        self.data_dir().join("wallets").join(format!("{wallet}.json"))
     }
 
     pub fn config(&self) -> WalletConfig {
         let passphrase_file = Some(self.data_dir().join("passphrase"));
-        WalletConfig {
-            passphrase_file,
-            kdf: CHEAP,
-            ..WalletConfig::default()
-        }
+        WalletConfig { passphrase_file, kdf: CHEAP, ..WalletConfig::default() }
     }
 
     async fn launch(&mut self) -> Result<(), StartError> {
@@ -97,15 +83,8 @@ impl Bed {
         )
         .await?;
         let server = self.chain.add_to(Server::new(gate, Metrics::new()));
-        let binding = in_process
-            .bind(&wallets.add_to(server))
-            .expect("services fit together");
-        self.running = Some(Running {
-            connection,
-            supervisor,
-            shutdown,
-            binding,
-        });
+        let binding = in_process.bind(&wallets.add_to(server)).expect("services fit together");
+        self.running = Some(Running { connection, supervisor, shutdown, binding });
         Ok(())
     }
 
@@ -115,11 +94,7 @@ impl Bed {
             return;
         };
         running.shutdown.cancel();
-        running
-            .supervisor
-            .finish(PATIENCE)
-            .await
-            .expect("no task failed");
+        running.supervisor.finish(PATIENCE).await.expect("no task failed");
         drop(running.binding);
     }
 
@@ -129,11 +104,7 @@ impl Bed {
     }
 
     fn connection(&self) -> Connection {
-        self.running
-            .as_ref()
-            .expect("the service runs")
-            .connection
-            .clone()
+        self.running.as_ref().expect("the service runs").connection.clone()
     }
 
     pub fn keystore(&self) -> KeystoreServiceClient<Connection> {
@@ -150,67 +121,37 @@ impl Bed {
     }
 
     pub async fn create_sealed(&self, wallet: &str, passphrase: &str) -> String {
-        let request = CreateWalletRequest {
-            wallet: wallet.to_owned(),
-            passphrase: passphrase.to_owned(),
-        };
-        let created = self
-            .keystore()
-            .create_wallet(request)
-            .await
-            .expect("created")
-            .into_inner();
+        let request =
+            CreateWalletRequest { wallet: wallet.to_owned(), passphrase: passphrase.to_owned() };
+        let created = self.keystore().create_wallet(request).await.expect("created").into_inner();
         assert_eq!(created.wallet, wallet);
         created.address
     }
 
     pub async fn list(&self) -> Vec<Wallet> {
-        let listed = self
-            .keystore()
-            .list_wallets(ListWalletsRequest {})
-            .await
-            .expect("listed");
+        let listed = self.keystore().list_wallets(ListWalletsRequest {}).await.expect("listed");
         listed.into_inner().wallets
     }
 
     pub async fn balance(&self, wallet: &str) -> GetBalanceResponse {
-        let request = GetBalanceRequest {
-            wallet: wallet.to_owned(),
-        };
-        self.wallet()
-            .get_balance(request)
-            .await
-            .expect("a balance")
-            .into_inner()
+        let request = GetBalanceRequest { wallet: wallet.to_owned() };
+        self.wallet().get_balance(request).await.expect("a balance").into_inner()
     }
 
     pub async fn send(&self, request: SendRequest) -> Result<SendResponse, Status> {
-        self.wallet()
-            .send(request)
-            .await
-            .map(tonic::Response::into_inner)
+        self.wallet().send(request).await.map(tonic::Response::into_inner)
     }
 }
 
 pub fn from_address(from: &str, to: &str, units: u64) -> SendRequest {
-    let payments = vec![Payment {
-        address: to.to_owned(),
-        amount: units,
-    }];
+    let payments = vec![Payment { address: to.to_owned(), amount: units }];
     let from = Some(From::Address(from.to_owned()));
-    SendRequest {
-        from,
-        payments,
-        ..SendRequest::default()
-    }
+    SendRequest { from, payments, ..SendRequest::default() }
 }
 
 pub fn from_wallet(wallet: &str, to: &str, units: u64) -> SendRequest {
     let from = Some(From::Wallet(wallet.to_owned()));
-    SendRequest {
-        from,
-        ..from_address("", to, units)
-    }
+    SendRequest { from, ..from_address("", to, units) }
 }
 
 /// Waits until `condition` holds.

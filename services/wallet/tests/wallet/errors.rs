@@ -13,16 +13,8 @@ const FOREIGN: &str = "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn";
 fn check(result: Result<SendResponse, Status>, code: Code, reason: &str, says: &str) {
     let status = result.expect_err(reason);
     let explanation = explain(&status);
-    assert_eq!(
-        (status.code(), explanation.reason.as_str()),
-        (code, reason),
-        "{status:?}"
-    );
-    let text = format!(
-        "{} | {}",
-        status.message(),
-        explanation.hint.unwrap_or_default()
-    );
+    assert_eq!((status.code(), explanation.reason.as_str()), (code, reason), "{status:?}");
+    let text = format!("{} | {}", status.message(), explanation.hint.unwrap_or_default());
     assert!(text.contains(says), "{says:?} is not in {text:?}");
 }
 
@@ -35,42 +27,12 @@ async fn sources_that_cannot_pay() {
     let wallet = |name: &str| from_wallet(name, &bob, COIN);
     let address = |text: &str| from_address(text, &bob, COIN);
     let nothing = SendRequest::default();
-    check(
-        bed.send(nothing).await,
-        InvalidArgument,
-        "NO_SOURCE",
-        "from",
-    );
-    check(
-        bed.send(wallet("nobody")).await,
-        NotFound,
-        "UNKNOWN_WALLET",
-        "nobody",
-    );
-    check(
-        bed.send(wallet("../cookie")).await,
-        InvalidArgument,
-        "INVALID_WALLET_NAME",
-        "a-z",
-    );
-    check(
-        bed.send(address(stranger)).await,
-        NotFound,
-        "NOT_OUR_ADDRESS",
-        stranger,
-    );
-    check(
-        bed.send(address("rubbish")).await,
-        InvalidArgument,
-        "INVALID_ADDRESS",
-        "address",
-    );
-    check(
-        bed.send(address(FOREIGN)).await,
-        InvalidArgument,
-        "WRONG_NETWORK",
-        "0x6f",
-    );
+    check(bed.send(nothing).await, InvalidArgument, "NO_SOURCE", "from");
+    check(bed.send(wallet("nobody")).await, NotFound, "UNKNOWN_WALLET", "nobody");
+    check(bed.send(wallet("../cookie")).await, InvalidArgument, "INVALID_WALLET_NAME", "a-z");
+    check(bed.send(address(stranger)).await, NotFound, "NOT_OUR_ADDRESS", stranger);
+    check(bed.send(address("rubbish")).await, InvalidArgument, "INVALID_ADDRESS", "address");
+    check(bed.send(address(FOREIGN)).await, InvalidArgument, "WRONG_NETWORK", "0x6f");
 }
 
 #[tokio::test]
@@ -86,41 +48,12 @@ async fn payments_that_cannot_be_made() {
         (&broken, COIN, InvalidArgument, "INVALID_ADDRESS", address),
         (&bob, 0, InvalidArgument, "AMOUNT_ZERO", amount),
         (&bob, 545, InvalidArgument, "DUST", "0.00000546"),
-        (
-            &bob,
-            u64::MAX,
-            InvalidArgument,
-            "AMOUNT_TOO_LARGE",
-            "21000000",
-        ),
-        (
-            &bob,
-            6 * COIN,
-            FailedPrecondition,
-            "NOT_ENOUGH_COINS",
-            "have 5.00000000",
-        ),
-        (
-            &bob,
-            6 * COIN,
-            FailedPrecondition,
-            "NOT_ENOUGH_COINS",
-            "need 6.00000192",
-        ),
-        (
-            &bob,
-            5 * COIN,
-            FailedPrecondition,
-            "NOT_ENOUGH_COINS",
-            "5.00000192 with the fee",
-        ),
+        (&bob, u64::MAX, InvalidArgument, "AMOUNT_TOO_LARGE", "21000000"),
+        (&bob, 6 * COIN, FailedPrecondition, "NOT_ENOUGH_COINS", "have 5.00000000"),
+        (&bob, 6 * COIN, FailedPrecondition, "NOT_ENOUGH_COINS", "need 6.00000192"),
+        (&bob, 5 * COIN, FailedPrecondition, "NOT_ENOUGH_COINS", "5.00000192 with the fee"),
     ] {
-        check(
-            bed.send(from_address(&alice, to, units)).await,
-            code,
-            reason,
-            says,
-        );
+        check(bed.send(from_address(&alice, to, units)).await, code, reason, says);
     }
     assert!(bed.chain.submissions().is_empty());
 }
@@ -131,47 +64,18 @@ async fn payments_and_fee_rates_out_of_range() {
     let bob = bed.create("bob").await;
     bed.chain.pay(&bob, 5 * COIN);
     let base = from_wallet("bob", &bob, COIN);
-    let none = SendRequest {
-        payments: Vec::new(),
-        ..base.clone()
-    };
-    check(
-        bed.send(none).await,
-        Code::InvalidArgument,
-        "PAYMENTS",
-        "1 to 1000",
-    );
-    let many = SendRequest {
-        payments: vec![base.payments[0].clone(); 1001],
-        ..base.clone()
-    };
-    check(
-        bed.send(many).await,
-        Code::InvalidArgument,
-        "PAYMENTS",
-        "1001",
-    );
+    let none = SendRequest { payments: Vec::new(), ..base.clone() };
+    check(bed.send(none).await, Code::InvalidArgument, "PAYMENTS", "1 to 1000");
+    let many = SendRequest { payments: vec![base.payments[0].clone(); 1001], ..base.clone() };
+    check(bed.send(many).await, Code::InvalidArgument, "PAYMENTS", "1001");
     for fee_rate in [0, 999, 100_000_001] {
-        let request = SendRequest {
-            fee_rate: Some(fee_rate),
-            ..base.clone()
-        };
-        check(
-            bed.send(request).await,
-            Code::InvalidArgument,
-            "FEE_RATE",
-            &fee_rate.to_string(),
-        );
+        let request = SendRequest { fee_rate: Some(fee_rate), ..base.clone() };
+        check(bed.send(request).await, Code::InvalidArgument, "FEE_RATE", &fee_rate.to_string());
     }
     let mut riches = base.clone();
     riches.payments[0].amount = 20_000_000 * COIN;
     riches.payments.push(riches.payments[0].clone());
-    check(
-        bed.send(riches).await,
-        Code::InvalidArgument,
-        "AMOUNT_TOO_LARGE",
-        "payments",
-    );
+    check(bed.send(riches).await, Code::InvalidArgument, "AMOUNT_TOO_LARGE", "payments");
 }
 
 #[tokio::test]
@@ -183,12 +87,7 @@ async fn immature_coins_are_named_as_the_cause() {
     let result = bed.send(request.clone()).await;
     let (code, reason) = (Code::FailedPrecondition, "NOT_ENOUGH_COINS");
     check(result, code, reason, "1000.00000000 are immature");
-    check(
-        bed.send(request.clone()).await,
-        code,
-        reason,
-        "100 blocks later",
-    );
+    check(bed.send(request.clone()).await, code, reason, "100 blocks later");
     assert_eq!(bed.balance("alice").await.immature, 1000 * COIN);
     bed.chain.mine(99);
     assert_eq!(bed.balance("alice").await.confirmed, 1000 * COIN);
@@ -215,37 +114,19 @@ async fn names_and_wallets() {
         passphrase,
     };
     let mut keystore = bed.keystore();
-    let error = keystore
-        .create_wallet(create("alice", String::new()))
-        .await
-        .expect_err("taken");
+    let error = keystore.create_wallet(create("alice", String::new())).await.expect_err("taken");
     assert_eq!(
         (error.code(), explain(&error).reason.as_str()),
         (Code::AlreadyExists, "WALLET_EXISTS")
     );
     for name in ["Alice", "a/b", "..", &"a".repeat(65)] {
-        let error = keystore
-            .create_wallet(create(name, String::new()))
-            .await
-            .expect_err(name);
+        let error = keystore.create_wallet(create(name, String::new())).await.expect_err(name);
         assert_eq!(error.code(), Code::InvalidArgument);
     }
-    let error = keystore
-        .create_wallet(create("long", "x".repeat(1025)))
-        .await
-        .expect_err("long");
+    let error = keystore.create_wallet(create("long", "x".repeat(1025))).await.expect_err("long");
     assert_eq!(explain(&error).field.as_deref(), Some("passphrase"));
     assert!(!error.message().contains("xxx"));
-    let request = GetBalanceRequest {
-        wallet: "nobody".to_owned(),
-    };
-    let error = bed
-        .wallet()
-        .get_balance(request)
-        .await
-        .expect_err("unknown");
-    assert_eq!(
-        (error.code(), explain(&error).reason.as_str()),
-        (Code::NotFound, "UNKNOWN_WALLET")
-    );
+    let request = GetBalanceRequest { wallet: "nobody".to_owned() };
+    let error = bed.wallet().get_balance(request).await.expect_err("unknown");
+    assert_eq!((error.code(), explain(&error).reason.as_str()), (Code::NotFound, "UNKNOWN_WALLET"));
 }

@@ -85,9 +85,7 @@ impl FakeChain {
             height: BlockHeight::new(state.height),
             from_coinbase,
         };
-        state
-            .confirmed
-            .insert(OutPoint { txid, vout: serial }, utxo);
+        state.confirmed.insert(OutPoint { txid, vout: serial }, utxo);
     }
 
     /// Puts a transaction of somebody else into the mempool, which pays `address`.
@@ -95,20 +93,12 @@ impl FakeChain {
         let mut state = self.state();
         let serial = u8::try_from(state.mempool.len()).expect("few");
         let input = pentad_primitives::TxIn {
-            previous_output: OutPoint {
-                txid: Txid::from_bytes([serial; 32]),
-                vout: 0,
-            },
+            previous_output: OutPoint { txid: Txid::from_bytes([serial; 32]), vout: 0 },
             script_sig: Default::default(),
             sequence: u32::MAX,
         };
         let outputs = vec![output(address, units)];
-        state.mempool.push(Transaction {
-            version: 1,
-            inputs: vec![input],
-            outputs,
-            lock_time: 0,
-        });
+        state.mempool.push(Transaction { version: 1, inputs: vec![input], outputs, lock_time: 0 });
     }
 
     /// Adds blocks; the first one holds the mempool.
@@ -121,21 +111,11 @@ impl FakeChain {
                 state.confirmed.remove(&input.previous_output);
             }
             for (outpoint, output) in outputs(&transaction) {
-                let utxo = Utxo {
-                    output,
-                    height,
-                    from_coinbase: false,
-                };
+                let utxo = Utxo { output, height, from_coinbase: false };
                 state.confirmed.insert(outpoint, utxo);
             }
             let (txid, height) = (transaction.txid(), height.get());
-            state.mined.insert(
-                txid,
-                Mined {
-                    transaction,
-                    height,
-                },
-            );
+            state.mined.insert(txid, Mined { transaction, height });
         }
     }
 
@@ -173,22 +153,11 @@ impl State {
     /// Confirmed and unconfirmed outputs; the latter without a height.
     fn all_outputs(&self) -> BTreeMap<OutPoint, (Utxo, Option<BlockHeight>)> {
         let tip = Some(BlockHeight::new(self.height));
-        let confirmed = self
-            .confirmed
-            .iter()
-            .map(|(o, utxo)| (*o, (utxo.clone(), tip)));
-        let unconfirmed = self
-            .mempool
-            .iter()
-            .flat_map(outputs)
-            .map(|(outpoint, output)| {
-                let utxo = Utxo {
-                    output,
-                    height: BlockHeight::new(0),
-                    from_coinbase: false,
-                };
-                (outpoint, (utxo, None))
-            });
+        let confirmed = self.confirmed.iter().map(|(o, utxo)| (*o, (utxo.clone(), tip)));
+        let unconfirmed = self.mempool.iter().flat_map(outputs).map(|(outpoint, output)| {
+            let utxo = Utxo { output, height: BlockHeight::new(0), from_coinbase: false };
+            (outpoint, (utxo, None))
+        });
         confirmed.chain(unconfirmed).collect()
     }
 
@@ -207,9 +176,7 @@ impl State {
             if self.spent_in_mempool(&input.previous_output) {
                 return Err("an input is spent in the mempool");
             }
-            let (utxo, _) = known
-                .get(&input.previous_output)
-                .ok_or("an input is unknown")?;
+            let (utxo, _) = known.get(&input.previous_output).ok_or("an input is unknown")?;
             if !self.is_mature(utxo) {
                 return Err("an input is immature");
             }
@@ -220,16 +187,10 @@ impl State {
                 return Err("a foreign key");
             }
             let digest = sighash_all(&transaction, index, script).ok_or("no such input")?;
-            signature
-                .verify(&key, &digest)
-                .map_err(|_| "a wrong signature")?;
+            signature.verify(&key, &digest).map_err(|_| "a wrong signature")?;
             sum += utxo.output.amount.units();
         }
-        let paid: u64 = transaction
-            .outputs
-            .iter()
-            .map(|output| output.amount.units())
-            .sum();
+        let paid: u64 = transaction.outputs.iter().map(|output| output.amount.units()).sum();
         let fee = sum.checked_sub(paid).ok_or("outputs exceed inputs")?;
         if fee * 1000 < transaction.encoded_len() as u64 * MIN_FEE_RATE {
             return Err("the fee is too low");
@@ -242,10 +203,7 @@ impl State {
 fn output(address: &str, units: u64) -> TxOut {
     let address = Address::decode(address, &AddressVersions::default()).expect("an address");
     let amount = Amount::from_units(units).expect("in range");
-    TxOut {
-        amount,
-        script_pubkey: address.script_pubkey(),
-    }
+    TxOut { amount, script_pubkey: address.script_pubkey() }
 }
 
 fn outputs(transaction: &Transaction) -> impl Iterator<Item = (OutPoint, TxOut)> + use<> {
@@ -284,10 +242,7 @@ impl SubmitService for FakeChain {
         if matches!(mishap, Some(Mishap::AnswerLost)) {
             return Err(unavailable());
         }
-        Ok(Response::new(SubmitTransactionResponse {
-            txid: txid.to_string(),
-            already_known,
-        }))
+        Ok(Response::new(SubmitTransactionResponse { txid: txid.to_string(), already_known }))
     }
 
     async fn submit_block(
@@ -325,17 +280,11 @@ impl ChainService for FakeChain {
             Some(mined) => (&mined.transaction, state.height + 1 - mined.height),
             None => {
                 let found = state.mempool.iter().find(|tx| tx.txid() == txid);
-                (
-                    found.ok_or_else(|| Status::not_found("no such transaction"))?,
-                    0,
-                )
+                (found.ok_or_else(|| Status::not_found("no such transaction"))?, 0)
             }
         };
         Ok(Response::new(GetTransactionResponse {
-            transaction: Some(transaction_message(
-                transaction,
-                &AddressVersions::default(),
-            )),
+            transaction: Some(transaction_message(transaction, &AddressVersions::default())),
             confirmations,
             ..GetTransactionResponse::default()
         }))
@@ -346,15 +295,9 @@ impl ChainService for FakeChain {
         request: Request<GetUtxosRequest>,
     ) -> Result<Response<GetUtxosResponse>, Status> {
         let request = request.into_inner();
-        assert!(
-            request.addresses.len() <= 1000,
-            "too many addresses in a call"
-        );
-        let scripts: Vec<_> = request
-            .addresses
-            .iter()
-            .map(|address| output(address, 0).script_pubkey)
-            .collect();
+        assert!(request.addresses.len() <= 1000, "too many addresses in a call");
+        let scripts: Vec<_> =
+            request.addresses.iter().map(|address| output(address, 0).script_pubkey).collect();
         let state = self.state();
         let mut found: Vec<_> = state
             .all_outputs()
@@ -376,11 +319,7 @@ impl ChainService for FakeChain {
         let more = rest.len() > PAGE;
         Ok(Response::new(GetUtxosResponse {
             utxos: rest.into_iter().take(PAGE).collect(),
-            next_page_token: if more {
-                (start + PAGE).to_string()
-            } else {
-                String::new()
-            },
+            next_page_token: if more { (start + PAGE).to_string() } else { String::new() },
             height: state.height,
             tip: String::new(),
         }))

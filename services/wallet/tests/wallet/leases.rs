@@ -23,19 +23,10 @@ async fn concurrent_sends_never_share_an_outpoint() {
         } else {
             from_address(&alice, &bob, COIN / 2)
         };
-        sends.spawn(async move {
-            wallet
-                .send(request)
-                .await
-                .map(|sent| sent.into_inner().txid)
-        });
+        sends.spawn(async move { wallet.send(request).await.map(|sent| sent.into_inner().txid) });
     }
-    let txids: HashSet<String> = sends
-        .join_all()
-        .await
-        .into_iter()
-        .map(|sent| sent.expect("paid"))
-        .collect();
+    let txids: HashSet<String> =
+        sends.join_all().await.into_iter().map(|sent| sent.expect("paid")).collect();
     assert_eq!(txids.len(), 20);
     // The chain would have refused a double spend; so no send failed, and each used other coins.
     let mempool = bed.chain.mempool();
@@ -43,10 +34,7 @@ async fn concurrent_sends_never_share_an_outpoint() {
     let outpoints: Vec<_> = inputs.map(|input| input.previous_output).collect();
     let distinct: HashSet<_> = outpoints.iter().collect();
     assert_eq!(distinct.len(), outpoints.len());
-    assert_eq!(
-        bed.balance("bob").await.pending,
-        i64::try_from(10 * COIN).expect("small")
-    );
+    assert_eq!(bed.balance("bob").await.pending, i64::try_from(10 * COIN).expect("small"));
 }
 
 #[tokio::test]
@@ -56,14 +44,10 @@ async fn coins_of_a_refused_payment_are_free_again() {
     bed.chain.pay(&alice, COIN);
     for mishap in [Mishap::Refused, Mishap::Lost] {
         bed.chain.begin(mishap);
-        bed.send(from_address(&alice, &bob, COIN / 2))
-            .await
-            .expect_err("a mishap");
+        bed.send(from_address(&alice, &bob, COIN / 2)).await.expect_err("a mishap");
     }
     bed.chain.end();
-    bed.send(from_address(&alice, &bob, COIN / 2))
-        .await
-        .expect("paid");
+    bed.send(from_address(&alice, &bob, COIN / 2)).await.expect("paid");
     assert_eq!(bed.chain.mempool().len(), 1);
 }
 
@@ -77,10 +61,7 @@ async fn a_payment_goes_on_when_its_caller_leaves() {
     let mut wallet = bed.wallet();
     let mut call = Box::pin(wallet.send(from_address(&alice, &bob, COIN / 2)));
     poll_fn(|context| {
-        assert!(
-            call.as_mut().poll(context).is_pending(),
-            "paid within one poll"
-        );
+        assert!(call.as_mut().poll(context).is_pending(), "paid within one poll");
         Poll::Ready(())
     })
     .await;
@@ -95,13 +76,9 @@ async fn change_addresses_of_refused_payments_are_used_again() {
     bed.chain.pay(&alice, COIN);
     bed.chain.begin(Mishap::Refused);
     for _ in 0..5 {
-        bed.send(from_wallet("alice", &bob, COIN / 2))
-            .await
-            .expect_err("refused");
+        bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect_err("refused");
     }
     bed.chain.end();
-    bed.send(from_wallet("alice", &bob, COIN / 2))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
     assert_eq!(bed.list().await[0].addresses.len(), 2);
 }

@@ -8,10 +8,7 @@ use crate::bed::{Bed, COIN, from_address, from_wallet};
 use crate::fake_chain::Mishap;
 
 fn keyed(key: &str, request: SendRequest) -> SendRequest {
-    SendRequest {
-        idempotency_key: key.to_owned(),
-        ..request
-    }
+    SendRequest { idempotency_key: key.to_owned(), ..request }
 }
 
 async fn bed() -> (Bed, String, String) {
@@ -44,14 +41,7 @@ async fn concurrent_retries_pay_once() {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let (mut wallet, request) = (bed.wallet(), request.clone());
-        calls.spawn(async move {
-            wallet
-                .send(request)
-                .await
-                .expect("answered")
-                .into_inner()
-                .txid
-        });
+        calls.spawn(async move { wallet.send(request).await.expect("answered").into_inner().txid });
     }
     let mut txids = calls.join_all().await;
     txids.dedup();
@@ -70,9 +60,7 @@ async fn crash_before_the_submission() {
     bed.restart().await;
     bed.chain.end();
     // Another payment does not take the coins that the first one needs.
-    bed.send(from_wallet("alice", &bob, 2 * COIN))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &bob, 2 * COIN)).await.expect("paid");
     let sent = bed.send(request.clone()).await.expect("paid at last");
     assert!(sent.repeated_request);
     assert_eq!(bed.chain.mempool().len(), 2);
@@ -131,22 +119,12 @@ async fn a_payment_that_cannot_be_repeated_is_never_made_anew() {
 async fn a_key_stands_for_one_payment_of_one_wallet() {
     let (bed, _, bob) = bed().await;
     bed.chain.pay(&bob, COIN);
-    bed.send(keyed("1", from_wallet("alice", &bob, COIN)))
-        .await
-        .expect("paid");
-    let error = bed
-        .send(keyed("1", from_wallet("alice", &bob, 2 * COIN)))
-        .await
-        .expect_err("used");
+    bed.send(keyed("1", from_wallet("alice", &bob, COIN))).await.expect("paid");
+    let error = bed.send(keyed("1", from_wallet("alice", &bob, 2 * COIN))).await.expect_err("used");
     assert_eq!(error.code(), Code::AlreadyExists);
     assert_eq!(explain(&error).reason, "IDEMPOTENCY_KEY_REUSED");
-    bed.send(keyed("1", from_wallet("bob", &bob, COIN / 2)))
-        .await
-        .expect("another wallet's key");
+    bed.send(keyed("1", from_wallet("bob", &bob, COIN / 2))).await.expect("another wallet's key");
     let long = "x".repeat(129);
-    let error = bed
-        .send(keyed(&long, from_wallet("alice", &bob, COIN)))
-        .await
-        .expect_err("long");
+    let error = bed.send(keyed(&long, from_wallet("alice", &bob, COIN))).await.expect_err("long");
     assert_eq!(explain(&error).field.as_deref(), Some("idempotency_key"));
 }

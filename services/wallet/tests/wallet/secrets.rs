@@ -53,26 +53,14 @@ async fn secrets_are_in_no_log_error_or_file() {
         seconds: 0,
     };
     let typo = format!("{PASSPHRASE}!");
-    let error = bed
-        .keystore()
-        .unlock_wallet(unlock(&typo))
-        .await
-        .expect_err("a typo");
+    let error = bed.keystore().unlock_wallet(unlock(&typo)).await.expect_err("a typo");
     assert!(!format!("{error:?}").contains(PASSPHRASE));
-    bed.keystore()
-        .unlock_wallet(unlock(PASSPHRASE))
-        .await
-        .expect("opens");
-    bed.send(from_wallet("alice", &bob, COIN / 2))
-        .await
-        .expect("paid");
+    bed.keystore().unlock_wallet(unlock(PASSPHRASE)).await.expect("opens");
+    bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
     bed.restart().await;
     let log = String::from_utf8(log.0.lock().expect("unpoisoned").clone()).expect("text");
     // The log is there, and says what happened …
-    assert!(
-        log.contains("payment submitted") && log.contains("create_wallet"),
-        "{log}"
-    );
+    assert!(log.contains("payment submitted") && log.contains("create_wallet"), "{log}");
     // … but nothing that opens a wallet.
     for secret in [PASSPHRASE, SERVICE_PASSPHRASE] {
         assert!(!log.contains(secret));

@@ -3,15 +3,11 @@ use crate::bed::{Bed, COIN, from_address, from_wallet};
 /// Sum of a transaction's outputs to an address.
 fn paid_to(bed: &Bed, address: &str) -> u64 {
     let versions = pentad_crypto::AddressVersions::default();
-    let script = pentad_crypto::Address::decode(address, &versions)
-        .expect("an address")
-        .script_pubkey();
+    let script =
+        pentad_crypto::Address::decode(address, &versions).expect("an address").script_pubkey();
     let mempool = bed.chain.mempool();
     let outputs = mempool.iter().flat_map(|transaction| &transaction.outputs);
-    outputs
-        .filter(|out| out.script_pubkey == script)
-        .map(|out| out.amount.units())
-        .sum()
+    outputs.filter(|out| out.script_pubkey == script).map(|out| out.amount.units()).sum()
 }
 
 #[tokio::test]
@@ -21,24 +17,15 @@ async fn payments_in_a_row_from_one_address_spend_their_own_change() {
     bed.chain.pay(&alice, 1000 * COIN);
     let mut fees = 0;
     for _ in 0..5 {
-        let sent = bed
-            .send(from_address(&alice, &bob, 100 * COIN))
-            .await
-            .expect("paid");
-        assert_eq!(
-            sent.fee, 226,
-            "one input, two outputs, 1000 units per 1000 bytes"
-        );
+        let sent = bed.send(from_address(&alice, &bob, 100 * COIN)).await.expect("paid");
+        assert_eq!(sent.fee, 226, "one input, two outputs, 1000 units per 1000 bytes");
         assert!(!sent.repeated_request);
         fees += sent.fee;
     }
     assert_eq!(bed.chain.mempool().len(), 5);
     let balance = bed.balance("alice").await;
     assert_eq!(balance.confirmed, 1000 * COIN);
-    assert_eq!(
-        balance.pending,
-        -i64::try_from(500 * COIN + fees).expect("small")
-    );
+    assert_eq!(balance.pending, -i64::try_from(500 * COIN + fees).expect("small"));
     bed.chain.mine(1);
     assert_eq!(bed.balance("alice").await.confirmed, 500 * COIN - fees);
     assert_eq!(bed.balance("bob").await.confirmed, 500 * COIN);
@@ -52,13 +39,9 @@ async fn own_change_is_recognised_after_a_restart() {
     let mut bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, 10 * COIN);
-    bed.send(from_address(&alice, &bob, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_address(&alice, &bob, COIN)).await.expect("paid");
     bed.restart().await;
-    bed.send(from_address(&alice, &bob, COIN))
-        .await
-        .expect("paid from change");
+    bed.send(from_address(&alice, &bob, COIN)).await.expect("paid from change");
     assert_eq!(paid_to(&bed, &bob), 2 * COIN);
 }
 
@@ -66,24 +49,13 @@ async fn own_change_is_recognised_after_a_restart() {
 async fn a_wallet_pays_from_all_its_addresses_and_keeps_change_apart() {
     let bed = Bed::start().await;
     let (first, bob) = (bed.create("alice").await, bed.create("bob").await);
-    let request = pentad_api::wallet::v1::NewAddressRequest {
-        wallet: "alice".to_owned(),
-    };
-    let second = bed
-        .wallet()
-        .new_address(request)
-        .await
-        .expect("an address")
-        .into_inner()
-        .address;
+    let request = pentad_api::wallet::v1::NewAddressRequest { wallet: "alice".to_owned() };
+    let second = bed.wallet().new_address(request).await.expect("an address").into_inner().address;
     assert_ne!(first, second);
     for address in [&first, &second, &first, &second] {
         bed.chain.pay(address, 2 * COIN);
     }
-    let sent = bed
-        .send(from_wallet("alice", &bob, 7 * COIN))
-        .await
-        .expect("paid");
+    let sent = bed.send(from_wallet("alice", &bob, 7 * COIN)).await.expect("paid");
     let [transaction] = bed.chain.mempool().try_into().expect("one payment");
     assert_eq!(transaction.inputs.len(), 4);
     assert_eq!(sent.txid, transaction.txid().to_string());
@@ -94,9 +66,7 @@ async fn a_wallet_pays_from_all_its_addresses_and_keeps_change_apart() {
     assert_eq!((receive_1, receive_2), (&first, &second));
     assert_eq!(paid_to(&bed, change), COIN - sent.fee);
     // The change can be spent at once.
-    bed.send(from_wallet("alice", &bob, COIN / 2))
-        .await
-        .expect("paid from change");
+    bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid from change");
 }
 
 #[tokio::test]
@@ -117,19 +87,10 @@ async fn coins_of_others_wait_for_a_block() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.announce(&alice, 10 * COIN);
-    let error = bed
-        .send(from_address(&alice, &bob, COIN))
-        .await
-        .expect_err("unconfirmed");
-    assert!(
-        error.message().contains("10.00000000 are unconfirmed"),
-        "{}",
-        error.message()
-    );
+    let error = bed.send(from_address(&alice, &bob, COIN)).await.expect_err("unconfirmed");
+    assert!(error.message().contains("10.00000000 are unconfirmed"), "{}", error.message());
     bed.chain.mine(1);
-    bed.send(from_address(&alice, &bob, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_address(&alice, &bob, COIN)).await.expect("paid");
 }
 
 #[tokio::test]
@@ -137,10 +98,7 @@ async fn one_payment_takes_all_but_the_fee() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, COIN);
-    let sent = bed
-        .send(from_address(&alice, &bob, COIN - 192))
-        .await
-        .expect("paid");
+    let sent = bed.send(from_address(&alice, &bob, COIN - 192)).await.expect("paid");
     assert_eq!(sent.fee, 192);
     assert_eq!(bed.chain.mempool()[0].outputs.len(), 1);
 }

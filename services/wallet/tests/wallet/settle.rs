@@ -8,11 +8,7 @@ use pentad_primitives::Txid;
 use crate::bed::{Bed, COIN, from_address, from_wallet, until};
 
 fn txids(bed: &Bed) -> HashSet<Txid> {
-    bed.chain
-        .mempool()
-        .iter()
-        .map(|transaction| transaction.txid())
-        .collect()
+    bed.chain.mempool().iter().map(|transaction| transaction.txid()).collect()
 }
 
 /// Node and wallet are killed together: the mempool is gone, the wallet's memory, too.
@@ -23,16 +19,9 @@ async fn payments_are_submitted_again_when_the_mempool_is_lost() {
     bed.chain.pay(&alice, 10 * COIN);
     for turn in 0..4 {
         // Each spends the change of the one before; with and without a key.
-        let key = if turn % 2 == 0 {
-            String::new()
-        } else {
-            turn.to_string()
-        };
+        let key = if turn % 2 == 0 { String::new() } else { turn.to_string() };
         let request = from_address(&alice, &bob, COIN);
-        let request = SendRequest {
-            idempotency_key: key,
-            ..request
-        };
+        let request = SendRequest { idempotency_key: key, ..request };
         bed.send(request).await.expect("paid");
     }
     let paid = txids(&bed);
@@ -48,9 +37,7 @@ async fn payments_are_submitted_again_when_they_vanish_while_the_wallet_runs() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, 10 * COIN);
-    bed.send(from_wallet("alice", &bob, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &bob, COIN)).await.expect("paid");
     let paid = txids(&bed);
     bed.chain.forget_mempool();
     bed.chain.mine(1);
@@ -65,9 +52,7 @@ async fn coins_of_a_payment_that_vanished_are_not_spent_again() {
         bed.chain.pay(&alice, 2 * COIN);
     }
     for _ in 0..5 {
-        bed.send(from_wallet("alice", &bob, COIN))
-            .await
-            .expect("paid");
+        bed.send(from_wallet("alice", &bob, COIN)).await.expect("paid");
     }
     let paid = txids(&bed);
     bed.stop().await;
@@ -75,9 +60,7 @@ async fn coins_of_a_payment_that_vanished_are_not_spent_again() {
     bed.restart().await;
     // At once, before the others are back; a coin in common would make one of them impossible.
     for _ in 0..5 {
-        bed.send(from_wallet("alice", &bob, COIN))
-            .await
-            .expect("paid");
+        bed.send(from_wallet("alice", &bob, COIN)).await.expect("paid");
     }
     until("the first five", async || txids(&bed).is_superset(&paid)).await;
     assert_eq!(txids(&bed).len(), 10);
@@ -88,17 +71,13 @@ async fn settled_payments_are_left_alone() {
     let mut bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, 10 * COIN);
-    bed.send(from_wallet("alice", &bob, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &bob, COIN)).await.expect("paid");
     bed.chain.mine(6);
     // What is settled leaves the journal: after that nothing is claimed, not even by a restart.
     let journal = bed.data_dir().join("payments");
     until("an empty journal", async || {
         bed.stop().await;
-        let empty = sled::open(&journal)
-            .expect("nobody else has it open")
-            .is_empty();
+        let empty = sled::open(&journal).expect("nobody else has it open").is_empty();
         bed.restart().await;
         empty
     })

@@ -13,18 +13,12 @@ use crate::bed::{Bed, COIN, from_wallet, until};
 
 async fn unlock(bed: &Bed, passphrase: &str, seconds: u32) -> Result<(), Status> {
     let (wallet, passphrase) = ("alice".to_owned(), passphrase.to_owned());
-    let request = UnlockWalletRequest {
-        wallet,
-        passphrase,
-        seconds,
-    };
+    let request = UnlockWalletRequest { wallet, passphrase, seconds };
     bed.keystore().unlock_wallet(request).await.map(drop)
 }
 
 async fn lock(bed: &Bed) {
-    let request = LockWalletRequest {
-        wallet: "alice".to_owned(),
-    };
+    let request = LockWalletRequest { wallet: "alice".to_owned() };
     bed.keystore().lock_wallet(request).await.expect("locked");
 }
 
@@ -40,33 +34,19 @@ async fn a_wallet_with_a_passphrase_of_its_own_stays_locked() {
         ([alice.clone()].as_slice(), false)
     );
     assert_eq!(bed.balance("alice").await.confirmed, 3 * COIN);
-    let error = bed
-        .send(from_wallet("alice", &alice, COIN))
-        .await
-        .expect_err("locked");
+    let error = bed.send(from_wallet("alice", &alice, COIN)).await.expect_err("locked");
     assert_eq!(
         (error.code(), explain(&error).reason.as_str()),
         (Code::FailedPrecondition, "WALLET_LOCKED")
     );
-    assert!(
-        explain(&error)
-            .hint
-            .expect("a hint")
-            .contains("unlock-wallet --wallet alice")
-    );
+    assert!(explain(&error).hint.expect("a hint").contains("unlock-wallet --wallet alice"));
 
-    unlock(&bed, "wrong", 0)
-        .await
-        .expect_err("wrong passphrase");
+    unlock(&bed, "wrong", 0).await.expect_err("wrong passphrase");
     unlock(&bed, "correct horse", 0).await.expect("opens");
     assert!(bed.list().await[0].unlocked);
-    bed.send(from_wallet("alice", &alice, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &alice, COIN)).await.expect("paid");
     lock(&bed).await;
-    bed.send(from_wallet("alice", &alice, COIN))
-        .await
-        .expect_err("locked again");
+    bed.send(from_wallet("alice", &alice, COIN)).await.expect_err("locked again");
 }
 
 #[tokio::test]
@@ -87,15 +67,11 @@ async fn wallets_without_a_passphrase_unlock_by_themselves_at_restarts_too() {
     bed.restart().await;
     let wallets = bed.list().await;
     assert!(wallets[0].unlocked && !wallets[1].unlocked);
-    bed.send(from_wallet("alice", &alice, COIN))
-        .await
-        .expect("paid");
+    bed.send(from_wallet("alice", &alice, COIN)).await.expect("paid");
     // Locked on purpose, it stays locked until somebody opens it.
     lock(&bed).await;
     assert!(!bed.list().await[0].unlocked);
-    unlock(&bed, "", 0)
-        .await
-        .expect("the service knows the passphrase");
+    unlock(&bed, "", 0).await.expect("the service knows the passphrase");
     assert!(bed.list().await[0].unlocked);
 }
 

@@ -34,33 +34,20 @@ struct Parked {
 impl Parking {
     fn park(&mut self, from: SocketAddr, id: RpcId, request: Request, now: Duration) {
         self.expire(now);
-        let of_sender = self
-            .requests
-            .iter()
-            .filter(|parked| parked.from == from)
-            .count();
+        let of_sender = self.requests.iter().filter(|parked| parked.from == from).count();
         if of_sender < MAX_PARKED_PER_ENDPOINT && self.requests.len() < MAX_PARKED {
             let until = now.saturating_add(CALL_TIMEOUT);
-            self.requests.push_back(Parked {
-                from,
-                id,
-                request,
-                until,
-            });
+            self.requests.push_back(Parked { from, id, request, until });
         }
     }
 
     fn take(&mut self, from: SocketAddr, now: Duration) -> Vec<(RpcId, Request)> {
         self.expire(now);
-        let (theirs, others) = std::mem::take(&mut self.requests)
-            .into_iter()
-            .partition(|it: &Parked| it.from == from);
+        let (theirs, others) =
+            std::mem::take(&mut self.requests).into_iter().partition(|it: &Parked| it.from == from);
         self.requests = others;
         let theirs: VecDeque<Parked> = theirs;
-        theirs
-            .into_iter()
-            .map(|parked| (parked.id, parked.request))
-            .collect()
+        theirs.into_iter().map(|parked| (parked.id, parked.request)).collect()
     }
 
     pub(super) fn expire(&mut self, now: Duration) {
@@ -81,10 +68,7 @@ impl Dht {
     ) {
         if let Some(sender) = request.sender().filter(|sender| *sender != self.own_id) {
             if self.admission.id_at(from, now) == Some(sender) {
-                self.table.touch(&Contact {
-                    id: sender,
-                    endpoint: from,
-                });
+                self.table.touch(&Contact { id: sender, endpoint: from });
             } else {
                 // The ping goes first: whoever is new answers it before it asks on.
                 self.greet(from, now, out);
@@ -150,9 +134,7 @@ impl Dht {
     /// Asks a stranger for its id, on the credit of what it sent.
     fn greet(&mut self, to: SocketAddr, now: Duration, out: &mut Vec<Output>) {
         let id = self.random.greeting(to, now);
-        let request = Request::Ping {
-            sender: self.own_id,
-        };
+        let request = Request::Ping { sender: self.own_id };
         let bytes = Datagram::Request { id, request }.encode();
         if !self.calls.is_pinging(to) && self.admission.spend(to, bytes.len(), now) {
             out.push(Output::Send { to, bytes });

@@ -125,15 +125,7 @@ impl Dht {
         let bytes = Datagram::Request { id, request }.encode();
         let deadline = now.saturating_add(CALL_TIMEOUT);
         let again = Some((now.saturating_add(RESEND_AFTER), bytes.clone()));
-        self.calls.insert(
-            id,
-            Call {
-                to,
-                purpose,
-                deadline,
-                again,
-            },
-        );
+        self.calls.insert(id, Call { to, purpose, deadline, again });
         out.push(Output::Send { to, bytes });
         true
     }
@@ -148,15 +140,7 @@ impl Dht {
     ) {
         if !self.calls.is_pinging(to) {
             // With too many calls on their way this one is left out: pings are made again.
-            self.call(
-                to,
-                Request::Ping {
-                    sender: self.own_id,
-                },
-                purpose,
-                now,
-                out,
-            );
+            self.call(to, Request::Ping { sender: self.own_id }, purpose, now, out);
         }
     }
 
@@ -248,11 +232,7 @@ impl Dht {
     /// Sends again what is late, and gives up on what is overdue.
     pub(super) fn check_calls(&mut self, now: Duration, out: &mut Vec<Output>) {
         let resends = self.calls.take_resends(now);
-        out.extend(
-            resends
-                .into_iter()
-                .map(|(to, bytes)| Output::Send { to, bytes }),
-        );
+        out.extend(resends.into_iter().map(|(to, bytes)| Output::Send { to, bytes }));
         for call in self.calls.take_expired(now) {
             if let Some(contact) = call.purpose.contact() {
                 self.on_silence(contact, now, out);

@@ -118,10 +118,7 @@ impl Dht {
         Self {
             own_id: settings.own_id,
             network: settings.network,
-            random: RandomIds {
-                seed: settings.seed,
-                counter: 0,
-            },
+            random: RandomIds { seed: settings.seed, counter: 0 },
             table: RoutingTable::new(settings.own_id, now),
             values: ValueStore::new(settings.own_id),
             admission: Admission::new(),
@@ -214,19 +211,14 @@ impl RandomIds {
     /// The id of a greeting to `endpoint`. Nothing is kept for it, so that a flood of forged
     /// senders fills no memory; it is made again when the reply comes.
     fn greeting(&self, endpoint: SocketAddr, now: Duration) -> RpcId {
-        let epoch = now
-            .as_secs()
-            .checked_div(GREETING_EPOCH.as_secs())
-            .unwrap_or(0);
+        let epoch = now.as_secs().checked_div(GREETING_EPOCH.as_secs()).unwrap_or(0);
         // The text of an endpoint is never as short as a counter, so the two kinds do not meet.
         RpcId(self.derive(format!("{endpoint}, epoch {epoch}").as_bytes()))
     }
 
     fn is_greeting(&self, id: &RpcId, endpoint: SocketAddr, now: Duration) -> bool {
         let earlier = now.saturating_sub(GREETING_EPOCH);
-        [now, earlier]
-            .iter()
-            .any(|time| self.greeting(endpoint, *time) == *id)
+        [now, earlier].iter().any(|time| self.greeting(endpoint, *time) == *id)
     }
 
     fn derive(&self, purpose: &[u8]) -> [u8; 20] {

@@ -13,16 +13,8 @@ use crate::kademlia::{Contact, K, NodeId};
 /// A wish under way. The node's own searches have no ticket.
 #[derive(Clone, Debug)]
 pub(super) enum Search {
-    Looking {
-        lookup: Lookup,
-        wish: Wish,
-        ticket: Option<Ticket>,
-    },
-    Storing {
-        waiting: usize,
-        copies: usize,
-        ticket: Option<Ticket>,
-    },
+    Looking { lookup: Lookup, wish: Wish, ticket: Option<Ticket> },
+    Storing { waiting: usize, copies: usize, ticket: Option<Ticket> },
 }
 
 impl Dht {
@@ -52,14 +44,12 @@ impl Dht {
     /// What can be told without asking anybody.
     fn at_hand(&self, wish: &Wish, now: Duration) -> Option<Outcome> {
         match wish {
-            Wish::Value(key) => self
-                .values
-                .get(key, now)
-                .map(|value| Outcome::Value(Some(value.clone()))),
+            Wish::Value(key) => {
+                self.values.get(key, now).map(|value| Outcome::Value(Some(value.clone())))
+            }
             Wish::Record(id) => {
                 let value = self.values.get(&record_key(self.network, id), now)?;
-                self.verified(id, value)
-                    .map(|record| Outcome::Record(Some(Box::new(record))))
+                self.verified(id, value).map(|record| Outcome::Record(Some(Box::new(record))))
             }
             Wish::Contacts(_) | Wish::Store(..) => None,
         }
@@ -74,14 +64,7 @@ impl Dht {
         let lookup = Lookup::new(target, self.table.closest(&target, K, None));
         let search = self.next_search;
         self.next_search = search.wrapping_add(1);
-        self.searches.insert(
-            search,
-            Search::Looking {
-                lookup,
-                wish,
-                ticket,
-            },
-        );
+        self.searches.insert(search, Search::Looking { lookup, wish, ticket });
         self.advance(search, now, out);
     }
 
@@ -102,10 +85,7 @@ impl Dht {
                 let request = if for_contacts {
                     Request::FindNode { sender, target }
                 } else {
-                    Request::FindValue {
-                        sender,
-                        key: target,
-                    }
+                    Request::FindValue { sender, key: target }
                 };
                 let purpose = Purpose::Ask { search, contact };
                 if !self.call(contact.endpoint, request, purpose, now, out)
@@ -146,16 +126,10 @@ impl Dht {
         out: &mut Vec<Output>,
     ) {
         let outcome = match self.searches.get(&search) {
-            Some(Search::Looking {
-                wish: Wish::Value(_),
-                ..
-            }) => Some(Outcome::Value(Some(value))),
-            Some(Search::Looking {
-                wish: Wish::Record(id),
-                ..
-            }) => self
-                .verified(id, &value)
-                .map(|record| Outcome::Record(Some(Box::new(record)))),
+            Some(Search::Looking { wish: Wish::Value(_), .. }) => Some(Outcome::Value(Some(value))),
+            Some(Search::Looking { wish: Wish::Record(id), .. }) => {
+                self.verified(id, &value).map(|record| Outcome::Record(Some(Box::new(record))))
+            }
             _ => None,
         };
         match outcome {
@@ -178,10 +152,7 @@ impl Dht {
     }
 
     pub(super) fn on_stored(&mut self, search: u64, kept: bool, out: &mut Vec<Output>) {
-        let Some(Search::Storing {
-            waiting, copies, ..
-        }) = self.searches.get_mut(&search)
-        else {
+        let Some(Search::Storing { waiting, copies, .. }) = self.searches.get_mut(&search) else {
             return;
         };
         *waiting = waiting.saturating_sub(1);
@@ -194,12 +165,7 @@ impl Dht {
 
     /// The lookup has ended: what was it for?
     fn conclude(&mut self, search: u64, now: Duration, out: &mut Vec<Output>) {
-        let Some(Search::Looking {
-            lookup,
-            wish,
-            ticket,
-        }) = self.searches.remove(&search)
-        else {
+        let Some(Search::Looking { lookup, wish, ticket }) = self.searches.remove(&search) else {
             return;
         };
         let closest = lookup.closest();
@@ -210,14 +176,7 @@ impl Dht {
             Wish::Store(key, value) => {
                 let (waiting, copies) = self.store_at(search, &key, &value, &closest, now, out);
                 if waiting > 0 {
-                    self.searches.insert(
-                        search,
-                        Search::Storing {
-                            waiting,
-                            copies,
-                            ticket,
-                        },
-                    );
+                    self.searches.insert(search, Search::Storing { waiting, copies, ticket });
                     return;
                 }
                 Outcome::Stored(copies)
@@ -241,20 +200,11 @@ impl Dht {
     ) -> (usize, usize) {
         let distance = self.own_id.distance(key);
         let is_close = contacts.len() < K
-            || contacts
-                .last()
-                .is_some_and(|farthest| distance < farthest.id.distance(key));
+            || contacts.last().is_some_and(|farthest| distance < farthest.id.distance(key));
         let copies = usize::from(is_close && self.keep(key, value.clone(), now));
         let asked = contacts.iter().filter(|contact| {
-            let request = Request::Store {
-                sender: self.own_id,
-                key: *key,
-                value: value.clone(),
-            };
-            let purpose = Purpose::Store {
-                search,
-                contact: **contact,
-            };
+            let request = Request::Store { sender: self.own_id, key: *key, value: value.clone() };
+            let purpose = Purpose::Store { search, contact: **contact };
             self.call(contact.endpoint, request, purpose, now, out)
         });
         (asked.count(), copies)

@@ -54,9 +54,7 @@ impl Upkeep {
             nearby_next: false,
             remembered: VecDeque::new(),
         };
-        remembered
-            .into_iter()
-            .for_each(|endpoint| upkeep.remember(endpoint));
+        remembered.into_iter().for_each(|endpoint| upkeep.remember(endpoint));
         upkeep
     }
 

@@ -21,30 +21,17 @@ fn id(byte: u8) -> NodeId {
 }
 
 fn dht() -> Dht {
-    let settings = Settings {
-        own_id: id(0xaa),
-        network: NETWORK,
-        seed: [7; 32],
-        remembered: vec![],
-    };
+    let settings =
+        Settings { own_id: id(0xaa), network: NETWORK, seed: [7; 32], remembered: vec![] };
     Dht::new(settings, Duration::ZERO)
 }
 
 fn datagram(from: SocketAddr, datagram: &Datagram) -> Input {
-    Input::Datagram {
-        from,
-        bytes: datagram.encode(),
-    }
+    Input::Datagram { from, bytes: datagram.encode() }
 }
 
 fn request(from: SocketAddr, request: Request) -> Input {
-    datagram(
-        from,
-        &Datagram::Request {
-            id: RpcId([3; 20]),
-            request,
-        },
-    )
+    datagram(from, &Datagram::Request { id: RpcId([3; 20]), request })
 }
 
 fn sent(outputs: &[Output]) -> Vec<(SocketAddr, Datagram)> {
@@ -57,10 +44,7 @@ fn sent(outputs: &[Output]) -> Vec<(SocketAddr, Datagram)> {
 
 fn pings(outputs: &[Output]) -> Vec<(SocketAddr, RpcId)> {
     let ping = |(to, datagram): (SocketAddr, Datagram)| match datagram {
-        Datagram::Request {
-            id,
-            request: Request::Ping { .. },
-        } => Some((to, id)),
+        Datagram::Request { id, request: Request::Ping { .. } } => Some((to, id)),
         _ => None,
     };
     sent(outputs).into_iter().filter_map(ping).collect()
@@ -68,16 +52,10 @@ fn pings(outputs: &[Output]) -> Vec<(SocketAddr, RpcId)> {
 
 /// Makes `contact` known: it pings, and answers the ping back.
 fn befriend(dht: &mut Dht, contact: Contact, now: Duration) {
-    let out = dht.step(
-        now,
-        request(contact.endpoint, Request::Ping { sender: contact.id }),
-    );
+    let out = dht.step(now, request(contact.endpoint, Request::Ping { sender: contact.id }));
     for (to, rpc) in pings(&out) {
         assert_eq!(to, contact.endpoint);
-        let reply = Datagram::Reply {
-            id: rpc,
-            result: pong(&contact.id),
-        };
+        let reply = Datagram::Reply { id: rpc, result: pong(&contact.id) };
         dht.step(now, datagram(to, &reply));
     }
     assert!(dht.table().contains(&contact));
@@ -87,69 +65,24 @@ fn befriend(dht: &mut Dht, contact: Contact, now: Duration) {
 #[test]
 fn python_bootstrap() {
     let (mut dht, python) = (dht(), at("192.0.2.7:5000"));
-    befriend(
-        &mut dht,
-        Contact {
-            id: id(1),
-            endpoint: at("192.0.3.1:1"),
-        },
-        NOW,
-    );
+    befriend(&mut dht, Contact { id: id(1), endpoint: at("192.0.3.1:1") }, NOW);
     let out = dht.step(NOW, request(python, Request::Ping { sender: id(2) }));
-    let [(_, first), (_, second)] = &sent(&out)[..] else {
-        panic!("two datagrams: {out:?}")
-    };
-    let Datagram::Request {
-        id: rpc,
-        request: Request::Ping { .. },
-    } = first
-    else {
+    let [(_, first), (_, second)] = &sent(&out)[..] else { panic!("two datagrams: {out:?}") };
+    let Datagram::Request { id: rpc, request: Request::Ping { .. } } = first else {
         panic!("our ping goes first: {first:?}");
     };
-    assert_eq!(
-        *second,
-        Datagram::Reply {
-            id: RpcId([3; 20]),
-            result: pong(&id(0xaa))
-        }
-    );
+    assert_eq!(*second, Datagram::Reply { id: RpcId([3; 20]), result: pong(&id(0xaa)) });
     assert_eq!(dht.table().len(), 1, "a ping alone makes no contact");
 
-    let ask = Request::FindNode {
-        sender: id(2),
-        target: id(2),
-    };
+    let ask = Request::FindNode { sender: id(2), target: id(2) };
     let out = dht.step(NOW, request(python, ask));
-    assert_eq!(
-        sent(&out).len(),
-        pings(&out).len(),
-        "it waits for the proof"
+    assert_eq!(sent(&out).len(), pings(&out).len(), "it waits for the proof");
+    let out = dht.step(NOW, datagram(python, &Datagram::Reply { id: *rpc, result: pong(&id(2)) }));
+    let expected = contact_list(&[Contact { id: id(1), endpoint: at("192.0.3.1:1") }]);
+    assert!(
+        sent(&out).contains(&(python, Datagram::Reply { id: RpcId([3; 20]), result: expected }))
     );
-    let out = dht.step(
-        NOW,
-        datagram(
-            python,
-            &Datagram::Reply {
-                id: *rpc,
-                result: pong(&id(2)),
-            },
-        ),
-    );
-    let expected = contact_list(&[Contact {
-        id: id(1),
-        endpoint: at("192.0.3.1:1"),
-    }]);
-    assert!(sent(&out).contains(&(
-        python,
-        Datagram::Reply {
-            id: RpcId([3; 20]),
-            result: expected
-        }
-    )));
-    let contact = Contact {
-        id: id(2),
-        endpoint: python,
-    };
+    let contact = Contact { id: id(2), endpoint: python };
     assert!(out.contains(&Output::Discovered(contact)));
     assert!(dht.table().contains(&contact));
 }
@@ -160,28 +93,15 @@ fn a_query_from_an_unproven_endpoint_is_not_amplified() {
     let mut dht = dht();
     for n in 1..=40 {
         let endpoint = ([198, 51, n, 1], 5678).into();
-        befriend(
-            &mut dht,
-            Contact {
-                id: NodeId::of_name(&[n]),
-                endpoint,
-            },
-            NOW,
-        );
+        befriend(&mut dht, Contact { id: NodeId::of_name(&[n]), endpoint }, NOW);
     }
     let victim_of = |n: u8| SocketAddr::from(([203, 0, 113, n], 9));
     let (key, value) = (id(0x33), Value::Bin(vec![1; 4_000]));
     dht.step(NOW, Input::Wish(Ticket(1), Wish::Store(key, value)));
-    assert!(
-        dht.values().get(&key, NOW).is_none(),
-        "forty others are asked first"
-    );
+    assert!(dht.values().get(&key, NOW).is_none(), "forty others are asked first");
     let requests = [
         Request::Ping { sender: id(1) },
-        Request::FindNode {
-            sender: id(1),
-            target: id(0x33),
-        },
+        Request::FindNode { sender: id(1), target: id(0x33) },
         Request::FindValue { sender: id(1), key },
         Request::Stun,
     ];
@@ -207,10 +127,7 @@ fn a_query_from_an_unproven_endpoint_is_not_amplified() {
         }
     }
     // Rubbish earns nothing at all.
-    let rubbish = Input::Datagram {
-        from: victim_of(9),
-        bytes: vec![0; 1_000],
-    };
+    let rubbish = Input::Datagram { from: victim_of(9), bytes: vec![0; 1_000] };
     assert_eq!(dht.step(NOW, rubbish), []);
 }
 
@@ -219,43 +136,19 @@ fn a_query_from_an_unproven_endpoint_is_not_amplified() {
 fn a_proof_cannot_be_made_for_somebody_else() {
     let (mut dht, attacker, victim) = (dht(), at("192.0.2.7:5000"), at("203.0.113.1:9"));
     let out = dht.step(NOW, request(attacker, Request::Ping { sender: id(2) }));
-    let [(_, rpc)] = pings(&out)[..] else {
-        panic!("one ping: {out:?}")
-    };
-    dht.step(
-        NOW,
-        datagram(
-            victim,
-            &Datagram::Reply {
-                id: rpc,
-                result: pong(&id(2)),
-            },
-        ),
-    );
+    let [(_, rpc)] = pings(&out)[..] else { panic!("one ping: {out:?}") };
+    dht.step(NOW, datagram(victim, &Datagram::Reply { id: rpc, result: pong(&id(2)) }));
     assert!(!dht.table().contains_endpoint(victim));
-    let ask = Request::FindNode {
-        sender: id(2),
-        target: id(3),
-    };
+    let ask = Request::FindNode { sender: id(2), target: id(3) };
     let out = dht.step(NOW, request(victim, ask));
-    assert!(
-        out.iter()
-            .all(|it| matches!(it, Output::Send { to, .. } if *to == victim))
-    );
-    assert_eq!(
-        sent(&out).len(),
-        pings(&out).len(),
-        "only our ping: {out:?}"
-    );
+    assert!(out.iter().all(|it| matches!(it, Output::Send { to, .. } if *to == victim)));
+    assert_eq!(sent(&out).len(), pings(&out).len(), "only our ping: {out:?}");
 }
 
 #[test]
 fn replies_with_unknown_ids_change_nothing() {
     let mut dht = dht();
-    let reply = Datagram::Reply {
-        id: RpcId([9; 20]),
-        result: pong(&id(2)),
-    };
+    let reply = Datagram::Reply { id: RpcId([9; 20]), result: pong(&id(2)) };
     assert_eq!(dht.step(NOW, datagram(at("192.0.2.7:5000"), &reply)), []);
     assert!(dht.table().is_empty());
 }
@@ -265,82 +158,38 @@ fn replies_with_unknown_ids_change_nothing() {
 #[test]
 fn a_named_contact_enters_under_its_own_id() {
     let mut dht = dht();
-    let teller = Contact {
-        id: id(1),
-        endpoint: at("192.0.2.1:1"),
-    };
+    let teller = Contact { id: id(1), endpoint: at("192.0.2.1:1") };
     befriend(&mut dht, teller, NOW);
     let out = dht.step(NOW, Input::Wish(Ticket(1), Wish::Contacts(id(0x77))));
     let Some((_, Datagram::Request { id: ask, .. })) = sent(&out).pop() else {
         panic!("a question: {out:?}");
     };
-    let named = Contact {
-        id: id(0x77),
-        endpoint: at("192.0.2.2:2"),
-    };
-    let inward = Contact {
-        id: id(0x76),
-        endpoint: at("127.0.0.1:22"),
-    };
+    let named = Contact { id: id(0x77), endpoint: at("192.0.2.2:2") };
+    let inward = Contact { id: id(0x76), endpoint: at("127.0.0.1:22") };
     let lie = contact_list(&[named, inward]);
-    let out = dht.step(
-        NOW,
-        datagram(
-            teller.endpoint,
-            &Datagram::Reply {
-                id: ask,
-                result: lie,
-            },
-        ),
-    );
+    let out = dht.step(NOW, datagram(teller.endpoint, &Datagram::Reply { id: ask, result: lie }));
     let [(to, Datagram::Request { id: ask, .. })] = sent(&out)[..] else {
         panic!("the loopback contact is not called: {out:?}");
     };
     assert_eq!(to, named.endpoint);
-    let answer = Datagram::Reply {
-        id: ask,
-        result: contact_list(&[]),
-    };
+    let answer = Datagram::Reply { id: ask, result: contact_list(&[]) };
     let out = dht.step(NOW, datagram(to, &answer));
     assert!(!dht.table().contains(&named));
-    let [(to, rpc)] = pings(&out)[..] else {
-        panic!("one ping: {out:?}")
-    };
-    let out = dht.step(
-        NOW,
-        datagram(
-            to,
-            &Datagram::Reply {
-                id: rpc,
-                result: pong(&id(0x78)),
-            },
-        ),
-    );
-    assert!(out.contains(&Output::Discovered(Contact {
-        id: id(0x78),
-        ..named
-    })));
-    assert!(dht.table().contains(&Contact {
-        id: id(0x78),
-        ..named
-    }));
+    let [(to, rpc)] = pings(&out)[..] else { panic!("one ping: {out:?}") };
+    let out = dht.step(NOW, datagram(to, &Datagram::Reply { id: rpc, result: pong(&id(0x78)) }));
+    assert!(out.contains(&Output::Discovered(Contact { id: id(0x78), ..named })));
+    assert!(dht.table().contains(&Contact { id: id(0x78), ..named }));
 }
 
 #[test]
 fn a_silent_contact_is_asked_once_more_and_leaves() {
     let mut dht = dht();
-    let contact = Contact {
-        id: id(1),
-        endpoint: at("192.0.2.1:1"),
-    };
+    let contact = Contact { id: id(1), endpoint: at("192.0.2.1:1") };
     befriend(&mut dht, contact, NOW);
     dht.step(NOW, Input::Wish(Ticket(1), Wish::Contacts(id(0x77))));
     let out = dht.step(NOW + Duration::from_secs(6), Input::Tick);
     assert!(out.contains(&Output::Done(Ticket(1), Outcome::Contacts(vec![]))));
-    assert!(
-        dht.table().contains(&contact),
-        "one lost datagram is forgiven"
-    );
+    assert!(dht.table().contains(&contact), "one lost datagram is forgiven");
     dht.step(NOW + Duration::from_secs(12), Input::Tick);
     assert!(!dht.table().contains(&contact));
     // It is not forgotten: while nobody else is there it is greeted again and again.
@@ -361,11 +210,7 @@ fn a_node_is_no_contact_of_itself() {
         }
     }
     assert!(dht.table().is_empty());
-    assert_eq!(
-        dht.step(NOW, Input::Bootstrap(vec![own])),
-        [],
-        "known to be ourselves"
-    );
+    assert_eq!(dht.step(NOW, Input::Bootstrap(vec![own])), [], "known to be ourselves");
 }
 
 #[test]
@@ -373,16 +218,10 @@ fn parked_requests_and_searches_are_bounded() {
     let mut dht = dht();
     for n in 0..100_000_u32 {
         let [_, a, b, c] = n.to_be_bytes();
-        let ask = Request::FindNode {
-            sender: NodeId::of_name(&n.to_be_bytes()),
-            target: id(1),
-        };
+        let ask = Request::FindNode { sender: NodeId::of_name(&n.to_be_bytes()), target: id(1) };
         dht.step(NOW, request(([30 + a, b, c, 1], 9).into(), ask));
     }
-    let contact = Contact {
-        id: id(1),
-        endpoint: at("127.0.0.1:7"),
-    };
+    let contact = Contact { id: id(1), endpoint: at("127.0.0.1:7") };
     befriend(&mut dht, contact, NOW);
     let wishes = (0..1_000).map(|n| Input::Wish(Ticket(n), Wish::Contacts(id(3))));
     let busy = wishes

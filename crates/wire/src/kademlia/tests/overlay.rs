@@ -72,20 +72,9 @@ impl Overlay {
         let own_id = self.random.id();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.random.next().to_be_bytes());
-        let settings = Settings {
-            own_id,
-            network: NETWORK,
-            seed,
-            remembered: vec![],
-        };
+        let settings = Settings { own_id, network: NETWORK, seed, remembered: vec![] };
         let dht = Dht::new(settings, self.now);
-        self.nodes.insert(
-            endpoint,
-            Node {
-                dht,
-                bootstrap: bootstrap.to_vec(),
-            },
-        );
+        self.nodes.insert(endpoint, Node { dht, bootstrap: bootstrap.to_vec() });
         let first_tick = Duration::from_millis(self.random.below(200));
         self.schedule(first_tick, endpoint, Event::Tick);
         own_id
@@ -130,8 +119,7 @@ impl Overlay {
 
     fn schedule(&mut self, delay: Duration, at: SocketAddr, event: Event) {
         self.made += 1;
-        self.events
-            .insert((self.now + delay, self.made), (at, event));
+        self.events.insert((self.now + delay, self.made), (at, event));
     }
 
     /// Lets `time` pass.

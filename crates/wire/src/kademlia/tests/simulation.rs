@@ -47,10 +47,7 @@ fn recall(overlay: &mut Overlay, lookups: usize) -> usize {
             panic!("contacts were wished for");
         };
         let expected = closest(overlay, &target, at);
-        found += contacts
-            .iter()
-            .filter(|contact| expected.contains(contact))
-            .count();
+        found += contacts.iter().filter(|contact| expected.contains(contact)).count();
     }
     found * 100 / (lookups * K)
 }
@@ -85,10 +82,7 @@ fn lookups_converge_with_loss_and_a_third_of_the_nodes_gone() {
         let at_once = recall(&mut overlay, 10);
         overlay.run(Duration::from_secs(120));
         let later = recall(&mut overlay, 20);
-        assert!(
-            at_once >= 70 && later >= 85,
-            "seed {seed}: {at_once} %, then {later} %"
-        );
+        assert!(at_once >= 70 && later >= 85, "seed {seed}: {at_once} %, then {later} %");
     }
 }
 
@@ -133,10 +127,8 @@ fn a_divided_overlay_grows_together_again() {
         }
         overlay.run(Duration::from_secs(10));
         let far: Vec<_> = (3..6).map(endpoint).collect();
-        let away: Vec<_> = far
-            .iter()
-            .map(|at| (*at, overlay.nodes.remove(at).expect("was added")))
-            .collect();
+        let away: Vec<_> =
+            far.iter().map(|at| (*at, overlay.nodes.remove(at).expect("was added"))).collect();
         overlay.run(Duration::from_secs(600));
         assert_eq!(overlay.table_len(endpoint(0)), 2, "seed {seed}");
         overlay.nodes.extend(away);
@@ -169,10 +161,7 @@ fn a_node_alone_keeps_its_values() {
     let key = NodeId::of_name(b"k1");
     let stored = overlay.wish(endpoint(0), Wish::Store(key, Value::Uint(5)));
     assert_eq!(stored, Outcome::Stored(1));
-    assert_eq!(
-        overlay.wish(endpoint(0), Wish::Value(key)),
-        Outcome::Value(Some(Value::Uint(5)))
-    );
+    assert_eq!(overlay.wish(endpoint(0), Wish::Value(key)), Outcome::Value(Some(Value::Uint(5))));
     let contacts = overlay.wish(endpoint(0), Wish::Contacts(key));
     assert_eq!(contacts, Outcome::Contacts(vec![]));
 }
@@ -191,10 +180,7 @@ fn records_are_found_and_forgeries_are_not() {
     let at = record_key(NETWORK, &id);
     // Somebody squats the key before its owner comes.
     overlay.wish(endpoint(9), Wish::Store(at, Value::Bin(vec![1; 200])));
-    assert_eq!(
-        overlay.wish(endpoint(4), Wish::Record(id)),
-        Outcome::Record(None)
-    );
+    assert_eq!(overlay.wish(endpoint(4), Wish::Record(id)), Outcome::Record(None));
 
     let stored = overlay.wish(endpoint(3), Wish::Store(at, record.sign(&key)));
     assert!(matches!(stored, Outcome::Stored(copies) if copies >= K));

@@ -16,10 +16,7 @@ fn contact(prefix: [u8; 2]) -> Contact {
     let mut id = [0; 20];
     id[..2].copy_from_slice(&prefix);
     let endpoint = ([127, 0, 0, 1], 10_000 + u16::from_be_bytes(prefix) % 50_000).into();
-    Contact {
-        id: NodeId::from_bytes(id),
-        endpoint,
-    }
+    Contact { id: NodeId::from_bytes(id), endpoint }
 }
 
 #[test]
@@ -30,13 +27,7 @@ fn the_bucket_with_the_own_id_splits() {
     }
     let buckets = table.buckets();
     assert!(buckets.len() > 3, "{}", buckets.len());
-    assert_eq!(
-        buckets
-            .iter()
-            .map(|bucket| bucket.contacts.len())
-            .sum::<usize>(),
-        table.len()
-    );
+    assert_eq!(buckets.iter().map(|bucket| bucket.contacts.len()).sum::<usize>(), table.len());
     for bucket in &buckets {
         assert!(bucket.contacts.len() <= K);
         for contact in &bucket.contacts {
@@ -59,10 +50,7 @@ fn the_rule_of_five_ends_splitting() {
             other => assert_eq!(other, Insertion::Added),
         }
     }
-    let full = table
-        .buckets()
-        .into_iter()
-        .find(|bucket| bucket.contacts.len() == K);
+    let full = table.buckets().into_iter().find(|bucket| bucket.contacts.len() == K);
     let full = full.expect("a full bucket");
     assert_eq!(full.contacts.len(), table.len());
     assert_eq!(challenges, vec![full.contacts[0]; 256 - K]);
@@ -70,9 +58,7 @@ fn the_rule_of_five_ends_splitting() {
 
 fn full_bucket() -> (RoutingTable, Vec<Contact>) {
     let mut table = table();
-    let contacts: Vec<Contact> = (0..=u8::MAX)
-        .map(|n| contact([0x80 | (n & 7), n]))
-        .collect();
+    let contacts: Vec<Contact> = (0..=u8::MAX).map(|n| contact([0x80 | (n & 7), n])).collect();
     for contact in &contacts {
         table.insert(*contact);
     }
@@ -97,10 +83,7 @@ fn an_answering_head_moves_to_the_tail() {
     assert_eq!(table.insert(contacts[0]), Insertion::Touched);
     assert!(!table.fail(&contacts[0]), "the count starts anew");
     let challenge = contacts[1];
-    assert_eq!(
-        table.insert(contact([0x81, 99])),
-        Insertion::Cached { challenge }
-    );
+    assert_eq!(table.insert(contact([0x81, 99])), Insertion::Cached { challenge });
 }
 
 #[test]
@@ -120,10 +103,7 @@ fn replacements_are_bounded() {
 fn an_id_from_elsewhere_does_not_displace_a_contact() {
     let mut table = table();
     let old = contact([9, 9]);
-    let new = Contact {
-        endpoint: ([127, 0, 0, 1], 4).into(),
-        ..old
-    };
+    let new = Contact { endpoint: ([127, 0, 0, 1], 4).into(), ..old };
     assert_eq!(table.insert(old), Insertion::Added);
     assert_eq!(table.insert(new), Insertion::Cached { challenge: old });
     assert!(table.contains(&old) && !table.contains(&new));
@@ -136,17 +116,11 @@ fn an_id_from_elsewhere_does_not_displace_a_contact() {
 fn a_new_id_at_an_endpoint_displaces_the_old() {
     let mut table = table();
     let old = contact([9, 9]);
-    let new = Contact {
-        id: contact([7, 7]).id,
-        ..old
-    };
+    let new = Contact { id: contact([7, 7]).id, ..old };
     table.insert(old);
     assert_eq!(table.insert(new), Insertion::Added);
     assert_eq!(table.contacts().collect::<Vec<_>>(), [&new]);
-    let own = Contact {
-        id: NodeId::from_bytes([0; 20]),
-        ..old
-    };
+    let own = Contact { id: NodeId::from_bytes([0; 20]), ..old };
     assert_eq!(table.insert(own), Insertion::Refused);
     assert!(table.is_empty());
 }
@@ -169,30 +143,18 @@ fn many_ids_from_one_subnet_are_limited() {
     let sybil = |n: u16| -> SocketAddr { ([203, 0, 113, n.to_be_bytes()[1]], 1_000 + n).into() };
     for n in 0..2_000_u16 {
         let id = NodeId::of_name(&n.to_be_bytes());
-        table.insert(Contact {
-            id,
-            endpoint: sybil(n),
-        });
+        table.insert(Contact { id, endpoint: sybil(n) });
     }
-    assert!(
-        table.len() <= MAX_PER_SUBNET_BUCKET,
-        "in one bucket, that never needed to split"
-    );
+    assert!(table.len() <= MAX_PER_SUBNET_BUCKET, "in one bucket, that never needed to split");
     // Honest nodes from everywhere; then the others try again in every bucket there is.
     for n in 0..2_000_u16 {
         let [high, low] = n.to_be_bytes();
         let endpoint = ([50 + high, low, 1, 1], 5678).into();
-        table.insert(Contact {
-            id: NodeId::of_name(&[high, low, 1]),
-            endpoint,
-        });
+        table.insert(Contact { id: NodeId::of_name(&[high, low, 1]), endpoint });
     }
     for n in 0..2_000_u16 {
         let id = NodeId::of_name(&n.to_be_bytes());
-        table.insert(Contact {
-            id,
-            endpoint: sybil(n),
-        });
+        table.insert(Contact { id, endpoint: sybil(n) });
     }
     let sybils = |it: &&Contact| it.endpoint.ip().to_string().starts_with("203.0.113.");
     assert!(table.contacts().filter(sybils).count() <= MAX_PER_SUBNET_TABLE);

@@ -24,10 +24,7 @@ fn assert_syncs(
     let peers = manners.iter().map(|manner| (*manner, main.to_vec()));
     let tip = main.last().expect("a chain").hash;
     let report = World::new(own, peers.collect()).run(tip, Duration::from_secs(seconds));
-    assert!(
-        report.main == hashes(main),
-        "{name}: no sync within {seconds} s"
-    );
+    assert!(report.main == hashes(main), "{name}: no sync within {seconds} s");
     for peer in report.penalized.keys() {
         assert!(guilty.contains(&peer.0), "{name}: {peer} was penalised");
     }
@@ -68,14 +65,7 @@ fn sync_ends_with_the_most_work_whatever_other_peers_do() {
         (&all, 30, &[1, 4, 5, 6]),
     ];
     for (manners, seconds, guilty) in cases {
-        assert_syncs(
-            &format!("{manners:?}"),
-            &[],
-            &main,
-            manners,
-            seconds,
-            guilty,
-        );
+        assert_syncs(&format!("{manners:?}"), &[], &main, manners, seconds, guilty);
     }
 }
 
@@ -87,11 +77,7 @@ fn bodies_come_from_all_peers_each_once() {
     assert_eq!(report.main.len(), main.len());
     assert_eq!(report.delivered, main.len(), "a body came twice");
     assert!(report.penalized.is_empty() && report.left.is_empty());
-    assert!(
-        report.elapsed < Duration::from_secs(3),
-        "took {:?}",
-        report.elapsed
-    );
+    assert!(report.elapsed < Duration::from_secs(3), "took {:?}", report.elapsed);
 }
 
 #[test]
@@ -119,37 +105,13 @@ fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
     let peer = PeerId(1);
     let mut score = crate::penalty::Score::default();
     let mut now = Duration::ZERO;
-    let lie = |more: usize| Claim {
-        work: work(100 + more),
-        height: height(100),
-        tip: GENESIS,
-    };
-    let connected = Input::Connected {
-        peer,
-        direction: Direction::Inbound,
-        claim: lie(0),
-    };
+    let lie = |more: usize| Claim { work: work(100 + more), height: height(100), tip: GENESIS };
+    let connected = Input::Connected { peer, direction: Direction::Inbound, claim: lie(0) };
     let mut outputs = sync.step(now, connected);
     for round in 1..=5 {
-        assert_eq!(
-            outputs,
-            [Output::RequestHeaders { peer, after: None }],
-            "round {round}"
-        );
-        let checks = sync.step(
-            now,
-            Input::Headers {
-                peer,
-                headers: Vec::new(),
-            },
-        );
-        assert_eq!(
-            checks,
-            [Output::CheckHeaders {
-                peer,
-                headers: Vec::new()
-            }]
-        );
+        assert_eq!(outputs, [Output::RequestHeaders { peer, after: None }], "round {round}");
+        let checks = sync.step(now, Input::Headers { peer, headers: Vec::new() });
+        assert_eq!(checks, [Output::CheckHeaders { peer, headers: Vec::new() }]);
         let report = HeaderReport {
             accepted: 0,
             misbehavior: None,
@@ -157,45 +119,23 @@ fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
             best_work: work(5),
             best_height: height(5),
         };
-        let judged = sync.step(
-            now,
-            Input::Checked {
-                peer: Some(peer),
-                report,
-            },
-        );
+        let judged = sync.step(now, Input::Checked { peer: Some(peer), report });
         let offence = Offence::UnprovenWork;
         assert_eq!(judged, [Output::Penalize { peer, offence }]);
         assert_eq!(score.add(offence, now), round == 5);
         now += Duration::from_secs(1);
-        assert!(
-            sync.step(now, Input::Tick).is_empty(),
-            "the same lie is not followed again"
-        );
-        outputs = sync.step(
-            now,
-            Input::Claimed {
-                peer,
-                claim: lie(round),
-            },
-        );
+        assert!(sync.step(now, Input::Tick).is_empty(), "the same lie is not followed again");
+        outputs = sync.step(now, Input::Claimed { peer, claim: lie(round) });
     }
 }
 
 #[test]
 fn large_blocks_stay_within_the_window() {
     let main = extend(GENESIS, 60, 2, 4_000_000);
-    let peers = vec![
-        (Manner::StallsOnBlocks, main.clone()),
-        (Manner::Honest, main.clone()),
-    ];
+    let peers = vec![(Manner::StallsOnBlocks, main.clone()), (Manner::Honest, main.clone())];
     let report = World::new(&[], peers).run(main[59].hash, Duration::from_secs(60));
     assert_eq!(report.main.len(), main.len());
-    assert!(
-        report.buffered_max <= (32 << 20) + 4_000_080,
-        "held {}",
-        report.buffered_max
-    );
+    assert!(report.buffered_max <= (32 << 20) + 4_000_080, "held {}", report.buffered_max);
 }
 
 #[test]
@@ -206,22 +146,11 @@ fn pushed_blocks_are_connected_and_orphans_followed() {
     world.queue.clear();
     let (peer, direction) = (PeerId(1), Direction::Inbound);
     let stale = claim(&main[..8]);
-    world.queue.push_back((
-        Duration::ZERO,
-        Input::Connected {
-            peer,
-            direction,
-            claim: stale,
-        },
-    ));
+    world.queue.push_back((Duration::ZERO, Input::Connected { peer, direction, claim: stale }));
     let (hash, block) = (main[9].hash, main[9].body.clone());
-    world
-        .queue
-        .push_back((Duration::ZERO, Input::Block { peer, hash, block }));
+    world.queue.push_back((Duration::ZERO, Input::Block { peer, hash, block }));
     let fresh = claim(&main);
-    world
-        .queue
-        .push_back((DELAY * 30, Input::Claimed { peer, claim: fresh }));
+    world.queue.push_back((DELAY * 30, Input::Claimed { peer, claim: fresh }));
     let report = world.run(main[9].hash, Duration::from_secs(2));
     assert_eq!(report.main, hashes(&main));
     assert!(report.penalized.is_empty());
@@ -234,47 +163,19 @@ fn unasked_headers_are_penalised() {
     let peer = PeerId(1);
     let direction = Direction::Inbound;
     assert!(
-        sync.step(
-            Duration::ZERO,
-            Input::Connected {
-                peer,
-                direction,
-                claim: claim(&[])
-            }
-        )
-        .is_empty()
+        sync.step(Duration::ZERO, Input::Connected { peer, direction, claim: claim(&[]) })
+            .is_empty()
     );
     let headers = vec![Bytes::from_static(&[0; 80]); ANNOUNCED_MAX + 1];
     let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
-    assert_eq!(
-        outputs,
-        [Output::Penalize {
-            peer,
-            offence: Offence::UnaskedHeaders
-        }]
-    );
+    assert_eq!(outputs, [Output::Penalize { peer, offence: Offence::UnaskedHeaders }]);
     let headers = vec![Bytes::from_static(&[0; 80]); 1];
-    let outputs = sync.step(
-        Duration::ZERO,
-        Input::Headers {
-            peer,
-            headers: headers.clone(),
-        },
-    );
-    assert_eq!(
-        outputs,
-        [Output::CheckHeaders {
-            peer,
-            headers: headers.clone()
-        }]
-    );
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers: headers.clone() });
+    assert_eq!(outputs, [Output::CheckHeaders { peer, headers: headers.clone() }]);
     let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
     assert_eq!(
         outputs,
-        [Output::Penalize {
-            peer,
-            offence: Offence::UnaskedHeaders
-        }],
+        [Output::Penalize { peer, offence: Offence::UnaskedHeaders }],
         "one check at a time"
     );
 }
@@ -287,9 +188,6 @@ fn what_the_chain_service_lost_is_fetched_again() {
     world = world.run_to(main[29].hash, Duration::from_secs(2));
     world.restart_chain_with(&main[..20]);
     let report = world.run(main[29].hash, Duration::from_secs(10));
-    assert!(
-        report.main == hashes(&main),
-        "the lost blocks did not come back"
-    );
+    assert!(report.main == hashes(&main), "the lost blocks did not come back");
     assert!(report.penalized.is_empty());
 }

@@ -27,12 +27,7 @@ pub(super) fn extend(parent: BlockHash, length: usize, salt: u8, body: usize) ->
         header[4..36].copy_from_slice(parent.as_bytes());
         let hash = BlockHash::from(sha256d(&header));
         let body = [header.clone(), vec![salt; body]].concat();
-        blocks.push(TestBlock {
-            hash,
-            parent,
-            header: header.into(),
-            body: body.into(),
-        });
+        blocks.push(TestBlock { hash, parent, header: header.into(), body: body.into() });
         parent = hash;
     }
     blocks
@@ -52,11 +47,7 @@ pub(super) fn height(blocks: usize) -> BlockHeight {
 
 pub(super) fn claim(blocks: &[TestBlock]) -> Claim {
     let tip = blocks.last().map_or(GENESIS, |block| block.hash);
-    Claim {
-        work: work(blocks.len()),
-        height: height(blocks.len()),
-        tip,
-    }
+    Claim { work: work(blocks.len()), height: height(blocks.len()), tip }
 }
 
 /// Main chain, header tree and bodies, without any rule but that a body belongs to its header.
@@ -93,12 +84,7 @@ impl Chain {
                 }
             };
             let hash = BlockHash::from(sha256d(header));
-            let block = TestBlock {
-                hash,
-                parent,
-                header: header.clone(),
-                body: Bytes::new(),
-            };
+            let block = TestBlock { hash, parent, header: header.clone(), body: Bytes::new() };
             self.headers.entry(hash).or_insert((above + 1, block));
             if self.best.last() == Some(&parent) {
                 self.best.push(hash);
@@ -137,10 +123,7 @@ impl Chain {
         }
         let path = self.path(hash);
         if path.len() > self.main.len() {
-            self.main = path
-                .iter()
-                .map(|hash| self.headers[hash].1.clone())
-                .collect();
+            self.main = path.iter().map(|hash| self.headers[hash].1.clone()).collect();
         }
         Outcome::Kept
     }
@@ -173,21 +156,12 @@ struct Peer {
 impl Peer {
     fn headers(&self, after: Option<BlockHash>, main: &[TestBlock]) -> Vec<Bytes> {
         let known = |hash: &BlockHash| self.blocks.iter().position(|block| block.hash == *hash);
-        let locator = after
-            .into_iter()
-            .chain(main.iter().rev().map(|block| block.hash));
-        let start = locator
-            .filter_map(|hash| known(&hash))
-            .next()
-            .map_or(0, |at| at + 1);
+        let locator = after.into_iter().chain(main.iter().rev().map(|block| block.hash));
+        let start = locator.filter_map(|hash| known(&hash)).next().map_or(0, |at| at + 1);
         if self.manner == Manner::BadHeaders {
             return vec![Bytes::from(vec![9; 80]); 3];
         }
-        self.blocks[start..]
-            .iter()
-            .take(HEADERS_MAX)
-            .map(|block| block.header.clone())
-            .collect()
+        self.blocks[start..].iter().take(HEADERS_MAX).map(|block| block.header.clone()).collect()
     }
 
     fn block(&self, peer: PeerId, index: usize, hash: BlockHash) -> Option<Input> {
@@ -198,17 +172,9 @@ impl Peer {
             (Manner::Mutates, Some(block)) => {
                 let mut body = block.body.to_vec();
                 *body.last_mut().expect("a body") ^= 1;
-                Some(Input::Block {
-                    peer,
-                    hash,
-                    block: body.into(),
-                })
+                Some(Input::Block { peer, hash, block: body.into() })
             }
-            (_, Some(block)) => Some(Input::Block {
-                peer,
-                hash,
-                block: block.body.clone(),
-            }),
+            (_, Some(block)) => Some(Input::Block { peer, hash, block: block.body.clone() }),
         }
     }
 }
@@ -258,24 +224,10 @@ impl World {
                 claim.height = height(peer.blocks.len() + 1000);
             }
             let direction = Direction::Outbound;
-            queue.push_back((
-                Duration::ZERO,
-                Input::Connected {
-                    peer: *id,
-                    direction,
-                    claim,
-                },
-            ));
+            queue.push_back((Duration::ZERO, Input::Connected { peer: *id, direction, claim }));
         }
         let sync = Sync::new(claim(own));
-        Self {
-            sync,
-            chain,
-            peers,
-            queue,
-            now: Duration::ZERO,
-            report,
-        }
+        Self { sync, chain, peers, queue, now: Duration::ZERO, report }
     }
 
     fn later(&mut self, input: Input) {
@@ -296,10 +248,7 @@ impl World {
     pub(super) fn run_to(mut self, tip: BlockHash, deadline: Duration) -> Self {
         let mut next_tick = self.now + TICK_INTERVAL;
         while self.now < deadline {
-            let due = self
-                .queue
-                .front()
-                .is_some_and(|(time, _)| *time <= next_tick);
+            let due = self.queue.front().is_some_and(|(time, _)| *time <= next_tick);
             let input = if due {
                 let (time, input) = self.queue.pop_front().expect("an entry");
                 self.now = self.now.max(time);
@@ -316,12 +265,7 @@ impl World {
             let buffered = self.sync.progress().buffered_bytes;
             self.report.buffered_max = self.report.buffered_max.max(buffered);
             outputs.into_iter().for_each(|output| self.execute(output));
-            if self
-                .chain
-                .main
-                .last()
-                .is_some_and(|block| block.hash == tip)
-            {
+            if self.chain.main.last().is_some_and(|block| block.hash == tip) {
                 break;
             }
         }
@@ -352,10 +296,7 @@ impl World {
             }
             Output::CheckHeaders { peer, headers } => {
                 let report = self.chain.check(&headers);
-                self.later(Input::Checked {
-                    peer: Some(peer),
-                    report,
-                });
+                self.later(Input::Checked { peer: Some(peer), report });
             }
             Output::RefreshWanted => {
                 let report = self.chain.check(&[]);
@@ -378,11 +319,7 @@ impl World {
             }
             Output::Connect { peer, hash, block } => {
                 let outcome = self.chain.connect(hash, &block);
-                self.later(Input::Answered {
-                    peer,
-                    hash,
-                    outcome,
-                });
+                self.later(Input::Answered { peer, hash, outcome });
                 let claim = claim(&self.chain.main);
                 self.later(Input::Tip { claim });
             }
