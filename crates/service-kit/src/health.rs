@@ -1,9 +1,9 @@
 //! `grpc.health.v1` that tells the truth: a service serves while the probes of all it depends on
 //! succeed.
 //!
-//! Every service starts as NOT_SERVING. Probes run at once, then twice a second, and more often while something is down; a change is
-//! pushed to those who watch, logged with its reason, and shown as `pentad_dependency_up`. The
-//! empty service name stands for all services together.
+//! Every service starts as NOT_SERVING. Probes run at once, then twice a second, and more often
+//! while something is down; a change is pushed to those who watch, logged with its reason, and
+//! shown as `pentad_dependency_up`. The empty service name stands for all services together.
 
 use std::collections::BTreeMap;
 use std::fmt;
