@@ -24,7 +24,7 @@ build: ## Build everything, tests included (debug)
 
 .PHONY: test
 test: tools build ## Run every test
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 .PHONY: check
 check: tools ## Formatting, lints, protos, style rules
@@ -45,6 +45,15 @@ $(VENV)/.ready: tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Static, so that the image needs nothing beside the binary.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: image
+image: ## Build the container image pentad-node (needs Docker)
+	RUSTFLAGS="-C target-feature=+crt-static" \
+		$(CARGO) build --release --locked --target $(HOST) -p pentad-node
+	docker build -t pentad-node -f deploy/docker/node.Dockerfile target/$(HOST)/release
 
 .PHONY: clean
 clean: ## Remove what was built (keeps the data of development networks)

@@ -1,14 +1,11 @@
 //! Traces and metrics of calls.
 
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use pentad_service_kit::metrics::serve_page;
 use pentad_service_kit::telemetry::propagation;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::echo::{Echo, RELAY, SAY, TRACE, UNDECLARED, call, listen, say};
 use crate::rig::{Plan, Rig, soon, until};
@@ -22,13 +19,8 @@ fn traced() -> Request<String> {
     request
 }
 
-/// One thread: the subscriber of this test is that thread's alone.
-#[tokio::test(flavor = "current_thread")]
+#[tokio::test]
 async fn one_trace_over_tcp_and_in_process_hops() {
-    let provider = SdkTracerProvider::builder().build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-
     let inner = Rig::start().await;
     let over_tcp = inner.tcp().with_header_hook(propagation::inject);
     for hop in [inner.local(), over_tcp] {
@@ -44,7 +36,6 @@ async fn one_trace_over_tcp_and_in_process_hops() {
         outer.stop().await;
     }
     inner.stop().await;
-    drop(guard);
 }
 
 async fn get(address: std::net::SocketAddr, path: &str) -> String {

@@ -3,14 +3,19 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use pentad_api::Connection;
 use pentad_service_kit::{Binding, Cookie, Gate, InProcess, Limits, Metrics, Probe, Server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::echo::Echo;
 
@@ -62,6 +67,14 @@ impl Default for Plan {
     }
 }
 
+/// Spans have trace ids in every test: which callsites are on is known to the whole process, so a
+/// subscriber of one test alone would race with the others.
+static TRACES: LazyLock<()> = LazyLock::new(|| {
+    let provider = SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    tracing_subscriber::registry().with(layer).init();
+});
+
 impl Rig {
     pub async fn start() -> Self {
         Self::with(Plan::default()).await
@@ -72,6 +85,7 @@ impl Rig {
     }
 
     pub async fn with(plan: Plan) -> Self {
+        LazyLock::force(&TRACES);
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cookie_file = dir.path().join("cookie");
         let cookie = Cookie::load_or_create(&cookie_file).expect("a cookie");
