@@ -39,7 +39,7 @@ async fn a_wallet_with_a_passphrase_of_its_own_stays_locked() {
         (error.code(), explain(&error).reason.as_str()),
         (Code::FailedPrecondition, "WALLET_LOCKED")
     );
-    assert!(explain(&error).hint.expect("a hint").contains("unlock-wallet --wallet alice"));
+    assert!(explain(&error).hint.expect("a hint").contains("UnlockWallet"));
 
     unlock(&bed, "wrong", 0).await.expect_err("wrong passphrase");
     unlock(&bed, "correct horse", 0).await.expect("opens");
