@@ -85,7 +85,7 @@ impl From<MinerError> for Status {
             }
             MinerError::NotDevelopment { .. } => {
                 failure(Code::FailedPrecondition, "NOT_A_DEVELOPMENT_NETWORK")
-                    .with_hint("mine for real instead: pentad miner start-mining")
+                    .with_hint("mine for real instead (MinerService.StartMining)")
             }
             MinerError::NoPayout => failure(Code::FailedPrecondition, "NO_PAYOUT_ADDRESS")
                 .with_hint("give payout_address, in the call or in the configuration"),

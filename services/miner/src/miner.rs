@@ -26,6 +26,9 @@ use crate::tip;
 const PROOF_OF_WORK: &str = "pow";
 /// Commands that may wait for the driver.
 const COMMANDS_MAX: usize = 16;
+/// Peers get this long to say what happened while the node was away: blocks on a tip that the
+/// network has left behind are lost.
+const START_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two attempts to start mining at the start of the service.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -191,6 +194,7 @@ impl Miner {
         let Inner { config, shutdown, .. } = &*self.inner;
         let mut complaint = String::new();
         let starting = async {
+            tokio::time::sleep(START_PAUSE).await;
             while let Err(error) = self.start_mining(config.threads, "").await {
                 // Each reason once, for the attempts go on as long as it takes. That services
                 // which start together do not answer yet is no complaint.

@@ -47,6 +47,7 @@ mod tests {
             amount,
             key_hash: KeyHash::from_bytes([0; 20]),
             confirmations,
+            from_coinbase: false,
             mature,
             spent_in_mempool,
         };

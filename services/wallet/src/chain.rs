@@ -45,6 +45,7 @@ pub(crate) struct Output {
     pub(crate) key_hash: KeyHash,
     /// Blocks over it, its own counted; 0 in the mempool.
     pub(crate) confirmations: u32,
+    pub(crate) from_coinbase: bool,
     pub(crate) mature: bool,
     pub(crate) spent_in_mempool: bool,
 }
@@ -158,6 +159,7 @@ impl Output {
             amount: output.amount,
             key_hash,
             confirmations: utxo.confirmations,
+            from_coinbase: utxo.from_coinbase,
             mature: utxo.mature,
             spent_in_mempool: utxo.spent_in_mempool,
         })

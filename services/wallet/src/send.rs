@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pentad_api::status::explain;
 use pentad_crypto::Address;
 use pentad_primitives::{Transaction, Txid};
 use tonic::{Code, Status};
@@ -13,6 +14,9 @@ use crate::payment::{
     Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign,
 };
 use crate::wallets::Inner;
+
+/// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
+const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";
 
 /// A payment that is in the mempool, or will be.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +33,53 @@ impl Inner {
     pub(crate) async fn pay(&self, order: Order) -> Result<Sent, WalletError> {
         let network = self.chain.network().await?;
         let wallet = self.payer(&order.source, &network).await?;
-        let Some(text) = order.idempotency_key.as_deref() else {
-            return self.pay_unkeyed(&order, &wallet, &network).await;
+        let Some(text) = order.idempotency_key.clone() else {
+            return self.pay_anew(None, order, &wallet, &network).await;
         };
-        let key = PaymentKey::of_caller(wallet.name(), text);
+        let key = PaymentKey::of_caller(wallet.name(), &text);
         let _turn = self.key_turns.take(&key).await;
         match self.journal.get(&key)? {
-            None => self.pay_keyed(&key, &order, &wallet, &network).await,
+            None => self.pay_anew(Some(&key), order, &wallet, &network).await,
             Some(record) if record.fingerprint == order.fingerprint => {
                 self.repeat(&key, record).await
             }
-            Some(_) => Err(WalletError::KeyReused(text.to_owned())),
+            Some(_) => Err(WalletError::KeyReused(text)),
+        }
+    }
+
+    /// A new payment: from confirmed coins alone, where the chain service finds that our change
+    /// hangs on too many payments that wait for a block.
+    async fn pay_anew(
+        &self,
+        key: Option<&PaymentKey>,
+        mut order: Order,
+        wallet: &Arc<Wallet>,
+        network: &Network,
+    ) -> Result<Sent, WalletError> {
+        let refusal = match self.attempt(key, &order, wallet, network).await {
+            Err(WalletError::Chain(status)) if explain(&status).reason == TOO_MANY_ANCESTORS => {
+                WalletError::Chain(status)
+            }
+            outcome => return outcome,
+        };
+        order.confirmed_only = true;
+        match self.attempt(key, &order, wallet, network).await {
+            // There are no other coins: what was wrong with these is the reason.
+            Err(WalletError::NotEnough(_)) => Err(refusal),
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        key: Option<&PaymentKey>,
+        order: &Order,
+        wallet: &Arc<Wallet>,
+        network: &Network,
+    ) -> Result<Sent, WalletError> {
+        match key {
+            Some(key) => self.pay_keyed(key, order, wallet, network).await,
+            None => self.pay_unkeyed(order, wallet, network).await,
         }
     }
 
@@ -163,8 +203,11 @@ impl Inner {
             Source::Wallet(_) => wallet.key_hashes(),
         };
         let outputs = self.chain.outputs(&keys).await?;
-        let coins =
+        let mut coins =
             Coins::sort(outputs, wallet, &self.leases, &self.provenance, &self.chain).await?;
+        if order.confirmed_only {
+            coins.spendable.retain(|coin| coin.confirmations > 0);
+        }
         let selection = select(&coins.spendable, &order.target()).map_err(|error| match error {
             SelectError::NotEnough { need } => {
                 WalletError::NotEnough(coins.shortage(need, network.maturity))

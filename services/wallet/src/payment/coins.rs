@@ -93,14 +93,14 @@ impl Coins {
             let Some(key) = wallet.key_path(&output.key_hash) else {
                 continue;
             };
-            let Output { outpoint, amount, confirmations, mature, .. } = *output;
+            let Output { outpoint, amount, confirmations, from_coinbase, mature, .. } = *output;
             let claimed = || leases.lock().unwrap_or_else(PoisonError::into_inner).holds(&outpoint);
             if !mature {
                 coins.immature += amount;
             } else if claimed() {
                 coins.claimed += amount;
             } else if confirmations > 0 || provenance.made_by(wallet, outpoint.txid, chain).await? {
-                coins.spendable.push(Coin { outpoint, amount, key, confirmations });
+                coins.spendable.push(Coin { outpoint, amount, key, confirmations, from_coinbase });
             } else {
                 coins.pending += amount;
             }

@@ -40,6 +40,8 @@ pub(crate) struct Order {
     /// Units per 1000 bytes.
     pub(crate) fee_rate: u64,
     pub(crate) idempotency_key: Option<String>,
+    /// Our own unconfirmed change stays out.
+    pub(crate) confirmed_only: bool,
     /// Of what was asked for, so that one key cannot stand for two payments.
     pub(crate) fingerprint: [u8; 32],
 }
@@ -74,6 +76,7 @@ impl Order {
             outputs,
             fee_rate: check_fee_rate(fee_rate, network, default_fee_rate)?,
             idempotency_key: check_key(idempotency_key)?,
+            confirmed_only: false,
             fingerprint,
         })
     }

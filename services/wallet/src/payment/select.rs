@@ -18,6 +18,31 @@ pub(crate) struct Coin {
     pub(crate) key: KeyPath,
     /// Blocks over it, its own counted; 0 while it is our own unconfirmed change.
     pub(crate) confirmations: u32,
+    pub(crate) from_coinbase: bool,
+}
+
+/// How a coin can be lost before a payment that spends it is settled, the least likely first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Risk {
+    /// No reorganisation is expected to reach it.
+    None,
+    /// A reorganisation returns its transaction to the mempool.
+    Reorganisation,
+    /// Its transaction, our own payment, waits for a block; we submit it again if it vanishes.
+    Waiting,
+    /// A reorganisation undoes it for ever, and every payment that descends from it.
+    FreshCoinbase,
+}
+
+impl Coin {
+    const fn risk(&self) -> Risk {
+        match (self.confirmations, self.from_coinbase) {
+            (SETTLED_DEPTH.., _) => Risk::None,
+            (_, true) => Risk::FreshCoinbase,
+            (0, false) => Risk::Waiting,
+            (_, false) => Risk::Reorganisation,
+        }
+    }
 }
 
 /// What is to be paid.
@@ -62,16 +87,18 @@ pub(crate) enum SelectError {
     },
 }
 
-/// Largest first, so that the transaction is as short as can be. Coins that no reorganisation
-/// reaches go first (a coinbase that is undone takes the payment with it), then the other
-/// confirmed ones, then our own unconfirmed change.
+/// Largest first, so that the transaction is as short as can be; riskier coins only if the others
+/// are not enough.
 pub(crate) fn select(coins: &[Coin], target: &Target) -> Result<Selection, SelectError> {
-    let deep_enough = |depth| -> Vec<Coin> {
-        coins.iter().filter(|coin| coin.confirmations >= depth).copied().collect()
+    let with_risk = |most: Risk| -> Result<Selection, SelectError> {
+        let mut coins: Vec<Coin> =
+            coins.iter().filter(|coin| coin.risk() <= most).copied().collect();
+        largest_first(&mut coins, target)
     };
-    largest_first(&mut deep_enough(SETTLED_DEPTH), target)
-        .or_else(|_| largest_first(&mut deep_enough(1), target))
-        .or_else(|_| largest_first(&mut deep_enough(0), target))
+    with_risk(Risk::None)
+        .or_else(|_| with_risk(Risk::Reorganisation))
+        .or_else(|_| with_risk(Risk::Waiting))
+        .or_else(|_| with_risk(Risk::FreshCoinbase))
 }
 
 fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, SelectError> {
@@ -127,6 +154,7 @@ mod tests {
             amount,
             key: KeyPath { chain: Chain::Receive, index: 0 },
             confirmations,
+            from_coinbase: false,
         }
     }
 
@@ -164,8 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn the_deeper_a_coin_the_sooner_it_goes() {
-        let coins = [coin(0, 900_000, 0), coin(1, 600_000, 5), coin(2, 300_000, 6)];
+    fn the_safer_a_coin_the_sooner_it_goes() {
+        let fresh_coinbase = Coin { from_coinbase: true, ..coin(3, 1_000_000, 2) };
+        let coins = [fresh_coinbase, coin(0, 900_000, 0), coin(1, 600_000, 5), coin(2, 300_000, 6)];
         let chosen = |amount| {
             let selection = select(&coins, &target(amount, 1000)).expect("enough");
             selection.coins.iter().map(|coin| coin.outpoint.vout).collect::<Vec<_>>()
@@ -175,6 +204,7 @@ mod tests {
         assert_eq!(chosen(800_000), [1, 2]);
         assert_eq!(chosen(1_000_000), [0, 1]);
         assert_eq!(chosen(1_700_000), [0, 1, 2]);
+        assert_eq!(chosen(1_850_000), [3, 0]);
     }
 
     #[test]
@@ -195,14 +225,17 @@ mod tests {
         /// it leaves behind.
         #[test]
         fn selections_balance_and_pay_the_rate(
-            amounts in prop::collection::vec((1_u64..=50_000_000, 0_u32..10), 0..80),
+            amounts in prop::collection::vec((1_u64..=50_000_000, 0_u32..10, any::<bool>()), 0..80),
             amount in 1_u64..=500_000_000,
             fee_rate in 0_u64..=100_000,
             outputs in 1_usize..=40,
         ) {
             let coins: Vec<Coin> = (0..)
                 .zip(&amounts)
-                .map(|(index, &(amount, depth))| coin(index, amount, depth))
+                .map(|(index, &(amount, depth, from_coinbase))| Coin {
+                    from_coinbase,
+                    ..coin(index, amount, depth)
+                })
                 .collect();
             let target =
                 Target { outputs, output_bytes: 34 * outputs as u64, ..target(amount, fee_rate) };

@@ -1,6 +1,6 @@
 //! A chain service in memory: checks amounts, signatures and double spends as the real one does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
@@ -18,8 +18,8 @@ use pentad_primitives::{
 use pentad_service_kit::Server;
 use tonic::{Code, Request, Response, Status};
 
-/// Blocks until a coinbase output can be spent.
-pub const MATURITY: u32 = 100;
+/// Unconfirmed transactions that one may hang on.
+pub const ANCESTORS_MAX: usize = 25;
 /// Units per 1000 bytes.
 pub const MIN_FEE_RATE: u64 = 1000;
 /// Pages are tiny, so that every test with a few outputs turns them.
@@ -39,14 +39,29 @@ pub enum Mishap {
 #[derive(Clone, Default)]
 pub struct FakeChain(Arc<Mutex<State>>);
 
-#[derive(Default)]
 struct State {
     height: u32,
+    /// Blocks until a coinbase output can be spent.
+    maturity: u32,
     confirmed: BTreeMap<OutPoint, Utxo>,
     mempool: Vec<Transaction>,
     mined: BTreeMap<Txid, Mined>,
     mishap: Option<Mishap>,
     submissions: Vec<Txid>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            height: 0,
+            maturity: 100,
+            confirmed: BTreeMap::new(),
+            mempool: Vec::new(),
+            mined: BTreeMap::new(),
+            mishap: None,
+            submissions: Vec::new(),
+        }
+    }
 }
 
 struct Mined {
@@ -119,6 +134,11 @@ impl FakeChain {
         }
     }
 
+    /// Coinbase outputs can be spent at once, as on a development network.
+    pub fn mature_at_once(&self) {
+        self.state().maturity = 1;
+    }
+
     /// Submissions go wrong from now on.
     pub fn begin(&self, mishap: Mishap) {
         self.state().mishap = Some(mishap);
@@ -162,13 +182,27 @@ impl State {
     }
 
     fn is_mature(&self, utxo: &Utxo) -> bool {
-        !utxo.from_coinbase || self.height + 1 >= utxo.height.get() + MATURITY
+        !utxo.from_coinbase || self.height + 1 >= utxo.height.get() + self.maturity
+    }
+
+    /// The transactions in the mempool that one hangs on.
+    fn ancestors(&self, transaction: &Transaction) -> BTreeSet<Txid> {
+        let parents = transaction.inputs.iter().map(|input| input.previous_output.txid);
+        let waiting: Vec<_> =
+            parents.filter_map(|id| self.mempool.iter().find(|tx| tx.txid() == id)).collect();
+        waiting
+            .iter()
+            .flat_map(|parent| self.ancestors(parent).into_iter().chain([parent.txid()]))
+            .collect()
     }
 
     fn admit(&mut self, transaction: Transaction) -> Result<bool, &'static str> {
         let txid = transaction.txid();
         if self.mined.contains_key(&txid) || self.mempool.iter().any(|tx| tx.txid() == txid) {
             return Ok(true);
+        }
+        if self.ancestors(&transaction).len() > ANCESTORS_MAX {
+            return Err("TOO_MANY_ANCESTORS");
         }
         let known = self.all_outputs();
         let mut sum = 0;
@@ -232,8 +266,9 @@ impl SubmitService for FakeChain {
             return Err(unavailable());
         }
         state.submissions.push(txid);
-        let refuse = |problem: &str| {
-            Status::from(Failure::new(Code::FailedPrecondition, "REFUSED", problem))
+        let refuse = |problem: &'static str| {
+            let reason = if problem == "TOO_MANY_ANCESTORS" { problem } else { "REFUSED" };
+            Status::from(Failure::new(Code::FailedPrecondition, reason, problem))
         };
         if matches!(mishap, Some(Mishap::Refused)) {
             return Err(refuse("not today"));
@@ -259,13 +294,13 @@ impl ChainService for FakeChain {
         &self,
         _: Request<GetInfoRequest>,
     ) -> Result<Response<GetInfoResponse>, Status> {
-        let versions = AddressVersions::default();
+        let (state, versions) = (self.state(), AddressVersions::default());
         Ok(Response::new(GetInfoResponse {
             p2pkh_version: versions.p2pkh.into(),
             p2sh_version: versions.p2sh.into(),
-            coinbase_maturity: MATURITY,
+            coinbase_maturity: state.maturity,
             min_fee_rate: MIN_FEE_RATE,
-            tip: self.state().height.to_string(),
+            tip: state.height.to_string(),
             ..GetInfoResponse::default()
         }))
     }

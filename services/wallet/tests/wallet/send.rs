@@ -1,4 +1,7 @@
+use pentad_api::status::explain;
+
 use crate::bed::{Bed, COIN, from_address, from_wallet};
+use crate::fake_chain::ANCESTORS_MAX;
 
 /// Sum of a transaction's outputs to an address.
 fn paid_to(bed: &Bed, address: &str) -> u64 {
@@ -101,4 +104,21 @@ async fn one_payment_takes_all_but_the_fee() {
     let sent = bed.send(from_address(&alice, &bob, COIN - 192)).await.expect("paid");
     assert_eq!(sent.fee, 192);
     assert_eq!(bed.chain.mempool()[0].outputs.len(), 1);
+}
+
+/// Change of change of change: when the mempool takes no more of it, another coin begins anew.
+#[tokio::test]
+async fn long_chains_of_change_give_way_to_other_coins() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.mature_at_once();
+    bed.chain.reward(&alice, 1000 * COIN);
+    bed.chain.reward(&alice, 1000 * COIN);
+    for _ in 0..2 * (ANCESTORS_MAX + 1) {
+        bed.send(from_address(&alice, &bob, COIN)).await.expect("paid");
+    }
+    let error = bed.send(from_address(&alice, &bob, COIN)).await.expect_err("no coin is left");
+    assert_eq!(explain(&error).reason, "TOO_MANY_ANCESTORS");
+    bed.chain.mine(1);
+    bed.send(from_address(&alice, &bob, COIN)).await.expect("paid");
 }
