@@ -3,14 +3,15 @@
 
 use std::fmt;
 
-use k256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
-use k256::ecdsa::{self, SigningKey, VerifyingKey};
+use k256::ecdsa::signature::hazmat::PrehashSigner as _;
+use k256::ecdsa::{self, SigningKey};
 use pentad_primitives::Hash256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::base58check::{self, Base58CheckError};
 use crate::hash::{KeyHash, hash160};
+use crate::verification::Point;
 
 /// Marks a WIF key whose public key is compressed.
 const WIF_COMPRESSED: u8 = 0x01;
@@ -49,9 +50,9 @@ pub enum SignatureError {
     Mismatch,
 }
 
-/// A compressed public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PublicKey(VerifyingKey);
+/// A compressed public key, parsed for the library that verifies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(Point);
 
 impl PublicKey {
     /// Length of the encoding in bytes.
@@ -62,19 +63,18 @@ impl PublicKey {
     /// # Errors
     /// When the bytes are not a compressed point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        if !matches!(bytes, [0x02 | 0x03, rest @ ..] if rest.len() == Self::LEN - 1) {
+        // SEC 1 knows more forms, of which libraries differ in what they take.
+        if !matches!(bytes, [0x02 | 0x03, ..]) {
             return Err(KeyError::Public);
         }
-        VerifyingKey::from_sec1_bytes(bytes).map(Self).map_err(|_| KeyError::Public)
+        let bytes = bytes.try_into().map_err(|_| KeyError::Public)?;
+        Point::from_compressed(bytes).map(Self).ok_or(KeyError::Public)
     }
 
     /// The compressed form.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let point = self.0.to_sec1_point(true);
-        let mut bytes = [0; Self::LEN];
-        bytes.iter_mut().zip(point.as_bytes()).for_each(|(target, byte)| *target = *byte);
-        bytes
+        self.0.to_compressed()
     }
 
     /// What a P2PKH output to this key names.
@@ -115,7 +115,7 @@ impl SecretKey {
     /// Its public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(*self.0.verifying_key())
+        PublicKey(self.0.verifying_key().into())
     }
 
     /// Signs a hash: the same key and hash always give the same signature (RFC 6979), with low S.
@@ -197,6 +197,6 @@ impl Signature {
     /// # Errors
     /// When it does not match.
     pub fn verify(&self, key: &PublicKey, hash: &Hash256) -> Result<(), SignatureError> {
-        key.0.verify_prehash(hash.as_bytes(), &self.0).map_err(|_| SignatureError::Mismatch)
+        if key.0.verifies(&self.0, hash) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 }

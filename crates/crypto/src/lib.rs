@@ -20,6 +20,7 @@ pub mod hash;
 pub mod hd;
 pub mod keys;
 pub mod script;
+mod verification;
 
 pub use address::{Address, AddressError, AddressVersions};
 pub use base58check::Base58CheckError;
