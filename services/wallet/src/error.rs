@@ -80,13 +80,19 @@ pub enum WalletError {
     /// The key stands for another payment.
     #[error("idempotency key {0:?} was used for another payment of this wallet")]
     KeyReused(String),
-    /// The payment that the key stands for was refused when it was submitted again.
-    #[error("the payment {txid} of this idempotency key is not taken any more: {problem}")]
-    NotRepeatable {
+    /// The payment that the key stands for is not taken at the moment; it is tried again.
+    #[error("the payment {txid} of this idempotency key is not taken yet: {problem}")]
+    NotYet {
         /// Its transaction id.
         txid: String,
         /// What the chain service said.
         problem: String,
+    },
+    /// The payment that the key stands for can never be made.
+    #[error("the payment {txid} of this idempotency key can never be made: others spent its coins")]
+    Failed {
+        /// Its transaction id.
+        txid: String,
     },
     /// The coins that can be spent now are not enough.
     #[error("not enough coins: {0}")]
@@ -162,9 +168,11 @@ impl From<WalletError> for Status {
             WalletError::KeyReused(_) => failure(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
                 .with_field("idempotency_key")
                 .with_hint("use a new key for a new payment"),
-            WalletError::NotRepeatable { .. } => {
-                failure(Code::FailedPrecondition, "PAYMENT_NOT_REPEATABLE")
-                    .with_hint("see whether it was paid; if not, pay under a new key")
+            WalletError::NotYet { .. } => failure(Code::Unavailable, "PAYMENT_WAITS")
+                .with_hint("call again with the same key: the payment is tried until it is made")
+                .with_retry_after(Duration::from_secs(1)),
+            WalletError::Failed { .. } => {
+                failure(Code::FailedPrecondition, "PAYMENT_FAILED").with_hint("pay under a new key")
             }
             WalletError::NotEnough(shortage) => {
                 failure(Code::FailedPrecondition, "NOT_ENOUGH_COINS").with_hint(shortage.hint())

@@ -139,10 +139,7 @@ impl Inner {
             Progress::Recorded => {}
             Progress::Submitted | Progress::Settled => return Ok(sent),
             Progress::Failed => {
-                return Err(WalletError::NotRepeatable {
-                    txid: sent.txid.to_string(),
-                    problem: "others spent its coins".to_owned(),
-                });
+                return Err(WalletError::Failed { txid: sent.txid.to_string() });
             }
         }
         match self.submit(&record.transaction).await {
@@ -150,8 +147,9 @@ impl Inner {
                 self.note_submitted(key);
                 Ok(sent)
             }
-            // The record stays: the first attempt may have been paid and spent since.
-            Err(status) if is_refusal(&status) => Err(WalletError::NotRepeatable {
+            // The record stays, and the payment is tried again: it may spend the change of another
+            // one that is not back in the mempool yet.
+            Err(status) if is_refusal(&status) => Err(WalletError::NotYet {
                 txid: sent.txid.to_string(),
                 problem: status.message().to_owned(),
             }),
