@@ -125,9 +125,7 @@ fn crates_never_link_services() {
         }
         let linked = links(&metadata, name).expect("a workspace package");
         for service in SERVICES {
-            // `pentad genesis` writes a keystore file before any service runs.
-            let allowed = name == "pentad-cli" && service == "pentad-wallet";
-            assert!(allowed || !linked.contains(service), "{name} links {service}");
+            assert!(!linked.contains(service), "{name} links {service}");
         }
     }
 }

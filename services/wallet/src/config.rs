@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::keystore::KdfCost;
+use pentad_keystore::KdfCost;
 
 /// Units per 1000 bytes: one unit a byte.
 const FEE_RATE_DEFAULT: u64 = 1000;

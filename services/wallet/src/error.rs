@@ -7,8 +7,8 @@ use pentad_primitives::Amount;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use crate::keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
+use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 
 /// Why the wallet service did not do what it was asked.
 #[derive(Debug, Error)]

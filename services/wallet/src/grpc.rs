@@ -15,9 +15,9 @@ use pentad_crypto::{Address, AddressVersions};
 use tonic::{Request, Response, Status};
 
 use crate::error::WalletError;
-use crate::keystore::{Chain, Keystore, KeystoreError, Passphrase, Wallet, WalletName};
 use crate::send::on_disk;
 use crate::wallets::Wallets;
+use pentad_keystore::{Chain, Keystore, KeystoreError, Passphrase, Wallet, WalletName};
 
 /// How long a wallet stays open if the caller does not say.
 const UNLOCK_SECONDS_DEFAULT: u32 = 300;

@@ -10,7 +10,6 @@ mod chain;
 mod config;
 mod error;
 mod grpc;
-pub mod keystore;
 mod payment;
 mod send;
 mod settle;

@@ -9,11 +9,11 @@ use tonic::{Code, Status};
 
 use crate::chain::Network;
 use crate::error::WalletError;
-use crate::keystore::{KeystoreError, Wallet};
 use crate::payment::{
     Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign,
 };
 use crate::wallets::Inner;
+use pentad_keystore::{KeystoreError, Wallet};
 
 /// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
 const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";

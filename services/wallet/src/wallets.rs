@@ -18,13 +18,13 @@ use crate::balance::Balance;
 use crate::chain::ChainClient;
 use crate::config::WalletConfig;
 use crate::error::WalletError;
-use crate::keystore::{
-    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, prepare_private,
-    wallets_directory,
-};
 use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
 use crate::send::Sent;
 use crate::settle::Rounds;
+use pentad_keystore::{
+    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, prepare_private,
+    wallets_directory,
+};
 
 /// Directory of the payment journal, in the data directory.
 const JOURNAL: &str = "payments";

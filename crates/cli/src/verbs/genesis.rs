@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pentad_crypto::Address;
+use pentad_keystore::{KdfCost, KeystoreError, Passphrase, Unlock};
 use pentad_ledger::spec::{Allocation, ChainSpec, Parameters, SpecError};
 use pentad_primitives::Amount;
-use pentad_wallet::keystore::{self, KdfCost, KeystoreError, Passphrase, Unlock};
 use serde::Serialize;
 
 use crate::args::GenesisArgs;
@@ -124,15 +124,14 @@ pub fn make_genesis_wallet(data_dir: &Path) -> Result<Address, Fault> {
     let passphrase =
         Passphrase::from_file(&path).map_err(|error| Fault::refused(error.to_string()))?;
     let name = WALLET.parse().map_err(|error| Fault::refused(format!("{error}")))?;
-    keystore::create(data_dir, &name, &passphrase, Unlock::Service, KdfCost::default()).map_err(
-        |error| match error {
+    pentad_keystore::create(data_dir, &name, &passphrase, Unlock::Service, KdfCost::default())
+        .map_err(|error| match error {
             KeystoreError::WalletExists(_) => {
                 let text = format!("{} has a wallet {WALLET} already", data_dir.display());
                 Fault::refused(text).with_hint("name another data directory with --data")
             }
             error => Fault::refused(error.to_string()),
-        },
-    )
+        })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use pentad_primitives::OutPoint;
 
 use super::{Leases, Selection};
 use crate::error::WalletError;
-use crate::keystore::Wallet;
+use pentad_keystore::Wallet;
 
 /// What a payment has taken: coins, and perhaps a change address. Given back when it is dropped,
 /// unless the payment was made.

@@ -10,7 +10,7 @@ use tonic::Code;
 use super::{Coin, Leases, Shortage};
 use crate::chain::{ChainClient, Output};
 use crate::error::WalletError;
-use crate::keystore::Wallet;
+use pentad_keystore::Wallet;
 
 /// Verdicts that are kept; each costs one question to the chain service.
 const VERDICTS_MAX: usize = 10_000;

@@ -8,7 +8,7 @@ use super::select::Target;
 use super::size::{fee, output_bytes};
 use crate::chain::Network;
 use crate::error::WalletError;
-use crate::keystore::WalletName;
+use pentad_keystore::WalletName;
 
 /// Most payments in one transaction: their outputs take a third of its size.
 pub const PAYMENTS_MAX: usize = 1000;

@@ -3,7 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{Transaction, Txid};
 
-use crate::keystore::WalletName;
+use pentad_keystore::WalletName;
 
 /// First byte of every record.
 const RECORD_VERSION: u8 = 1;

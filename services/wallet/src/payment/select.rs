@@ -6,7 +6,7 @@ use pentad_primitives::OutPoint;
 
 use super::SETTLED_DEPTH;
 use super::size::{CHANGE_BYTES, INPUT_BYTES, fee, transaction_bytes};
-use crate::keystore::KeyPath;
+use pentad_keystore::KeyPath;
 
 /// An output of ours that can be spent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keystore::Chain;
+    use pentad_keystore::Chain;
 
     fn coin(index: u32, amount: u64, confirmations: u32) -> Coin {
         Coin {

@@ -7,7 +7,7 @@ use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{Amount, Script, Transaction, TxIn, TxOut};
 
 use super::{Order, Selection};
-use crate::keystore::Signer;
+use pentad_keystore::Signer;
 
 /// No relative lock times, no lock time, and no replacement asked for (BIP125).
 const SEQUENCE_FINAL: u32 = u32::MAX;

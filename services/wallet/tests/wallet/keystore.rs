@@ -7,7 +7,7 @@ use std::path::Path;
 use pentad_api::status::explain;
 use pentad_api::wallet::v1::{CreateWalletRequest, UnlockWalletRequest};
 use pentad_crypto::AddressVersions;
-use pentad_wallet::keystore::{self, KdfCost, KeystoreError, Passphrase, Unlock};
+use pentad_keystore::{KdfCost, KeystoreError, Passphrase, Unlock};
 use tonic::{Code, Status};
 
 use crate::bed::{Bed, CHEAP, COIN, from_wallet};
@@ -161,7 +161,8 @@ fn made_offline_and_never_overwritten() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let passphrase = Passphrase::new("correct horse".to_owned()).expect("valid");
     let name = "genesis".parse().expect("a name");
-    let create = |cost| keystore::create(directory.path(), &name, &passphrase, Unlock::Owner, cost);
+    let create =
+        |cost| pentad_keystore::create(directory.path(), &name, &passphrase, Unlock::Owner, cost);
     let absurd = KdfCost { memory_kib: u32::MAX, ..CHEAP };
     assert!(matches!(create(absurd), Err(KeystoreError::Cost(_))));
     let address = create(CHEAP).expect("made").encode(&AddressVersions::default());

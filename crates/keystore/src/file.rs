@@ -26,9 +26,9 @@ use pentad_crypto::sha256d;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::hex_text;
-use super::seal::{CannotOpen, KdfCost, KdfCostError, NONCE_BYTES, SALT_BYTES, Sealing};
-use super::{Chain, Passphrase};
+use crate::hex_text;
+use crate::seal::{CannotOpen, KdfCost, KdfCostError, NONCE_BYTES, SALT_BYTES, Sealing};
+use crate::{Chain, Passphrase};
 
 const VERSION: u32 = 1;
 /// Binds the authenticated header to this format.
@@ -53,13 +53,13 @@ pub enum Unlock {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WalletFile {
+pub struct WalletFile {
     version: u32,
-    pub(super) unlock: Unlock,
+    pub(crate) unlock: Unlock,
     kdf: Kdf,
     #[serde(with = "hex_text")]
     nonce: [u8; NONCE_BYTES],
-    pub(super) accounts: Vec<Account>,
+    pub(crate) accounts: Vec<Account>,
     #[serde(with = "hex_text")]
     sealed: Vec<u8>,
     #[serde(with = "hex_text")]
@@ -79,19 +79,19 @@ struct Kdf {
 /// An account of BIP44: m/44'/coin_type'/account'.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Account {
-    pub(super) coin_type: u32,
-    pub(super) account: u32,
+pub(crate) struct Account {
+    pub(crate) coin_type: u32,
+    pub(crate) account: u32,
     /// Extended public key of the account (BIP32).
-    pub(super) xpub: String,
+    pub(crate) xpub: String,
     /// Receive addresses handed out.
-    pub(super) receive: u32,
+    pub(crate) receive: u32,
     /// Change addresses used.
-    pub(super) change: u32,
+    pub(crate) change: u32,
 }
 
 impl Account {
-    pub(super) const fn issued(&self, chain: Chain) -> u32 {
+    pub(crate) const fn issued(&self, chain: Chain) -> u32 {
         match chain {
             Chain::Receive => self.receive,
             Chain::Change => self.change,
@@ -99,7 +99,7 @@ impl Account {
     }
 
     /// Counts one more address; `None` at the bound.
-    pub(super) fn issue(&mut self, chain: Chain) -> Option<u32> {
+    pub(crate) fn issue(&mut self, chain: Chain) -> Option<u32> {
         let issued = match chain {
             Chain::Receive => &mut self.receive,
             Chain::Change => &mut self.change,
@@ -111,13 +111,13 @@ impl Account {
 }
 
 /// Randomness that a new file needs.
-pub(super) struct Random {
-    pub(super) salt: [u8; SALT_BYTES],
-    pub(super) nonce: [u8; NONCE_BYTES],
+pub(crate) struct Random {
+    pub(crate) salt: [u8; SALT_BYTES],
+    pub(crate) nonce: [u8; NONCE_BYTES],
 }
 
 impl WalletFile {
-    pub(super) fn seal(
+    pub(crate) fn seal(
         entropy: &[u8],
         accounts: Vec<Account>,
         unlock: Unlock,
@@ -144,7 +144,7 @@ impl WalletFile {
     }
 
     /// The entropy, if the passphrase is right and nothing was altered.
-    pub(super) fn open(&self, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
+    pub(crate) fn open(&self, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
         let secrets = self.sealing(&self.header()).open(passphrase, &self.sealed)?;
         match secrets.as_slice() {
             [KIND_ENTROPY, length, entropy @ ..] if usize::from(*length) == entropy.len() => {
@@ -216,7 +216,7 @@ impl WalletFile {
         }
     }
 
-    pub(super) fn read(path: &Path) -> io::Result<Result<Self, CannotOpen>> {
+    pub(crate) fn read(path: &Path) -> io::Result<Result<Self, CannotOpen>> {
         let mut json = String::new();
         match File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut json) {
             Ok(_) => Ok(Self::from_json(&json)),
@@ -226,7 +226,7 @@ impl WalletFile {
     }
 
     /// Writes a new file; an existing one is left alone (`AlreadyExists`).
-    pub(super) fn create(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create(&self, path: &Path) -> io::Result<()> {
         let temporary = self.write_temporary(path)?;
         // Unlike a rename, a link never replaces what is there.
         let linked = fs::hard_link(&temporary, path);
@@ -236,7 +236,7 @@ impl WalletFile {
     }
 
     /// Replaces the file at once: after a crash it is the old one or the new one, whole.
-    pub(super) fn replace(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
         fs::rename(self.write_temporary(path)?, path)?;
         sync_directory(path)
     }

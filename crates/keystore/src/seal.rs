@@ -8,12 +8,12 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::Passphrase;
+use crate::Passphrase;
 
 /// Bytes of the KDF's salt.
-pub(super) const SALT_BYTES: usize = 16;
+pub(crate) const SALT_BYTES: usize = 16;
 /// Bytes of the cipher's nonce: long enough to be drawn at random.
-pub(super) const NONCE_BYTES: usize = 24;
+pub(crate) const NONCE_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 
 /// Most memory that a wallet file may ask for: four times the default. A file that asks for more
@@ -94,20 +94,20 @@ impl KdfCost {
 
 /// The passphrase is wrong, or something was altered: there is no telling which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CannotOpen;
+pub(crate) struct CannotOpen;
 
 /// How one secret is sealed.
-pub(super) struct Sealing<'a> {
-    pub(super) cost: KdfCost,
-    pub(super) salt: &'a [u8; SALT_BYTES],
-    pub(super) nonce: &'a [u8; NONCE_BYTES],
+pub(crate) struct Sealing<'a> {
+    pub(crate) cost: KdfCost,
+    pub(crate) salt: &'a [u8; SALT_BYTES],
+    pub(crate) nonce: &'a [u8; NONCE_BYTES],
     /// Authenticated with the secret, and stored in the clear beside it.
-    pub(super) associated_data: &'a [u8],
+    pub(crate) associated_data: &'a [u8],
 }
 
 impl Sealing<'_> {
     /// Encrypts `secret`; the answer is 16 bytes longer.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         passphrase: &Passphrase,
         secret: &[u8],
@@ -120,7 +120,7 @@ impl Sealing<'_> {
     }
 
     /// Decrypts what [`Sealing::seal`] made, or says no.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         passphrase: &Passphrase,
         sealed: &[u8],

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{KdfCostError, WalletName};
+use crate::{KdfCostError, WalletName};
 
 /// Why the keystore did not do what it was asked.
 #[derive(Debug, Error)]
@@ -41,7 +41,7 @@ pub enum KeystoreError {
 }
 
 impl KeystoreError {
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use pentad_crypto::KeyHash;
 
-use super::file::WalletFile;
-use super::{KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, new_wallet};
+use crate::file::WalletFile;
+use crate::{KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, new_wallet};
 
 /// A wallet, or why it could not be loaded.
 type Loaded = Result<Arc<Wallet>, KeystoreError>;
@@ -20,7 +20,7 @@ const EXTENSION: &str = "json";
 /// methods may read or write files, and those that take a passphrase hash it: they are for
 /// blocking threads.
 #[derive(Debug)]
-pub(crate) struct Keystore {
+pub struct Keystore {
     directory: PathBuf,
     cost: KdfCost,
     /// Opens the wallets that unlock by themselves.
@@ -30,7 +30,7 @@ pub(crate) struct Keystore {
 
 impl Keystore {
     /// Opens the wallets of a data directory, and unlocks those that unlock by themselves.
-    pub(crate) fn open(
+    pub fn open(
         directory: PathBuf,
         cost: KdfCost,
         service: Option<Passphrase>,
@@ -44,7 +44,7 @@ impl Keystore {
 
     /// Makes a wallet; without a passphrase of its owner, one that unlocks by itself. `None` when
     /// there is no passphrase at all.
-    pub(crate) fn create(&self, name: &WalletName, owner: Option<&Passphrase>) -> Option<Loaded> {
+    pub fn create(&self, name: &WalletName, owner: Option<&Passphrase>) -> Option<Loaded> {
         let (passphrase, unlock) = match (owner, &self.service) {
             (Some(owner), _) => (owner, Unlock::Owner),
             (None, Some(service)) => (service, Unlock::Service),
@@ -67,7 +67,7 @@ impl Keystore {
     }
 
     /// The wallet of this name.
-    pub(crate) fn get(&self, name: &WalletName) -> Loaded {
+    pub fn get(&self, name: &WalletName) -> Loaded {
         let known = self.wallets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         match known {
             Some(wallet) => Ok(wallet),
@@ -103,7 +103,7 @@ impl Keystore {
     }
 
     /// All wallets in the order of their names; a damaged one as its name and the error.
-    pub(crate) fn list(&self) -> Result<Vec<(WalletName, Loaded)>, KeystoreError> {
+    pub fn list(&self) -> Result<Vec<(WalletName, Loaded)>, KeystoreError> {
         let mut names = self.names().map_err(KeystoreError::io(&self.directory))?;
         names.sort_unstable();
         Ok(names.into_iter().map(|name| (name.clone(), self.get(&name))).collect())
@@ -124,7 +124,7 @@ impl Keystore {
     }
 
     /// The first of `wallet-1`, `wallet-2`, … that is free.
-    pub(crate) fn free_name(&self) -> WalletName {
+    pub fn free_name(&self) -> WalletName {
         (1_u64..)
             .filter_map(|number| format!("wallet-{number}").parse().ok())
             .find(|name| !self.path(name).exists())
@@ -132,24 +132,24 @@ impl Keystore {
     }
 
     /// The wallet that an address belongs to.
-    pub(crate) fn owner(&self, key_hash: &KeyHash) -> Option<Arc<Wallet>> {
+    pub fn owner(&self, key_hash: &KeyHash) -> Option<Arc<Wallet>> {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
         wallets.values().find(|wallet| wallet.key_path(key_hash).is_some()).cloned()
     }
 
     /// The passphrase that the service itself knows.
-    pub(crate) const fn service_passphrase(&self) -> Option<&Passphrase> {
+    pub const fn service_passphrase(&self) -> Option<&Passphrase> {
         self.service.as_ref()
     }
 
     /// Wipes the keys of wallets whose time is over.
-    pub(crate) fn lock_expired(&self, now: Instant) {
+    pub fn lock_expired(&self, now: Instant) {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
         wallets.values().for_each(|wallet| wallet.lock_if_expired(now));
     }
 
     /// Whether the directory can be read.
-    pub(crate) fn check(&self) -> Result<(), KeystoreError> {
+    pub fn check(&self) -> Result<(), KeystoreError> {
         fs::read_dir(&self.directory).map(drop).map_err(KeystoreError::io(&self.directory))
     }
 
@@ -163,7 +163,7 @@ fn path(directory: &Path, name: &WalletName) -> PathBuf {
 }
 
 /// Makes the directory, open to its owner only.
-pub(crate) fn prepare_private(directory: &Path) -> Result<(), KeystoreError> {
+pub fn prepare_private(directory: &Path) -> Result<(), KeystoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -171,7 +171,7 @@ pub(crate) fn prepare_private(directory: &Path) -> Result<(), KeystoreError> {
         .map_err(KeystoreError::io(directory))
 }
 
-pub(super) fn write_new(
+pub(crate) fn write_new(
     directory: &Path,
     name: &WalletName,
     file: &WalletFile,

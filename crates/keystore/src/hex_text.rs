@@ -2,14 +2,14 @@
 
 use serde::{Deserialize as _, Deserializer, Serializer, de};
 
-pub(super) fn serialize<S: Serializer>(
+pub(crate) fn serialize<S: Serializer>(
     bytes: &impl AsRef<[u8]>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex::encode(bytes))
 }
 
-pub(super) fn deserialize<'de, D, B>(deserializer: D) -> Result<B, D::Error>
+pub(crate) fn deserialize<'de, D, B>(deserializer: D) -> Result<B, D::Error>
 where
     D: Deserializer<'de>,
     B: TryFrom<Vec<u8>>,

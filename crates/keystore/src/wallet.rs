@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use pentad_crypto::hd::{AccountKey, AccountPublicKey, DerivationError};
 use pentad_crypto::{KeyHash, SecretKey};
 
-use super::file::WalletFile;
-use super::{Chain, KeyPath, KeystoreError, Passphrase, WalletName, account_key, key_hash};
+use crate::file::WalletFile;
+use crate::{Chain, KeyPath, KeystoreError, Passphrase, WalletName, account_key, key_hash};
 
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
 /// unlocked.
-pub(crate) struct Wallet {
+pub struct Wallet {
     name: WalletName,
     path: PathBuf,
     account: AccountPublicKey,
@@ -23,7 +23,7 @@ pub(crate) struct Wallet {
     spare_change: Mutex<Vec<KeyHash>>,
     open: Mutex<Option<Open>>,
     /// Held while coins are chosen and claimed.
-    pub(crate) spending: tokio::sync::Mutex<()>,
+    pub spending: tokio::sync::Mutex<()>,
 }
 
 /// What was handed out so far.
@@ -40,10 +40,10 @@ struct Open {
 }
 
 /// The keys of an unlocked wallet, for one payment.
-pub(crate) struct Signer(AccountKey);
+pub struct Signer(AccountKey);
 
 impl Signer {
-    pub(crate) fn key(&self, path: KeyPath) -> Result<SecretKey, DerivationError> {
+    pub fn key(&self, path: KeyPath) -> Result<SecretKey, DerivationError> {
         self.0.secret_key(path.chain.number(), path.index)
     }
 }
@@ -55,7 +55,7 @@ impl fmt::Debug for Signer {
 }
 
 impl Wallet {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: WalletName,
         path: PathBuf,
         file: WalletFile,
@@ -84,13 +84,13 @@ impl Wallet {
         })
     }
 
-    pub(crate) const fn name(&self) -> &WalletName {
+    pub const fn name(&self) -> &WalletName {
         &self.name
     }
 
     /// Hands out the next address of a chain. It is in the file before it is in anybody's hands.
     /// Blocks on the disk.
-    pub(crate) fn issue(&self, chain: Chain) -> Result<KeyHash, KeystoreError> {
+    pub fn issue(&self, chain: Chain) -> Result<KeyHash, KeystoreError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = file.clone();
         let index = next.accounts.first_mut().and_then(|account| account.issue(chain));
@@ -106,14 +106,14 @@ impl Wallet {
     }
 
     /// An address for change: one that came back, or the next one. Blocks on the disk.
-    pub(crate) fn change_address(&self) -> Result<KeyHash, KeystoreError> {
+    pub fn change_address(&self) -> Result<KeyHash, KeystoreError> {
         let spare = self.spare_change().pop();
         spare.map_or_else(|| self.issue(Chain::Change), Ok)
     }
 
     /// Takes back a change address that was not used: payments that fail leave no gaps in the
     /// chain, over which a wallet restored from its words could stop looking.
-    pub(crate) fn give_back(&self, change: KeyHash) {
+    pub fn give_back(&self, change: KeyHash) {
         self.spare_change().push(change);
     }
 
@@ -122,19 +122,19 @@ impl Wallet {
     }
 
     /// Receive addresses, the first one first, then change addresses.
-    pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
+    pub fn key_hashes(&self) -> Vec<KeyHash> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         [addresses.receive.as_slice(), &addresses.change].concat()
     }
 
     /// Where an address of this wallet stands; `None` for addresses of others.
-    pub(crate) fn key_path(&self, key_hash: &KeyHash) -> Option<KeyPath> {
+    pub fn key_path(&self, key_hash: &KeyHash) -> Option<KeyPath> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         addresses.paths.get(key_hash).copied()
     }
 
     /// Opens the wallet, for a while or until it is locked. Blocks for as long as the KDF takes.
-    pub(crate) fn unlock(
+    pub fn unlock(
         &self,
         passphrase: &Passphrase,
         time: Option<Duration>,
@@ -153,17 +153,17 @@ impl Wallet {
         Ok(())
     }
 
-    pub(super) fn unlock_with(&self, account: AccountKey, time: Option<Duration>) {
+    pub(crate) fn unlock_with(&self, account: AccountKey, time: Option<Duration>) {
         let until = time.map(|time| Instant::now() + time);
         *self.open() = Some(Open { account, until });
     }
 
     /// Wipes the keys from memory.
-    pub(crate) fn lock(&self) {
+    pub fn lock(&self) {
         *self.open() = None;
     }
 
-    pub(crate) fn lock_if_expired(&self, now: Instant) {
+    pub fn lock_if_expired(&self, now: Instant) {
         let mut open = self.open();
         if open.as_ref().and_then(|open| open.until).is_some_and(|until| until <= now) {
             *open = None;
@@ -171,13 +171,13 @@ impl Wallet {
         }
     }
 
-    pub(crate) fn is_unlocked(&self) -> bool {
+    pub fn is_unlocked(&self) -> bool {
         self.lock_if_expired(Instant::now());
         self.open().is_some()
     }
 
     /// The keys, if the wallet is unlocked.
-    pub(crate) fn signer(&self) -> Result<Signer, KeystoreError> {
+    pub fn signer(&self) -> Result<Signer, KeystoreError> {
         self.lock_if_expired(Instant::now());
         match self.open().as_ref() {
             Some(open) => Ok(Signer(open.account.clone())),

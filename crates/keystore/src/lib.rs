@@ -1,3 +1,5 @@
+//! Encrypted wallets.
+//!
 //! Wallets on disk: `<data>/wallets/<name>.json`, sealed under a passphrase, written atomically
 //! with mode 0600. The table in `file.rs` gives the format.
 //!
@@ -19,14 +21,13 @@ use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
 use pentad_crypto::{Address, KeyHash};
 use zeroize::Zeroizing;
 
+pub use directory::{Keystore, prepare_private};
 pub use error::KeystoreError;
 pub use file::Unlock;
 pub use name::{InvalidName, WalletName};
 pub use passphrase::{Passphrase, PassphraseError};
 pub use seal::{KdfCost, KdfCostError};
-
-pub(crate) use directory::{Keystore, prepare_private};
-pub(crate) use wallet::{Signer, Wallet};
+pub use wallet::{Signer, Wallet};
 
 use file::{Account, Random, WalletFile};
 
@@ -78,12 +79,12 @@ pub fn wallets_directory(data_dir: &Path) -> PathBuf {
 /// first address. Blocks for as long as `cost` asks for.
 ///
 /// ```
-/// use pentad_wallet::keystore::{self, KdfCost, Passphrase, Unlock};
+/// use pentad_keystore::{KdfCost, Passphrase, Unlock};
 /// # let data_dir = tempfile::tempdir()?;
 /// # let cost = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
 /// let passphrase = Passphrase::new("correct horse".to_owned())?;
 /// let name = "genesis".parse()?;
-/// let address = keystore::create(data_dir.path(), &name, &passphrase, Unlock::Owner, cost)?;
+/// let address = pentad_keystore::create(data_dir.path(), &name, &passphrase, Unlock::Owner, cost)?;
 /// println!("{}", address.encode(&Default::default()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -10,7 +10,7 @@ const NAME_BYTES_MAX: usize = 64;
 /// is let through: no dots, no separators, no upper case that some file systems would fold.
 ///
 /// ```
-/// use pentad_wallet::keystore::WalletName;
+/// use pentad_keystore::WalletName;
 /// assert!("savings-2".parse::<WalletName>().is_ok());
 /// assert!("../cookie".parse::<WalletName>().is_err());
 /// ```
