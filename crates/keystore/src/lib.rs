@@ -84,7 +84,8 @@ pub fn wallets_directory(data_dir: &Path) -> PathBuf {
 /// # let cost = KdfCost { memory_kib: 8, passes: 1, lanes: 1 };
 /// let passphrase = Passphrase::new("correct horse".to_owned())?;
 /// let name = "genesis".parse()?;
-/// let address = pentad_keystore::create(data_dir.path(), &name, &passphrase, Unlock::Owner, cost)?;
+/// let data_dir = data_dir.path();
+/// let address = pentad_keystore::create(data_dir, &name, &passphrase, Unlock::Owner, cost)?;
 /// println!("{}", address.encode(&Default::default()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
