@@ -5,8 +5,8 @@ use bytes::Bytes;
 use pentad_crypto::{Address, AddressVersions, ScriptTemplate, classify};
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{
-    Block, BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Transaction, TxOut, Txid, Utxo,
-    Work,
+    Block, BlockHash, BlockHeader, BlockHeight, Hash256, OutPoint, Script, Transaction, TxOut,
+    Txid, Utxo, Work, merkle,
 };
 use thiserror::Error;
 
@@ -156,7 +156,41 @@ pub fn utxo_message(
     }
 }
 
-fn outpoint_message(outpoint: &OutPoint) -> proto::OutPoint {
+/// A proof that a block holds a transaction.
+#[must_use]
+pub fn proof_message(
+    transaction: &Transaction,
+    header: &BlockHeader,
+    path: &merkle::Proof,
+) -> proto::TransactionProof {
+    proto::TransactionProof {
+        transaction: transaction.to_bytes().into(),
+        header: header.to_bytes().into(),
+        index: path.index,
+        siblings: path.siblings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The inverse of [`proof_message`]; whether the proof is sound is for the ledger to say.
+///
+/// # Errors
+/// When a field is malformed.
+pub fn proof_from_message(
+    message: &proto::TransactionProof,
+) -> Result<(Transaction, BlockHeader, merkle::Proof), FieldError> {
+    let transaction = transaction_from_bytes("proof.transaction", &message.transaction)?;
+    let header = BlockHeader::from_bytes(&message.header)
+        .map_err(|error| FieldError::new("proof.header", error))?;
+    let siblings = message.siblings.iter().map(|sibling| sibling.parse::<Hash256>());
+    let siblings = siblings
+        .collect::<Result<_, _>>()
+        .map_err(|error| FieldError::new("proof.siblings", error))?;
+    Ok((transaction, header, merkle::Proof { index: message.index, siblings }))
+}
+
+/// A reference to an output.
+#[must_use]
+pub fn outpoint_message(outpoint: &OutPoint) -> proto::OutPoint {
     proto::OutPoint { txid: outpoint.txid.to_string(), vout: outpoint.vout }
 }
 

@@ -12,7 +12,8 @@ pub mod status;
 pub use connection::{Connection, ConnectionError};
 pub use convert::{
     FieldError, block_from_bytes, block_hash_from_hex, block_message, hash_from_bytes,
-    header_message, transaction_from_bytes, transaction_message, txid_from_hex, utxo_message,
+    header_message, outpoint_message, proof_from_message, proof_message, transaction_from_bytes,
+    transaction_message, txid_from_hex, utxo_message,
 };
 pub use rights::Right;
 pub use status::Failure;

@@ -20,8 +20,10 @@
 pub mod coinbase;
 pub mod connect;
 pub mod difficulty;
+pub mod fee_estimate;
 pub mod header_tree;
 pub mod mempool;
+pub mod proof;
 pub mod spec;
 pub mod template;
 pub mod utxo;
@@ -29,6 +31,7 @@ pub mod verify;
 
 pub use header_tree::HeaderTree;
 pub use mempool::Mempool;
+pub use proof::TransactionProof;
 pub use spec::ChainSpec;
 pub use template::BlockTemplate;
 pub use utxo::{BlockUndo, UtxoChanges, UtxoOverlay, UtxoSet, UtxoView};

@@ -187,10 +187,7 @@ impl ChainStore {
         let Some(position) = self.block_entry(hash)?.undo else {
             return Ok(None);
         };
-        let record = self.log.reader().read(position)?;
-        payload::undo_from_bytes(&record.payload)
-            .map(|(_, spent)| Some(spent))
-            .map_err(|problem| StoreError::Record { position, problem })
+        read_undo(&self.log.reader(), position).map(Some)
     }
 
     /// Makes everything done so far durable and returns the view of it, to be given to readers.
@@ -295,6 +292,17 @@ pub fn read_block_bytes(log: &LogReader, position: LogPosition) -> Result<Vec<u8
         .map_err(|problem| StoreError::Record { position, problem })?;
     record.payload.drain(..payload::BLOCK_PREFIX_LEN as usize);
     Ok(record.payload)
+}
+
+/// The outputs that a block spends, in block order, from its undo record at `position`.
+///
+/// # Errors
+/// When the record is damaged or no undo data.
+pub fn read_undo(log: &LogReader, position: LogPosition) -> Result<Vec<Utxo>, StoreError> {
+    let record = log.read(position)?;
+    payload::undo_from_bytes(&record.payload)
+        .map(|(_, spent)| spent)
+        .map_err(|problem| StoreError::Record { position, problem })
 }
 
 /// The bytes of a transaction of the block at `position`. Compare the id: the record's checksum is

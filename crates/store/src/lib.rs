@@ -27,7 +27,7 @@ mod tests;
 mod transaction_file;
 
 pub use chain_store::{
-    ChainStore, StoreError, read_block, read_block_bytes, read_transaction_bytes,
+    ChainStore, StoreError, read_block, read_block_bytes, read_transaction_bytes, read_undo,
 };
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError};
 pub use engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine, SledOptions};

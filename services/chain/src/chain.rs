@@ -150,7 +150,7 @@ impl Chain {
         let probe = || [probe.clone()];
         let queries = ChainQueries { reader: reader.clone() };
         let events = Events { reader: reader.clone() };
-        let submit = Submit { submitter: submitter.clone() };
+        let submit = Submit { reader: reader.clone(), submitter: submitter.clone() };
         let assembly = Assembly { reader, submitter };
         server
             .service(sized!(ChainServiceServer::new(queries)), probe())

@@ -45,6 +45,12 @@ pub enum ChainError {
     /// A transaction breaks a rule.
     #[error("transaction refused: {}", .0.message)]
     Transaction(Refusal),
+    /// No block of the main chain holds the transaction.
+    #[error("transaction {0} is not on the main chain")]
+    Unconfirmed(Txid),
+    /// The main chain left the part of it that a stream has sent.
+    #[error("the chain left block {0}, which had been sent")]
+    Reorganised(BlockHash),
     /// There is no template for this request.
     #[error("no block template: {}", .0.0)]
     Template(TemplateRefused),
@@ -90,6 +96,12 @@ impl From<ChainError> for Failure {
             ChainError::UnknownTransaction(_) => {
                 Self::new(Code::NotFound, "UNKNOWN_TRANSACTION", message)
             }
+            ChainError::Unconfirmed(_) => {
+                Self::new(Code::NotFound, "UNCONFIRMED_TRANSACTION", message)
+                    .with_hint("ExplainTransaction tells where it is")
+            }
+            ChainError::Reorganised(_) => Self::new(Code::Aborted, "REORGANISED", message)
+                .with_hint("begin again some blocks lower, or follow with FollowTip"),
             ChainError::Block(refusal) => refused(&refusal, message).with_field("block"),
             ChainError::Transaction(refusal) => {
                 refused(&refusal, message).with_field("transaction")

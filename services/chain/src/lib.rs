@@ -11,6 +11,7 @@
 mod chain;
 mod clock;
 mod config;
+mod dry_run;
 mod error;
 mod follow;
 mod grpc;
@@ -30,6 +31,6 @@ pub use error::ChainError;
 pub use follow::{Cursor, Step, steps};
 pub use reader::{BlockRef, Reader, View};
 pub use refusal::Refusal;
-pub use submitter::{Submitter, Ticket};
+pub use submitter::{BatchTicket, Submitter, Ticket};
 pub use view::{MempoolEvent, Published, TipView};
 pub use writer::{Admission, BlockOutcome, Ended, HeadersChecked, Origin, TemplateRefused};

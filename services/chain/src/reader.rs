@@ -158,6 +158,14 @@ impl View<'_> {
         self.tip.height.get().saturating_sub(height.get()).saturating_add(1)
     }
 
+    /// Where on the main chain a transaction is.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn transaction_entry(&self, txid: &Txid) -> Result<Option<TxEntry>, ChainError> {
+        Ok(self.tip.snapshot.transaction(txid)?)
+    }
+
     /// A transaction of the main chain, its block's hash and height.
     ///
     /// # Errors
@@ -166,7 +174,7 @@ impl View<'_> {
         &self,
         txid: &Txid,
     ) -> Result<Option<(Transaction, BlockHash, BlockHeight)>, ChainError> {
-        let Some(place) = self.tip.snapshot.transaction(txid)? else {
+        let Some(place) = self.transaction_entry(txid)? else {
             return Ok(None);
         };
         let (hash, entry) = self.block(BlockRef::Height(place.height))?;

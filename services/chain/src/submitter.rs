@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, mpsc};
 
+use bytes::Bytes;
+use pentad_ledger::spec::Limits;
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
 use pentad_ledger::{BlockTemplate, ChainSpec};
 use pentad_primitives::encode::Decode as _;
@@ -51,6 +53,31 @@ impl<Id, T> Ticket<Id, T> {
     }
 }
 
+/// A batch of transactions on its way.
+#[derive(Debug)]
+pub struct BatchTicket {
+    /// The id of each that could be decoded, and why the writer was not asked about it.
+    items: Vec<(Option<Txid>, Option<Refusal>)>,
+    answer: oneshot::Receiver<Vec<Result<Admission, Refusal>>>,
+}
+
+impl BatchTicket {
+    /// The id of each transaction, if it could be decoded, and what became of it, in order.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn answer(
+        self,
+    ) -> Result<Vec<(Option<Txid>, Result<Admission, Refusal>)>, ChainError> {
+        let mut answers = self.answer.await.map_err(|_| ChainError::Stopped)?.into_iter();
+        let outcomes = self.items.into_iter().map(|(txid, refusal)| {
+            let outcome = refusal.map(Err).or_else(|| answers.next());
+            Ok((txid, outcome.ok_or(ChainError::Broken)?))
+        });
+        outcomes.collect()
+    }
+}
+
 impl Submitter {
     pub(crate) fn new(spec: ChainSpec, jobs: mpsc::Sender<Job>) -> Self {
         Self { spec, jobs, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)) }
@@ -63,7 +90,7 @@ impl Submitter {
     /// When the writer has ended.
     pub async fn block(
         &self,
-        bytes: bytes::Bytes,
+        bytes: Bytes,
         origin: Origin,
     ) -> Result<Ticket<BlockHash, BlockOutcome>, ChainError> {
         let room = self.room(bytes.len()).await;
@@ -90,24 +117,42 @@ impl Submitter {
     /// When the writer has ended.
     pub async fn transaction(&self, bytes: &[u8]) -> Result<Ticket<Txid, Admission>, ChainError> {
         let room = self.room(bytes.len()).await;
-        let transaction = match Transaction::from_bytes(bytes) {
+        let transaction = match check_transaction(bytes, &self.spec.limits()) {
             Ok(transaction) => transaction,
-            Err(error) => {
-                let refusal = Refusal::new("MALFORMED", Fault::Invalid, error);
-                return Ok(Ticket { id: None, answer: Answer::Refused(refusal) });
-            }
+            Err((id, refusal)) => return Ok(Ticket { id, answer: Answer::Refused(refusal) }),
         };
         let id = Some(transaction.txid());
-        let transaction = match CheckedTransaction::check(transaction, &self.spec.limits()) {
-            Ok(transaction) => transaction,
-            Err(error) => {
-                let answer = Answer::Refused(Refusal::from(&error));
-                return Ok(Ticket { id, answer });
-            }
-        };
         let (reply, answer) = oneshot::channel();
         self.send(Command::Transaction { transaction, reply }, room)?;
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
+    }
+
+    /// Hands in transactions in Bitcoin's serialization, which are admitted in order. Batches of
+    /// one caller keep their order if each call is awaited before the next.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    pub async fn transactions(&self, batch: Vec<Bytes>) -> Result<BatchTicket, ChainError> {
+        let bytes = batch.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        let room = self.room(bytes).await;
+        let limits = self.spec.limits();
+        let checked = spawn_blocking(move || {
+            batch.iter().map(|bytes| check_transaction(bytes, &limits)).collect::<Vec<_>>()
+        });
+        let checked = checked.await.map_err(|_| ChainError::Broken)?;
+        let mut transactions = Vec::with_capacity(checked.len());
+        let items = checked.into_iter().map(|checked| match checked {
+            Ok(transaction) => {
+                let txid = transaction.txid();
+                transactions.push(transaction);
+                (Some(txid), None)
+            }
+            Err((txid, refusal)) => (txid, Some(refusal)),
+        });
+        let items = items.collect();
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Transactions { transactions, reply }, room)?;
+        Ok(BatchTicket { items, answer })
     }
 
     /// Checks consecutive headers and keeps them.
@@ -171,4 +216,16 @@ fn check_block(
         .map_err(|error| (None, Refusal::new("MALFORMED", Fault::Invalid, error)))?;
     let hash = block.block_hash();
     CheckedBlock::check(block, spec).map_err(|error| (Some(hash), Refusal::from(&error)))
+}
+
+/// A transaction of legal form; else its id, if it could be decoded, and the rule broken.
+pub(crate) fn check_transaction(
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<CheckedTransaction, (Option<Txid>, Refusal)> {
+    let transaction = Transaction::from_bytes(bytes)
+        .map_err(|error| (None, Refusal::new("MALFORMED", Fault::Invalid, error)))?;
+    let txid = transaction.txid();
+    CheckedTransaction::check(transaction, limits)
+        .map_err(|error| (Some(txid), Refusal::from(&error)))
 }

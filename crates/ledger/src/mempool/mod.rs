@@ -175,6 +175,12 @@ impl Mempool {
         self.orphans.adopt(parent)
     }
 
+    /// A transaction that waits for its parents.
+    #[must_use]
+    pub fn orphan(&self, txid: &Txid) -> Option<&CheckedTransaction> {
+        self.orphans.get(txid)
+    }
+
     /// Number of orphans.
     #[must_use]
     pub fn orphans(&self) -> usize {

@@ -37,6 +37,10 @@ impl Orphans {
         self.transactions.len()
     }
 
+    pub(super) fn get(&self, txid: &Txid) -> Option<&CheckedTransaction> {
+        self.transactions.get(txid).map(|orphan| &orphan.transaction)
+    }
+
     /// Keeps an orphan, at the cost of the oldest where there is no room.
     pub(super) fn insert(&mut self, transaction: CheckedTransaction, now: u32) {
         self.expire(now);

@@ -242,6 +242,30 @@ impl ChainSpec {
         let units = rewards.subsidy.units().checked_shr(halvings).unwrap_or(0);
         Amount::from_units(units).unwrap_or(Amount::ZERO)
     }
+
+    /// Coins that genesis and the subsidies of all blocks up to this height have issued, as far
+    /// as miners claimed them.
+    #[must_use]
+    pub fn issued(&self, height: BlockHeight) -> Amount {
+        let parameters = self.parameters();
+        let allocations = parameters.genesis.allocations.iter();
+        let mut units = allocations.map(|a| a.amount.units()).fold(0, u64::saturating_add);
+        let Rewards { subsidy, halving_interval, .. } = parameters.rewards;
+        let mut from = 1;
+        // An era ends before the next multiple of the interval; after 64 there is no subsidy.
+        for era in 0..u64::BITS {
+            if from > height.get() {
+                break;
+            }
+            let end = era.saturating_add(1).saturating_mul(halving_interval.max(1));
+            let end = end.min(height.get().saturating_add(1));
+            let blocks = u64::from(end.saturating_sub(from));
+            let per_block = subsidy.units().checked_shr(era).unwrap_or(0);
+            units = units.saturating_add(per_block.saturating_mul(blocks));
+            from = end.max(from);
+        }
+        Amount::from_units(units).unwrap_or(Amount::MAX_MONEY)
+    }
 }
 
 impl PartialEq for ChainSpec {

@@ -15,7 +15,7 @@ use crate::error::ChainError;
 use crate::reader::{Reader, View};
 
 /// Addresses in one request.
-const ADDRESSES_MAX: usize = 1_000;
+pub(super) const ADDRESSES_MAX: usize = 1_000;
 /// Outputs in one answer unless the caller says otherwise.
 const PAGE_SIZE_DEFAULT: u32 = 1_000;
 /// Outputs in one answer: about 3 MB.
@@ -181,7 +181,11 @@ fn is_mature(view: &View<'_>, utxo: &Utxo) -> bool {
     coinbase::is_mature(utxo, next, view.published.spec.coinbase_maturity())
 }
 
-fn script_of(field: &'static str, text: &str, spec: &ChainSpec) -> Result<Script, ChainError> {
+pub(super) fn script_of(
+    field: &'static str,
+    text: &str,
+    spec: &ChainSpec,
+) -> Result<Script, ChainError> {
     let address = Address::decode(text, spec.address_versions()).map_err(|error| FieldError {
         field,
         problem: format!("{text:?} is not an address of network {}: {error}", spec.name()),

@@ -1,5 +1,7 @@
 //! `ChainService`: reads of the ledger.
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::chain_service_server::ChainService;
 use pentad_api::types::v1::BlockHeader;
@@ -9,7 +11,8 @@ use pentad_primitives::BlockHash;
 use pentad_store::{BlockEntry, read_block};
 use tonic::{Request, Response, Status};
 
-use super::{address, block_ref, capped};
+use super::ranges::{self, Range};
+use super::{address, block_ref, capped, explain, fees, history};
 use crate::error::ChainError;
 use crate::reader::{BlockRef, Reader, View};
 
@@ -28,6 +31,9 @@ type Reply<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl ChainService for ChainQueries {
+    type StreamHeadersStream = BoxStream<'static, Result<proto::StreamHeadersResponse, Status>>;
+    type StreamBlocksStream = BoxStream<'static, Result<proto::StreamBlocksResponse, Status>>;
+
     async fn get_info(&self, _: Request<proto::GetInfoRequest>) -> Reply<proto::GetInfoResponse> {
         Ok(Response::new(info(&self.reader)))
     }
@@ -128,6 +134,60 @@ impl ChainService for ChainQueries {
         drop(entries);
         drop(mempool);
         Ok(Response::new(response))
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<proto::GetHistoryRequest>,
+    ) -> Reply<proto::GetHistoryResponse> {
+        Ok(Response::new(history::history(&self.reader, request.into_inner()).await?))
+    }
+
+    async fn explain_transaction(
+        &self,
+        request: Request<proto::ExplainTransactionRequest>,
+    ) -> Reply<proto::ExplainTransactionResponse> {
+        Ok(Response::new(explain::explain(&self.reader, request.into_inner()).await?))
+    }
+
+    async fn estimate_fee(
+        &self,
+        request: Request<proto::EstimateFeeRequest>,
+    ) -> Reply<proto::EstimateFeeResponse> {
+        Ok(Response::new(fees::fee(&self.reader, request.into_inner()).await?))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<proto::GetSupplyRequest>,
+    ) -> Reply<proto::GetSupplyResponse> {
+        Ok(Response::new(fees::supply(&self.reader)))
+    }
+
+    async fn get_proof(
+        &self,
+        request: Request<proto::GetProofRequest>,
+    ) -> Reply<proto::GetProofResponse> {
+        let txid = txid_from_hex("txid", &request.into_inner().txid).map_err(ChainError::from)?;
+        Ok(Response::new(history::proof(&self.reader, txid).await?))
+    }
+
+    async fn stream_headers(
+        &self,
+        request: Request<proto::StreamHeadersRequest>,
+    ) -> Reply<Self::StreamHeadersStream> {
+        let request = request.into_inner();
+        let range = Range::new(request.from_height, request.to_height);
+        Ok(Response::new(ranges::headers(self.reader.clone(), range).boxed()))
+    }
+
+    async fn stream_blocks(
+        &self,
+        request: Request<proto::StreamBlocksRequest>,
+    ) -> Reply<Self::StreamBlocksStream> {
+        let request = request.into_inner();
+        let range = Range::new(request.from_height, request.to_height);
+        Ok(Response::new(ranges::blocks(self.reader.clone(), range).boxed()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `EventService`: what happens on the ledger, as it happens.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,16 +9,18 @@ use futures_util::Stream;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::event_service_server::EventService;
 use pentad_api::chain::v1::{follow_mempool_response, follow_tip_response};
-use pentad_api::header_message;
+use pentad_api::{FieldError, header_message};
 use pentad_ledger::Mempool;
 use pentad_primitives::encode::Encode as _;
-use pentad_primitives::{BlockHash, Transaction, Txid};
+use pentad_primitives::{BlockHash, Script, Transaction, Txid};
 use pentad_store::{BlockEntry, read_block_bytes};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::address::{ADDRESSES_MAX, script_of};
+use super::{addresses, at_most};
 use crate::error::ChainError;
 use crate::follow::{Cursor, Step, steps};
 use crate::reader::{Reader, View};
@@ -41,19 +44,36 @@ type Sender<T> = mpsc::Sender<Result<T, Status>>;
 impl EventService for Events {
     type FollowTipStream = Stream_<proto::FollowTipResponse>;
     type FollowMempoolStream = Stream_<proto::FollowMempoolResponse>;
+    type FollowAddressesStream = Stream_<proto::FollowAddressesResponse>;
 
     async fn follow_tip(
         &self,
         request: Request<proto::FollowTipRequest>,
     ) -> Result<Response<Self::FollowTipStream>, Status> {
         let request = request.into_inner();
-        let cursor = match request.cursor.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(ChainError::Field)?),
-        };
+        let cursor = cursor(&request.cursor)?;
         let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
         let following = follow_tip(self.reader.clone(), cursor, request.with_blocks, sender);
         tokio::spawn(following);
+        Ok(Response::new(Box::pin(ReceiverStream::new(events))))
+    }
+
+    async fn follow_addresses(
+        &self,
+        request: Request<proto::FollowAddressesRequest>,
+    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
+        let request = request.into_inner();
+        let cursor = cursor(&request.cursor)?;
+        at_most("addresses", request.addresses.len(), ADDRESSES_MAX)?;
+        let spec = &self.reader.published().spec;
+        let scripts = request.addresses.iter().map(|text| script_of("addresses", text, spec));
+        let scripts = scripts.collect::<Result<HashSet<Script>, _>>()?;
+        if scripts.is_empty() {
+            let problem = "name one at least".to_owned();
+            return Err(ChainError::from(FieldError { field: "addresses", problem }).into());
+        }
+        let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
+        tokio::spawn(addresses::follow(self.reader.clone(), cursor, scripts, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
 
@@ -67,6 +87,11 @@ impl EventService for Events {
         tokio::spawn(follow_mempool(published, with_transactions, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
+}
+
+/// The block that a client names; none at first.
+fn cursor(text: &str) -> Result<Option<Cursor>, ChainError> {
+    if text.is_empty() { Ok(None) } else { Ok(Some(text.parse::<Cursor>()?)) }
 }
 
 /// Sends events until the client goes.

@@ -1,9 +1,14 @@
 //! The services as the protos state them: messages in, domain calls, messages out.
 
 mod address;
+mod addresses;
 mod assembly;
 mod chain;
 mod events;
+mod explain;
+mod fees;
+mod history;
+mod ranges;
 mod submit;
 
 pub(crate) use assembly::Assembly;

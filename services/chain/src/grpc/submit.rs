@@ -1,21 +1,42 @@
 //! `SubmitService`: handing in transactions and blocks.
 
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::submit_service_server::SubmitService;
-use tonic::{Request, Response, Status};
+use pentad_primitives::Txid;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::at_most;
+use crate::dry_run::dry_run;
 use crate::error::ChainError;
-use crate::submitter::Submitter;
-use crate::writer::{BlockOutcome, Origin};
+use crate::reader::Reader;
+use crate::refusal::Refusal;
+use crate::submitter::{Submitter, check_transaction};
+use crate::writer::{Admission, BlockOutcome, Origin};
+
+/// Transactions in one batch: what the writer deals with before it looks at anything else.
+const BATCH_MAX: usize = 1_000;
+/// Batches of one stream that wait for their answers at once; their bytes are bounded as well.
+const BATCHES_IN_FLIGHT: usize = 16;
+/// "Already in the mempool", which is no refusal to whoever hands it in again.
+const ALREADY_KNOWN: &str = "ALREADY_KNOWN";
+/// "Already on the main chain": no refusal either.
+const ALREADY_CONFIRMED: &str = "ALREADY_CONFIRMED";
 
 /// Answers `SubmitService`.
 #[derive(Clone, Debug)]
 pub(crate) struct Submit {
+    pub(crate) reader: Reader,
     pub(crate) submitter: Submitter,
 }
 
 #[tonic::async_trait]
 impl SubmitService for Submit {
+    type SubmitTransactionsStream =
+        Pin<Box<dyn Stream<Item = Result<proto::SubmitTransactionsResponse, Status>> + Send>>;
+
     async fn submit_transaction(
         &self,
         request: Request<proto::SubmitTransactionRequest>,
@@ -25,6 +46,68 @@ impl SubmitService for Submit {
         Ok(Response::new(proto::SubmitTransactionResponse {
             txid: admission.txid.to_string(),
             already_known: !admission.is_new,
+        }))
+    }
+
+    async fn submit_transactions(
+        &self,
+        request: Request<Streaming<proto::SubmitTransactionsRequest>>,
+    ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
+        let submitter = self.submitter.clone();
+        let answers = request
+            .into_inner()
+            .and_then(move |request| {
+                let submitter = submitter.clone();
+                // One batch is decoded while the writer is at the ones before it.
+                async move {
+                    at_most("transactions", request.transactions.len(), BATCH_MAX)?;
+                    Ok(submitter.transactions(request.transactions).await?)
+                }
+            })
+            .map_ok(|ticket| async move {
+                let outcomes = ticket.answer().await?.into_iter().map(outcome).collect();
+                Ok(proto::SubmitTransactionsResponse { outcomes })
+            })
+            .try_buffered(BATCHES_IN_FLIGHT);
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn test_transaction(
+        &self,
+        request: Request<proto::TestTransactionRequest>,
+    ) -> Result<Response<proto::TestTransactionResponse>, Status> {
+        let bytes = request.into_inner().transaction;
+        let limits = self.reader.published().spec.limits();
+        let size = bytes.len() as u64;
+        let tested = proto::TestTransactionResponse { bytes: size, ..Default::default() };
+        let (txid, outcome) = match check_transaction(&bytes, &limits) {
+            Ok(transaction) => {
+                let txid = transaction.txid();
+                if is_confirmed(&self.reader, txid).await? {
+                    let txid = txid.to_string();
+                    let known = proto::TestTransactionResponse { already_known: true, ..tested };
+                    return Ok(Response::new(proto::TestTransactionResponse { txid, ..known }));
+                }
+                (txid, dry_run(&self.reader, transaction).await?)
+            }
+            Err((Some(txid), refusal)) => (txid, Err(refusal)),
+            Err((None, refusal)) => return Err(ChainError::Transaction(refusal).into()),
+        };
+        let tested = proto::TestTransactionResponse { txid: txid.to_string(), ..tested };
+        Ok(Response::new(match outcome {
+            Ok(admissible) => proto::TestTransactionResponse {
+                accepted: true,
+                fee: Some(admissible.fee),
+                fee_rate: admissible.fee.saturating_mul(1_000).checked_div(size),
+                replaces: admissible.replaces.iter().map(Txid::to_string).collect(),
+                ..tested
+            },
+            Err(refusal) if is_known(&refusal) => {
+                proto::TestTransactionResponse { already_known: true, ..tested }
+            }
+            Err(Refusal { reason, message, .. }) => {
+                proto::TestTransactionResponse { reason: reason.to_owned(), message, ..tested }
+            }
         }))
     }
 
@@ -39,6 +122,27 @@ impl SubmitService for Submit {
         let outcome = proto::BlockOutcome::from(outcome).into();
         Ok(Response::new(proto::SubmitBlockResponse { hash, outcome }))
     }
+}
+
+fn outcome((txid, outcome): (Option<Txid>, Result<Admission, Refusal>)) -> proto::SubmitOutcome {
+    let txid = txid.map(|txid| txid.to_string()).unwrap_or_default();
+    match outcome {
+        Ok(admission) => {
+            proto::SubmitOutcome { txid, already_known: !admission.is_new, ..Default::default() }
+        }
+        Err(Refusal { reason, message, .. }) => {
+            let reason = reason.to_owned();
+            proto::SubmitOutcome { txid, reason, message, already_known: false }
+        }
+    }
+}
+
+fn is_known(refusal: &Refusal) -> bool {
+    [ALREADY_KNOWN, ALREADY_CONFIRMED].contains(&refusal.reason)
+}
+
+async fn is_confirmed(reader: &Reader, txid: Txid) -> Result<bool, ChainError> {
+    reader.read(move |view| Ok(view.transaction_entry(&txid)?.is_some())).await
 }
 
 impl From<BlockOutcome> for proto::BlockOutcome {

@@ -2,9 +2,11 @@
 
 mod assembly;
 mod blocks;
+mod bulk;
 mod crash;
 mod events;
 mod fixture;
+mod queries;
 mod reads;
 mod start;
 mod transactions;

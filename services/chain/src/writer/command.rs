@@ -78,6 +78,11 @@ pub(crate) enum Command {
     InvalidBody(BlockHash),
     /// Admit a transaction to the mempool.
     Transaction { transaction: CheckedTransaction, reply: Reply<Result<Admission, Refusal>> },
+    /// Admit transactions to the mempool, in order.
+    Transactions {
+        transactions: Vec<CheckedTransaction>,
+        reply: Reply<Vec<Result<Admission, Refusal>>>,
+    },
     /// Check consecutive headers and keep them.
     Headers { headers: Vec<BlockHeader>, reply: Reply<HeadersChecked> },
     /// Build a block on the tip.

@@ -134,6 +134,9 @@ impl Writer {
             Command::Transaction { transaction, reply } => {
                 answer(reply, self.on_transaction(transaction)?);
             }
+            Command::Transactions { transactions, reply } => {
+                answer(reply, self.on_transactions(transactions)?);
+            }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
             Command::Template { payout, extra_nonce, reply } => {
                 answer(reply, self.on_template(payout, extra_nonce));

@@ -29,3 +29,23 @@ pub(super) fn verify(checks: Vec<SignatureCheck<'_>>) -> Result<(), SignatureErr
         outcome
     })
 }
+
+/// Runs the checks of several transactions on all cores: whether all checks of each are sound.
+pub(super) fn verify_each(transactions: Vec<Vec<SignatureCheck<'_>>>) -> Vec<bool> {
+    let sound = |share: &[Vec<SignatureCheck<'_>>]| -> Vec<bool> {
+        share.iter().map(|checks| verify_signatures(checks.iter().copied()).is_ok()).collect()
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = transactions.len().div_ceil(cores).max(CHECKS_PER_THREAD_MIN);
+    thread::scope(|scope| {
+        let (own, others) = transactions.split_at(share.min(transactions.len()));
+        let others: Vec<_> =
+            others.chunks(share).map(|chunk| scope.spawn(move || sound(chunk))).collect();
+        let mut outcome = sound(own);
+        for other in others {
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome.extend(other);
+        }
+        outcome
+    })
+}

@@ -1,7 +1,7 @@
 //! Admitting transactions to the mempool.
 
 use pentad_api::chain::v1::RemovalReason;
-use pentad_ledger::mempool::{AdmissionError, Rejection, Removal};
+use pentad_ledger::mempool::{Admission as PreparedAdmission, AdmissionError, Rejection, Removal};
 use pentad_ledger::verify::CheckedTransaction;
 use pentad_store::{IndexRead as _, StoreError};
 
@@ -38,24 +38,85 @@ impl Writer {
         Ok(Ok(Admission { txid, is_new: true }))
     }
 
+    /// Admits transactions in order. Their signatures are checked together, on all cores, as far
+    /// as they do not spend one another's outputs.
+    pub(super) fn on_transactions(
+        &mut self,
+        transactions: Vec<CheckedTransaction>,
+    ) -> Result<Vec<Result<Admission, Refusal>>, StoreError> {
+        let mut ready = Vec::with_capacity(transactions.len());
+        for transaction in &transactions {
+            ready.push(self.prepare(transaction)?.ok());
+        }
+        let sound = {
+            let checks = ready.iter().map(|admission| {
+                admission.iter().flat_map(PreparedAdmission::signature_checks).collect()
+            });
+            signatures::verify_each(checks.collect())
+        };
+        let mut outcomes = Vec::with_capacity(transactions.len());
+        for ((transaction, admission), sound) in transactions.into_iter().zip(ready).zip(sound) {
+            // What was not ready has its turn alone: by now its parents may be here.
+            let outcome = match admission.filter(|_| sound) {
+                Some(admission) => self.on_prepared(transaction, admission)?,
+                None => self.on_transaction(transaction)?,
+            };
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes in a transaction whose signatures are sound.
+    fn on_prepared(
+        &mut self,
+        transaction: CheckedTransaction,
+        admission: PreparedAdmission,
+    ) -> Result<Result<Admission, Refusal>, StoreError> {
+        let txid = transaction.txid();
+        if self.commit(admission).is_err() {
+            // Something before it in the batch is in its way: let the full check say what.
+            return self.on_transaction(transaction);
+        }
+        self.adopt(vec![txid])?;
+        Ok(Ok(Admission { txid, is_new: true }))
+    }
+
     /// Signatures are checked while readers go on; entries move in one short step.
     fn admit(
         &mut self,
         transaction: &CheckedTransaction,
     ) -> Result<Result<(), Rejection>, StoreError> {
-        let Some(context) = self.tree.tip_context() else {
-            return Ok(Err(Rejection::Stale));
-        };
-        let utxos = Utxos(&self.store);
-        let prepared = self.published.mempool().prepare(transaction.clone(), &utxos, &context);
-        let admission = match prepared {
+        let admission = match self.prepare(transaction)? {
             Ok(admission) => admission,
-            Err(AdmissionError::Rejected(rejection)) => return Ok(Err(rejection)),
-            Err(AdmissionError::View(error)) => return Err(error.into()),
+            Err(rejection) => return Ok(Err(rejection)),
         };
         if let Err(error) = signatures::verify(admission.signature_checks().collect()) {
             return Ok(Err(error.into()));
         }
+        Ok(self.commit(admission))
+    }
+
+    /// Everything but the signatures.
+    fn prepare(
+        &self,
+        transaction: &CheckedTransaction,
+    ) -> Result<Result<PreparedAdmission, Rejection>, StoreError> {
+        let Some(context) = self.tree.tip_context() else {
+            return Ok(Err(Rejection::Stale));
+        };
+        let utxos = Utxos(&self.store);
+        match self.published.mempool().prepare(transaction.clone(), &utxos, &context) {
+            Ok(admission) => Ok(Ok(admission)),
+            Err(AdmissionError::Rejected(rejection)) => Ok(Err(rejection)),
+            Err(AdmissionError::View(error)) => Err(error.into()),
+        }
+    }
+
+    fn commit(&self, admission: PreparedAdmission) -> Result<(), Rejection> {
+        let Some(context) = self.tree.tip_context() else {
+            return Err(Rejection::Stale);
+        };
+        let transaction = admission.transaction().clone();
         let now = self.clock.unix_seconds();
         let count =
             self.published.change(|mempool| match mempool.commit(admission, &context, now) {
@@ -72,7 +133,7 @@ impl Writer {
                 }
                 Err(rejection) => (Err(rejection), None, Vec::new()),
             });
-        Ok(count.map(|count| self.metrics.on_mempool(count)))
+        count.map(|count| self.metrics.on_mempool(count))
     }
 
     /// Admits the orphans of transactions that have just come, and theirs in turn.

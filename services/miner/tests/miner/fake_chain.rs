@@ -230,6 +230,8 @@ impl AssemblyService for FakeChain {
 
 #[tonic::async_trait]
 impl SubmitService for FakeChain {
+    type SubmitTransactionsStream = Boxed<SubmitTransactionsResponse>;
+
     async fn submit_block(
         &self,
         request: Request<SubmitBlockRequest>,
@@ -269,10 +271,25 @@ impl SubmitService for FakeChain {
     ) -> Result<Response<SubmitTransactionResponse>, Status> {
         Err(unasked())
     }
+
+    async fn submit_transactions(
+        &self,
+        _: Request<tonic::Streaming<SubmitTransactionsRequest>>,
+    ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn test_transaction(
+        &self,
+        _: Request<TestTransactionRequest>,
+    ) -> Result<Response<TestTransactionResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
 }
 
 #[tonic::async_trait]
 impl EventService for FakeChain {
+    type FollowAddressesStream = Boxed<FollowAddressesResponse>;
     type FollowTipStream = Boxed<FollowTipResponse>;
 
     async fn follow_tip(
@@ -295,10 +312,20 @@ impl EventService for FakeChain {
     ) -> Result<Response<Self::FollowMempoolStream>, Status> {
         Err(unasked())
     }
+
+    async fn follow_addresses(
+        &self,
+        _: Request<FollowAddressesRequest>,
+    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
 }
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
+    type StreamHeadersStream = Boxed<StreamHeadersResponse>;
+    type StreamBlocksStream = Boxed<StreamBlocksResponse>;
+
     async fn get_info(
         &self,
         _: Request<GetInfoRequest>,
@@ -357,6 +384,55 @@ impl ChainService for FakeChain {
         _: Request<GetMempoolRequest>,
     ) -> Result<Response<GetMempoolResponse>, Status> {
         Err(unasked())
+    }
+
+    async fn get_history(
+        &self,
+        _: Request<GetHistoryRequest>,
+    ) -> Result<Response<GetHistoryResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn explain_transaction(
+        &self,
+        _: Request<ExplainTransactionRequest>,
+    ) -> Result<Response<ExplainTransactionResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn estimate_fee(
+        &self,
+        _: Request<EstimateFeeRequest>,
+    ) -> Result<Response<EstimateFeeResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<GetSupplyRequest>,
+    ) -> Result<Response<GetSupplyResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn get_proof(
+        &self,
+        _: Request<GetProofRequest>,
+    ) -> Result<Response<GetProofResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn stream_headers(
+        &self,
+        _: Request<StreamHeadersRequest>,
+    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn stream_blocks(
+        &self,
+        _: Request<StreamBlocksRequest>,
+    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
     }
 }
 

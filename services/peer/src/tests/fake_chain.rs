@@ -337,6 +337,9 @@ fn work(height: usize) -> Bytes {
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
+    type StreamHeadersStream = Answers<proto::StreamHeadersResponse>;
+    type StreamBlocksStream = Answers<proto::StreamBlocksResponse>;
+
     async fn get_info(&self, _: Request<proto::GetInfoRequest>) -> Reply<proto::GetInfoResponse> {
         let height = self.height();
         Ok(Response::new(proto::GetInfoResponse {
@@ -393,10 +396,60 @@ impl ChainService for FakeChain {
     ) -> Reply<proto::GetUtxosResponse> {
         Err(Status::unimplemented("not for peers"))
     }
+
+    async fn get_history(
+        &self,
+        _: Request<proto::GetHistoryRequest>,
+    ) -> Result<Response<proto::GetHistoryResponse>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn explain_transaction(
+        &self,
+        _: Request<proto::ExplainTransactionRequest>,
+    ) -> Result<Response<proto::ExplainTransactionResponse>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn estimate_fee(
+        &self,
+        _: Request<proto::EstimateFeeRequest>,
+    ) -> Result<Response<proto::EstimateFeeResponse>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<proto::GetSupplyRequest>,
+    ) -> Result<Response<proto::GetSupplyResponse>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_proof(
+        &self,
+        _: Request<proto::GetProofRequest>,
+    ) -> Result<Response<proto::GetProofResponse>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn stream_headers(
+        &self,
+        _: Request<proto::StreamHeadersRequest>,
+    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn stream_blocks(
+        &self,
+        _: Request<proto::StreamBlocksRequest>,
+    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
+        Err(Status::unimplemented("not for peers"))
+    }
 }
 
 #[tonic::async_trait]
 impl EventService for FakeChain {
+    type FollowAddressesStream = Answers<proto::FollowAddressesResponse>;
     type FollowTipStream = Answers<proto::FollowTipResponse>;
     type FollowMempoolStream = Answers<proto::FollowMempoolResponse>;
 
@@ -435,6 +488,13 @@ impl EventService for FakeChain {
             let event = proto::follow_mempool_response::Event::Added(added);
             Some(proto::FollowMempoolResponse { event: Some(event) })
         })))
+    }
+
+    async fn follow_addresses(
+        &self,
+        _: Request<proto::FollowAddressesRequest>,
+    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
+        Err(Status::unimplemented("not for peers"))
     }
 }
 

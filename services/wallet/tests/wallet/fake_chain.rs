@@ -253,6 +253,8 @@ fn unavailable() -> Status {
 
 #[tonic::async_trait]
 impl SubmitService for FakeChain {
+    type SubmitTransactionsStream = tonic::codegen::BoxStream<SubmitTransactionsResponse>;
+
     async fn submit_transaction(
         &self,
         request: Request<SubmitTransactionRequest>,
@@ -286,10 +288,27 @@ impl SubmitService for FakeChain {
     ) -> Result<Response<SubmitBlockResponse>, Status> {
         Err(Status::unimplemented("not asked by the wallet"))
     }
+
+    async fn submit_transactions(
+        &self,
+        _: Request<tonic::Streaming<SubmitTransactionsRequest>>,
+    ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn test_transaction(
+        &self,
+        _: Request<TestTransactionRequest>,
+    ) -> Result<Response<TestTransactionResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
 }
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
+    type StreamHeadersStream = tonic::codegen::BoxStream<StreamHeadersResponse>;
+    type StreamBlocksStream = tonic::codegen::BoxStream<StreamBlocksResponse>;
+
     async fn get_info(
         &self,
         _: Request<GetInfoRequest>,
@@ -385,6 +404,55 @@ impl ChainService for FakeChain {
         &self,
         _: Request<GetMempoolRequest>,
     ) -> Result<Response<GetMempoolResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn get_history(
+        &self,
+        _: Request<GetHistoryRequest>,
+    ) -> Result<Response<GetHistoryResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn explain_transaction(
+        &self,
+        _: Request<ExplainTransactionRequest>,
+    ) -> Result<Response<ExplainTransactionResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn estimate_fee(
+        &self,
+        _: Request<EstimateFeeRequest>,
+    ) -> Result<Response<EstimateFeeResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<GetSupplyRequest>,
+    ) -> Result<Response<GetSupplyResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn get_proof(
+        &self,
+        _: Request<GetProofRequest>,
+    ) -> Result<Response<GetProofResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn stream_headers(
+        &self,
+        _: Request<StreamHeadersRequest>,
+    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn stream_blocks(
+        &self,
+        _: Request<StreamBlocksRequest>,
+    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
         Err(Status::unimplemented("not asked by the wallet"))
     }
 }
