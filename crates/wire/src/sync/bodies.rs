@@ -298,9 +298,9 @@ impl Sync {
         } else if !asked
             && !self.connected.contains(hash.as_bytes())
             && self.bodies.slot(&hash).is_none()
-            && source.pushed < PUSHED_MAX
+            && source.pushed.len() < PUSHED_MAX
+            && source.pushed.insert(hash)
         {
-            source.pushed = source.pushed.saturating_add(1);
             outputs.push(Output::Connect { peer, hash, block });
         }
     }
@@ -350,13 +350,12 @@ impl Sync {
         outcome: Outcome,
         outputs: &mut Vec<Output>,
     ) {
-        let wanted = self
-            .bodies
-            .slot(&hash)
-            .is_some_and(|slot| matches!(slot.state, State::Connecting { .. }));
-        if !wanted && let Some(source) = self.sources.get_mut(&peer) {
-            source.pushed = source.pushed.saturating_sub(1);
-        }
+        let pushed = self.sources.get_mut(&peer).is_some_and(|source| source.pushed.remove(&hash));
+        let wanted = !pushed
+            && self
+                .bodies
+                .slot(&hash)
+                .is_some_and(|slot| matches!(slot.state, State::Connecting { .. }));
         match outcome {
             Outcome::Kept => {
                 self.connected.insert(hash.as_bytes());

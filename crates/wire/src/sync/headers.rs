@@ -14,6 +14,9 @@ use crate::{Direction, Offence, PeerId};
 /// longer side branch is not worth its space.
 const IDLE_BATCHES_MAX: u32 = 200;
 
+/// Full batches that may lead to no more work before another peer is asked as well.
+const PATIENT_BATCHES_MAX: u32 = 4;
+
 impl Sync {
     pub(super) fn on_headers(
         &mut self,
@@ -79,8 +82,12 @@ impl Sync {
             (source.idle_batches > IDLE_BATCHES_MAX).then_some(Offence::EndlessHeaders)
         };
         if let Some(offence) = offence {
-            if let Some(work) = claimed {
-                source.refute(work);
+            match claimed {
+                // The sender may be honest: this node's clock is behind, or the chain service has
+                // lost the headers before these.
+                _ if offence.score() == 0 => source.rest(now),
+                Some(work) => source.refute(work),
+                None => {}
             }
             outputs.push(Output::Penalize { peer, offence });
         } else if !is_last {
@@ -115,6 +122,7 @@ impl Sync {
     /// Asks the most promising peer for headers, unless one was asked a moment ago.
     pub(super) fn seek_headers(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let busy = self.sources.values().any(|source| match source.headers {
+            _ if source.idle_batches > PATIENT_BATCHES_MAX => false,
             Headers::Asked { .. } => !source.is_slow(now),
             Headers::Checking { .. } => true,
             Headers::Idle => false,

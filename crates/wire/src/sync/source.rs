@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use pentad_primitives::{BlockHash, BlockHeight, Work};
@@ -32,7 +32,7 @@ pub(super) struct Source {
     /// Full batches in a row that did not lead to more work than was known.
     pub idle_batches: u32,
     /// Blocks of this peer with the chain service that nobody asked for.
-    pub pushed: usize,
+    pub pushed: BTreeSet<BlockHash>,
     /// The claim that its headers did not show.
     refuted: Option<Work>,
     /// Blocks it was asked for, in that order.
@@ -62,7 +62,7 @@ impl Source {
             claimed: now,
             headers: Headers::Idle,
             idle_batches: 0,
-            pushed: 0,
+            pushed: BTreeSet::new(),
             refuted: None,
             requests: VecDeque::new(),
             progress: Duration::ZERO,
@@ -144,6 +144,11 @@ impl Source {
         let rest = REST_AFTER_STALL.saturating_mul(self.stalls);
         self.resting_until = now.saturating_add(rest);
         self.stalls >= STALLS_MAX
+    }
+
+    /// Its headers were of no use, perhaps only for now.
+    pub fn rest(&mut self, now: Duration) {
+        self.resting_until = self.resting_until.max(now.saturating_add(REST_AFTER_STALL));
     }
 
     pub fn on_miss(&mut self, now: Duration) {

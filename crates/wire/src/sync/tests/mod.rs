@@ -191,3 +191,74 @@ fn what_the_chain_service_lost_is_fetched_again() {
     assert!(report.main == hashes(&main), "the lost blocks did not come back");
     assert!(report.penalized.is_empty());
 }
+
+fn connected(peer: u64, direction: Direction, claim: Claim) -> Input {
+    Input::Connected { peer: PeerId(peer), direction, claim }
+}
+
+fn nothing_found(own: usize, accepted: usize, misbehavior: Option<u32>) -> HeaderReport {
+    let (best_work, best_height) = (work(own), height(own));
+    HeaderReport { accepted, misbehavior, wanted: Vec::new(), best_work, best_height }
+}
+
+/// The chain service lost the headers before these, or its clock is behind: the only honest peer
+/// must not be given up until its chain moves, which may be never.
+#[test]
+fn headers_that_are_only_premature_are_asked_for_again() {
+    let mut sync = Sync::new(claim(&[]));
+    let main = extend(GENESIS, 10, 2, OWN_BODY);
+    let peer = PeerId(1);
+    let ask = Output::RequestHeaders { peer, after: None };
+    let outputs = sync.step(Duration::ZERO, connected(1, Direction::Outbound, claim(&main)));
+    assert_eq!(outputs, std::slice::from_ref(&ask));
+    let headers = main.iter().map(|block| block.header.clone()).collect();
+    assert_eq!(sync.step(Duration::ZERO, Input::Headers { peer, headers }).len(), 1);
+    let checked = Input::Checked { peer: Some(peer), report: nothing_found(0, 0, Some(0)) };
+    assert!(!sync.step(Duration::ZERO, checked).contains(&ask), "not at once");
+    let later = Duration::from_secs(10);
+    assert!(sync.step(later, Input::Tick).contains(&ask));
+}
+
+/// Attack 37: one who answers quickly and leads nowhere does not keep others waiting.
+#[test]
+fn endless_headers_do_not_keep_an_honest_peer_waiting() {
+    let main = extend(GENESIS, 10, 2, OWN_BODY);
+    let lie = Claim { work: work(1 << 20), height: height(1 << 20), tip: GENESIS };
+    let mut sync = Sync::new(claim(&[]));
+    let (liar, now) = (PeerId(1), Duration::ZERO);
+    assert_eq!(sync.step(now, connected(1, Direction::Inbound, lie)).len(), 1);
+    assert!(sync.step(now, connected(2, Direction::Inbound, claim(&main))).is_empty());
+    let honest = Output::RequestHeaders { peer: PeerId(2), after: None };
+    let is_asked = (0..10).any(|_| {
+        let headers = vec![Bytes::from_static(&[0; 80]); HEADERS_MAX];
+        let mut outputs = sync.step(now, Input::Headers { peer: liar, headers });
+        let report = nothing_found(0, HEADERS_MAX, None);
+        outputs.extend(sync.step(now, Input::Checked { peer: Some(liar), report }));
+        outputs.contains(&honest)
+    });
+    assert!(is_asked);
+}
+
+/// A block that was pushed and, while the chain service had it, fetched as well: its sender's
+/// account of pushed blocks is even afterwards.
+#[test]
+fn pushed_blocks_that_were_wanted_meanwhile_are_counted_once() {
+    let main = extend(GENESIS, 40, 2, OWN_BODY);
+    let mut sync = Sync::new(claim(&[]));
+    let (peer, now) = (PeerId(1), Duration::ZERO);
+    let stale = Claim { work: work(0), ..claim(&main) };
+    assert!(sync.step(now, connected(1, Direction::Inbound, stale)).is_empty());
+    drop(sync.step(now, connected(2, Direction::Inbound, claim(&main))));
+    for block in &main {
+        let hash = block.hash;
+        let arrives = |peer| Input::Block { peer, hash, block: block.body.clone() };
+        let connect = Output::Connect { peer, hash, block: block.body.clone() };
+        assert!(sync.step(now, arrives(peer)).contains(&connect), "pushes are taken no more");
+        let report = HeaderReport { wanted: vec![hash], ..nothing_found(40, 0, None) };
+        drop(sync.step(now, Input::Checked { peer: None, report }));
+        drop(sync.step(now, arrives(PeerId(2))));
+        for peer in [peer, PeerId(2)] {
+            drop(sync.step(now, Input::Answered { peer, hash, outcome: Outcome::Kept }));
+        }
+    }
+}
