@@ -1,7 +1,7 @@
 //! Who is told what: no peer hears of the same transaction or block twice from this node, and no
 //! transaction is asked for twice at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pentad_primitives::Txid;
@@ -19,6 +19,10 @@ const REFUSED: usize = 10_000;
 const REQUESTS_MAX: usize = 20_000;
 /// Other peers to turn to if the first one does not send a transaction that it told of.
 const ALTERNATES_MAX: usize = 3;
+/// Questions for transactions that one peer has open: more would count as an offence there.
+const QUESTIONS_MAX: usize = 4;
+/// Most ids in one question.
+pub const TRANSACTIONS_MAX: usize = 1000;
 /// How long a peer may take to send a transaction that it told of.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,7 +38,8 @@ pub struct Relay {
 #[derive(Debug)]
 struct Request {
     from: PeerId,
-    since: Duration,
+    /// When it was asked for; what one question asked for agrees in it.
+    asked: Option<Duration>,
     alternates: Vec<PeerId>,
 }
 
@@ -61,7 +66,7 @@ impl Relay {
         self.peers.insert(peer, Recent::new(KNOWN_BY_PEER));
     }
 
-    /// A peer is gone; what it was asked for is overdue at once.
+    /// A peer is gone; what it was asked for is asked for elsewhere.
     pub fn disconnect(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
     }
@@ -74,16 +79,15 @@ impl Relay {
     }
 
     /// A peer sent a transaction. True if it is new and to be checked; a second copy is not,
-    /// until [`Relay::judged`] says that the first one was refused.
+    /// until [`Relay::refuse`] says that the first one was refused.
     pub fn on_transaction(&mut self, peer: PeerId, txid: &Txid) -> bool {
         self.peer_has(peer, txid.as_bytes());
         self.requests.remove(txid);
         !self.refused.contains(txid.as_bytes()) && self.held.insert(txid.as_bytes())
     }
 
-    /// A peer told which transactions it has. Returns those to ask it for.
-    pub fn on_inventory(&mut self, peer: PeerId, txids: &[Txid], now: Duration) -> Vec<Txid> {
-        let mut wanted = Vec::new();
+    /// A peer told which transactions it has. [`Relay::questions`] asks for them.
+    pub fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
         for txid in txids {
             self.peer_has(peer, txid.as_bytes());
             if self.held.contains(txid.as_bytes()) || self.refused.contains(txid.as_bytes()) {
@@ -95,32 +99,45 @@ impl Relay {
                     request.alternates.push(peer);
                 }
             } else if self.requests.len() < REQUESTS_MAX {
-                let request = Request { from: peer, since: now, alternates: Vec::new() };
+                let request = Request { from: peer, asked: None, alternates: Vec::new() };
                 self.requests.insert(*txid, request);
-                wanted.push(*txid);
             }
         }
-        wanted
     }
 
-    /// Transactions that did not come in time, with the next peer to ask for them.
-    pub fn overdue(&mut self, now: Duration) -> BTreeMap<PeerId, Vec<Txid>> {
+    /// What to ask for now, one question to a peer at most. What did not come in time is asked
+    /// for elsewhere.
+    pub fn questions(&mut self, now: Duration) -> BTreeMap<PeerId, Vec<Txid>> {
         let peers = &self.peers;
-        let mut again = BTreeMap::<_, Vec<_>>::new();
-        self.requests.retain(|txid, request| {
-            let late = now.saturating_sub(request.since) >= REQUEST_TIMEOUT;
-            if !late && peers.contains_key(&request.from) {
-                return true;
+        let mut open = BTreeMap::<PeerId, BTreeSet<Duration>>::new();
+        self.requests.retain(|_, request| {
+            let late =
+                request.asked.is_some_and(|asked| now.saturating_sub(asked) >= REQUEST_TIMEOUT);
+            if late || !peers.contains_key(&request.from) {
+                request.alternates.retain(|peer| peers.contains_key(peer));
+                let Some(next) = request.alternates.pop() else {
+                    return false;
+                };
+                (request.from, request.asked) = (next, None);
             }
-            request.alternates.retain(|peer| peers.contains_key(peer));
-            let Some(next) = request.alternates.pop() else {
-                return false;
-            };
-            (request.from, request.since) = (next, now);
-            again.entry(next).or_default().push(*txid);
+            if let Some(asked) = request.asked {
+                open.entry(request.from).or_default().insert(asked);
+            }
             true
         });
-        again
+        let mut questions = BTreeMap::<PeerId, Vec<Txid>>::new();
+        for (txid, request) in &mut self.requests {
+            let busy = open.get(&request.from).is_some_and(|open| open.len() >= QUESTIONS_MAX);
+            if request.asked.is_some() || busy {
+                continue;
+            }
+            let question = questions.entry(request.from).or_default();
+            if question.len() < TRANSACTIONS_MAX {
+                question.push(*txid);
+                request.asked = Some(now);
+            }
+        }
+        questions
     }
 
     /// This node has a transaction now, wherever it came from.
@@ -167,6 +184,18 @@ mod tests {
         Txid::from_bytes([number; 32])
     }
 
+    fn numbered(number: u16) -> Txid {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        Txid::from_bytes(bytes)
+    }
+
+    /// What `peer` is asked for once it told of `txids`.
+    fn asked(relay: &mut Relay, peer: PeerId, txids: &[Txid], now: Duration) -> Vec<Txid> {
+        relay.on_inventory(peer, txids);
+        relay.questions(now).remove(&peer).unwrap_or_default()
+    }
+
     fn relay() -> Relay {
         let mut relay = Relay::new();
         [ANNA, BERT, CARL].into_iter().for_each(|peer| relay.connect(peer));
@@ -190,7 +219,7 @@ mod tests {
         assert!(relay.on_transaction(ANNA, &txid(1)));
         relay.refuse(&txid(1));
         assert!(!relay.on_transaction(BERT, &txid(1)));
-        assert!(relay.on_inventory(CARL, &[txid(1)], Duration::ZERO).is_empty());
+        assert!(asked(&mut relay, CARL, &[txid(1)], Duration::ZERO).is_empty());
         relay.on_tip();
         assert!(relay.on_transaction(BERT, &txid(1)));
     }
@@ -200,41 +229,56 @@ mod tests {
     fn announced_and_withheld_is_fetched_elsewhere() {
         let mut relay = relay();
         let start = Duration::from_secs(100);
-        assert_eq!(relay.on_inventory(ANNA, &[txid(1), txid(2)], start), [txid(1), txid(2)]);
-        assert!(relay.on_inventory(BERT, &[txid(1)], start).is_empty(), "one request at a time");
+        assert_eq!(asked(&mut relay, ANNA, &[txid(1), txid(2)], start), [txid(1), txid(2)]);
+        assert!(asked(&mut relay, BERT, &[txid(1)], start).is_empty(), "one request at a time");
         assert!(relay.on_transaction(ANNA, &txid(2)));
-        assert!(relay.overdue(start).is_empty());
+        assert!(relay.questions(start).is_empty());
         let late = start + REQUEST_TIMEOUT;
-        assert_eq!(relay.overdue(late), BTreeMap::from([(BERT, vec![txid(1)])]));
-        assert!(relay.overdue(late + REQUEST_TIMEOUT).is_empty(), "nobody is left");
-        assert_eq!(relay.on_inventory(CARL, &[txid(1)], late), [txid(1)]);
+        assert_eq!(relay.questions(late), BTreeMap::from([(BERT, vec![txid(1)])]));
+        assert!(relay.questions(late + REQUEST_TIMEOUT).is_empty(), "nobody is left");
+        assert_eq!(asked(&mut relay, CARL, &[txid(1)], late), [txid(1)]);
+    }
+
+    /// More open questions than a peer allows would get this node banned there.
+    #[test]
+    fn a_large_mempool_is_asked_for_with_few_questions_at_a_time() {
+        let mut relay = relay();
+        let ids = |start: u16| (start..start + 100).map(numbered).collect::<Vec<_>>();
+        let mut asked = BTreeSet::new();
+        for tick in 0..60_u16 {
+            relay.on_inventory(ANNA, &ids(tick * 100));
+            let now = Duration::from_millis(u64::from(tick));
+            asked.extend(relay.questions(now).into_values().flatten());
+        }
+        assert_eq!(asked.len(), 100 * QUESTIONS_MAX);
+        for tick in 0..60_u32 {
+            for txid in std::mem::take(&mut asked) {
+                relay.on_transaction(ANNA, &txid);
+            }
+            let questions = relay.questions(Duration::from_millis(100) * (tick + 1));
+            assert!(questions.values().all(|question| question.len() <= TRANSACTIONS_MAX));
+            asked.extend(questions.into_values().flatten());
+        }
+        assert!(relay.requests.is_empty(), "all were asked for in the end");
     }
 
     #[test]
     fn requests_to_a_peer_that_left_go_elsewhere_at_once() {
         let mut relay = relay();
-        assert_eq!(relay.on_inventory(ANNA, &[txid(1)], Duration::ZERO), [txid(1)]);
-        assert!(relay.on_inventory(BERT, &[txid(1)], Duration::ZERO).is_empty());
+        assert_eq!(asked(&mut relay, ANNA, &[txid(1)], Duration::ZERO), [txid(1)]);
+        assert!(asked(&mut relay, BERT, &[txid(1)], Duration::ZERO).is_empty());
         relay.disconnect(ANNA);
-        let again = relay.overdue(Duration::ZERO);
+        let again = relay.questions(Duration::ZERO);
         assert_eq!(again, BTreeMap::from([(BERT, vec![txid(1)])]));
     }
 
     #[test]
     fn a_flood_of_ids_is_bounded() {
         let mut relay = relay();
-        let mut wanted = 0;
         for batch in 0..60_u16 {
-            let ids: Vec<Txid> = (0..1000_u16)
-                .map(|index| {
-                    let mut bytes = [0; 32];
-                    bytes[..2].copy_from_slice(&batch.to_be_bytes());
-                    bytes[2..4].copy_from_slice(&index.to_be_bytes());
-                    Txid::from_bytes(bytes)
-                })
-                .collect();
-            wanted += relay.on_inventory(ANNA, &ids, Duration::ZERO).len();
+            let ids: Vec<Txid> = (0..1000).map(|index| numbered(batch * 1000 + index)).collect();
+            relay.on_inventory(ANNA, &ids);
         }
-        assert_eq!(wanted, REQUESTS_MAX);
+        assert_eq!(relay.requests.len(), REQUESTS_MAX);
     }
 }

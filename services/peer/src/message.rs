@@ -6,14 +6,13 @@ use pentad_api::wire::v1 as proto;
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Txid, Work};
 use pentad_wire::handshake::{Claim, GOODBYE_TEXT_MAX, Hello, NETWORK_NAME_MAX, Reason};
+use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, HEADERS_MAX};
 use pentad_wire::{Frame, Kind};
 use thiserror::Error;
 
 /// Most hashes in a locator: it reaches back over 2^91 blocks.
 pub(crate) const LOCATOR_MAX: usize = 101;
-/// Most transactions, or ids of transactions, in one message.
-pub(crate) const TRANSACTIONS_MAX: usize = 1000;
 /// Most capabilities that are looked at.
 const CAPABILITIES_MAX: usize = 32;
 

@@ -26,8 +26,6 @@ pub(crate) use pump::{BlockItem, Pump, TransactionItem, pump_blocks, pump_transa
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a stream of blocks may take in all.
 const STREAM_DEADLINE: Duration = Duration::from_secs(120);
-/// Transactions fetched in one call: they fit into one message at their largest (100 kB).
-const FETCH_MAX: usize = 100;
 /// Most ids of mempool transactions that a new peer is told.
 const INVENTORY_MAX: u32 = 100_000;
 
@@ -141,20 +139,16 @@ impl Chain {
         Ok(self.assembly.clone().fetch_blocks(request).await?.into_inner())
     }
 
-    /// Transactions of the mempool with their ids, those that are there.
+    /// Transactions of the mempool with their ids, those that are there; one call, so few of them.
     pub(crate) async fn fetch_transactions(
         &self,
         txids: &[Txid],
     ) -> Result<Vec<(Txid, Bytes)>, ChainError> {
-        let mut transactions = Vec::new();
-        for batch in txids.chunks(FETCH_MAX) {
-            let txids = batch.iter().map(|txid| share(txid.as_bytes())).collect();
-            let request = timed(proto::FetchTransactionsRequest { txids });
-            let answer = self.assembly.clone().fetch_transactions(request).await?.into_inner();
-            let with_txid = |bytes: Bytes| (Txid::from(sha256d(&bytes)), bytes);
-            transactions.extend(answer.transactions.into_iter().map(with_txid));
-        }
-        Ok(transactions)
+        let txids = txids.iter().map(|txid| share(txid.as_bytes())).collect();
+        let request = timed(proto::FetchTransactionsRequest { txids });
+        let answer = self.assembly.clone().fetch_transactions(request).await?.into_inner();
+        let with_txid = |bytes: Bytes| (Txid::from(sha256d(&bytes)), bytes);
+        Ok(answer.transactions.into_iter().map(with_txid).collect())
     }
 
     /// Ids of the mempool's transactions, parents before children.

@@ -30,6 +30,9 @@ const STREAM_BUFFER: usize = 64;
 /// An item that broke the stream this often without being answered is dropped.
 const ATTEMPTS_MAX: u32 = 5;
 
+/// Memory that an item takes besides its bytes, the allocator's share included.
+const ITEM_OVERHEAD: usize = 2 * size_of::<TransactionItem>();
+
 /// A block on its way to the chain service.
 #[derive(Clone, Debug)]
 pub(crate) struct BlockItem {
@@ -286,7 +289,8 @@ impl Item for TransactionItem {
     type Response = proto::AdmitTransactionsResponse;
 
     fn bytes(&self) -> usize {
-        self.transaction.len()
+        // A flood of tiny ones is as heavy as what surrounds them.
+        self.transaction.len() + ITEM_OVERHEAD
     }
 
     fn request(&self) -> Self::Request {
@@ -304,5 +308,24 @@ impl Item for TransactionItem {
 
     fn give_up(self) -> Event {
         Event::TransactionAnswered { item: self, refused: Some(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While the chain service is away, nothing but the queue's bound limits what is held.
+    #[test]
+    fn a_flood_of_tiny_transactions_is_bounded_by_the_memory_it_takes() {
+        let pump = Pump::new(1 << 20);
+        let item = TransactionItem {
+            peer: PeerId(1),
+            txid: Txid::ZERO,
+            transaction: Bytes::from_static(b"x"),
+            refusals: 0,
+        };
+        let queued = (0..1 << 20).take_while(|_| pump.push(item.clone()).is_ok()).count();
+        assert!(queued * size_of::<TransactionItem>() <= 1 << 20, "{queued} are queued");
     }
 }

@@ -216,7 +216,7 @@ impl Hub {
         match message {
             Message::Handshake(handshake) => self.on_heartbeat(peer, &handshake),
             Message::Transactions(transactions) => self.on_transactions(peer, transactions),
-            Message::Inventory(txids) => self.on_inventory(peer, &txids),
+            Message::Inventory(txids) => self.relay.on_inventory(peer, &txids),
             Message::Block { hash, block } => {
                 self.relay.peer_has(peer, hash.as_bytes());
                 self.step(sync::Input::Block { peer, hash, block });
@@ -233,7 +233,7 @@ impl Hub {
 
     fn on_tick(&mut self) {
         self.step(sync::Input::Tick);
-        self.ask_again();
+        self.ask_for_transactions();
         self.send_heartbeats();
         self.dial_due();
         let progress = self.sync.progress();

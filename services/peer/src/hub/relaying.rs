@@ -99,21 +99,10 @@ impl Hub {
         }
     }
 
-    /// A peer told which transactions it has.
-    pub(super) fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
-        let wanted = self.relay.on_inventory(peer, txids, self.now());
-        if !wanted.is_empty() {
-            self.send(peer, Class::Announcements, &Message::GetTransactions(wanted));
-        }
-    }
-
-    /// Asks other peers for transactions that did not come.
-    pub(super) fn ask_again(&mut self) {
-        for (peer, txids) in self.relay.overdue(self.now()) {
-            for txids in txids.chunks(crate::message::TRANSACTIONS_MAX) {
-                let message = Message::GetTransactions(txids.to_vec());
-                self.send(peer, Class::Announcements, &message);
-            }
+    /// Asks for transactions that peers told of.
+    pub(super) fn ask_for_transactions(&mut self) {
+        for (peer, txids) in self.relay.questions(self.now()) {
+            self.send(peer, Class::Announcements, &Message::GetTransactions(txids));
         }
     }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pentad_wire::frame::CONTEXT_MAX;
 use pentad_wire::handshake::{self, Claim, Hello, Incompatible, Reason};
-use pentad_wire::{Direction, Frame, PeerId, StaticKey};
+use pentad_wire::{Direction, Frame, Kind, PeerId, StaticKey};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -194,6 +195,10 @@ async fn open(
     let mut early = Vec::new();
     while early.is_empty() {
         reader.receive(&mut early).await?;
+        // A handshake is whole by then; nobody may begin something large before.
+        if early.is_empty() && reader.buffered() > Kind::Handshake.payload_max() + CONTEXT_MAX {
+            return Err(End::NoHandshake);
+        }
     }
     match Message::from_frame(early.remove(0)).map_err(LinkError::from)? {
         Message::Handshake(handshake) => Ok(Opened { reader, writer, key, handshake, early }),

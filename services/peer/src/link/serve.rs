@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::HEADERS_MAX;
 use pentad_wire::{Class, Kind};
 use thiserror::Error;
@@ -9,12 +10,16 @@ use tokio::sync::mpsc;
 
 use super::outbox::{Outbox, Refused};
 use crate::chain::{Chain, ChainError};
-use crate::message::{Message, TRANSACTIONS_MAX};
+use crate::message::Message;
 
 /// Questions of one peer that wait. An honest one has two or three open.
 pub(crate) const REQUESTS_MAX: usize = 32;
 /// Bytes of transactions in one message; the rest of what a frame may hold is for the encoding.
 const TRANSACTION_BYTES_MAX: usize = Kind::Transactions.payload_max() - 8 * TRANSACTIONS_MAX;
+
+/// Transactions fetched at a time: at their largest (100 kB) they are all that an answer to
+/// somebody who does not read holds in memory.
+const FETCH_MAX: usize = 20;
 
 /// A question.
 #[derive(Debug)]
@@ -82,8 +87,10 @@ async fn headers(
 }
 
 async fn transactions(chain: &Chain, outbox: &Outbox, txids: &[Txid]) -> Result<(), ServeError> {
-    for message in batches(chain.fetch_transactions(txids).await?) {
-        send(outbox, &message).await?;
+    for txids in txids.chunks(FETCH_MAX) {
+        for message in batches(chain.fetch_transactions(txids).await?) {
+            send(outbox, &message).await?;
+        }
     }
     Ok(())
 }

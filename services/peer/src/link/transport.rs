@@ -179,6 +179,11 @@ impl FrameReader {
         self.counters.skipped(self.assembler.skipped());
         Ok(())
     }
+
+    /// Bytes held for unfinished frames.
+    pub(crate) const fn buffered(&self) -> usize {
+        self.assembler.buffered()
+    }
 }
 
 impl FrameWriter {

@@ -66,6 +66,8 @@ struct State {
     mempool: Vec<(Txid, Bytes)>,
     /// Every block that was handed in, for tests that count.
     connects: usize,
+    /// Transactions handed out.
+    fetched: usize,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -105,6 +107,10 @@ impl FakeChain {
 
     pub(super) fn connects(&self) -> usize {
         self.state().connects
+    }
+
+    pub(super) fn fetched(&self) -> usize {
+        self.state().fetched
     }
 
     pub(super) fn mempool(&self) -> BTreeSet<Txid> {
@@ -599,11 +605,13 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<proto::FetchTransactionsRequest>,
     ) -> Reply<proto::FetchTransactionsResponse> {
-        let state = self.state();
+        let mut state = self.state();
         let find =
             |txid: &Bytes| state.mempool.iter().find(|(known, _)| known.as_bytes()[..] == txid[..]);
         let txids = request.into_inner().txids;
-        let transactions = txids.iter().filter_map(find).map(|(_, bytes)| bytes.clone()).collect();
+        let transactions: Vec<Bytes> =
+            txids.iter().filter_map(find).map(|(_, bytes)| bytes.clone()).collect();
+        state.fetched += transactions.len();
         Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
     }
 }

@@ -108,6 +108,51 @@ async fn a_first_message_that_is_no_handshake_closes() {
     assert_still_serves(&anna).await;
 }
 
+/// What is allocated before the handshake is over, for anybody, is no more than it takes.
+#[tokio::test]
+async fn a_large_frame_that_begins_before_the_handshake_closes() {
+    let anna = Node::start("test", &[]).await;
+    let stream = tcp(anna.address).await;
+    let identity = Identity::generate().expect("entropy");
+    let opening = transport::open(stream, Direction::Outbound, &identity, DEADLINE, Arc::default());
+    let (reader, mut writer, _) = opening.await.expect("noise");
+    // A frame of kind 4 that announces 8 MiB, and its first bytes.
+    let mut chunk = vec![2, 0x20, 0x06, 4, 0, 0, 0x80, 0, 0];
+    chunk.resize(3 + 6 + 0x2000, 0);
+    let started = Instant::now();
+    writer.send(&chunk).await.expect("sent");
+    Session { reader, writer, frames: Vec::new() }.end().await;
+    assert!(started.elapsed() < Duration::from_secs(4), "it waited for the rest");
+}
+
+/// Attack 36: an answer that nobody reads does not pile up.
+#[tokio::test]
+async fn transactions_are_fetched_as_fast_as_they_are_read() {
+    let anna = Node::start("test", &[]).await;
+    let input = pentad_primitives::TxIn {
+        previous_output: pentad_primitives::OutPoint { txid: Txid::ZERO, vout: 0 },
+        script_sig: pentad_primitives::Script::from(vec![7; 99_000]),
+        sequence: 0,
+    };
+    let large = pentad_primitives::Transaction {
+        version: 1,
+        inputs: vec![input],
+        outputs: Vec::new(),
+        lock_time: 0,
+    };
+    anna.chain.submit(&pentad_primitives::encode::Encode::to_bytes(&large).into());
+    let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
+    until("a peer", async || anna.peers().await.len() == 1).await;
+    session.send(&Message::GetTransactions(vec![large.txid(); 1000])).await;
+    until("an answer", async || anna.chain.fetched() > 0).await;
+    let mut before = 0;
+    while anna.chain.fetched() > before {
+        before = anna.chain.fetched();
+        sleep(Duration::from_millis(300)).await;
+    }
+    assert!(before < 500, "{before} transactions were fetched for somebody who does not read");
+}
+
 /// Attack 36.
 #[tokio::test]
 async fn a_slow_reader_is_dropped_and_others_are_served() {
