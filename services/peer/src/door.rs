@@ -1,7 +1,7 @@
 //! Who may knock: bounds on connections that have not passed the handshake.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +65,7 @@ impl Door {
 
     /// Lets a connection from `address` into the handshake at `now`.
     pub(crate) fn enter(&self, address: IpAddr, now: Instant) -> Result<Pass, Turned> {
+        let address = origin(address);
         let mut state = self.lock();
         if state.open >= HALF_OPEN_MAX {
             return Err(Turned::Crowded);
@@ -108,6 +109,16 @@ impl Door {
     }
 }
 
+/// What one stranger has of addresses: an IPv6 host chooses freely among the 2^64 of its subnet.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()
+        }
+        address => address,
+    }
+}
+
 impl Pass {
     /// The handshake is over.
     pub(crate) fn succeed(mut self) {
@@ -132,6 +143,19 @@ mod tests {
 
     fn enter(door: &Door, address: IpAddr) -> Result<Pass, Turned> {
         door.enter(address, Instant::now())
+    }
+
+    /// Attack 46: a host with a whole IPv6 subnet does not take all places.
+    #[test]
+    fn addresses_of_an_ipv6_subnet_count_as_one() {
+        let door = Door::new(false);
+        let of = |subnet, host| IpAddr::from([0x2001, 0xdb8, 0, subnet, 0, 0, 0, host]);
+        let inside = (1..=100).map_while(|host| enter(&door, of(1, host)).ok());
+        let inside: Vec<_> = inside.collect();
+        assert_eq!(inside.len(), HALF_OPEN_PER_ADDRESS_MAX);
+        assert!(enter(&door, of(2, 1)).is_ok());
+        drop(inside);
+        assert_eq!(enter(&door, of(1, 200)).err(), Some(Turned::Failing));
     }
 
     /// Attack 46: half-open connections.
