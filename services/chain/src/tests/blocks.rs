@@ -262,3 +262,27 @@ async fn branch_that_turns_out_invalid_leaves_the_chain_where_it_was() {
     assert!(["INVALID_BRANCH", "COINBASE_EXCESS"].contains(&reason(&status).as_str()));
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_go_on_and_see_side_branches_while_the_tip_stays() {
+    let directory = directory();
+    let node = Node::open(directory.path());
+    let mut sibling = node.template(&bob()).await;
+    let tip = node.mine(1, &alice()).await[0].block_hash();
+    // Far more commits than layers that a snapshot outlives.
+    for _ in 0..40 {
+        sibling.header.time += 1;
+        sibling = solve(sibling);
+        let outcome = node.submit_block(&sibling).await.expect("a valid block");
+        assert_eq!(outcome, BlockOutcome::SideBranch);
+    }
+    let hash = sibling.block_hash();
+    let read = node.chain.reader().read(move |view| {
+        let (_, entry) = view.block(crate::BlockRef::Hash(hash))?;
+        Ok((entry.height.get(), view.tip.hash))
+    });
+    let read = tokio::time::timeout(std::time::Duration::from_secs(10), read).await;
+    let read = read.expect("reads do not hang");
+    assert_eq!(read.expect("the branch is visible"), (1, tip));
+    node.stop().await;
+}

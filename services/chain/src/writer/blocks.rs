@@ -192,7 +192,7 @@ impl Writer {
     /// Makes the group durable, shows it to readers, brings the mempool up to the new tip, then
     /// answers.
     pub(super) fn finish_group(&mut self) -> Result<(), StoreError> {
-        if self.group.answers.is_empty() && self.tip() == self.published.tip().hash {
+        if self.group.answers.is_empty() && self.group.blocks.is_empty() {
             return Ok(());
         }
         let snapshot = self.store.commit()?;
@@ -200,6 +200,10 @@ impl Writer {
         let before = self.published.tip().hash;
         if tip != before {
             self.publish(&before, &tip, snapshot)?;
+        } else {
+            // Readers need the new layers even so: the ones they hold may go down next.
+            let view = tip_view(&self.tree, &tip, snapshot);
+            self.published.change(|_| ((), Some(view), Vec::new()));
         }
         for (reply, outcome) in std::mem::take(&mut self.group.answers) {
             answer(reply, Ok(outcome));
