@@ -35,8 +35,8 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) test --locked -p pentad-tests --test style
 
 .PHONY: bench
-bench: ## Measure; prints tables
-	$(CARGO) bench --locked --workspace
+bench: ## Measure; prints a table (docs/performance.md)
+	$(CARGO) run --release --locked -p pentad-bench
 
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)

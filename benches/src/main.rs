@@ -1,0 +1,130 @@
+//! Prints the figures of docs/performance.md in one table. They mean something in a release build
+//! only, and beside the yardstick of the same run: verification by libsecp256k1 alone. Where others
+//! use the cores too, CPU time is what can be compared; the multiples of the yardstick are of it.
+
+mod meter;
+mod node;
+mod payments;
+mod signatures;
+
+use pentad_primitives::{Encode as _, Script, Transaction};
+use tempfile::TempDir;
+
+use crate::meter::{Cost, Meter, median};
+use crate::node::{Node, bytes};
+use crate::payments::{Coin, START, key, pay, script, spec, split};
+
+/// Payments of a block, as in the reference: 1 MB.
+const PAYMENTS: usize = 4_429;
+/// Blocks of payments: a chain of 100,000 transactions.
+const ROUNDS: usize = 23;
+
+/// What the rounds on the two chains took.
+#[derive(Default)]
+struct Rounds {
+    /// All payments of a block enter a mempool.
+    admission: Vec<Cost>,
+    /// Their block is built and solved.
+    template: Vec<Cost>,
+    /// It connects where the mempool holds them.
+    warm: Vec<Cost>,
+    /// It connects where nobody has seen them.
+    cold: Vec<Cost>,
+}
+
+#[tokio::main]
+async fn main() {
+    if cfg!(debug_assertions) {
+        eprintln!("a debug build: the figures below say nothing");
+    }
+    let spec = spec(PAYMENTS);
+    let (splits, coins) = split(&spec, PAYMENTS);
+    let payee = script(&key(0));
+    let (first, _) = payments(&coins, &payee);
+    let yardstick = signatures::raw(&first, &coins);
+    heading();
+    each("libsecp256k1 alone, one thread: the yardstick", yardstick);
+    each("an input: scripts, key, hash160, sighash, signature", signatures::inputs(&first, &coins));
+    each("admission by the ledger, one thread", signatures::admission(&spec, &first, &coins));
+
+    let directories = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
+    let [ahead, behind] =
+        directories.each_ref().map(|directory| Node::open(&spec, directory.path(), START, false));
+    let rounds = run(&ahead, &behind, &splits, coins, &payee).await;
+    each("admission by the chain service, 16 callers", median(rounds.admission));
+    whole("template of 4,429 transactions", median(rounds.template), yardstick);
+    whole("block of 4,429 transactions from the mempool", median(rounds.warm), yardstick);
+    whole("block of 4,429 transactions, cold", median(rounds.cold), yardstick);
+
+    let now = ahead.now();
+    ahead.stop().await;
+    behind.stop().await;
+    for (name, reindex) in [
+        ("start on the chain of 100,000 transactions", false),
+        ("reindex of it (its signatures stay verified)", true),
+    ] {
+        let meter = Meter::start();
+        let node = Node::open(&spec, directories[0].path(), now, reindex);
+        whole(name, meter.stop(), yardstick);
+        node.stop().await;
+    }
+}
+
+/// Builds one chain from its mempool, and hands its blocks to another that has seen nothing.
+async fn run(
+    ahead: &Node,
+    behind: &Node,
+    splits: &[Transaction],
+    mut coins: Vec<Coin>,
+    payee: &Script,
+) -> Rounds {
+    ahead.submit(splits.iter().map(Transaction::to_bytes).collect()).await;
+    let block = bytes(&ahead.mine(payee.clone()).await);
+    ahead.connect(block.clone()).await;
+    behind.connect(block).await;
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        let (transactions, kept) = payments(&coins, payee);
+        coins = kept;
+        let transactions = transactions.iter().map(Transaction::to_bytes).collect();
+        let meter = Meter::start();
+        ahead.submit(transactions).await;
+        rounds.admission.push(meter.stop());
+        let meter = Meter::start();
+        let block = ahead.mine(payee.clone()).await;
+        rounds.template.push(meter.stop());
+        assert_eq!(block.transactions.len(), PAYMENTS + 1, "a block of all payments");
+        let block = bytes(&block);
+        let meter = Meter::start();
+        ahead.connect(block.clone()).await;
+        rounds.warm.push(meter.stop());
+        let meter = Meter::start();
+        behind.connect(block).await;
+        rounds.cold.push(meter.stop());
+    }
+    rounds
+}
+
+/// A payment of every coin, and what the payers keep.
+fn payments(coins: &[Coin], to: &Script) -> (Vec<Transaction>, Vec<Coin>) {
+    coins.iter().map(|coin| pay(coin, to)).unzip()
+}
+
+fn heading() {
+    println!("{:<52} {:>12} {:>12} {:>12}", "", "per s, × CPU", "wall", "CPU");
+}
+
+/// Prints the cost of one of [`PAYMENTS`].
+fn each(name: &str, cost: Cost) {
+    let count = u32::try_from(PAYMENTS).expect("small");
+    let per_second = f64::from(count) / cost.wall.as_secs_f64();
+    let [wall, cpu] = [cost.wall, cost.cpu].map(|time| time.as_secs_f64() * 1e6 / f64::from(count));
+    println!("{name:<52} {per_second:>12.0} {wall:>9.1} µs {cpu:>9.1} µs");
+}
+
+/// Prints the cost of something as a whole, and how often the yardstick's CPU time goes into it.
+fn whole(name: &str, cost: Cost, yardstick: Cost) {
+    let [wall, cpu] = [cost.wall, cost.cpu].map(|time| time.as_secs_f64() * 1e3);
+    let ratio = cost.cpu.as_secs_f64() / yardstick.cpu.as_secs_f64();
+    println!("{name:<52} {ratio:>10.2} × {wall:>9.1} ms {cpu:>9.1} ms");
+}

@@ -1,0 +1,40 @@
+//! Time on the wall and on the cores.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What something took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cost {
+    pub(crate) wall: Duration,
+    /// Of all threads of this process.
+    pub(crate) cpu: Duration,
+}
+
+/// A measurement begun.
+pub(crate) struct Meter {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Meter {
+    pub(crate) fn start() -> Self {
+        Self { cpu: cpu(), wall: Instant::now() }
+    }
+
+    pub(crate) fn stop(self) -> Cost {
+        Cost { wall: self.wall.elapsed(), cpu: cpu() - self.cpu }
+    }
+}
+
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).expect("a process has used no negative time")
+}
+
+/// The median by time on the wall; of an even number, the upper one.
+pub(crate) fn median(mut costs: Vec<Cost>) -> Cost {
+    costs.sort_unstable();
+    costs[costs.len() / 2]
+}

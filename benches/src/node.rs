@@ -1,0 +1,90 @@
+//! A chain in a directory of its own, driven through the service's library: queue, fsync and all,
+//! without gRPC.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pentad_chain::{BlockOutcome, Chain, Clock as _, ManualClock, Options, Origin};
+use pentad_ledger::ChainSpec;
+use pentad_ledger::mempool::Policy;
+use pentad_primitives::{Block, Encode as _, Script, Target};
+use pentad_service_kit::Metrics;
+use pentad_store::StoreOptions;
+use tokio::task::JoinSet;
+
+/// Callers that hand in transactions at once, as in the reference.
+const SUBMITTERS: usize = 16;
+/// Seconds between blocks.
+const SPACING: u32 = 10;
+
+pub(crate) struct Node {
+    pub(crate) chain: Chain,
+    clock: Arc<ManualClock>,
+}
+
+impl Node {
+    pub(crate) fn open(spec: &ChainSpec, data_dir: &Path, now: u32, reindex: bool) -> Self {
+        let options = Options {
+            spec: spec.clone(),
+            data_dir: data_dir.to_owned(),
+            store: StoreOptions { reindex, ..StoreOptions::default() },
+            policy: Policy::default(),
+        };
+        let clock = Arc::new(ManualClock::new(now));
+        let chain = Chain::open(options, clock.clone(), &Metrics::new()).expect("a sound store");
+        Self { chain, clock }
+    }
+
+    pub(crate) fn now(&self) -> u32 {
+        self.clock.unix_seconds()
+    }
+
+    /// Hands in transactions from several callers; each waits for its answer.
+    pub(crate) async fn submit(&self, transactions: Vec<Vec<u8>>) {
+        let mut tasks = JoinSet::new();
+        let share = transactions.len().div_ceil(SUBMITTERS);
+        for share in transactions.chunks(share).map(<[_]>::to_vec) {
+            let submitter = self.chain.submitter().clone();
+            tasks.spawn(async move {
+                for bytes in share {
+                    let ticket = submitter.transaction(&bytes).await.expect("a live writer");
+                    let admission = ticket.answer().await.expect("a live writer");
+                    assert!(admission.expect("a valid transaction").is_new);
+                }
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task.expect("no panic");
+        }
+    }
+
+    /// A solved block of what is in the mempool.
+    pub(crate) async fn mine(&self, payout: Script) -> Block {
+        self.clock.advance(SPACING);
+        let template = self.chain.submitter().template(payout, 0).await.expect("a template");
+        let mut block = template.into_block();
+        let target = Target::from_compact(block.header.bits).expect("valid bits");
+        while !target.is_met_by(&block.block_hash()) {
+            block.header.nonce += 1;
+        }
+        block
+    }
+
+    /// Hands in a block and waits until it is durable and readers see it.
+    pub(crate) async fn connect(&self, bytes: Vec<u8>) {
+        let submitter = self.chain.submitter();
+        let ticket = submitter.block(bytes.into(), Origin::Submitted).await.expect("a live writer");
+        let outcome = ticket.answer().await.expect("a live writer").expect("a valid block");
+        assert_eq!(outcome, BlockOutcome::Connected);
+    }
+
+    pub(crate) async fn stop(self) {
+        self.chain.stop().await.expect("a working disk");
+    }
+}
+
+pub(crate) fn bytes(block: &Block) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(block.encoded_len());
+    block.encode(&mut bytes);
+    bytes
+}
