@@ -1,11 +1,13 @@
 //! What became of a transaction, and who else claims what it spends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pentad_api::chain::v1 as proto;
 use pentad_api::{FieldError, outpoint_message, transaction_from_bytes, txid_from_hex};
 use pentad_ledger::Mempool;
+use pentad_ledger::utxo::is_spendable;
+use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeight, OutPoint, Transaction, Txid};
 use pentad_store::IndexRead as _;
 
@@ -30,7 +32,7 @@ struct Waiting {
     /// Who spends its inputs.
     spenders: HashMap<OutPoint, Txid>,
     /// Those of its inputs that the mempool creates.
-    created: Vec<OutPoint>,
+    created: HashSet<OutPoint>,
 }
 
 /// What became of a transaction.
@@ -57,7 +59,10 @@ pub(super) async fn explain(
             return Err(FieldError { field: "transaction", problem }.into());
         }
     };
-    let mut response = locate(reader, txid, transaction.clone()).await?;
+    // What is too large for any block has no claim on outputs.
+    let bytes_max = reader.published().spec.limits().transaction_bytes as usize;
+    let claimant = transaction.clone().filter(|tx| tx.encoded_len() <= bytes_max);
+    let mut response = locate(reader, txid, claimant).await?;
     let is_settled = matches!(
         response.state(),
         proto::TransactionState::Confirmed | proto::TransactionState::Mempool
@@ -76,7 +81,6 @@ async fn refusal(
     reader: &Reader,
     transaction: &Transaction,
 ) -> Result<Option<Refusal>, ChainError> {
-    use pentad_primitives::encode::Encode as _;
     let limits = reader.published().spec.limits();
     match check_transaction(&transaction.to_bytes(), &limits) {
         Ok(checked) => Ok(dry_run(reader, checked).await?.err()),
@@ -135,7 +139,7 @@ fn waiting(mempool: &Mempool, txid: &Txid, transaction: Option<&Transaction>) ->
             waiting.spenders.insert(outpoint, spender);
         }
         if mempool.output(&outpoint).is_some() {
-            waiting.created.push(outpoint);
+            waiting.created.insert(outpoint);
         }
     }
     waiting
@@ -208,8 +212,7 @@ fn confirmed_spender(
         return Ok(Spender::NoTransaction);
     };
     let output = usize::try_from(outpoint.vout).ok().and_then(|at| creator.outputs.get(at));
-    let Some(output) = output.filter(|out| out.script_pubkey.as_bytes().first() != Some(&0x6a))
-    else {
+    let Some(output) = output.filter(|output| is_spendable(&output.script_pubkey)) else {
         return Ok(Spender::NoOutput);
     };
     let script = &output.script_pubkey;

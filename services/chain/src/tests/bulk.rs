@@ -214,6 +214,11 @@ async fn explanation_names_rule_and_rival() {
     let wrong = alice().spend(&[absent, nowhere], &[(&bob(), COIN)]);
     let claims: Vec<_> = explain(raw(&wrong)).await.contested.iter().map(|c| c.claim()).collect();
     assert_eq!(claims, [Claim::UnknownTransaction, Claim::NoSuchOutput]);
+    // Too large for any block: the rule, and no search for its thousands of inputs.
+    let mut large = first.clone();
+    large.inputs = vec![large.inputs[0].clone(); 1_000];
+    let found = explain(raw(&large)).await;
+    assert_eq!((found.reason.as_str(), found.contested.len()), ("TRANSACTION_TOO_LARGE", 0));
     let request = proto::ExplainTransactionRequest { transaction: None };
     let refused = node.reads.clone().explain_transaction(request).await.expect_err("nothing");
     assert_eq!(refused.code(), Code::InvalidArgument);
