@@ -118,6 +118,9 @@ impl HeaderTree {
         let Some(invalid) = self.arena.find(hash).filter(|id| *id > self.last_final) else {
             return false;
         };
+        if self.arena[invalid].flags.is_invalid {
+            return true;
+        }
         self.arena[invalid].flags.is_invalid = true;
         for id in self.arena.ids().filter(|id| *id > invalid) {
             let parent = self.arena.parent(id);

@@ -133,22 +133,23 @@ impl Mempool {
     fn trim_descendants(&mut self, returned: &CheckedTransaction, updated: &mut Updated) {
         let (txid, transaction) = (returned.txid(), returned.transaction());
         let ancestors = self.pool.ancestors(transaction);
-        loop {
-            let descendants = self.pool.descendants(txid, transaction);
-            let entries = || descendants.iter().filter_map(|txid| self.get(txid));
+        let descendants = self.pool.descendants(txid, transaction);
+        let mut ends: Vec<_> = descendants
+            .iter()
+            .filter_map(|txid| self.get(txid))
+            .map(|entry| (entry.ancestors().count, entry.txid()))
+            .collect();
+        // The deepest last: taking it leaves the ancestors of all others as they are.
+        ends.sort_unstable();
+        while let Some((depth, end)) = ends.pop() {
             let has_room = |txid: &Txid| {
                 let entry = self.get(txid);
                 entry.is_none_or(|e| e.descendants().count <= self.policy.descendants_max)
             };
-            let fits = entries().all(|e| e.ancestors().count <= self.policy.ancestors_max)
-                && ancestors.iter().chain([&txid]).all(has_room);
-            let end = entries().max_by_key(|e| e.ancestors().count).map(Entry::txid);
-            match end {
-                Some(end) if !fits => {
-                    self.remove(&BTreeSet::from([end]), Removal::Reorganised, updated);
-                }
-                _ => return,
+            if depth <= self.policy.ancestors_max && ancestors.iter().chain([&txid]).all(has_room) {
+                return;
             }
+            self.remove(&BTreeSet::from([end]), Removal::Reorganised, updated);
         }
     }
 

@@ -92,6 +92,8 @@ impl BlockLog {
         if end < checked {
             return Err(LogError::LostTail { end, position: checked });
         }
+        // Whole records that no sync reached before a crash count as durable from now on.
+        segment.file.sync_data().map_err(LogError::io("sync", &segment.path))?;
         let log = Self {
             directory: directory.to_owned(),
             options,

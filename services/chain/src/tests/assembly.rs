@@ -91,6 +91,28 @@ async fn node_syncs_headers_first_across_a_fork() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn withheld_bodies_of_the_best_headers_do_not_hide_an_honest_branch() {
+    let (here, there, elsewhere) = (directory(), directory(), directory());
+    let node = Node::open(here.path());
+    let (withholder, honest) = (Node::open(there.path()), Node::open(elsewhere.path()));
+    withholder.clock.advance(3);
+    let withheld = withholder.mine(5, &Person::new(30)).await;
+    let branch = honest.mine(4, &bob()).await;
+
+    let headers = |blocks: &[Block]| blocks.iter().map(|it| it.header.to_bytes().into()).collect();
+    assert_eq!(check_headers(&node, headers(&withheld)).await.wanted.len(), 5);
+    let wanted = check_headers(&node, headers(&branch)).await.wanted;
+    let hashes: Vec<_> = branch.iter().map(|block| bytes(&block.block_hash())).collect();
+    assert_eq!(wanted[..4], hashes, "its sender has them");
+    assert_eq!(wanted.len(), 9);
+    connect(&node, &branch).await;
+    assert_eq!(node.tip().await, branch[3].block_hash());
+    for node in [node, withholder, honest] {
+        node.stop().await;
+    }
+}
+
 fn refused(refusal: Option<&proto::Refusal>, reason: &str, misbehavior: u32) {
     let refusal = refusal.expect(reason);
     assert_eq!((refusal.reason.as_str(), refusal.misbehavior), (reason, misbehavior));

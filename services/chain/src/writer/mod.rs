@@ -12,7 +12,7 @@ mod signatures;
 mod start;
 mod transactions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -177,9 +177,13 @@ impl Writer {
         let now = self.clock.unix_seconds();
         let mut refusal = None;
         let mut accepted = 0;
+        let mut last = self.tree.best_header();
         for header in headers {
             match self.tree.insert(header, now) {
-                Ok(_) => accepted += 1,
+                Ok(inserted) => {
+                    accepted += 1;
+                    last = inserted.hash;
+                }
                 Err(error) => {
                     refusal = Some(Refusal::from(&error));
                     break;
@@ -190,10 +194,25 @@ impl Writer {
         HeadersChecked {
             accepted,
             refusal,
-            wanted: self.tree.missing_bodies(WANTED_MAX),
+            wanted: self.wanted(&last),
             best_work: self.tree.chain_work(&best).expect("the best header is in the tree"),
             best_height: self.tree.height(&best).expect("the best header is in the tree"),
         }
+    }
+
+    /// Bodies towards a header that was just handed in, whose sender has them, if it overtakes the
+    /// tip; then those towards the best header, which may be withheld for ever.
+    fn wanted(&self, last: &BlockHash) -> Vec<BlockHash> {
+        let overtakes = self.tree.chain_work(last) > self.tree.chain_work(&self.tree.tip());
+        let mut wanted = match overtakes {
+            true => self.tree.missing_bodies_to(last, WANTED_MAX),
+            false => Vec::new(),
+        };
+        let known: HashSet<BlockHash> = wanted.iter().copied().collect();
+        let towards_best = self.tree.missing_bodies(WANTED_MAX);
+        wanted.extend(towards_best.into_iter().filter(|hash| !known.contains(hash)));
+        wanted.truncate(WANTED_MAX);
+        wanted
     }
 
     fn on_template(
