@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use pentad_api::status::explain;
+use pentad_api::status::{code_name, explain};
 use pentad_network_file::NetworkFileError;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -97,7 +97,7 @@ impl Fault {
             (Exit::Unreachable, _) if status.code() != Code::DeadlineExceeded => {
                 (Code::Unavailable, "UNREACHABLE")
             }
-            _ => (status.code(), name(status.code())),
+            _ => (status.code(), code_name(status.code())),
         };
         Self { hint: explanation.hint, ..Self::new(exit, code, reason, message) }
     }
@@ -105,7 +105,7 @@ impl Fault {
     /// The object that scripts get on standard error: `kind` is "error" or "warning".
     pub fn to_json(&self, kind: &str) -> Value {
         json!({kind: {
-            "code": name(self.code),
+            "code": code_name(self.code),
             "reason": self.reason,
             "message": self.message,
             "hint": self.hint,
@@ -128,7 +128,7 @@ impl Fault {
 fn root_cause(status: &Status) -> String {
     let mut cause = match status.source() {
         Some(cause) => cause,
-        None if status.message().is_empty() => return name(status.code()).to_owned(),
+        None if status.message().is_empty() => return code_name(status.code()).to_owned(),
         None => return status.message().to_owned(),
     };
     while let Some(inner) = cause.source() {
@@ -138,29 +138,6 @@ fn root_cause(status: &Status) -> String {
     match text.split_once(" (os error ") {
         Some((reason, _)) => reason.to_owned(),
         None => text,
-    }
-}
-
-/// The code as gRPC spells it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

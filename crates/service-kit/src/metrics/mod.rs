@@ -26,7 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use page::serve_page;
-pub(crate) use rpc::{RpcMetrics, code_name};
+pub(crate) use rpc::RpcMetrics;
 
 /// The metrics of the process; cheap to clone.
 #[derive(Clone, Debug)]

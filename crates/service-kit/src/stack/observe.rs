@@ -14,13 +14,14 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pentad_api::Failure;
+use pentad_api::status::code_name;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field};
 
 use super::{Method, refusal};
-use crate::metrics::{RpcMetrics, code_name};
+use crate::metrics::RpcMetrics;
 use crate::telemetry::propagation;
 
 const STATUS_HEADER: &str = "grpc-status";
