@@ -69,10 +69,15 @@ impl Hub {
 
     pub(super) fn on_transaction_added(&mut self, txid: Txid, transaction: Bytes) {
         self.relay.hold(&txid);
-        for orphan in self.orphans.take_children(&txid) {
+        self.admit_children(&txid);
+        self.fresh.push((txid, transaction));
+    }
+
+    /// Tries again what was refused before this transaction was there.
+    fn admit_children(&mut self, parent: &Txid) {
+        for orphan in self.orphans.take_children(parent) {
             self.admit(orphan.into());
         }
-        self.fresh.push((txid, transaction));
     }
 
     /// Sends the transactions of this batch to the peers that lack them.
@@ -116,7 +121,11 @@ impl Hub {
     }
 
     pub(super) fn on_transaction_answered(&mut self, item: TransactionItem, refused: Option<u32>) {
-        let Some(score) = refused else { return };
+        let Some(score) = refused else {
+            // Its event may have overtaken the refusal of a child; answers come in order.
+            self.admit_children(&item.txid);
+            return;
+        };
         self.relay.refuse(&item.txid);
         if score == 0 {
             // Perhaps only too early: its parent, or the block with its parent, is on the way.
