@@ -8,6 +8,8 @@ use std::process;
 use pentad_primitives::Hash256;
 use thiserror::Error;
 
+use crate::fail_point::{self, Point};
+
 /// Version of everything below the data directory that is not versioned by itself: the names
 /// of files and the rows of the index. History: 1 the first.
 pub const DATA_FORMAT: u32 = 1;
@@ -113,7 +115,9 @@ impl DataDir {
     /// IO errors.
     pub fn request_reindex(&self) -> Result<(), DataDirError> {
         let path = self.path.join(REINDEX_FILE);
-        fs::write(&path, "the index was found damaged\n").map_err(io_error("write", &path))
+        let text = b"the index was found damaged\n";
+        fail_point::write(Point::ReindexMark, text, |bytes| fs::write(&path, bytes))
+            .map_err(io_error("write", &path))
     }
 
     pub(crate) fn wants_reindex(&self) -> bool {
@@ -122,7 +126,8 @@ impl DataDir {
 
     /// The index has been rebuilt.
     pub(crate) fn reindexed(&self) -> io::Result<()> {
-        match fs::remove_file(self.path.join(REINDEX_FILE)) {
+        let path = self.path.join(REINDEX_FILE);
+        match fail_point::at(Point::ReindexClear, || fs::remove_file(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -148,7 +153,7 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
     }
     file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", process::id()))
+        .and_then(|()| fail_point::at(Point::LockWrite, || writeln!(file, "{}", process::id())))
         .map_err(io_error("write", &path))?;
     Ok(file)
 }
@@ -179,11 +184,12 @@ fn check_format(path: &Path, text: &str, spec_hash: &Hash256) -> Result<(), Data
 fn write_atomically(directory: &Path, path: &Path, text: &str) -> Result<(), DataDirError> {
     let unfinished = path.with_extension("new");
     let write = || {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        File::open(directory)?.sync_all()
+        let file = File::create(&unfinished)?;
+        fail_point::write(Point::FormatWrite, text.as_bytes(), |bytes| (&file).write_all(bytes))?;
+        fail_point::at(Point::FormatSync, || file.sync_all())?;
+        fail_point::at(Point::FormatRename, || fs::rename(&unfinished, path))?;
+        let directory = File::open(directory)?;
+        fail_point::at(Point::FormatDirectorySync, || directory.sync_all())
     };
     write().map_err(io_error("write", path))
 }

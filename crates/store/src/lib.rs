@@ -14,6 +14,7 @@
 mod chain_store;
 mod data_dir;
 mod engine;
+pub mod fail_point;
 mod index;
 mod layer;
 pub mod log;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::chain_store::{ChainStore, StoreError};
 use crate::data_dir::DataDir;
 use crate::engine::{IndexEngine, MemoryEngine, SledEngine, SledOptions};
+use crate::fail_point::{self, Point};
 use crate::index::Index;
 use crate::log::{BlockLog, LogError, LogOptions};
 use crate::read::IndexError;
@@ -119,7 +120,7 @@ impl Places {
 }
 
 fn remove_directory(path: &Path) -> Result<(), IndexError> {
-    match fs::remove_dir_all(path) {
+    match fail_point::at(Point::IndexRemove, || fs::remove_dir_all(path)) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(IndexError::Directory { action: "remove", source })
         }

@@ -13,6 +13,7 @@ use pentad_primitives::encode::{Decode as _, Encode as _};
 use thiserror::Error;
 
 use crate::data_dir::DataDir;
+use crate::fail_point::{self, Point};
 
 const MAGIC: [u8; 8] = *b"PENTADMP";
 const FORMAT_VERSION: u32 = 1;
@@ -71,8 +72,9 @@ impl TransactionFile {
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         let unfinished = self.path.with_extension("new");
-        fs::write(&unfinished, &out)
-            .and_then(|()| fs::rename(&unfinished, &self.path))
+        let rename = || fs::rename(&unfinished, &self.path);
+        fail_point::write(Point::MempoolWrite, &out, |bytes| fs::write(&unfinished, bytes))
+            .and_then(|()| fail_point::at(Point::MempoolRename, rename))
             .map_err(|source| self.io_error("write", source))
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use super::{Batch, EngineError, IndexEngine, Pair};
+use crate::fail_point::{self, Point};
 
 /// How long a database may stay locked after its last handle was dropped: sled lets go of its
 /// file in a thread of its own. Another process cannot be the holder, since the data
@@ -59,7 +60,8 @@ impl SledEngine {
 
 impl IndexEngine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.tree.get(key)?.map(|value| value.to_vec()))
+        let value = fail_point::at(Point::EngineRead, || self.tree.get(key))?;
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn page(
@@ -91,11 +93,11 @@ impl IndexEngine for SledEngine {
                 None => changes.remove(key),
             }
         }
-        Ok(self.tree.apply_batch(changes)?)
+        Ok(fail_point::at(Point::EngineWrite, || self.tree.apply_batch(changes))?)
     }
 
     fn flush(&self) -> Result<(), EngineError> {
-        self.tree.flush()?;
+        fail_point::at(Point::EngineFlush, || self.tree.flush())?;
         Ok(())
     }
 }

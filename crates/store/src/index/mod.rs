@@ -20,6 +20,7 @@ use std::sync::{Arc, PoisonError};
 use pentad_primitives::{BlockHash, BlockHeight};
 
 use crate::engine::{Batch, IndexEngine, Pair};
+use crate::fail_point::{self, Point};
 use crate::layer::{Layer, Step};
 use crate::log::LogPosition;
 use crate::read::{IndexError, IndexRead};
@@ -228,18 +229,23 @@ impl Index {
         let steps: Vec<Step> =
             going.iter().flat_map(|sealed| sealed.layer.steps()).copied().collect();
         let note = Interrupted { log_end: state.log_end, steps };
+        fail_point::pass(Point::DescentNote);
         let mut batch: Batch = vec![(state_key(DESCENT), Some(note.to_bytes()))];
         for (key, value) in changes {
             batch.push((key.clone(), value.clone()));
             if batch.len() >= BATCH_LEN {
                 self.engine.write(std::mem::take(&mut batch))?;
+                fail_point::pass(Point::DescentBatch);
             }
         }
         self.engine.write(batch)?;
+        fail_point::pass(Point::DescentWritten);
         // The new state may be on disk only after all that it stands for.
         self.engine.flush()?;
+        fail_point::pass(Point::DescentState);
         self.engine
             .write(vec![(state_key(STATE), Some(state.to_bytes())), (state_key(DESCENT), None)])?;
+        fail_point::pass(Point::DescentDone);
         self.sealed.drain(..count);
         Ok(())
     }

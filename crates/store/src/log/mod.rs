@@ -25,6 +25,8 @@ pub use record::{FORMAT_VERSION, PAYLOAD_LEN_MAX, RecordKind};
 use record::{RecordHeader, SEGMENT_HEADER_LEN};
 use segment::{Segment, Slot, segment_path, sync_directory};
 
+use crate::fail_point::{self, Point};
+
 /// How a log lays out its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -93,7 +95,8 @@ impl BlockLog {
             return Err(LogError::LostTail { end, position: checked });
         }
         // Whole records that no sync reached before a crash count as durable from now on.
-        segment.file.sync_data().map_err(LogError::io("sync", &segment.path))?;
+        fail_point::at(Point::TailSync, || segment.file.sync_data())
+            .map_err(LogError::io("sync", &segment.path))?;
         let log = Self {
             directory: directory.to_owned(),
             options,
@@ -136,7 +139,9 @@ impl BlockLog {
             .ok()
             .and_then(|length| position.offset.checked_add(length))
             .ok_or(LogError::TooLong { length: payload.len(), max: PAYLOAD_LEN_MAX })?;
-        if let Err(error) = self.segment.file.write_all_at(&record, u64::from(position.offset)) {
+        let write =
+            |bytes: &[u8]| self.segment.file.write_all_at(bytes, u64::from(position.offset));
+        if let Err(error) = fail_point::write(Point::RecordAppend, &record, write) {
             // What was written in part would be cut at the next start anyway; a disk that has
             // just run full may still let us cut it now.
             if let Err(error) = self.segment.truncate(position.offset) {
@@ -160,7 +165,7 @@ impl BlockLog {
         if self.durable == self.end.offset {
             return Ok(());
         }
-        if let Err(error) = self.segment.file.sync_data() {
+        if let Err(error) = fail_point::at(Point::GroupSync, || self.segment.file.sync_data()) {
             self.poisoned = true;
             return Err(LogError::io("fsync", &self.segment.path)(error));
         }
@@ -276,7 +281,8 @@ fn last_segment(directory: &Path) -> Result<Option<u32>, LogError> {
 fn remove_unfinished(directory: &Path, number: u32) -> Result<TornTail, LogError> {
     let file = segment_path(directory, number);
     let bytes = fs::metadata(&file).map_err(LogError::io("read", &file))?.len();
-    fs::remove_file(&file).map_err(LogError::io("remove", &file))?;
+    fail_point::at(Point::SegmentRemove, || fs::remove_file(&file))
+        .map_err(LogError::io("remove", &file))?;
     sync_directory(directory)?;
     Ok(TornTail { file, offset: 0, bytes: bytes.min(SEGMENT_HEADER_LEN as u64) })
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::record::{RECORD_HEADER_LEN, RecordKind};
 use super::segment::{Segment, Slot};
 use super::{LogError, LogPosition};
+use crate::fail_point::{self, Point};
 
 /// Open files kept at hand: enough for readers all over a chain of several GB.
 const OPEN_SEGMENTS_MAX: usize = 32;
@@ -74,7 +75,8 @@ impl LogReader {
             return Err(self.damaged(position));
         }
         let mut part = vec![0; length as usize];
-        segment.file.read_exact_at(&mut part, at).map_err(LogError::io("read", &segment.path))?;
+        fail_point::at(Point::LogRead, || segment.file.read_exact_at(&mut part, at))
+            .map_err(LogError::io("read", &segment.path))?;
         Ok(part)
     }
 

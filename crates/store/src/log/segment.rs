@@ -10,6 +10,7 @@ use super::record::{
     FORMAT_VERSION, RECORD_HEADER_LEN, RECORD_MAGIC, RecordHeader, RecordKind, SEGMENT_HEADER_LEN,
     SegmentHeader, SegmentHeaderProblem,
 };
+use crate::fail_point::{self, Point};
 
 /// Bytes read at once while scanning: a few hundred small records or a part of a large one.
 const SCAN_BUFFER_LEN: usize = 256 * 1024;
@@ -42,14 +43,13 @@ impl Segment {
     /// Creates segment `number` in `directory` and makes it durable.
     pub fn create(directory: &Path, number: u32, salt: u64) -> Result<Self, LogError> {
         let path = segment_path(directory, number);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let file = fail_point::at(Point::SegmentCreate, || options.open(&path))
             .map_err(LogError::io("create", &path))?;
-        file.write_all_at(&SegmentHeader { number, salt }.encode(), 0)
-            .and_then(|()| file.sync_all())
+        let header = SegmentHeader { number, salt }.encode();
+        fail_point::write(Point::SegmentHeader, &header, |bytes| file.write_all_at(bytes, 0))
+            .and_then(|()| fail_point::at(Point::SegmentSync, || file.sync_all()))
             .map_err(LogError::io("write", &path))?;
         sync_directory(directory)?;
         Ok(Self { path, file, salt })
@@ -104,7 +104,8 @@ impl Segment {
         };
         let mut payload = vec![0; header.length as usize];
         let start = u64::from(offset) + RECORD_HEADER_LEN as u64;
-        self.file.read_exact_at(&mut payload, start).map_err(LogError::io("read", &self.path))?;
+        fail_point::at(Point::LogRead, || self.file.read_exact_at(&mut payload, start))
+            .map_err(LogError::io("read", &self.path))?;
         Ok(if header.matches(self.salt, &payload) {
             Slot::Record { kind: header.kind, payload, next }
         } else {
@@ -171,10 +172,8 @@ impl Segment {
 
     /// Cuts the file at `offset` and makes that durable.
     pub fn truncate(&self, offset: u32) -> Result<(), LogError> {
-        self.file
-            .set_len(u64::from(offset))
-            .and_then(|()| self.file.sync_all())
-            .map_err(LogError::io("truncate", &self.path))
+        let cut = || self.file.set_len(u64::from(offset)).and_then(|()| self.file.sync_all());
+        fail_point::at(Point::TailTruncate, cut).map_err(LogError::io("truncate", &self.path))
     }
 }
 
@@ -185,7 +184,6 @@ pub fn segment_path(directory: &Path, number: u32) -> PathBuf {
 
 /// Makes the creation and removal of files in `directory` durable.
 pub fn sync_directory(directory: &Path) -> Result<(), LogError> {
-    File::open(directory)
-        .and_then(|handle| handle.sync_all())
-        .map_err(LogError::io("sync", directory))
+    let sync = || File::open(directory).and_then(|handle| handle.sync_all());
+    fail_point::at(Point::SegmentDirectorySync, sync).map_err(LogError::io("sync", directory))
 }

@@ -8,6 +8,7 @@ use pentad_ledger::mempool::Updated;
 use pentad_ledger::verify::{CheckedBlock, Fault, block_signatures};
 use pentad_ledger::{BlockUndo, HeaderTree, Mempool};
 use pentad_primitives::{BlockHash, BlockHeight};
+use pentad_store::fail_point::{self, Point};
 use pentad_store::{Snapshot, StoreError};
 
 use super::{BlockOutcome, Origin, Utxos, Writer, answer, signatures};
@@ -196,6 +197,7 @@ impl Writer {
             return Ok(());
         }
         let snapshot = self.store.commit()?;
+        fail_point::pass(Point::TipPublish);
         let tip = self.tip();
         let before = self.published.tip().hash;
         if tip != before {
@@ -205,6 +207,7 @@ impl Writer {
             let view = tip_view(&self.tree, &tip, snapshot);
             self.published.change(|_| ((), Some(view), Vec::new()));
         }
+        fail_point::pass(Point::TipAnswer);
         for (reply, outcome) in std::mem::take(&mut self.group.answers) {
             answer(reply, Ok(outcome));
         }
