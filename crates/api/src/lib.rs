@@ -41,3 +41,4 @@ package!(wallet, "pentad.wallet.v1");
 package!(miner, "pentad.miner.v1");
 package!(peer, "pentad.peer.v1");
 package!(wire, "pentad.wire.v1");
+package!(consensus, "pentad.consensus.v1");

@@ -48,6 +48,12 @@ pub enum ChainError {
     /// No block of the main chain holds the transaction.
     #[error("transaction {0} is not on the main chain")]
     Unconfirmed(Txid),
+    /// The network runs on proof of work alone: nothing is ever final.
+    #[error("no block of this network is ever final: it runs on proof of work")]
+    NoFinality,
+    /// The block was made by proof of work, or is genesis.
+    #[error("block {0} has no commit certificate")]
+    NoCertificate(BlockHash),
     /// The main chain left the part of it that a stream has sent.
     #[error("the chain left block {0}, which had been sent")]
     Reorganised(BlockHash),
@@ -100,6 +106,10 @@ impl From<ChainError> for Failure {
                 Self::new(Code::NotFound, "UNCONFIRMED_TRANSACTION", message)
                     .with_hint("ExplainTransaction tells where it is")
             }
+            ChainError::NoFinality => Self::new(Code::FailedPrecondition, "NO_FINALITY", message)
+                .with_hint("wait for confirmations instead"),
+            ChainError::NoCertificate(_) => Self::new(Code::NotFound, "NO_CERTIFICATE", message)
+                .with_hint("only blocks that PBFT made final have one"),
             ChainError::Reorganised(_) => Self::new(Code::Aborted, "REORGANISED", message)
                 .with_hint("begin again some blocks lower, or follow with FollowTip"),
             ChainError::Block(refusal) => refused(&refusal, message).with_field("block"),

@@ -67,7 +67,7 @@ impl ChainClient {
     }
 
     pub(crate) async fn submit(&self, block: &Block) -> Result<BlockOutcome, MinerError> {
-        let request = SubmitBlockRequest { block: block.to_bytes().into() };
+        let request = SubmitBlockRequest { block: block.to_bytes().into(), ..Default::default() };
         let answer = self.submit.clone().submit_block(timed(request)).await.map_err(chain)?;
         Ok(answer.into_inner().outcome())
     }

@@ -104,17 +104,19 @@ impl Message {
             Self::Block { hash, block } => encoding::encode(&proto::Block {
                 block: block.clone(),
                 hash: share(hash.as_bytes()),
+                ..Default::default()
             }),
             Self::NoBlock(hash) => encoding::encode(&proto::Block {
                 block: Bytes::new(),
                 hash: share(hash.as_bytes()),
+                ..Default::default()
             }),
             Self::GetHeaders { locator, stop } => encoding::encode(&proto::GetHeaders {
                 locator: locator.iter().map(|hash| share(hash.as_bytes())).collect(),
                 stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
             }),
             Self::Headers(headers) => {
-                encoding::encode(&proto::Headers { headers: headers.clone() })
+                encoding::encode(&proto::Headers { headers: headers.clone(), ..Default::default() })
             }
             Self::Inventory(txids) => encoding::encode(&proto::Inventory {
                 txids: txids.iter().map(|txid| share(txid.as_bytes())).collect(),

@@ -140,7 +140,10 @@ impl ChainClient {
 
     /// Succeeds also when the transaction is known already.
     pub(crate) async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
-        let request = SubmitTransactionRequest { transaction: transaction.to_bytes().into() };
+        let request = SubmitTransactionRequest {
+            transaction: transaction.to_bytes().into(),
+            ..Default::default()
+        };
         self.submit.clone().submit_transaction(timed(request)).await.map(drop)
     }
 }

@@ -73,7 +73,16 @@ impl AssemblyService for Assembly {
             target: target.to_be_bytes().to_vec().into(),
             min_time,
             reward,
+            transactions: u32::try_from(block.transactions.len().saturating_sub(1))
+                .unwrap_or(u32::MAX),
         }))
+    }
+
+    async fn check_proposal(
+        &self,
+        _: Request<proto::CheckProposalRequest>,
+    ) -> Reply<proto::CheckProposalResponse> {
+        Err(ChainError::NoFinality.into())
     }
 
     async fn get_locator(
@@ -100,7 +109,7 @@ impl AssemblyService for Assembly {
             .reader
             .read(move |view| locate_headers(&view, &locator, stop.as_ref(), limit))
             .await?;
-        Ok(Response::new(proto::LocateHeadersResponse { headers }))
+        Ok(Response::new(proto::LocateHeadersResponse { headers, ..Default::default() }))
     }
 
     async fn check_headers(
@@ -192,7 +201,8 @@ impl AssemblyService for Assembly {
             let reader = reader.clone();
             async move {
                 let block = reader.read(move |view| block_bytes(&view, &hash)).await?;
-                Ok(proto::FetchBlocksResponse { hash: hash_bytes(&hash), block })
+                let hash = hash_bytes(&hash);
+                Ok(proto::FetchBlocksResponse { hash, block, ..Default::default() })
             }
         });
         Ok(Response::new(Box::pin(blocks)))

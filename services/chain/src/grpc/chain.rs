@@ -73,6 +73,20 @@ impl ChainService for ChainQueries {
         Ok(Response::new(proto::GetHeaderResponse { header: Some(header) }))
     }
 
+    async fn get_certificate(
+        &self,
+        request: Request<proto::GetCertificateRequest>,
+    ) -> Reply<proto::GetCertificateResponse> {
+        use proto::get_certificate_request::Block;
+        let wanted = match request.into_inner().block {
+            Some(Block::Hash(hash)) => block_ref(Some(&hash), None),
+            Some(Block::Height(height)) => block_ref(None, Some(height)),
+            None => block_ref(None, None),
+        }?;
+        let (hash, _) = self.reader.read(move |view| view.block(wanted)).await?;
+        Err(ChainError::NoCertificate(hash).into())
+    }
+
     async fn get_transaction(
         &self,
         request: Request<proto::GetTransactionRequest>,

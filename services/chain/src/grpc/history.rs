@@ -98,6 +98,7 @@ pub(super) async fn proof(
                 proof: Some(proof_message(&block.transactions[index], &block.header, &path)),
                 height: place.height.get(),
                 confirmations: view.depth(place.height),
+                ..Default::default()
             })
         })
         .await

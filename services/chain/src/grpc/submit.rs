@@ -41,11 +41,16 @@ impl SubmitService for Submit {
         &self,
         request: Request<proto::SubmitTransactionRequest>,
     ) -> Result<Response<proto::SubmitTransactionResponse>, Status> {
-        let ticket = self.submitter.transaction(&request.into_inner().transaction).await?;
+        let request = request.into_inner();
+        if request.wait() == proto::Wait::Final {
+            return Err(ChainError::NoFinality.into());
+        }
+        let ticket = self.submitter.transaction(&request.transaction).await?;
         let admission = ticket.answer().await?.map_err(ChainError::Transaction)?;
         Ok(Response::new(proto::SubmitTransactionResponse {
             txid: admission.txid.to_string(),
             already_known: !admission.is_new,
+            ..Default::default()
         }))
     }
 

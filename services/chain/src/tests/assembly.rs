@@ -11,7 +11,8 @@ fn bytes(hash: &BlockHash) -> Bytes {
 }
 
 async fn connect_bytes(node: &Node, blocks: Vec<Bytes>) -> Vec<proto::ConnectBlocksResponse> {
-    let requests = blocks.into_iter().map(|block| proto::ConnectBlocksRequest { block });
+    let requests =
+        blocks.into_iter().map(|block| proto::ConnectBlocksRequest { block, ..Default::default() });
     let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
     let answers = node.assembly.clone().connect_blocks(requests).await;
     let mut answers = answers.expect("a stream").into_inner();
@@ -27,7 +28,7 @@ async fn connect(node: &Node, blocks: &[Block]) -> Vec<proto::ConnectBlocksRespo
 }
 
 async fn check_headers(node: &Node, headers: Vec<Bytes>) -> proto::CheckHeadersResponse {
-    let request = proto::CheckHeadersRequest { headers };
+    let request = proto::CheckHeadersRequest { headers, ..Default::default() };
     let checked = node.assembly.clone().check_headers(request).await;
     checked.expect("an answer").into_inner()
 }

@@ -185,7 +185,8 @@ impl Node {
     }
 
     pub async fn submit_block(&self, block: &Block) -> Result<proto::BlockOutcome, Status> {
-        let request = proto::SubmitBlockRequest { block: block.to_bytes().into() };
+        let request =
+            proto::SubmitBlockRequest { block: block.to_bytes().into(), ..Default::default() };
         let response = self.submit.clone().submit_block(request).await?.into_inner();
         assert_eq!(response.hash, block.block_hash().to_string());
         Ok(response.outcome())
@@ -210,8 +211,10 @@ impl Node {
     }
 
     pub async fn submit_transaction(&self, transaction: &Transaction) -> Result<bool, Status> {
-        let request =
-            proto::SubmitTransactionRequest { transaction: transaction.to_bytes().into() };
+        let request = proto::SubmitTransactionRequest {
+            transaction: transaction.to_bytes().into(),
+            ..Default::default()
+        };
         let response = self.submit.clone().submit_transaction(request).await?.into_inner();
         assert_eq!(response.txid, transaction.txid().to_string());
         Ok(!response.already_known)

@@ -37,7 +37,10 @@ async fn refused_transactions_name_the_rule() {
     }
     assert_eq!(node.mempool().await, Vec::<String>::new());
     node.submit_transaction(&good).await.expect("the good one is valid");
-    let request = pentad_api::chain::v1::SubmitTransactionRequest { transaction: "x".into() };
+    let request = pentad_api::chain::v1::SubmitTransactionRequest {
+        transaction: "x".into(),
+        ..Default::default()
+    };
     let status = node.submit.clone().submit_transaction(request).await.expect_err("no bytes");
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED"));
     node.stop().await;

@@ -169,6 +169,7 @@ impl AssemblyService for FakeChain {
             target: target.to_be_bytes().to_vec().into(),
             min_time: state.min_time(),
             reward: Amount::COIN.units(),
+            ..Default::default()
         }))
     }
 
@@ -176,6 +177,13 @@ impl AssemblyService for FakeChain {
         &self,
         _: Request<GetLocatorRequest>,
     ) -> Result<Response<GetLocatorResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn check_proposal(
+        &self,
+        _: Request<CheckProposalRequest>,
+    ) -> Result<Response<CheckProposalResponse>, Status> {
         Err(unasked())
     }
 
@@ -418,6 +426,13 @@ impl ChainService for FakeChain {
         &self,
         _: Request<GetProofRequest>,
     ) -> Result<Response<GetProofResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn get_certificate(
+        &self,
+        _: Request<GetCertificateRequest>,
+    ) -> Result<Response<GetCertificateResponse>, Status> {
         Err(Status::unimplemented("not asked by the miner"))
     }
 

@@ -114,7 +114,7 @@ impl Chain {
         &self,
         headers: Vec<Bytes>,
     ) -> Result<HeaderReport, ChainError> {
-        let request = timed(proto::CheckHeadersRequest { headers });
+        let request = timed(proto::CheckHeadersRequest { headers, ..Default::default() });
         let answer = self.assembly.clone().check_headers(request).await?.into_inner();
         if let Some(refusal) = &answer.refusal {
             tracing::debug!(reason = refusal.reason, "headers refused: {}", refusal.message);

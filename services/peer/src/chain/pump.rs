@@ -256,7 +256,7 @@ impl Item for BlockItem {
     }
 
     fn request(&self) -> Self::Request {
-        proto::ConnectBlocksRequest { block: self.block.clone() }
+        proto::ConnectBlocksRequest { block: self.block.clone(), ..Default::default() }
     }
 
     fn answer(self, response: Self::Response) -> Event {

@@ -438,6 +438,13 @@ impl ChainService for FakeChain {
         Err(Status::unimplemented("not for peers"))
     }
 
+    async fn get_certificate(
+        &self,
+        _: Request<proto::GetCertificateRequest>,
+    ) -> Reply<proto::GetCertificateResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
     async fn stream_headers(
         &self,
         _: Request<proto::StreamHeadersRequest>,
@@ -517,6 +524,13 @@ impl AssemblyService for FakeChain {
         Err(Status::unimplemented("not for peers"))
     }
 
+    async fn check_proposal(
+        &self,
+        _: Request<proto::CheckProposalRequest>,
+    ) -> Reply<proto::CheckProposalResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
     async fn get_locator(
         &self,
         _: Request<proto::GetLocatorRequest>,
@@ -544,7 +558,7 @@ impl AssemblyService for FakeChain {
         let start = hashes(&request.into_inner().locator).iter().find_map(place).unwrap_or(0);
         let headers = state.main[start..].iter().take(2000);
         let headers = headers.map(|hash| state.headers[hash].1.clone()).collect();
-        Ok(Response::new(proto::LocateHeadersResponse { headers }))
+        Ok(Response::new(proto::LocateHeadersResponse { headers, ..Default::default() }))
     }
 
     async fn check_headers(
@@ -595,7 +609,7 @@ impl AssemblyService for FakeChain {
             .map(|hash| {
                 let block = state.bodies.get(hash).cloned().unwrap_or_default();
                 let hash = Bytes::copy_from_slice(hash.as_bytes());
-                Ok(proto::FetchBlocksResponse { hash, block })
+                Ok(proto::FetchBlocksResponse { hash, block, ..Default::default() })
             })
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))

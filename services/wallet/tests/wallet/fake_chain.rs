@@ -279,7 +279,11 @@ impl SubmitService for FakeChain {
         if matches!(mishap, Some(Mishap::AnswerLost)) {
             return Err(unavailable());
         }
-        Ok(Response::new(SubmitTransactionResponse { txid: txid.to_string(), already_known }))
+        Ok(Response::new(SubmitTransactionResponse {
+            txid: txid.to_string(),
+            already_known,
+            ..Default::default()
+        }))
     }
 
     async fn submit_block(
@@ -439,6 +443,13 @@ impl ChainService for FakeChain {
         &self,
         _: Request<GetProofRequest>,
     ) -> Result<Response<GetProofResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
+    async fn get_certificate(
+        &self,
+        _: Request<GetCertificateRequest>,
+    ) -> Result<Response<GetCertificateResponse>, Status> {
         Err(Status::unimplemented("not asked by the wallet"))
     }
 
