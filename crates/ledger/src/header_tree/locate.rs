@@ -1,17 +1,11 @@
-//! Ways through the tree: between two blocks, and between two nodes' chains.
+//! Ways through the tree, and the bodies that are missing on them.
 
-use std::num::NonZeroUsize;
-
+use pentad_primitives::BlockHeight;
 use pentad_primitives::hash::BlockHash;
-use pentad_primitives::{BlockHeader, BlockHeight};
 
 use super::HeaderTree;
-use super::arena::{GENESIS, NodeId};
+use super::arena::NodeId;
 
-/// Hashes of a locator at most: ten, then ever fewer; 32-bit heights need no more.
-pub const LOCATOR_LEN_MAX: usize = 48;
-/// The first hashes of a locator follow one another; then the distance doubles.
-const LOCATOR_DENSE: usize = 10;
 /// Heights looked through at once for missing bodies.
 const MISSING_WINDOW: u32 = 1_024;
 
@@ -50,60 +44,6 @@ impl HeaderTree {
         let id = self.arena.find(hash)?;
         let is_below = height <= self.arena[id].height;
         is_below.then(|| self.arena[self.arena.ancestor(id, height)].hash)
-    }
-
-    /// Hashes of the best header's chain, ever sparser from its end to genesis: what to send when
-    /// asking a peer for headers.
-    #[must_use]
-    pub fn locator(&self) -> Vec<BlockHash> {
-        self.locator_of(self.best_header)
-    }
-
-    /// The locator of a known block: how to ask for more after a batch of headers whose last is not
-    /// the best header (a branch has less work at first).
-    #[must_use]
-    pub fn locator_from(&self, hash: &BlockHash) -> Option<Vec<BlockHash>> {
-        Some(self.locator_of(self.arena.find(hash)?))
-    }
-
-    fn locator_of(&self, from: NodeId) -> Vec<BlockHash> {
-        let mut locator = Vec::new();
-        let mut at = from;
-        let mut step: u32 = 1;
-        loop {
-            locator.push(self.arena[at].hash);
-            if at == GENESIS {
-                return locator;
-            }
-            if locator.len() > LOCATOR_DENSE {
-                step = step.saturating_mul(2);
-            }
-            let below = self.arena[at].height.get().saturating_sub(step);
-            at = self.arena.ancestor(at, BlockHeight::new(below));
-        }
-    }
-
-    /// Headers of the connected chain after the last block it shares with a peer's locator, up to
-    /// and including `stop`, at most `max`. Without a shared block: from genesis on.
-    #[must_use]
-    pub fn locate_headers(
-        &self,
-        locator: &[BlockHash],
-        stop: Option<&BlockHash>,
-        max: NonZeroUsize,
-    ) -> Vec<BlockHeader> {
-        let known = locator.iter().take(LOCATOR_LEN_MAX).filter_map(|hash| self.arena.find(hash));
-        let shared = known.map(|id| self.arena.fork(id, self.tip_id())).next();
-        let after = shared.map_or(0, |id| self.arena[id].height.get()).saturating_add(1);
-        let mut headers = Vec::new();
-        let chain = self.active.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
-        for id in chain.take(max.get()) {
-            headers.push(self.arena.header(*id));
-            if stop.is_some_and(|stop| *stop == self.arena[*id].hash) {
-                break;
-            }
-        }
-        headers
     }
 
     /// The lowest blocks between the connected chain and the best header whose bodies are missing,

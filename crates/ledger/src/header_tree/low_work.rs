@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use pentad_primitives::pow::Work;
 
-use super::arena::NodeId;
+use super::arena::{Arena, NodeId};
 use super::{HeaderTree, InsertError};
 
 /// Headers held that have less work than the tip: about 20 MB, or eleven days of blocks ten seconds
@@ -25,7 +25,10 @@ impl HeaderTree {
     ) -> Result<NodeId, InsertError> {
         let tip_work = self.arena[self.tip_id()].work;
         let overtakes = self.arena[parent].work.checked_add(child_work) > Some(tip_work);
-        if overtakes || self.low_work < self.low_work_max {
+        if overtakes {
+            return Ok(self.cut_back_side_branches(parent));
+        }
+        if self.low_work < self.low_work_max {
             return Ok(parent);
         }
         let hash = self.arena[parent].hash;
@@ -55,6 +58,9 @@ impl HeaderTree {
             if is_done {
                 return;
             }
+            if flags.is_low_work {
+                self.side_headers = self.side_headers.saturating_add(1);
+            }
             self.uncount_low_work(ancestor);
             at = self.arena.parent(ancestor);
         }
@@ -78,10 +84,14 @@ impl HeaderTree {
     }
 
     fn drop_low_work(&mut self, kept: &BTreeSet<NodeId>) {
-        let mut needed: BTreeSet<NodeId> = kept.clone();
+        self.keep_only(|arena, id| kept.contains(&id) || !arena[id].flags.is_low_work);
+    }
+
+    /// Drops every header that is neither wanted nor an ancestor of one that is.
+    pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&Arena, NodeId) -> bool) {
+        let mut needed = BTreeSet::new();
         for id in self.arena.ids().rev() {
-            let is_needed = needed.contains(&id) || !self.arena[id].flags.is_low_work;
-            if is_needed {
+            if needed.contains(&id) || is_wanted(&self.arena, id) {
                 needed.insert(id);
                 needed.extend(self.arena.parent(id));
             }

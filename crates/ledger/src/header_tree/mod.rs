@@ -12,6 +12,7 @@ mod error;
 mod insert;
 mod locate;
 mod low_work;
+mod side_branches;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,8 +28,9 @@ use crate::verify::contextual::BlockContext;
 
 pub use error::{InsertError, TipError};
 pub use insert::Inserted;
-pub use locate::{LOCATOR_LEN_MAX, Path};
+pub use locate::Path;
 pub use low_work::LOW_WORK_HEADERS_MAX;
+pub use side_branches::SIDE_HEADERS_MAX;
 
 /// Blocks whose median time a block must pass (Bitcoin's rule).
 pub const MEDIAN_TIME_BLOCKS: usize = 11;
@@ -52,6 +54,10 @@ pub struct HeaderTree {
     low_work: usize,
     /// [`LOW_WORK_HEADERS_MAX`]; tests make do with less.
     low_work_max: usize,
+    /// Headers that came since side branches were last cut back; see [`SIDE_HEADERS_MAX`].
+    side_headers: usize,
+    /// [`SIDE_HEADERS_MAX`]; tests make do with less.
+    side_headers_max: usize,
     /// No chain without this block is a candidate.
     last_final: NodeId,
 }
@@ -84,6 +90,8 @@ impl HeaderTree {
             arrivals: 0,
             low_work: 0,
             low_work_max: LOW_WORK_HEADERS_MAX,
+            side_headers: 0,
+            side_headers_max: SIDE_HEADERS_MAX,
             last_final: GENESIS,
         }
     }

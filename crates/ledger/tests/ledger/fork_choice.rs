@@ -1,11 +1,9 @@
 //! The header tree: work, ties, invalid branches, finality, ways through it.
 
-use std::num::NonZeroUsize;
-
-use pentad_ledger::header_tree::{BlockStatus, HeaderTree, InsertError, LOCATOR_LEN_MAX, TipError};
+use pentad_ledger::header_tree::{BlockStatus, HeaderTree, InsertError, TipError};
 use pentad_ledger::verify::Fault;
 use pentad_primitives::hash::BlockHash;
-use pentad_primitives::{Amount, BlockHeader, BlockHeight};
+use pentad_primitives::{Amount, BlockHeight};
 
 use crate::chain::{Chain, NOW, Refusal, coins, pay, seal};
 
@@ -215,6 +213,7 @@ fn a_known_header_changes_nothing() {
     assert_eq!(chain.tree.header_count(), 2);
 }
 
+/// Attack 49.
 #[test]
 fn a_reorganisation_below_finality_is_refused() {
     let mut chain = Chain::development();
@@ -289,62 +288,6 @@ fn bodies_of_the_next_best_branch_can_be_fetched() {
     assert_eq!(chain.tree.missing_bodies_to(&honest[3], 10), honest);
     assert!(honest.iter().all(|hash| chain.tree.wants_body(hash)));
     assert_eq!(chain.tree.missing_bodies_to(&BlockHash::ZERO, 10), []);
-}
-
-/// What a node answers to a peer's locator, and what the peer then knows.
-#[test]
-fn a_node_catches_up_by_locators_across_a_fork() {
-    let mut ahead = Chain::development();
-    ahead.mine_empty(150);
-    let mut behind = Chain::development();
-    for height in 1..=100 {
-        let hash = ahead.tree.hash_at(BlockHeight::new(height)).unwrap();
-        let block = ahead.bodies[&hash].block().clone();
-        behind.submit(&block).unwrap();
-    }
-    behind.salt = 1_000;
-    behind.mine_empty(30);
-    let max = NonZeroUsize::new(16).unwrap();
-    let mut locator = behind.tree.locator();
-    while behind.tree.best_header() != ahead.tip() {
-        assert!(locator.len() <= LOCATOR_LEN_MAX);
-        let headers = ahead.tree.locate_headers(&locator, None, max);
-        let inserted: Vec<_> =
-            headers.iter().map(|header| behind.tree.insert(header, NOW).unwrap()).collect();
-        assert!(inserted.iter().any(|inserted| inserted.is_new), "no progress");
-        // The branch has less work at first: it is asked for from its own end.
-        locator = behind.tree.locator_from(&inserted.last().unwrap().hash).unwrap();
-    }
-    for hash in behind.tree.missing_bodies(usize::MAX) {
-        let block = ahead.bodies[&hash].block().clone();
-        behind.submit(&block).unwrap();
-    }
-    assert_eq!(behind.tip(), ahead.tip());
-    assert_eq!(behind.utxos, ahead.utxos);
-}
-
-#[test]
-fn locators_are_dense_first_and_end_in_genesis() {
-    let mut chain = Chain::development();
-    chain.mine_empty(300);
-    let locator = chain.tree.locator();
-    let heights: Vec<_> =
-        locator.iter().map(|hash| chain.tree.height(hash).unwrap().get()).collect();
-    assert_eq!(
-        heights[..14],
-        [300, 299, 298, 297, 296, 295, 294, 293, 292, 291, 290, 288, 284, 276]
-    );
-    assert_eq!(heights.last(), Some(&0));
-    let max = NonZeroUsize::new(2_000).unwrap();
-    let stop = chain.tree.hash_at(BlockHeight::new(7)).unwrap();
-    let genesis = chain.spec.genesis_hash();
-    let headers = chain.tree.locate_headers(&[genesis], Some(&stop), max);
-    let hashes: Vec<_> = headers.iter().map(BlockHeader::block_hash).collect();
-    let expected = (1..=7).map(|height| chain.tree.hash_at(BlockHeight::new(height)).unwrap());
-    assert_eq!(hashes, expected.collect::<Vec<_>>());
-    let unknown = chain.tree.locate_headers(&[BlockHash::ZERO], None, NonZeroUsize::MIN);
-    assert_eq!(unknown[0].prev_block_hash, genesis);
-    assert_eq!(chain.tree.locate_headers(&[chain.tip()], None, max), []);
 }
 
 #[test]

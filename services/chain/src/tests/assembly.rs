@@ -203,6 +203,44 @@ async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn locators_are_dense_first_and_end_in_genesis() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    let blocks = node.mine(60, &bob()).await;
+    let locator = node.assembly.clone().get_locator(proto::GetLocatorRequest {}).await;
+    let locator = locator.expect("a locator").into_inner().hashes;
+    let height_of = |hash: &Bytes| blocks.iter().position(|it| bytes(&it.block_hash()) == *hash);
+    let heights: Vec<_> =
+        locator.iter().map(|hash| height_of(hash).map_or(0, |at| at + 1)).collect();
+    assert_eq!(heights[..14], [60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 48, 44, 36]);
+    assert_eq!(heights[14..], [20, 0]);
+    assert_eq!(locator[15], bytes(&spec().genesis_hash()));
+
+    let locate = async |locator: &[BlockHash], stop: Option<BlockHash>, limit| {
+        let locator = locator.iter().map(bytes).collect();
+        let stop = stop.as_ref().map(bytes).unwrap_or_default();
+        let request = proto::LocateHeadersRequest { locator, stop, limit };
+        let found = node.assembly.clone().locate_headers(request).await.expect("headers");
+        found.into_inner().headers
+    };
+    let headers = |blocks: &[Block]| -> Vec<Bytes> {
+        blocks.iter().map(|it| it.header.to_bytes().into()).collect()
+    };
+    let hash = |height: usize| blocks[height - 1].block_hash();
+    // From the first hash that is known, up to the stop or the limit.
+    let unknown = BlockHash::from_bytes([7; 32]);
+    assert_eq!(
+        locate(&[unknown, hash(5), hash(2)], Some(hash(9)), 0).await,
+        headers(&blocks[5..9])
+    );
+    assert_eq!(locate(&[hash(5)], None, 16).await, headers(&blocks[5..21]));
+    // A peer that shares nothing begins at genesis; one that has all gets nothing.
+    assert_eq!(locate(&[unknown], None, 1).await, headers(&blocks[..1]));
+    assert_eq!(locate(&[hash(60)], None, 0).await, headers(&[]));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn caps_and_unknown_hashes() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
