@@ -31,9 +31,7 @@ pub enum SpecError {
     #[error("chain spec: rewards.halving_interval must not be zero")]
     HalvingIntervalZero,
     /// All subsidies together must be an amount.
-    #[error(
-        "chain spec: rewards.subsidy times halving_interval creates more than 21 million coins"
-    )]
+    #[error("chain spec: the subsidies of all blocks exceed 21 million coins")]
     SubsidyTooLarge,
     /// A coinbase cannot be spent in its own block.
     #[error("chain spec: rewards.coinbase_maturity must not be zero")]
@@ -56,6 +54,12 @@ pub enum SpecError {
     /// The allocations together are no amount.
     #[error("chain spec: genesis allocations exceed 21 million coins")]
     AllocationsOverflow,
+    /// All that will ever exist must be an amount.
+    #[error(
+        "chain spec: genesis allocations and subsidies together exceed 21 million coins; allocate \
+         less, or lower rewards.subsidy or rewards.halving_interval"
+    )]
+    SupplyTooLarge,
     /// The genesis coinbase breaks the limits of its own spec.
     #[error("chain spec: genesis block of {bytes} bytes exceeds the size limits")]
     GenesisTooLarge {

@@ -247,24 +247,8 @@ impl ChainSpec {
     /// as miners claimed them.
     #[must_use]
     pub fn issued(&self, height: BlockHeight) -> Amount {
-        let parameters = self.parameters();
-        let allocations = parameters.genesis.allocations.iter();
-        let mut units = allocations.map(|a| a.amount.units()).fold(0, u64::saturating_add);
-        let Rewards { subsidy, halving_interval, .. } = parameters.rewards;
-        let mut from = 1;
-        // An era ends before the next multiple of the interval; after 64 there is no subsidy.
-        for era in 0..u64::BITS {
-            if from > height.get() {
-                break;
-            }
-            let end = era.saturating_add(1).saturating_mul(halving_interval.max(1));
-            let end = end.min(height.get().saturating_add(1));
-            let blocks = u64::from(end.saturating_sub(from));
-            let per_block = subsidy.units().checked_shr(era).unwrap_or(0);
-            units = units.saturating_add(per_block.saturating_mul(blocks));
-            from = end.max(from);
-        }
-        Amount::from_units(units).unwrap_or(Amount::MAX_MONEY)
+        let units = u64::try_from(self.parameters().issued(height));
+        units.ok().and_then(|units| Amount::from_units(units).ok()).unwrap_or(Amount::MAX_MONEY)
     }
 }
 
@@ -308,5 +292,28 @@ impl Parameters {
             },
             genesis: Genesis { time: genesis_time, allocations },
         })
+    }
+
+    /// Units that genesis and the subsidies of all blocks up to this height may create.
+    fn issued(&self, height: BlockHeight) -> u128 {
+        let allocated = self.genesis.allocations.iter().map(|a| u128::from(a.amount.units()));
+        allocated.fold(self.subsidies(height), u128::saturating_add)
+    }
+
+    /// Units that the subsidies of all blocks up to this height may create; genesis has none.
+    fn subsidies(&self, height: BlockHeight) -> u128 {
+        let Rewards { subsidy, halving_interval, .. } = self.rewards;
+        let end = u64::from(height.get()).saturating_add(1);
+        let mut units: u128 = 0;
+        let mut from: u64 = 1;
+        // An era ends before the next multiple of the interval; after 64 there is no subsidy.
+        for era in 0..u64::BITS {
+            let era_end = u64::from(era).saturating_add(1).saturating_mul(halving_interval.into());
+            let blocks = u128::from(era_end.min(end).saturating_sub(from));
+            let per_block = u128::from(subsidy.units().checked_shr(era).unwrap_or(0));
+            units = units.saturating_add(per_block.saturating_mul(blocks));
+            from = era_end.min(end).max(from);
+        }
+        units
     }
 }

@@ -2,7 +2,7 @@
 
 use pentad_primitives::encode::Encode;
 use pentad_primitives::pow::Target;
-use pentad_primitives::{Amount, Block};
+use pentad_primitives::{Amount, Block, BlockHeight};
 
 use super::{Engine, Limits, Parameters, Pow, SpecError};
 
@@ -22,6 +22,9 @@ pub const ALLOCATIONS_MAX: usize = 10_000;
 const SPACING_MAX: u32 = 86_400;
 /// A year: a slower difficulty never reacts.
 const HALF_LIFE_MAX: u32 = 31_536_000;
+
+/// Whatever a spec promises must hold up to here.
+const LAST_HEIGHT: BlockHeight = BlockHeight::new(u32::MAX);
 
 impl Parameters {
     /// Checks every rule but the size of genesis.
@@ -49,11 +52,7 @@ impl Parameters {
         if rewards.halving_interval == 0 {
             return Err(SpecError::HalvingIntervalZero);
         }
-        // The halvings add up to less than twice the first period.
-        let created = u128::from(rewards.subsidy.units())
-            .saturating_mul(u128::from(rewards.halving_interval))
-            .saturating_mul(2);
-        if created > u128::from(Amount::MAX_MONEY.units()) {
+        if self.subsidies(LAST_HEIGHT) > u128::from(Amount::MAX_MONEY.units()) {
             return Err(SpecError::SubsidyTooLarge);
         }
         if rewards.coinbase_maturity == 0 {
@@ -72,6 +71,9 @@ impl Parameters {
         }
         Amount::sum(allocations.iter().map(|a| a.amount))
             .map_err(|_| SpecError::AllocationsOverflow)?;
+        if self.issued(LAST_HEIGHT) > u128::from(Amount::MAX_MONEY.units()) {
+            return Err(SpecError::SupplyTooLarge);
+        }
         Ok(())
     }
 }

@@ -140,8 +140,12 @@ impl Chain {
     /// A development network that pays 1000 coins to each of keys 1, 2 and 3.
     pub fn development() -> Self {
         let allocate = |number| Allocation { address: address(number), amount: coins(1_000) };
-        let allocations = (1..=3).map(allocate).collect();
-        Self::new(ChainSpec::development("test", GENESIS_TIME, allocations).unwrap())
+        let spec = ChainSpec::development("test", GENESIS_TIME, vec![]).unwrap();
+        let mut parameters = spec.parameters().clone();
+        parameters.genesis.allocations = (1..=3).map(allocate).collect();
+        // The default interval leaves room for one allocation.
+        parameters.rewards.halving_interval = 10_000;
+        Self::new(ChainSpec::new(parameters).unwrap())
     }
 
     /// The allocation of key 1, 2 or 3.

@@ -1,7 +1,9 @@
 //! The chain spec: its text, its rules, its hash, its genesis block.
 
 use pentad_ledger::coinbase;
-use pentad_ledger::spec::{Allocation, ChainSpec, Engine, FileError, Parameters, Pow, SpecError};
+use pentad_ledger::spec::{
+    Allocation, ChainSpec, Engine, FileError, Parameters, Pow, Rewards, SpecError,
+};
 use pentad_ledger::utxo::UtxoView;
 use pentad_primitives::encode::Decode;
 use pentad_primitives::pow::CompactTarget;
@@ -82,6 +84,36 @@ fn one_error_per_rule_of_genesis() {
     let large = vec![allocation(units(1)); 3_000];
     let error = after(|p| p.genesis.allocations = large);
     assert!(matches!(error, SpecError::GenesisTooLarge { bytes: 100_000.. }), "{error:?}");
+}
+
+/// All that will ever exist is an amount, to the unit.
+#[test]
+fn supply_is_bounded_exactly() {
+    let mut parameters = parameters();
+    parameters.rewards = Rewards { subsidy: units(7), halving_interval: 3, coinbase_maturity: 1 };
+    // Heights 1 and 2 create 7 each (genesis creates its allocations), 3 to 5 create 3, 6 to 8 one.
+    let created = [0, 7, 14, 17, 20, 23, 24, 25, 26, 26];
+    let allocate = |parameters: &mut Parameters, amount: u64| {
+        let allocation = Allocation { address: address(1), amount: units(amount) };
+        parameters.genesis.allocations = vec![allocation];
+    };
+    let room = Amount::MAX_MONEY.units() - 26;
+    allocate(&mut parameters, room);
+    let spec = ChainSpec::new(parameters.clone()).unwrap();
+    for (height, created) in (0..).zip(created) {
+        assert_eq!(spec.issued(BlockHeight::new(height)), units(room + created), "at {height}");
+    }
+    assert_eq!(spec.issued(BlockHeight::new(u32::MAX)), Amount::MAX_MONEY);
+    allocate(&mut parameters, room + 1);
+    assert_eq!(ChainSpec::new(parameters.clone()).unwrap_err(), SpecError::SupplyTooLarge);
+    // No halving within reach: every height there is counts.
+    parameters.genesis.allocations.clear();
+    let heights = u64::from(u32::MAX);
+    parameters.rewards.halving_interval = u32::MAX;
+    parameters.rewards.subsidy = units(Amount::MAX_MONEY.units() / heights);
+    assert!(ChainSpec::new(parameters.clone()).is_ok());
+    parameters.rewards.subsidy = units(Amount::MAX_MONEY.units() / heights + 1);
+    assert_eq!(ChainSpec::new(parameters).unwrap_err(), SpecError::SubsidyTooLarge);
 }
 
 /// The error in a text, after replacing a piece of a valid one.

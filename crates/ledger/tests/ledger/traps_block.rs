@@ -3,6 +3,7 @@
 use pentad_crypto::script;
 use pentad_ledger::coinbase;
 use pentad_ledger::header_tree::InsertError;
+use pentad_ledger::spec::ChainSpec;
 use pentad_ledger::verify::contextual::{BlockError as ContextError, TransactionError};
 use pentad_ledger::verify::{BlockError, Fault, contextual, semantic, structural};
 use pentad_primitives::hash::{BlockHash, Txid};
@@ -12,7 +13,8 @@ use pentad_primitives::{
 };
 
 use crate::chain::{
-    Chain, NOW, Refusal, assemble, at, coin, coins, output, pay, seal, solve, spend, units,
+    Chain, GENESIS_TIME, NOW, Refusal, assemble, at, coin, coins, output, pay, seal, solve, spend,
+    units,
 };
 
 fn structural(error: structural::BlockError) -> Result<BlockHash, Refusal> {
@@ -215,7 +217,7 @@ fn coinbase_above_subsidy_and_fees_is_refused() {
 
 #[test]
 fn subsidy_halves() {
-    let spec = Chain::development().spec;
+    let spec = ChainSpec::development("test", GENESIS_TIME, vec![]).unwrap();
     let at = |height| spec.subsidy(BlockHeight::new(height)).units();
     let start = coins(1_000).units();
     assert_eq!([at(1), at(10_499), at(10_500), at(21_000)], [start, start, start / 2, start / 4]);
