@@ -14,6 +14,10 @@ use crate::meter::{Cost, Meter, median};
 use crate::node::{Node, bytes};
 use crate::payments::{Coin, START, key, pay, script, spec, split};
 
+/// As in the services that hold a chain.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Payments of a block, as in the reference: 1 MB.
 const PAYMENTS: usize = 4_429;
 /// Blocks of payments: a chain of 100,000 transactions.

@@ -8,6 +8,10 @@ use pentad_chain::{Chain, ChainConfig, Ended, Options, SystemClock};
 use pentad_service_kit::config::ConfigArgs;
 use pentad_service_kit::{App, Service, run};
 
+/// See docs/adr/0007-allocator.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SERVICE: Service =
     Service { name: "pentad-chain", version: env!("CARGO_PKG_VERSION"), grpc_port: 9992 };
 
