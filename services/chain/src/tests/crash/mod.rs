@@ -1,13 +1,16 @@
 //! What a crash leaves: logs cut at any byte, indexes that lag, processes killed in mid-work.
 
+mod consistency;
+mod kills;
+#[cfg(feature = "fail-points")]
+mod matrix;
+mod script;
+mod victim;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-use pentad_store::IndexRead as _;
+use std::time::Duration;
 
 use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, genesis_output, options};
 
@@ -24,14 +27,26 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The segments of a log, in order.
+#[cfg(feature = "fail-points")]
+fn log_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory.join("blocks")).expect("a readable directory");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    files
+}
+
 fn log_file(directory: &Path) -> PathBuf {
     directory.join("blocks").join("000000.blocks")
 }
 
+/// Bytes in front of a segment's first record.
+const SEGMENT_HEADER_LEN: usize = 28;
+
 /// Offsets at which records of the log end.
 fn record_ends(bytes: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
-    let mut at = 28;
+    let mut at = SEGMENT_HEADER_LEN;
     while at < bytes.len() {
         let length = u32::from_le_bytes(bytes[at + 5..at + 9].try_into().expect("four bytes"));
         at += 17 + length as usize;
@@ -182,80 +197,6 @@ async fn index_found_damaged_at_work_ends_the_node_and_is_rebuilt() {
     assert!(directory.path().join("REINDEX").exists());
     let node = Node::open(directory.path());
     assert!(!directory.path().join("REINDEX").exists());
-    assert_eq!((node.tip().await, node.utxo_set().await), before);
-    node.stop().await;
-}
-
-/// Set in the child process: the data directory to work on.
-const CHILD: &str = "PENTAD_TEST_CRASH_CHILD";
-
-/// The victim of the test below: mines and pays as fast as it can, and says what was acknowledged.
-#[test]
-fn child_that_is_killed() {
-    let Some(directory) = std::env::var_os(CHILD) else {
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let node = Node::open(Path::new(&directory));
-        let start = node.info().await.height;
-        node.clock.advance(start * 10);
-        println!("\nopen {start}");
-        for n in 0..100_000_u64 {
-            let owner = Person::new(40 + u8::try_from(n % 4).expect("small"));
-            let block = &node.mine(1, &owner).await[0];
-            println!("\nacknowledged {} {}", node.info().await.height, block.block_hash());
-        }
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_in_mid_work_nothing_acknowledged_is_lost() {
-    let directory = directory();
-    let program = std::env::current_exe().expect("this program");
-    let mut acknowledged: Vec<(u32, String)> = Vec::new();
-    for round in 0..12_u64 {
-        let mut child = Command::new(&program)
-            .args(["tests::crash::child_that_is_killed", "--exact", "--nocapture"])
-            .env(CHILD, directory.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a process");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let opened = Instant::now();
-        let mut wait = None;
-        for line in lines.map_while(Result::ok) {
-            if line.starts_with("open") {
-                // A different instant in every round, some of them within the first block.
-                wait = Some(Instant::now() + Duration::from_millis(round * round * 7));
-            }
-            if let Some(rest) = line.strip_prefix("acknowledged ") {
-                let (height, hash) = rest.split_once(' ').expect("height and hash");
-                acknowledged.push((height.parse().expect("a height"), hash.to_owned()));
-            }
-            if wait.is_some_and(|wait| Instant::now() >= wait) {
-                // SIGKILL. What it wrote to the pipe before is still read.
-                drop(child.kill());
-            }
-            assert!(opened.elapsed() < Duration::from_secs(60), "the child hangs");
-        }
-        child.wait().expect("an end");
-    }
-    let node = Node::open(directory.path());
-    let height = node.info().await.height;
-    assert!(acknowledged.len() > 20, "only {} blocks", acknowledged.len());
-    for (at, hash) in &acknowledged {
-        let at = pentad_primitives::BlockHeight::new(*at);
-        let found = node.chain.reader().read(move |view| Ok(view.tip.snapshot.hash_at(at)?)).await;
-        let found = found.expect("a working index").map(|hash| hash.to_string());
-        assert_eq!(found.as_ref(), Some(hash), "height {at} of {height}");
-    }
-    let before = (node.tip().await, node.utxo_set().await);
-    node.stop().await;
-    let mut rebuild = options(directory.path());
-    rebuild.store.reindex = true;
-    let node = Node::try_open(rebuild).expect("a sound log");
     assert_eq!((node.tip().await, node.utxo_set().await), before);
     node.stop().await;
 }

@@ -1,0 +1,189 @@
+//! The crash matrix: the process dies at each durable write, before, within and behind it.
+
+use std::fs;
+use std::path::Path;
+
+use pentad_store::fail_point::{Armed, Fault, Point};
+
+use super::kills::{Random, seed};
+use super::script::Script;
+use super::victim::{Said, Victim};
+use super::{SEGMENT_HEADER_LEN, copy, log_files, record_ends};
+use crate::tests::fixture::directory;
+
+use Fault::{KillAfter, KillBefore, KillTorn};
+
+/// How a directory is prepared and what the victim does in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    /// The script, in an empty directory.
+    Script,
+    /// The script again, where it has been: the index is found damaged while it works.
+    Damage,
+    /// The same, and the last run asked for a rebuild.
+    Rebuild,
+    /// The same, and the last run left half a record.
+    TornTail,
+    /// The same, and the last run left half a segment header.
+    TornSegment,
+}
+
+/// Where, how and which time; `None` for what is no write.
+fn plan(point: Point) -> Option<(Scene, &'static [Fault], &'static [u32])> {
+    const ATOMIC: &[Fault] = &[KillBefore, KillAfter];
+    const WRITE: &[Fault] = &[KillBefore, KillTorn, KillAfter];
+    const PASS: &[Fault] = &[KillBefore];
+    Some(match point {
+        Point::LockWrite => (Scene::Script, ATOMIC, &[1]),
+        Point::FormatWrite => (Scene::Script, WRITE, &[1]),
+        Point::FormatSync | Point::FormatRename | Point::FormatDirectorySync => {
+            (Scene::Script, ATOMIC, &[1])
+        }
+        Point::ReindexMark => (Scene::Damage, WRITE, &[1]),
+        Point::ReindexClear | Point::IndexRemove => (Scene::Rebuild, ATOMIC, &[1]),
+        Point::SegmentCreate | Point::SegmentSync | Point::SegmentDirectorySync => {
+            (Scene::Script, ATOMIC, &[1, 2, 4])
+        }
+        Point::SegmentHeader => (Scene::Script, WRITE, &[1, 2, 4]),
+        Point::SegmentRemove => (Scene::TornSegment, ATOMIC, &[1]),
+        Point::TailTruncate => (Scene::TornTail, ATOMIC, &[1]),
+        Point::TailSync => (Scene::TornTail, ATOMIC, &[1]),
+        Point::RecordAppend => (Scene::Script, WRITE, &[1, 2, 3, 30, 31]),
+        Point::GroupSync => (Scene::Script, ATOMIC, &[1, 2, 20]),
+        Point::TipPublish | Point::TipAnswer => (Scene::Script, PASS, &[1, 2, 20]),
+        Point::DescentNote | Point::DescentWritten | Point::DescentState | Point::DescentDone => {
+            (Scene::Script, PASS, &[1, 2])
+        }
+        Point::DescentBatch => (Scene::Script, PASS, &[1, 2]),
+        Point::EngineWrite => (Scene::Script, ATOMIC, &[1, 2, 5]),
+        Point::EngineFlush => (Scene::Script, ATOMIC, &[1, 2]),
+        Point::MempoolWrite => (Scene::Script, WRITE, &[1]),
+        Point::MempoolRename => (Scene::Script, ATOMIC, &[1]),
+        Point::LogRead | Point::EngineRead => return None,
+    })
+}
+
+struct Stage {
+    script: Script,
+    items: std::path::PathBuf,
+    /// A directory in which the script has been handed in and closed.
+    finished: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let script = Script::new().await;
+        let folder = directory();
+        let items = folder.path().join("items");
+        script.write(&items);
+        let finished = directory();
+        let mut victim = Victim::of_script(finished.path(), &items, None);
+        let said: Vec<_> = std::iter::from_fn(|| victim.hear()).collect();
+        assert_eq!(said.last(), Some(&Said::Done), "{said:?}");
+        Self { script, items, finished, _folder: folder }
+    }
+
+    /// Prepares a directory, and starts what is going to die there.
+    fn play(&self, scene: Scene, directory: &Path, fault: &str) -> Victim {
+        if scene != Scene::Script {
+            copy(self.finished.path(), directory);
+        }
+        let last = || log_files(directory).pop().expect("a log");
+        match scene {
+            Scene::Script => {}
+            Scene::Damage => return Victim::of_damage(directory, fault),
+            Scene::Rebuild => fs::write(directory.join("REINDEX"), "").expect("writable"),
+            Scene::TornTail => {
+                let mut bytes = fs::read(last()).expect("readable");
+                bytes.extend_from_slice(b"PNTR\x01\xff");
+                fs::write(last(), bytes).expect("writable");
+            }
+            Scene::TornSegment => {
+                let next = format!("{:06}.blocks", log_files(directory).len());
+                fs::write(directory.join("blocks").join(next), b"PENTA").expect("writable");
+            }
+        }
+        Victim::of_script(directory, &self.items, Some(fault))
+    }
+
+    /// One row: dies there, comes back, loses nothing and goes on.
+    async fn row(&self, scene: Scene, armed: Armed) {
+        let directory = directory();
+        let mut victim = self.play(scene, directory.path(), &armed.to_variable());
+        let said: Vec<_> = std::iter::from_fn(|| victim.hear()).collect();
+        assert!(victim.was_killed(), "{}: not reached: {said:?}", armed.to_variable());
+        let acknowledged = match scene {
+            Scene::Script => said.iter().filter(|said| matches!(said, Said::Item(_))).count(),
+            _ => self.script.items.len(),
+        };
+        let name = armed.to_variable();
+        let height = self.script.assert_recovers(directory.path(), acknowledged, &name).await;
+        println!("{name:<36} {scene:<12?} {acknowledged:>5} {height:>6}   sound");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_28_killed_at_every_durable_write() {
+    let stage = Stage::new().await;
+    println!("{:<36} {:<12} {:>5} {:>6}", "killed at", "scene", "acked", "height");
+    for point in Point::ALL {
+        let Some((scene, faults, times)) = plan(*point) else {
+            continue;
+        };
+        for fault in faults {
+            for nth in times {
+                stage.row(scene, Armed { point: *point, fault: *fault, nth: *nth }).await;
+            }
+        }
+    }
+}
+
+/// What a power cut leaves of bytes that no sync had reached: a part of them, holes in them.
+fn lose(bytes: &mut Vec<u8>, synced: usize, random: &mut Random) {
+    let unsynced = bytes.len() - synced;
+    let place = |random: &mut Random| {
+        let at = random.below(unsynced as u64 + 1);
+        synced + usize::try_from(at).expect("within the file")
+    };
+    if random.below(2) == 0 {
+        bytes.truncate(place(random));
+    } else {
+        for _ in 0..=random.below(3) {
+            let (from, to) = (place(random), place(random));
+            bytes[from.min(to)..from.max(to)].fill(0);
+        }
+    }
+}
+
+/// Offset in a segment up to which its last record knows of a sync.
+fn synced(bytes: &[u8]) -> usize {
+    let ends = record_ends(bytes);
+    let last = ends.len().checked_sub(2).map_or(SEGMENT_HEADER_LEN, |before| ends[before]);
+    let known = bytes[last + 9..last + 13].try_into().expect("four bytes");
+    usize::try_from(u32::from_le_bytes(known)).expect("within the file")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_29_group_torn_by_a_power_cut_goes_and_nothing_before_it() {
+    let stage = Stage::new().await;
+    let seed = seed();
+    println!("PENTAD_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    for round in 0..24 {
+        let directory = directory();
+        let nth = u32::try_from(2 + random.below(26)).expect("small");
+        let armed = Armed { point: Point::GroupSync, fault: KillBefore, nth };
+        let mut victim = stage.play(Scene::Script, directory.path(), &armed.to_variable());
+        let said: Vec<_> = std::iter::from_fn(|| victim.hear()).collect();
+        assert!(victim.was_killed(), "{said:?}");
+        let acknowledged = said.iter().filter(|said| matches!(said, Said::Item(_))).count();
+        let file = log_files(directory.path()).pop().expect("a log");
+        let mut bytes = fs::read(&file).expect("readable");
+        let synced = synced(&bytes);
+        lose(&mut bytes, synced, &mut random);
+        fs::write(&file, bytes).expect("writable");
+        let name = format!("round {round}, sync {nth}");
+        stage.script.assert_recovers(directory.path(), acknowledged, &name).await;
+    }
+}
