@@ -89,7 +89,9 @@ impl ChainStore {
         Ok(entries)
     }
 
-    /// Stores a block without connecting it; nothing happens if it is there.
+    /// Stores a block without connecting it, with the certificate that makes it final if it has
+    /// one. Nothing happens if it is there, unless it was stored without the certificate: then it
+    /// is stored again.
     ///
     /// # Errors
     /// When the log or the index fails.
@@ -98,20 +100,25 @@ impl ChainStore {
         block: &Block,
         height: BlockHeight,
         chain_work: Work,
+        certificate: Option<&[u8]>,
     ) -> Result<(), StoreError> {
         let hash = block.block_hash();
-        if self.index.block(&hash)?.is_some() {
+        let certificate = certificate.unwrap_or_default();
+        let known = self.index.block(&hash)?;
+        if known.as_ref().is_some_and(|it| it.certificate_len > 0 || certificate.is_empty()) {
             return Ok(());
         }
-        let record = payload::block_to_bytes(block, height, &chain_work);
-        let body = self.log.append(RecordKind::Block, &record)?;
+        let (kind, record) = payload::block_record(block, height, &chain_work, certificate);
+        let body = self.log.append(kind, &record)?;
+        let certificate_len = u32::try_from(certificate.len()).expect("the record has room for it");
         let entry = BlockEntry {
             header: block.header,
             height,
             chain_work,
             body,
-            undo: None,
-            is_invalid: false,
+            certificate_len,
+            undo: known.as_ref().and_then(|it| it.undo),
+            is_invalid: known.is_some_and(|it| it.is_invalid),
         };
         self.set_entry(&hash, &entry);
         Ok(())
@@ -177,6 +184,14 @@ impl ChainStore {
     /// When it is not stored, damaged or the store fails.
     pub fn block(&self, hash: &BlockHash) -> Result<Block, StoreError> {
         read_block(&self.log.reader(), self.block_entry(hash)?.body)
+    }
+
+    /// The certificate that a block was stored with.
+    ///
+    /// # Errors
+    /// When the block is not stored, damaged or the store fails.
+    pub fn certificate(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
+        read_certificate(&self.log.reader(), &self.block_entry(hash)?)
     }
 
     /// What a block spends, if it has ever been connected.
@@ -276,9 +291,8 @@ impl IndexRead for ChainStore {
 /// # Errors
 /// When the record is damaged or no block.
 pub fn read_block(log: &LogReader, position: LogPosition) -> Result<Block, StoreError> {
-    let record = log.read(position)?;
-    payload::block_from_bytes(&record.payload)
-        .map(|(_, _, block)| block)
+    payload::block_from_record(&log.read(position)?)
+        .map(|stored| stored.block)
         .map_err(|problem| StoreError::Record { position, problem })
 }
 
@@ -287,11 +301,25 @@ pub fn read_block(log: &LogReader, position: LogPosition) -> Result<Block, Store
 /// # Errors
 /// When the record is damaged or no block.
 pub fn read_block_bytes(log: &LogReader, position: LogPosition) -> Result<Vec<u8>, StoreError> {
-    let mut record = log.read(position)?;
-    payload::block_bytes(&record.payload)
-        .map_err(|problem| StoreError::Record { position, problem })?;
-    record.payload.drain(..payload::BLOCK_PREFIX_LEN as usize);
-    Ok(record.payload)
+    payload::block_bytes(log.read(position)?)
+        .map_err(|problem| StoreError::Record { position, problem })
+}
+
+/// The certificate in the record of a block, if it has one.
+///
+/// # Errors
+/// When the record is damaged.
+pub fn read_certificate(
+    log: &LogReader,
+    entry: &BlockEntry,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    if entry.certificate_len == 0 {
+        return Ok(None);
+    }
+    let position = entry.body;
+    payload::certificate(&log.read(position)?)
+        .map(Some)
+        .map_err(|problem| StoreError::Record { position, problem })
 }
 
 /// The outputs that a block spends, in block order, from its undo record at `position`.
@@ -305,16 +333,15 @@ pub fn read_undo(log: &LogReader, position: LogPosition) -> Result<Vec<Utxo>, St
         .map_err(|problem| StoreError::Record { position, problem })
 }
 
-/// The bytes of a transaction of the block at `position`. Compare the id: the record's checksum is
-/// not.
+/// The bytes of a transaction of a stored block. Compare the id: the record's checksum is not.
 ///
 /// # Errors
 /// When the log cannot be read or ends before.
 pub fn read_transaction_bytes(
     log: &LogReader,
-    position: LogPosition,
+    block: &BlockEntry,
     entry: &TxEntry,
 ) -> Result<Vec<u8>, StoreError> {
-    let start = entry.start.saturating_add(payload::BLOCK_PREFIX_LEN);
-    Ok(log.read_part(position, start, entry.length)?)
+    let start = entry.start.saturating_add(payload::block_start(block.certificate_len));
+    Ok(log.read_part(block.body, start, entry.length)?)
 }

@@ -9,13 +9,9 @@ use pentad_primitives::Hash256;
 use thiserror::Error;
 
 use crate::fail_point::{self, Point};
-
-/// Version of everything below the data directory that is not versioned by itself: the names
-/// of files and the rows of the index. History: 1 the first.
-pub const DATA_FORMAT: u32 = 1;
+use crate::format::{self, DATA_FORMAT, MIGRATIONS};
 
 const LOCK_FILE: &str = "LOCK";
-const FORMAT_FILE: &str = "FORMAT";
 const REINDEX_FILE: &str = "REINDEX";
 
 /// A data directory, locked for this process until dropped.
@@ -53,7 +49,8 @@ pub enum DataDirError {
     },
     /// Written by a version of Pentad that this one cannot read.
     #[error(
-        "data directory {} has format {found}, this program reads format {DATA_FORMAT}",
+        "data directory {} has format {found}, this program reads formats 1 to {DATA_FORMAT}; \
+         start the version of Pentad that wrote it, or a newer one",
         path.display()
     )]
     Format {
@@ -61,6 +58,22 @@ pub enum DataDirError {
         path: PathBuf,
         /// The format found there.
         found: String,
+    },
+    /// The way from an older format failed half-way; nothing is lost.
+    #[error(
+        "cannot migrate data directory {} from format {from} to {to}: {source}; mend that and \
+         start again",
+        path.display()
+    )]
+    Migration {
+        /// The directory.
+        path: PathBuf,
+        /// The format it has.
+        from: u32,
+        /// The format it was to get.
+        to: u32,
+        /// The reason.
+        source: io::Error,
     },
     /// The operating system refused an operation.
     #[error("cannot {action} {}: {source}", path.display())]
@@ -78,28 +91,23 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |source| DataDirError::Io { action, path, source }
 }
 
 impl DataDir {
-    /// Takes the directory for this process, creating it if need be. `spec_hash` names the
-    /// network that its contents belong to from then on.
+    /// Takes the directory for this process, creating it if need be, and brings an older layout
+    /// up to this program's. `spec_hash` names the network that its contents belong to from then
+    /// on.
     ///
     /// # Errors
-    /// When another process holds it, it belongs to another network or its format is unknown.
+    /// When another process holds it, it belongs to another network, its format is unknown or it
+    /// cannot be migrated.
     pub fn open(path: &Path, spec_hash: &Hash256) -> Result<Self, DataDirError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
-        let format = path.join(FORMAT_FILE);
-        match fs::read_to_string(&format) {
-            Ok(text) => check_format(path, &text, spec_hash)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_atomically(path, &format, &format_text(&spec_hash.to_string()))?;
-            }
-            Err(error) => return Err(io_error("read", &format)(error)),
-        }
+        format::bring_up(path, spec_hash, MIGRATIONS)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -156,40 +164,4 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         .and_then(|()| fail_point::at(Point::LockWrite, || writeln!(file, "{}", process::id())))
         .map_err(io_error("write", &path))?;
     Ok(file)
-}
-
-fn format_text(spec: &str) -> String {
-    format!("format = {DATA_FORMAT}\nspec = {spec}\n")
-}
-
-fn check_format(path: &Path, text: &str, spec_hash: &Hash256) -> Result<(), DataDirError> {
-    let field = |name: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(key, _)| key.trim() == name)
-            .map_or("", |(_, value)| value.trim())
-    };
-    if field("format") != DATA_FORMAT.to_string() {
-        let found = field("format").to_owned();
-        return Err(DataDirError::Format { path: path.to_owned(), found });
-    }
-    let expected = spec_hash.to_string();
-    if field("spec") == expected {
-        return Ok(());
-    }
-    let found = field("spec").to_owned();
-    Err(DataDirError::OtherSpec { path: path.to_owned(), found, expected })
-}
-
-fn write_atomically(directory: &Path, path: &Path, text: &str) -> Result<(), DataDirError> {
-    let unfinished = path.with_extension("new");
-    let write = || {
-        let file = File::create(&unfinished)?;
-        fail_point::write(Point::FormatWrite, text.as_bytes(), |bytes| (&file).write_all(bytes))?;
-        fail_point::at(Point::FormatSync, || file.sync_all())?;
-        fail_point::at(Point::FormatRename, || fs::rename(&unfinished, path))?;
-        let directory = File::open(directory)?;
-        fail_point::at(Point::FormatDirectorySync, || directory.sync_all())
-    };
-    write().map_err(io_error("write", path))
 }

@@ -15,6 +15,7 @@ mod chain_store;
 mod data_dir;
 mod engine;
 pub mod fail_point;
+mod format;
 mod index;
 mod layer;
 pub mod log;
@@ -28,10 +29,12 @@ mod tests;
 mod transaction_file;
 
 pub use chain_store::{
-    ChainStore, StoreError, read_block, read_block_bytes, read_transaction_bytes, read_undo,
+    ChainStore, StoreError, read_block, read_block_bytes, read_certificate, read_transaction_bytes,
+    read_undo,
 };
-pub use data_dir::{DATA_FORMAT, DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError};
 pub use engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine, SledOptions};
+pub use format::DATA_FORMAT;
 pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip};
 pub use layer::Step;
 pub use open::{EngineKind, StoreOptions};

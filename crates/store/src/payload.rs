@@ -2,41 +2,106 @@
 //!
 //! - Block: height (4, little-endian), chain work (32, big-endian), then the block in Bitcoin's
 //!   serialization. The place in the chain stands first because bodies may come in any order.
+//! - Certified block: the length of the certificate (4, little-endian), the certificate, then as
+//!   for a block.
 //! - Undo: block hash (32), then for each spent output, in block order, its length (4,
 //!   little-endian) and its bytes as the index stores it.
 
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{Block, BlockHash, BlockHeight, Utxo, Work};
 
+use crate::log::{Record, RecordKind};
 use crate::rows::{utxo_from_bytes, utxo_to_bytes};
 
-/// Bytes in front of the block in a block record.
-pub const BLOCK_PREFIX_LEN: u32 = 36;
+/// Bytes between certificate, if any, and block in the record of a block.
+const PLACE_LEN: u32 = 36;
+/// Bytes in front of the certificate in the payload of a certified block's record.
+pub const CERTIFICATE_START: u32 = 4;
 
-/// The payload of a block record.
-pub fn block_to_bytes(block: &Block, height: BlockHeight, chain_work: &Work) -> Vec<u8> {
-    let mut out = Vec::with_capacity(BLOCK_PREFIX_LEN as usize + block.encoded_len());
+/// What the record of a block holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    pub height: BlockHeight,
+    pub chain_work: Work,
+    pub block: Block,
+    /// 0: none.
+    pub certificate_len: u32,
+}
+
+/// A block's record: kind and payload. An empty certificate is none.
+pub fn block_record(
+    block: &Block,
+    height: BlockHeight,
+    chain_work: &Work,
+    certificate: &[u8],
+) -> (RecordKind, Vec<u8>) {
+    let mut out = Vec::new();
+    let kind = if certificate.is_empty() {
+        RecordKind::Block
+    } else {
+        let length = u32::try_from(certificate.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(certificate);
+        RecordKind::CertifiedBlock
+    };
     out.extend_from_slice(&height.get().to_le_bytes());
     out.extend_from_slice(&chain_work.to_be_bytes());
     block.encode(&mut out);
-    out
+    (kind, out)
+}
+
+/// Bytes in front of the block in the payload of a record whose certificate has this length.
+pub const fn block_start(certificate_len: u32) -> u32 {
+    match certificate_len {
+        0 => PLACE_LEN,
+        length => CERTIFICATE_START.saturating_add(length).saturating_add(PLACE_LEN),
+    }
+}
+
+/// The inverse of [`block_record`].
+pub fn block_from_record(record: &Record) -> Result<StoredBlock, String> {
+    let (certificate, rest) = split_certificate(record)?;
+    let (height, rest) = rest.split_first_chunk::<4>().ok_or_else(too_short)?;
+    let (work, block) = rest.split_first_chunk::<32>().ok_or_else(too_short)?;
+    Ok(StoredBlock {
+        height: BlockHeight::new(u32::from_le_bytes(*height)),
+        chain_work: Work::from_be_bytes(*work),
+        block: Block::from_bytes(block).map_err(|error| error.to_string())?,
+        certificate_len: u32::try_from(certificate.len()).map_err(|_| too_short())?,
+    })
 }
 
 /// The block's own bytes.
-pub fn block_bytes(payload: &[u8]) -> Result<&[u8], String> {
-    payload.get(BLOCK_PREFIX_LEN as usize..).ok_or_else(|| "too short for a block".to_owned())
+pub fn block_bytes(mut record: Record) -> Result<Vec<u8>, String> {
+    let (certificate, rest) = split_certificate(&record)?;
+    if rest.len() < PLACE_LEN as usize {
+        return Err(too_short());
+    }
+    let certificate_len = u32::try_from(certificate.len()).map_err(|_| too_short())?;
+    record.payload.drain(..block_start(certificate_len) as usize);
+    Ok(record.payload)
 }
 
-/// The inverse of [`block_to_bytes`].
-pub fn block_from_bytes(payload: &[u8]) -> Result<(BlockHeight, Work, Block), String> {
-    let block = Block::from_bytes(block_bytes(payload)?).map_err(|error| error.to_string())?;
-    let place = payload.split_first_chunk::<4>().and_then(|(height, rest)| {
-        let work = rest.first_chunk::<32>()?;
-        let height = BlockHeight::new(u32::from_le_bytes(*height));
-        Some((height, Work::from_be_bytes(*work)))
-    });
-    let (height, work) = place.ok_or("too short for a block")?;
-    Ok((height, work, block))
+/// The certificate alone.
+pub fn certificate(record: &Record) -> Result<Vec<u8>, String> {
+    Ok(split_certificate(record)?.0.to_vec())
+}
+
+/// The certificate, empty if there is none, and what stands behind it.
+fn split_certificate(record: &Record) -> Result<(&[u8], &[u8]), String> {
+    match record.kind {
+        RecordKind::Block => Ok((&[], &record.payload)),
+        RecordKind::CertifiedBlock => {
+            let (length, rest) = record.payload.split_first_chunk().ok_or_else(too_short)?;
+            let length = u32::from_le_bytes(*length) as usize;
+            rest.split_at_checked(length).ok_or_else(too_short)
+        }
+        RecordKind::Undo => Err("undo data in place of a block".to_owned()),
+    }
+}
+
+fn too_short() -> String {
+    "too short for a block".to_owned()
 }
 
 /// The payload of an undo record.
@@ -80,17 +145,43 @@ mod tests {
     use crate::tests::sample::chain;
 
     #[test]
-    fn golden_bytes() {
+    fn golden_bytes_of_blocks() {
         let sampled = chain(2).0.remove(1);
-        let payload = block_to_bytes(&sampled.block, sampled.height, &sampled.work);
-        let mut expected = vec![1, 0, 0, 0];
-        expected.extend_from_slice(&[0; 31]);
-        expected.push(4);
-        assert_eq!(payload[..36], expected);
-        assert_eq!(payload[36..], sampled.block.to_bytes());
-        let (height, work, block) = block_from_bytes(&payload).expect("its own bytes");
-        assert_eq!((height, work, block), (sampled.height, sampled.work, sampled.block));
+        let plain = block_record(&sampled.block, sampled.height, &sampled.work, b"");
+        let mut place = vec![1, 0, 0, 0];
+        place.extend_from_slice(&[0; 31]);
+        place.push(4);
+        let block = sampled.block.to_bytes();
+        assert_eq!(plain, (RecordKind::Block, [&place[..], &block].concat()));
+        let certified = block_record(&sampled.block, sampled.height, &sampled.work, b"cert");
+        let payload = [b"\x04\0\0\0cert", &place[..], &block].concat();
+        assert_eq!(certified, (RecordKind::CertifiedBlock, payload));
+        for ((kind, payload), certificate_len) in [(plain, 0), (certified, 4)] {
+            let start = block_start(certificate_len) as usize;
+            assert_eq!(payload[start..], block);
+            let record = Record { kind, payload };
+            assert_eq!(block_bytes(record.clone()), Ok(block.clone()));
+            assert_eq!(certificate(&record).map(|it| it.len()), Ok(certificate_len as usize));
+            let expected = StoredBlock {
+                height: sampled.height,
+                chain_work: sampled.work,
+                block: sampled.block.clone(),
+                certificate_len,
+            };
+            assert_eq!(block_from_record(&record), Ok(expected));
+            for cut in 0..record.payload.len() {
+                let payload = record.payload[..cut].to_vec();
+                let record = Record { kind, payload };
+                assert!(block_from_record(&record).is_err(), "cut at {cut}");
+                assert_eq!(block_bytes(record).is_ok(), cut >= start, "cut at {cut}");
+            }
+        }
+        let undo = Record { kind: RecordKind::Undo, payload: vec![0; 100] };
+        assert!(block_from_record(&undo).is_err());
+    }
 
+    #[test]
+    fn golden_bytes_of_undo_data() {
         let output = TxOut {
             amount: Amount::from_units(0x0102).expect("small"),
             script_pubkey: vec![0x51].into(),

@@ -2,8 +2,8 @@ use crate::chain_store::{ChainStore, StoreError};
 use crate::index::Interrupted;
 use crate::layer::Step;
 use crate::log::{LogError, LogPosition, Record, RecordKind, TornTail};
-use crate::payload;
-use crate::read::IndexError;
+use crate::payload::{self, StoredBlock};
+use crate::read::{IndexError, IndexRead};
 use crate::rows::{BlockEntry, MalformedRow, Table};
 
 /// What opening a store had to do.
@@ -46,7 +46,7 @@ pub fn replay(
             tracing::info!(at = %position, end = %end, "reading the block log");
         }
         match record.kind {
-            RecordKind::Block => {
+            RecordKind::Block | RecordKind::CertifiedBlock => {
                 replay_block(store, position, &record)?;
                 recovery.blocks_replayed += 1;
             }
@@ -68,17 +68,25 @@ fn replay_block(
     position: LogPosition,
     record: &Record,
 ) -> Result<(), StoreError> {
-    let (height, chain_work, block) = payload::block_from_bytes(&record.payload)
-        .map_err(|problem| StoreError::Record { position, problem })?;
+    let StoredBlock { height, chain_work, block, certificate_len } =
+        payload::block_from_record(record)
+            .map_err(|problem| StoreError::Record { position, problem })?;
+    let hash = block.block_hash();
+    // A block may come again, with its certificate.
+    let known = match record.kind {
+        RecordKind::CertifiedBlock => IndexRead::block(store, &hash)?,
+        RecordKind::Block | RecordKind::Undo => None,
+    };
     let entry = BlockEntry {
         header: block.header,
         height,
         chain_work,
         body: position,
-        undo: None,
-        is_invalid: false,
+        certificate_len,
+        undo: known.as_ref().and_then(|it| it.undo),
+        is_invalid: known.is_some_and(|it| it.is_invalid),
     };
-    store.set_entry(&block.block_hash(), &entry);
+    store.set_entry(&hash, &entry);
     Ok(())
 }
 

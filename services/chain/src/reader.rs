@@ -188,7 +188,7 @@ impl View<'_> {
         entry: &BlockEntry,
         place: &TxEntry,
     ) -> Result<Transaction, ChainError> {
-        let bytes = read_transaction_bytes(&self.published.log, entry.body, place)?;
+        let bytes = read_transaction_bytes(&self.published.log, entry, place)?;
         let transaction = Transaction::from_bytes(&bytes).ok();
         transaction.filter(|transaction| transaction.txid() == *txid).ok_or_else(|| {
             let problem = format!("the bytes at {} are not transaction {txid}", place.start);

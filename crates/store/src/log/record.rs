@@ -33,6 +33,8 @@ pub enum RecordKind {
     Block,
     /// What a block spent: its presence says that the block is valid on top of its parent.
     Undo,
+    /// A block with the certificate that makes it final.
+    CertifiedBlock,
 }
 
 impl RecordKind {
@@ -40,6 +42,7 @@ impl RecordKind {
         match self {
             Self::Block => 1,
             Self::Undo => 2,
+            Self::CertifiedBlock => 3,
         }
     }
 
@@ -47,6 +50,7 @@ impl RecordKind {
         match code {
             1 => Some(Self::Block),
             2 => Some(Self::Undo),
+            3 => Some(Self::CertifiedBlock),
             _ => None,
         }
     }
@@ -183,6 +187,10 @@ mod tests {
         let summed = b"\0\0\0\0\0\0\0\0\x02\x03\0\0\0\x1c\0\0\0abc";
         assert_eq!(record[13..17], crc32c::crc32c(summed).to_le_bytes());
         assert_eq!(record[17..], *b"abc");
+        let kinds = [RecordKind::Block, RecordKind::Undo, RecordKind::CertifiedBlock];
+        assert_eq!(kinds.map(RecordKind::code), [1, 2, 3]);
+        assert_eq!([1, 2, 3].map(RecordKind::from_code), kinds.map(Some));
+        assert_eq!([0, 4, 255].map(RecordKind::from_code), [None; 3]);
     }
 
     #[test]

@@ -188,6 +188,7 @@ mod tests {
             height: sampled.height,
             chain_work: sampled.work,
             body: position(0x1c),
+            certificate_len: 0,
             undo: Some(position(0x99)),
             is_invalid: false,
         };
@@ -197,7 +198,12 @@ mod tests {
         assert_eq!(bytes[80..84], [1, 0, 0, 0]);
         assert_eq!(bytes[116..], *b"\0\0\0\x01\0\0\0\x1c\0\0\0\x01\0\0\0\x99\0");
         assert_eq!(BlockEntry::from_bytes(&bytes), Some(entry.clone()));
+        let certified = BlockEntry { certificate_len: 0x0102, ..entry.clone() };
+        assert_eq!(certified.to_bytes(), [&bytes[..], b"\x02\x01\0\0"].concat());
+        assert_eq!(BlockEntry::from_bytes(&certified.to_bytes()), Some(certified));
         let unconnected = BlockEntry { undo: None, ..entry };
         assert_eq!(BlockEntry::from_bytes(&unconnected.to_bytes()), Some(unconnected));
+        assert_eq!(BlockEntry::from_bytes(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(BlockEntry::from_bytes(&[&bytes[..], b"\x02"].concat()), None);
     }
 }

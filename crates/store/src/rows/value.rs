@@ -14,6 +14,8 @@ pub struct BlockEntry {
     pub chain_work: Work,
     /// Its record in the block log.
     pub body: LogPosition,
+    /// Bytes of the certificate in that record; 0: it has none.
+    pub certificate_len: u32,
     /// Its undo record, once the block has been connected: then it is valid.
     pub undo: Option<LogPosition>,
     /// Found invalid on top of its parent.
@@ -70,7 +72,8 @@ impl TxEntry {
 
 impl BlockEntry {
     /// Header (80), height (4), work (32, big-endian), body and undo positions (8 each,
-    /// big-endian, zero for none), validity (1).
+    /// big-endian, zero for none), validity (1); of a certified block also the certificate's
+    /// length (4).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.header.to_bytes();
@@ -79,6 +82,9 @@ impl BlockEntry {
         out.extend_from_slice(&self.body.to_be_bytes());
         out.extend_from_slice(&self.undo.map_or([0; 8], LogPosition::to_be_bytes));
         out.push(u8::from(self.is_invalid));
+        if self.certificate_len > 0 {
+            out.extend_from_slice(&self.certificate_len.to_le_bytes());
+        }
         out
     }
 
@@ -90,14 +96,19 @@ impl BlockEntry {
         let (work, rest) = rest.split_first_chunk()?;
         let (body, rest) = rest.split_first_chunk()?;
         let (undo, rest) = rest.split_first_chunk()?;
-        let &[is_invalid] = rest else { return None };
+        let (is_invalid, rest) = rest.split_first()?;
+        let certificate_len = match rest {
+            [] => 0,
+            length => u32::from_le_bytes(length.try_into().ok()?),
+        };
         Some(Self {
             header: BlockHeader::from_bytes(header).ok()?,
             height: BlockHeight::new(u32::from_le_bytes(*height)),
             chain_work: Work::from_be_bytes(*work),
             body: LogPosition::from_be_bytes(*body),
+            certificate_len,
             undo: (*undo != [0; 8]).then(|| LogPosition::from_be_bytes(*undo)),
-            is_invalid: is_invalid != 0,
+            is_invalid: *is_invalid != 0,
         })
     }
 }

@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use pentad_primitives::{Hash256, OutPoint, Utxo};
+use pentad_primitives::{Encode as _, Hash256, OutPoint, Utxo};
 use tempfile::TempDir;
 
 use crate::log::LogOptions;
 use crate::tests::sample::{Sample, Sampled, chain, extend, script};
 use crate::{
     ChainStore, DataDir, EngineKind, IndexRead, Recovery, SledOptions, StoreError, StoreOptions,
-    read_block_bytes, read_transaction_bytes,
+    read_block_bytes, read_certificate, read_transaction_bytes,
 };
 
 const SMALL_SEGMENTS: LogOptions = LogOptions { segment_len: 2000 };
@@ -113,11 +113,10 @@ fn reads_by_hash_height_transaction_and_script() {
         let entry = store.block_entry(&hash).expect("stored");
         assert_eq!((entry.height, entry.chain_work), (sampled.height, sampled.work));
         assert_eq!(store.block(&hash).expect("sound"), sampled.block);
-        use pentad_primitives::Encode as _;
         assert_eq!(read_block_bytes(&log, entry.body).expect("sound"), sampled.block.to_bytes());
         for tx in &sampled.block.transactions {
             let found = store.transaction(&tx.txid()).expect("works").expect("indexed");
-            let bytes = read_transaction_bytes(&log, entry.body, &found).expect("sound");
+            let bytes = read_transaction_bytes(&log, &entry, &found).expect("sound");
             assert_eq!(bytes, tx.to_bytes());
         }
     }
@@ -274,12 +273,68 @@ fn scrambled_index_is_rebuilt() {
 }
 
 #[test]
+fn certificates_come_back_before_and_after_a_rebuild() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (blocks, sample) = chain(20);
+    let certificate = |n: usize| (n % 3 != 0).then(|| vec![7; n * 10]);
+    let check = |store: &ChainStore| {
+        let log = store.log_reader();
+        for (n, sampled) in blocks.iter().enumerate() {
+            let hash = sampled.block.block_hash();
+            let entry = store.block_entry(&hash).expect("stored");
+            assert_eq!(store.certificate(&hash).expect("sound"), certificate(n), "block {n}");
+            assert_eq!(read_certificate(&log, &entry).expect("sound"), certificate(n));
+            assert_eq!(store.block(&hash).expect("sound"), sampled.block);
+            let bytes = read_block_bytes(&log, entry.body).expect("sound");
+            assert_eq!(bytes, sampled.block.to_bytes());
+            for tx in &sampled.block.transactions {
+                let found = store.transaction(&tx.txid()).expect("works").expect("indexed");
+                let bytes = read_transaction_bytes(&log, &entry, &found).expect("sound");
+                assert_eq!(bytes, tx.to_bytes(), "block {n}");
+            }
+        }
+        assert_eq!((store.tip(), utxos(store)), (sample.tip, sample.utxos.clone()));
+    };
+    let (mut store, _, lock) = open(directory.path(), &sled());
+    for (n, sampled) in blocks.iter().enumerate() {
+        // Every second one gets its certificate after it was connected.
+        let certificate = certificate(n);
+        let early = certificate.as_deref().filter(|_| n % 2 == 0);
+        for (step, certificate) in [early, certificate.as_deref(), None].into_iter().enumerate() {
+            store
+                .append_block(&sampled.block, sampled.height, sampled.work, certificate)
+                .expect("a working disk");
+            if step == 0 {
+                store.connect(&sampled.block, &sampled.spent).expect("on the tip");
+            }
+        }
+        store.commit().expect("a working disk");
+    }
+    check(&store);
+    store.close().expect("a working disk");
+    drop(lock);
+    let (store, recovery, lock) = open(directory.path(), &sled());
+    assert!(recovery.is_clean(), "{recovery:?}");
+    check(&store);
+    drop((store, lock));
+    let (mut store, _, _lock) = open(directory.path(), &StoreOptions { reindex: true, ..sled() });
+    for sampled in &blocks {
+        // Known to be valid, though the body came again.
+        let hash = sampled.block.block_hash();
+        let spent = store.undo(&hash).expect("sound").expect("it was connected");
+        assert_eq!(spent, sampled.spent);
+        store.connect(&sampled.block, &spent).expect("on the tip");
+    }
+    check(&store);
+}
+
+#[test]
 fn invalid_mark_survives_and_missing_blocks_are_named() {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, _) = chain(3);
     let (mut store, _, lock) = open(directory.path(), &sled());
     extend(&mut store, &blocks[0]);
-    store.append_block(&blocks[1].block, blocks[1].height, blocks[1].work).expect("works");
+    store.append_block(&blocks[1].block, blocks[1].height, blocks[1].work, None).expect("works");
     store.mark_invalid(&blocks[1].block.block_hash()).expect("stored");
     let missing = blocks[2].block.block_hash();
     assert!(

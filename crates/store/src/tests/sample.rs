@@ -123,7 +123,7 @@ impl Sample {
 /// Stores and connects a block.
 pub fn extend(store: &mut ChainStore, sampled: &Sampled) {
     store
-        .append_block(&sampled.block, sampled.height, sampled.work)
+        .append_block(&sampled.block, sampled.height, sampled.work, None)
         .and_then(|()| store.connect(&sampled.block, &sampled.spent))
         .expect("a block on the tip");
 }

@@ -68,7 +68,7 @@ impl Writer {
         let hash = block.hash();
         let height = self.tree.height(&hash).expect("the header was inserted");
         let work = self.tree.chain_work(&hash).expect("the header was inserted");
-        self.store.append_block(block.block(), height, work)?;
+        self.store.append_block(block.block(), height, work, None)?;
         self.tree.body_known(&hash);
         Ok(())
     }

@@ -134,7 +134,7 @@ fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), Store
     }
     let tree = HeaderTree::new(spec);
     let work = tree.chain_work(&spec.genesis_hash()).expect("genesis is in the tree");
-    store.append_block(spec.genesis_block(), BlockHeight::GENESIS, work)?;
+    store.append_block(spec.genesis_block(), BlockHeight::GENESIS, work, None)?;
     store.connect(spec.genesis_block(), &[])
 }
 
