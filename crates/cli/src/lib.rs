@@ -7,6 +7,7 @@ mod coins;
 mod console;
 mod devnet;
 mod fault;
+mod generated;
 mod new_file;
 mod node_binary;
 mod secret_file;
@@ -18,22 +19,22 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
-use crate::args::{Cli, DevnetVerb, Verb};
+use crate::args::{Cli, DevnetVerb, Globals, Verb};
 use crate::console::{Console, Format};
 use crate::fault::Fault;
 
 /// Runs one command; `arguments` begin with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = Cli::command()
+    let asked = generated::extend(Cli::command())
         .try_get_matches_from(&arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let (console, done) = match cli {
-        Ok(cli) => {
-            let console = Console::new(cli.globals.output);
-            (console, execute(console, cli))
+        .and_then(|matches| Asked::from_matches(&matches));
+    let (console, done) = match asked {
+        Ok(asked) => {
+            let console = Console::new(asked.globals().output);
+            (console, execute(console, asked))
         }
         Err(error) if is_help(&error) => return Console::new(Format::Table).help(&error),
         Err(error) => (Console::new(Format::wanted(&arguments)), Err(Fault::from(error))),
@@ -48,12 +49,41 @@ fn is_help(error: &clap::Error) -> bool {
     !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-fn execute(console: Console, cli: Cli) -> Result<(), Fault> {
+/// What a command line asks for.
+enum Asked {
+    /// One of the everyday verbs.
+    Verb(Cli),
+    /// A method of a service.
+    Method(Globals, Result<generated::Call, Fault>),
+}
+
+impl Asked {
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match generated::find(matches) {
+            Some(call) => Ok(Self::Method(Globals::from_arg_matches(matches)?, call)),
+            None => Ok(Self::Verb(Cli::from_arg_matches(matches)?)),
+        }
+    }
+
+    fn globals(&self) -> &Globals {
+        match self {
+            Self::Verb(cli) => &cli.globals,
+            Self::Method(globals, _) => globals,
+        }
+    }
+}
+
+fn execute(console: Console, asked: Asked) -> Result<(), Fault> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fault::refused(format!("cannot start the runtime: {error}")))?
-        .block_on(dispatch(console, cli))
+        .block_on(async {
+            match asked {
+                Asked::Verb(cli) => dispatch(console, cli).await,
+                Asked::Method(globals, call) => generated::run(console, &globals, call?).await,
+            }
+        })
 }
 
 async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {

@@ -12,6 +12,12 @@ pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
 
 /// Rows under a header; the columns named in `right` are numbers.
 pub fn grid<const N: usize>(header: [&str; N], right: &[usize], rows: Vec<[String; N]>) -> String {
+    let rows = rows.into_iter().map(Vec::from).collect();
+    columns(header.map(str::to_owned).into(), right, rows)
+}
+
+/// As [`grid`], for as many columns as there are.
+pub fn columns(header: Vec<String>, right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {

@@ -71,7 +71,8 @@ impl Target {
         outcome.map(Response::into_inner).map_err(|status| self.fault(&status))
     }
 
-    fn fault(&self, status: &Status) -> Fault {
+    /// A call to this node that failed.
+    pub fn fault(&self, status: &Status) -> Fault {
         let fault = Fault::of_status(status, &self.label);
         match fault.exit() {
             crate::fault::Exit::Unreachable => fault.or_hint(&self.restart_hint),
