@@ -25,11 +25,23 @@ build: ## Build everything, tests included (debug)
 .PHONY: test
 test: tools build ## Run every test
 	$(CARGO) test --locked --workspace --no-fail-fast
+	$(FAULT_TESTS) -- crash faults
+
+# The tests that kill the process or fail the disk at a durable write, which no other build can do.
+FAULTY := --lib -p pentad-store -p pentad-chain --features pentad-chain/fail-points
+FAULT_TESTS := $(CARGO) test --locked $(FAULTY)
+SOAK_KILLS ?= 200
+
+.PHONY: soak
+soak: ## Kill a node two hundred times under load and fail its disk; minutes
+	PENTAD_TEST_KILLS=$(SOAK_KILLS) PROPTEST_CASES=1000 \
+		$(FAULT_TESTS) -- --nocapture crash faults properties
 
 .PHONY: check
 check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(FAULTY) --tests -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
 	./.ci/proto-breaking
 	$(CARGO) test --locked -p pentad-tests --test style
