@@ -59,6 +59,19 @@ pub enum DataDirError {
         /// The format found there.
         found: String,
     },
+    /// `FORMAT` is not what was written, or is gone from a directory that holds blocks.
+    #[error(
+        "{} is damaged or missing; restore it from a backup, or, if the directory belongs to \
+         this network and this version of Pentad was the last to work there, write into it the \
+         lines `format = {DATA_FORMAT}` and `spec = {expected}`",
+        path.display()
+    )]
+    DamagedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Hash of the spec that was given, displayed hex.
+        expected: String,
+    },
     /// The way from an older format failed half-way; nothing is lost.
     #[error(
         "cannot migrate data directory {} from format {from} to {to}: {source}; mend that and \

@@ -20,6 +20,8 @@ use crate::fail_point::{self, Point};
 pub const DATA_FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "FORMAT";
+/// The block log's directory.
+pub const BLOCKS: &str = "blocks";
 
 /// The way from one version of the layout to the next.
 pub struct Migration {
@@ -53,17 +55,27 @@ pub fn bring_up(
 ) -> Result<(), DataDirError> {
     let newest = migrations.last().map_or(1, |migration| migration.to);
     let path = directory.join(FORMAT_FILE);
+    let expected = spec_hash.to_string();
+    let damaged = |expected| DataDirError::DamagedFormat { path: path.clone(), expected };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return write(directory, newest, spec_hash);
-        }
-        Err(error) => return Err(io_error("read", &path)(error)),
+        Err(error) => match error.kind() {
+            // The file is made before anything else: blocks without it have lost it.
+            io::ErrorKind::NotFound if directory.join(BLOCKS).exists() => {
+                return Err(damaged(expected));
+            }
+            io::ErrorKind::NotFound => return write(directory, newest, spec_hash),
+            io::ErrorKind::InvalidData => return Err(damaged(expected)),
+            _ => return Err(io_error("read", &path)(error)),
+        },
     };
-    let expected = spec_hash.to_string();
-    if field(&text, "spec") != expected {
-        let found = field(&text, "spec").to_owned();
-        return Err(DataDirError::OtherSpec { path: directory.to_owned(), found, expected });
+    let found = field(&text, "spec");
+    if found.parse::<Hash256>().is_err() {
+        return Err(damaged(expected));
+    }
+    if found != expected {
+        let (path, found) = (directory.to_owned(), found.to_owned());
+        return Err(DataDirError::OtherSpec { path, found, expected });
     }
     let found = field(&text, "format");
     let unknown = || DataDirError::Format { path: directory.to_owned(), found: found.to_owned() };

@@ -9,6 +9,7 @@ use crate::chain_store::{ChainStore, StoreError};
 use crate::data_dir::DataDir;
 use crate::engine::{IndexEngine, MemoryEngine, SledEngine, SledOptions};
 use crate::fail_point::{self, Point};
+use crate::format::BLOCKS;
 use crate::index::Index;
 use crate::log::{BlockLog, LogError, LogOptions};
 use crate::read::IndexError;
@@ -59,7 +60,7 @@ impl ChainStore {
         options: &StoreOptions,
     ) -> Result<(Self, Recovery), StoreError> {
         let places = Places {
-            log: directory.path().join("blocks"),
+            log: directory.path().join(BLOCKS),
             index: directory.path().join("index"),
             options: *options,
         };

@@ -2,8 +2,11 @@
 
 mod block_log;
 mod chain_store;
+mod damage;
 mod data_dir;
 mod engines;
+#[cfg(feature = "fail-points")]
+mod faults;
 mod index;
 pub mod sample;
 mod transaction_file;

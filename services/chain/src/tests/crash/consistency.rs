@@ -1,5 +1,6 @@
 //! The full check: every row of the index is what the block log says.
 
+use std::fs;
 use std::path::Path;
 
 use pentad_primitives::{BlockHash, OutPoint, Utxo};
@@ -65,4 +66,5 @@ pub async fn assert_equals_rebuild(node: &Node, options: &Options) {
 
 fn copy_log(from: &Path, to: &Path) {
     copy(&from.join("blocks"), &to.join("blocks"));
+    fs::copy(from.join("FORMAT"), to.join("FORMAT")).expect("a copy");
 }
