@@ -7,7 +7,7 @@ use pentad_primitives::{Amount, BlockHeight, OutPoint, Transaction, Utxo};
 use thiserror::Error;
 
 use crate::coinbase;
-use crate::spec::ChainSpec;
+use crate::spec::{ChainSpec, Engine, Pbft};
 use crate::utxo::{BlockUndo, UndoError, UtxoChanges, UtxoView, is_spendable};
 use crate::verify::CheckedBlock;
 use crate::verify::contextual::{self, BlockContext, BlockError, TransactionError};
@@ -64,7 +64,11 @@ pub fn connect<V: UtxoView>(
         }
         resolver.add(index);
     }
-    check_coinbase_amount(block, spec.subsidy(context.height), fees)?;
+    let reward = spec.subsidy(context.height).checked_add(fees).ok_or(BlockError::FeeOverflow)?;
+    match spec.engine() {
+        Engine::Pow(_) => check_coinbase_amount(block, reward)?,
+        Engine::Pbft(pbft) => check_coinbase_pays_validator(block, pbft, reward)?,
+    }
     let changes = UtxoChanges::of_resolved(block, context.height, &undo);
     Ok(Connected { undo, changes, fees })
 }
@@ -168,17 +172,36 @@ fn check_coinbase_is_new<V: UtxoView>(
     Ok(())
 }
 
-fn check_coinbase_amount(
-    block: &CheckedBlock,
-    subsidy: Amount,
-    fees: Amount,
-) -> Result<(), BlockError> {
-    let allowed = subsidy.checked_add(fees).ok_or(BlockError::FeeOverflow)?;
+fn check_coinbase_amount(block: &CheckedBlock, allowed: Amount) -> Result<(), BlockError> {
     let outputs = block.block().transactions.first().map(|coinbase| coinbase.outputs.as_slice());
     // Its form was checked: the outputs have a sum. Were it not, it would not be allowed.
     let paid = outputs.and_then(contextual::sum).unwrap_or(Amount::MAX_MONEY);
     if paid > allowed {
         return Err(BlockError::CoinbaseExcess { paid, allowed });
+    }
+    Ok(())
+}
+
+/// Under PBFT: who proposed the block gets all of the reward; nobody mines for it, so an empty
+/// block has no reason to be but a heartbeat.
+fn check_coinbase_pays_validator(
+    block: &CheckedBlock,
+    pbft: &Pbft,
+    expected: Amount,
+) -> Result<(), BlockError> {
+    let transactions = &block.block().transactions;
+    let outputs = transactions.first().map_or(&[][..], |coinbase| &coinbase.outputs);
+    let [output] = outputs else {
+        return Err(BlockError::CoinbaseOutputs { found: outputs.len() });
+    };
+    if !pbft.validators.iter().any(|it| it.payout.script_pubkey() == output.script_pubkey) {
+        return Err(BlockError::CoinbasePayee);
+    }
+    if output.amount != expected {
+        return Err(BlockError::CoinbaseAmount { paid: output.amount, expected });
+    }
+    if transactions.len() == 1 && pbft.heartbeat_ms == 0 {
+        return Err(BlockError::Empty);
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ pub mod fee_estimate;
 pub mod header_tree;
 pub mod mempool;
 pub mod proof;
+pub mod proposal;
 pub mod spec;
 pub mod template;
 pub mod utxo;

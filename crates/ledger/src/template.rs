@@ -24,6 +24,7 @@ pub struct BlockTemplate {
     block: Block,
     height: BlockHeight,
     fees: Amount,
+    min_time: u32,
     tag: [u8; coinbase::TAG_LEN],
     /// From the coinbase to the merkle root.
     branch: Proof,
@@ -35,14 +36,17 @@ pub enum TemplateError {
     /// The payout script is none of the templates.
     #[error("payout script is neither P2PKH nor P2SH")]
     Payout,
+    /// Under PBFT, a block that pays anybody else is invalid.
+    #[error("payout script is not the payout address of a validator of the chain spec")]
+    NoValidator,
     /// The reward is no amount.
     #[error("subsidy and fees exceed 21 million coins")]
     Reward,
 }
 
 impl BlockTemplate {
-    /// Builds a block for the place that `context` describes. Its time is `now`, or just above the
-    /// median time past if the clock is behind that.
+    /// Builds a block for the place that `context` describes. Its time is `now`, or the least that
+    /// it may be if the clock is behind that.
     ///
     /// # Errors
     /// The payout script is unusable.
@@ -55,6 +59,11 @@ impl BlockTemplate {
     ) -> Result<Self, TemplateError> {
         if !crate::utxo::is_spendable(&payout) || script::classify(&payout).is_none() {
             return Err(TemplateError::Payout);
+        }
+        if let Some(pbft) = spec.pbft()
+            && !pbft.validators.iter().any(|it| it.payout.script_pubkey() == payout)
+        {
+            return Err(TemplateError::NoValidator);
         }
         let tag = coinbase::tag(spec.genesis_hash().as_bytes());
         let subsidy = spec.subsidy(context.height);
@@ -78,12 +87,13 @@ impl BlockTemplate {
             version: coinbase::BLOCK_VERSION,
             prev_block_hash: context.prev_block_hash,
             merkle_root: merkle::root(&txids),
-            time: now.max(context.median_time_past.saturating_add(1)),
+            time: now.max(context.min_time),
             bits: context.bits,
             nonce: 0,
         };
         let block = Block { header, transactions };
-        Ok(Self { block, height: context.height, fees, tag, branch })
+        let (height, min_time) = (context.height, context.min_time);
+        Ok(Self { block, height, fees, min_time, tag, branch })
     }
 
     /// The block, its nonce 0.
@@ -108,6 +118,12 @@ impl BlockTemplate {
     #[must_use]
     pub fn fees(&self) -> Amount {
         self.fees
+    }
+
+    /// The least time that the header may have, Unix seconds.
+    #[must_use]
+    pub fn min_time(&self) -> u32 {
+        self.min_time
     }
 
     /// The target to meet.

@@ -85,12 +85,14 @@ fn prepare(
     Ok((admission, replaces.into_iter().collect()))
 }
 
-/// What the next block stands on. Its `bits` are the tip's, which no transaction depends on.
+/// What the next block stands on. Its `bits` and time are the tip's: no transaction depends on
+/// them.
 fn next_block(tip: &TipView) -> Option<BlockContext> {
     Some(BlockContext {
         prev_block_hash: tip.hash,
         height: tip.height.next()?,
         median_time_past: tip.median_time_past,
+        min_time: tip.header.time,
         bits: tip.header.bits,
     })
 }

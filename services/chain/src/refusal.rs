@@ -50,6 +50,7 @@ impl From<&InsertError> for Refusal {
                 semantic::HeaderError::Bits { .. } => "MALFORMED_BITS",
                 semantic::HeaderError::TargetAboveLimit { .. } => "TARGET_ABOVE_LIMIT",
                 semantic::HeaderError::Work { .. } => "BAD_WORK",
+                semantic::HeaderError::Nonce { .. } => "BAD_NONCE",
                 semantic::HeaderError::TooFarAhead { .. } => "TIME_TOO_FAR_AHEAD",
             },
             InsertError::Contextual(error) => match error {
@@ -80,6 +81,10 @@ impl From<&contextual::BlockError> for Refusal {
             contextual::BlockError::CoinbaseHeight { .. } => "COINBASE_HEIGHT",
             contextual::BlockError::DuplicateCoinbase { .. } => "DUPLICATE_COINBASE",
             contextual::BlockError::CoinbaseExcess { .. } => "COINBASE_EXCESS",
+            contextual::BlockError::CoinbaseOutputs { .. } => "COINBASE_OUTPUTS",
+            contextual::BlockError::CoinbasePayee => "COINBASE_PAYEE",
+            contextual::BlockError::CoinbaseAmount { .. } => "COINBASE_AMOUNT",
+            contextual::BlockError::Empty => "EMPTY_BLOCK",
             contextual::BlockError::FeeOverflow => "FEE_OVERFLOW",
             contextual::BlockError::Transaction { source, .. } => contextual_transaction(source),
         };

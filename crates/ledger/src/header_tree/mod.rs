@@ -23,7 +23,7 @@ use pentad_primitives::{BlockHeader, BlockHeight};
 use self::arena::{Arena, GENESIS, NodeId};
 use self::bodies::Candidate;
 use crate::difficulty;
-use crate::spec::ChainSpec;
+use crate::spec::{ChainSpec, Engine};
 use crate::verify::contextual::BlockContext;
 
 pub use error::{InsertError, TipError};
@@ -203,10 +203,15 @@ impl HeaderTree {
 
     fn context_of(&self, parent: NodeId) -> Option<BlockContext> {
         let node = &self.arena[parent];
+        let median_time_past = self.median_time_past_of(parent);
         Some(BlockContext {
             prev_block_hash: node.hash,
             height: node.height.next()?,
-            median_time_past: self.median_time_past_of(parent),
+            median_time_past,
+            min_time: match self.spec.engine() {
+                Engine::Pow(_) => median_time_past.saturating_add(1),
+                Engine::Pbft(_) => node.time,
+            },
             bits: difficulty::next_bits(&self.spec, node.height, node.time),
         })
     }

@@ -79,7 +79,7 @@ mod tests {
     /// A network whose difficulty follows the clock, on a node that has genesis alone.
     fn fresh(side_headers_max: usize) -> HeaderTree {
         let mut parameters = Parameters::new("test", START, vec![]).unwrap();
-        let Engine::Pow(pow) = &mut parameters.engine;
+        let Engine::Pow(pow) = &mut parameters.engine else { unreachable!() };
         pow.limit = CompactTarget(0x207f_ffff);
         let spec = ChainSpec::new(parameters).unwrap();
         assert!(!spec.is_development());

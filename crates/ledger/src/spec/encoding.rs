@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! domain "pentad.chain-spec.v1" | name: len u8, bytes | magic 4 | p2pkh u8 | p2sh u8
-//! engine u8 (0 = pow) | pow: spacing u32, half_life u32, limit u32, fixed_target u8
+//! engine u8
+//!   0 = pow: spacing u32, half_life u32, limit u32, fixed_target u8
+//!   1 = pbft: window u32, view_timeout_ms u32, block_interval_ms_min u32, heartbeat_ms u32,
+//!       checkpoint_interval u32, validators u16, each: name (len u8, bytes),
+//!       compressed key 33, payout script (CompactSize and bytes)
 //! subsidy u64 | halving_interval u32 | coinbase_maturity u32
 //! block_bytes u32 | transaction_bytes u32
 //! genesis: time u32, allocations u32, each: amount u64, script_pubkey (CompactSize and bytes)
@@ -29,12 +33,19 @@ impl Parameters {
         out.extend_from_slice(&self.magic);
         out.push(self.address_versions.p2pkh);
         out.push(self.address_versions.p2sh);
-        let Engine::Pow(pow) = &self.engine;
-        out.push(0);
-        for field in [pow.spacing, pow.half_life, pow.limit.0] {
-            out.extend_from_slice(&field.to_le_bytes());
+        match &self.engine {
+            Engine::Pow(pow) => {
+                out.push(0);
+                for field in [pow.spacing, pow.half_life, pow.limit.0] {
+                    out.extend_from_slice(&field.to_le_bytes());
+                }
+                out.push(u8::from(pow.fixed_target));
+            }
+            Engine::Pbft(pbft) => {
+                out.push(1);
+                pbft.encode(&mut out);
+            }
         }
-        out.push(u8::from(pow.fixed_target));
         out.extend_from_slice(&self.rewards.subsidy.units().to_le_bytes());
         for field in [
             self.rewards.halving_interval,

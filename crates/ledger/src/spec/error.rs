@@ -6,8 +6,8 @@ pub enum SpecError {
     /// The file cannot be read as a chain spec.
     #[error("chain spec: {0}")]
     File(#[from] FileError),
-    /// `engine.pbft` and `engine.hybrid` are reserved names.
-    #[error("chain spec: engine `{0}` is not supported by this version; use `pow`")]
+    /// `engine.hybrid` is a reserved name.
+    #[error("chain spec: engine `{0}` is not supported by this version; use `pow` or `pbft`")]
     EngineUnsupported(&'static str),
     /// The name is not 1–32 characters of `a–z 0–9 -`.
     #[error("chain spec: name must be 1 to 32 characters of a-z, 0-9 and -")]
@@ -27,6 +27,48 @@ pub enum SpecError {
     /// The limit is not a canonical compact target.
     #[error("chain spec: engine.pow.limit is not a valid compact target")]
     PowLimit,
+    /// The core knows wider windows; nobody has yet put one to the test on a network.
+    #[error("chain spec: engine.pbft.window must be 1: this version keeps one block in flight")]
+    Window,
+    /// Too short a timeout leaves every view, too long a one lets a silent primary stop the chain.
+    #[error("chain spec: engine.pbft.view_timeout_ms must be 100 to 600000")]
+    ViewTimeout,
+    /// A primary that waits for its turn must not look like a silent one.
+    #[error(
+        "chain spec: engine.pbft.block_interval_ms_min must not exceed half of view_timeout_ms: \
+         a primary that waits would be taken for a silent one"
+    )]
+    BlockInterval,
+    /// Heartbeats are rarer than blocks may be, and within a day.
+    #[error(
+        "chain spec: engine.pbft.heartbeat_ms must be 0 (no empty blocks) or 100 to 86400000, and \
+         not less than block_interval_ms_min"
+    )]
+    Heartbeat,
+    /// Replicas keep everything since the last checkpoint.
+    #[error("chain spec: engine.pbft.checkpoint_interval must be 1 to 1024 blocks")]
+    CheckpointInterval,
+    /// Nobody, or too many to check the signatures of.
+    #[error("chain spec: engine.pbft.validators must be 1 to 64")]
+    Validators,
+    /// The name of a validator has the form of a network's.
+    #[error("chain spec: validator {index}: name must be 1 to 32 characters of a-z, 0-9 and -")]
+    ValidatorName {
+        /// Position in the list, from 0.
+        index: usize,
+    },
+    /// Two validators of one name.
+    #[error("chain spec: two validators are called `{name}`")]
+    ValidatorNameTwice {
+        /// The name.
+        name: String,
+    },
+    /// One key for two validators would count twice.
+    #[error("chain spec: validator `{name}` has the key of another one")]
+    ValidatorKeyTwice {
+        /// The second of them.
+        name: String,
+    },
     /// Halving needs an interval.
     #[error("chain spec: rewards.halving_interval must not be zero")]
     HalvingIntervalZero,

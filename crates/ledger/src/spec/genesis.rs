@@ -4,12 +4,15 @@ use pentad_crypto::script;
 use pentad_primitives::hash::{BlockHash, Hash256};
 use pentad_primitives::{Amount, Block, BlockHeader, BlockHeight, Transaction, TxOut, merkle};
 
-use super::{Engine, Parameters};
+use super::{Engine, PBFT_BITS, Parameters};
 use crate::coinbase;
 
 /// Builds the genesis block. Its nonce is 0: nobody has to have worked for it.
 pub(super) fn block(parameters: &Parameters, spec_hash: &Hash256) -> Block {
-    let Engine::Pow(pow) = &parameters.engine;
+    let bits = match &parameters.engine {
+        Engine::Pow(pow) => pow.limit,
+        Engine::Pbft(_) => PBFT_BITS,
+    };
     let coinbase = transaction(parameters, spec_hash);
     Block {
         header: BlockHeader {
@@ -17,7 +20,7 @@ pub(super) fn block(parameters: &Parameters, spec_hash: &Hash256) -> Block {
             prev_block_hash: BlockHash::ZERO,
             merkle_root: merkle::root(&[coinbase.txid()]),
             time: parameters.genesis.time,
-            bits: pow.limit,
+            bits,
             nonce: 0,
         },
         transactions: vec![coinbase],

@@ -4,6 +4,7 @@ mod encoding;
 mod error;
 mod file;
 mod genesis;
+mod pbft;
 mod validate;
 
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use pentad_primitives::pow::CompactTarget;
 use pentad_primitives::{Amount, Block, BlockHeight};
 
 pub use error::{FileError, SpecError};
+pub use pbft::{
+    DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_VIEW_TIMEOUT_MS, DEFAULT_WINDOW, PBFT_BITS, Pbft,
+    VALIDATORS_MAX, Validator,
+};
 pub use validate::{
     ALLOCATIONS_MAX, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, NAME_LEN_MAX, TRANSACTION_BYTES_MIN,
 };
@@ -70,10 +75,22 @@ pub struct Parameters {
 
 /// Who may append a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Engine {
     /// Most proof of work wins.
     Pow(Pow),
+    /// Validators agree on each block, which is final then.
+    Pbft(Pbft),
+}
+
+impl Engine {
+    /// Its name in `chain.toml`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pow(_) => "pow",
+            Self::Pbft(_) => "pbft",
+        }
+    }
 }
 
 /// Proof of work.
@@ -153,9 +170,28 @@ impl ChainSpec {
     ) -> Result<Self, SpecError> {
         let mut parameters = Parameters::new(name, genesis_time, allocations)?;
         parameters.rewards.coinbase_maturity = 1;
-        let Engine::Pow(pow) = &mut parameters.engine;
-        pow.limit = DEVELOPMENT_TARGET;
-        pow.fixed_target = true;
+        parameters.engine = Engine::Pow(Pow {
+            spacing: DEFAULT_SPACING,
+            half_life: DEFAULT_HALF_LIFE,
+            limit: DEVELOPMENT_TARGET,
+            fixed_target: true,
+        });
+        Self::new(parameters)
+    }
+
+    /// A network of validators for trying things out: no subsidy, coinbase spendable in the next
+    /// block.
+    ///
+    /// # Errors
+    /// A name, allocation or validator that no spec may have.
+    pub fn development_pbft(
+        name: &str,
+        genesis_time: u32,
+        allocations: Vec<Allocation>,
+        validators: Vec<Validator>,
+    ) -> Result<Self, SpecError> {
+        let mut parameters = Parameters::pbft(name, genesis_time, allocations, validators)?;
+        parameters.rewards.coinbase_maturity = 1;
         Self::new(parameters)
     }
 
@@ -221,17 +257,34 @@ impl ChainSpec {
         self.parameters().rewards.coinbase_maturity
     }
 
-    /// The parameters of proof of work.
+    /// Who may append a block.
     #[must_use]
-    pub fn pow(&self) -> &Pow {
-        let Engine::Pow(pow) = &self.parameters().engine;
-        pow
+    pub fn engine(&self) -> &Engine {
+        &self.parameters().engine
+    }
+
+    /// The parameters of proof of work, under that engine.
+    #[must_use]
+    pub fn pow(&self) -> Option<&Pow> {
+        match self.engine() {
+            Engine::Pow(pow) => Some(pow),
+            Engine::Pbft(_) => None,
+        }
+    }
+
+    /// The parameters of PBFT, under that engine: every block above genesis has a certificate.
+    #[must_use]
+    pub fn pbft(&self) -> Option<&Pbft> {
+        match self.engine() {
+            Engine::Pow(_) => None,
+            Engine::Pbft(pbft) => Some(pbft),
+        }
     }
 
     /// Is this a network on which blocks may be made at will?
     #[must_use]
     pub fn is_development(&self) -> bool {
-        self.pow().fixed_target
+        self.pow().is_some_and(|pow| pow.fixed_target)
     }
 
     /// New coins that a block of this height may create. Genesis creates its allocations instead.
@@ -292,6 +345,22 @@ impl Parameters {
             },
             genesis: Genesis { time: genesis_time, allocations },
         })
+    }
+
+    /// The defaults of design section 2 under PBFT: blocks pay their fees, no subsidy.
+    ///
+    /// # Errors
+    /// As [`Parameters::new`].
+    pub fn pbft(
+        name: &str,
+        genesis_time: u32,
+        allocations: Vec<Allocation>,
+        validators: Vec<Validator>,
+    ) -> Result<Self, SpecError> {
+        let mut parameters = Self::new(name, genesis_time, allocations)?;
+        parameters.engine = Engine::Pbft(Pbft::new(validators));
+        parameters.rewards.subsidy = Amount::ZERO;
+        Ok(parameters)
     }
 
     /// Units that genesis and the subsidies of all blocks up to this height may create.

@@ -6,7 +6,7 @@ use pentad_primitives::{Amount, Block, BlockHeight};
 
 use super::{Engine, Limits, Parameters, Pow, SpecError};
 
-/// Characters of a network's name.
+/// Characters of the name of a network or a validator.
 pub const NAME_LEN_MAX: usize = 32;
 /// A block must hold a coinbase and a payment.
 pub const BLOCK_BYTES_MIN: u32 = 10_000;
@@ -29,9 +29,7 @@ const LAST_HEIGHT: BlockHeight = BlockHeight::new(u32::MAX);
 impl Parameters {
     /// Checks every rule but the size of genesis.
     pub(super) fn validate(&self) -> Result<(), SpecError> {
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        let len = self.name.len();
-        if len == 0 || len > NAME_LEN_MAX || !self.name.bytes().all(allowed) {
+        if !is_name(&self.name) {
             return Err(SpecError::Name);
         }
         if self.magic == [0; 4] {
@@ -40,8 +38,10 @@ impl Parameters {
         if self.address_versions.p2pkh == self.address_versions.p2sh {
             return Err(SpecError::AddressVersionsEqual);
         }
-        let Engine::Pow(pow) = &self.engine;
-        validate_pow(pow)?;
+        match &self.engine {
+            Engine::Pow(pow) => validate_pow(pow)?,
+            Engine::Pbft(pbft) => pbft.validate()?,
+        }
         self.validate_rewards()?;
         validate_limits(self.limits)?;
         self.validate_allocations()
@@ -76,6 +76,12 @@ impl Parameters {
         }
         Ok(())
     }
+}
+
+/// May a network or validator be called this?
+pub(super) fn is_name(name: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 fn validate_pow(pow: &Pow) -> Result<(), SpecError> {

@@ -19,8 +19,12 @@ pub struct BlockContext {
     pub prev_block_hash: BlockHash,
     /// Height of the block.
     pub height: BlockHeight,
-    /// Median time of the 11 blocks up to the parent, Unix seconds; the block's time is above it.
+    /// Median time of the 11 blocks up to the parent, Unix seconds: what lock times are held
+    /// against (BIP113).
     pub median_time_past: u32,
+    /// The least time that the block may have, Unix seconds. Under proof of work just above the
+    /// median time past, under PBFT its parent's.
+    pub min_time: u32,
     /// The target it must have.
     pub bits: CompactTarget,
 }
@@ -36,13 +40,13 @@ pub enum HeaderError {
         /// As in the header.
         found: CompactTarget,
     },
-    /// Time must pass the median of the last 11 blocks.
-    #[error("block time {time} is not above the median time past {median_time_past}")]
+    /// Time must not run backwards.
+    #[error("block time {time} is less than the blocks before it allow, {min_time}")]
     TimeTooOld {
         /// As in the header.
         time: u32,
-        /// Of the 11 blocks before it.
-        median_time_past: u32,
+        /// The least that it may be.
+        min_time: u32,
     },
 }
 
@@ -117,6 +121,26 @@ pub enum BlockError {
         /// Subsidy and fees.
         allowed: Amount,
     },
+    /// Under PBFT: the reward goes to one address, in one output.
+    #[error("coinbase has {found} outputs, must have one under PBFT")]
+    CoinbaseOutputs {
+        /// How many it has.
+        found: usize,
+    },
+    /// Under PBFT: the reward is a validator's.
+    #[error("coinbase does not pay to the payout address of a validator")]
+    CoinbasePayee,
+    /// Under PBFT: the coinbase pays all there is to pay.
+    #[error("coinbase pays {paid}, must pay subsidy and fees of {expected} under PBFT")]
+    CoinbaseAmount {
+        /// Its output.
+        paid: Amount,
+        /// Subsidy and fees.
+        expected: Amount,
+    },
+    /// Under PBFT: a block without transactions is a heartbeat, if the spec asks for any.
+    #[error("block has no transactions, and the chain spec asks for no heartbeats")]
+    Empty,
     /// The fees together are no amount.
     #[error("fees exceed 21 million coins")]
     FeeOverflow,
@@ -139,9 +163,9 @@ pub fn check_header(header: &BlockHeader, context: &BlockContext) -> Result<(), 
     if found != expected {
         return Err(HeaderError::Bits { expected, found });
     }
-    let (time, median_time_past) = (header.time, context.median_time_past);
-    if time <= median_time_past {
-        return Err(HeaderError::TimeTooOld { time, median_time_past });
+    let (time, min_time) = (header.time, context.min_time);
+    if time < min_time {
+        return Err(HeaderError::TimeTooOld { time, min_time });
     }
     Ok(())
 }

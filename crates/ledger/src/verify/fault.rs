@@ -3,7 +3,8 @@
 pub enum Fault {
     /// It can never be valid: remember its hash, blame its sender.
     Invalid,
-    /// Its bytes are not those its hash stands for: blame the sender, keep the hash open.
+    /// Its bytes are not those its hash stands for, or its certificate does not hold: blame the
+    /// sender, keep the hash open.
     Mutation,
     /// It may become valid: blame nobody, forget it.
     Premature,

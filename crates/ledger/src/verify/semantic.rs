@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::Fault;
 use crate::coinbase;
-use crate::spec::ChainSpec;
+use crate::spec::{ChainSpec, Engine, Pow};
 
 /// Seconds that a block may be ahead of the clock (Bitcoin's rule).
 pub const FUTURE_SECONDS_MAX: u32 = 2 * 60 * 60;
@@ -37,6 +37,12 @@ pub enum HeaderError {
         /// The target it should meet.
         bits: CompactTarget,
     },
+    /// Nobody works for a block that validators sign: its nonce says nothing.
+    #[error("nonce is {nonce}, must be 0 under PBFT")]
+    Nonce {
+        /// As in the header.
+        nonce: u32,
+    },
     /// It is more than two hours ahead.
     #[error("block time {time} is more than two hours ahead of {now}")]
     TooFarAhead {
@@ -53,7 +59,10 @@ impl HeaderError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::TooFarAhead { .. } => Fault::Premature,
-            Self::Bits { .. } | Self::TargetAboveLimit { .. } | Self::Work { .. } => Fault::Invalid,
+            Self::Bits { .. }
+            | Self::TargetAboveLimit { .. }
+            | Self::Work { .. }
+            | Self::Nonce { .. } => Fault::Invalid,
         }
     }
 }
@@ -69,8 +78,11 @@ pub enum BlockError {
     CoinbaseNetwork,
 }
 
-/// Checks work against the header's own bits, and its time against the clock. Whether these are
-/// the right bits is a question of [context](super::contextual).
+/// Under proof of work: checks work against the header's own bits, and its time against the clock.
+/// Whether these are the right bits is a question of [context](super::contextual).
+///
+/// Under PBFT nobody works, and a certified block is valid whatever the clock says: only proposals
+/// are held [against it](check_not_ahead).
 ///
 /// # Errors
 /// The first rule broken.
@@ -80,9 +92,20 @@ pub fn check_header(
     spec: &ChainSpec,
     now: u32,
 ) -> Result<(), HeaderError> {
+    match spec.engine() {
+        Engine::Pow(pow) => {
+            check_work(header, hash, pow)?;
+            check_not_ahead(header, now)
+        }
+        Engine::Pbft(_) if header.nonce != 0 => Err(HeaderError::Nonce { nonce: header.nonce }),
+        Engine::Pbft(_) => Ok(()),
+    }
+}
+
+fn check_work(header: &BlockHeader, hash: &BlockHash, pow: &Pow) -> Result<(), HeaderError> {
     let bits = header.bits;
     let target = Target::from_compact(bits).map_err(|_| HeaderError::Bits { bits })?;
-    let limit = spec.pow().limit;
+    let limit = pow.limit;
     // A spec's limit is a valid target.
     let easiest = Target::from_compact(limit).map_err(|_| HeaderError::Bits { bits: limit })?;
     if target > easiest {
@@ -91,6 +114,14 @@ pub fn check_header(
     if !target.is_met_by(hash) {
         return Err(HeaderError::Work { hash: *hash, bits });
     }
+    Ok(())
+}
+
+/// Checks a block's time against the clock.
+///
+/// # Errors
+/// [`HeaderError::TooFarAhead`].
+pub fn check_not_ahead(header: &BlockHeader, now: u32) -> Result<(), HeaderError> {
     let time = header.time;
     if time > now.saturating_add(FUTURE_SECONDS_MAX) {
         return Err(HeaderError::TooFarAhead { time, now });

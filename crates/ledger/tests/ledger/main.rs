@@ -14,6 +14,8 @@ mod fork_choice;
 mod mempool;
 mod mempool_reorg;
 mod oracle;
+mod pbft;
+mod pbft_spec;
 mod properties;
 mod replacement;
 mod signatures;

@@ -54,7 +54,7 @@ fn chain_work_adds_up_the_same() {
     let mut sum: Option<bitcoin::Work> = None;
     for height in 0..=chain.tree.tip_height().get() {
         let hash = chain.tree.hash_at(BlockHeight::new(height)).unwrap();
-        let work = bitcoin::CompactTarget::from_consensus(chain.spec.pow().limit.0);
+        let work = bitcoin::CompactTarget::from_consensus(chain.spec.pow().unwrap().limit.0);
         let work = bitcoin::Target::from_compact(work).to_work();
         let total = sum.map_or(work, |sum| sum + work);
         sum = Some(total);

@@ -32,7 +32,7 @@ fn an_empty_template_is_valid() {
     let template = template(&chain, &mempool);
     assert_eq!(template.height(), BlockHeight::new(1));
     assert_eq!(template.block().header.time, NOW);
-    assert_eq!(template.bits(), chain.spec.pow().limit);
+    assert_eq!(template.bits(), chain.spec.pow().unwrap().limit);
     let coinbase = &template.block().transactions[0];
     assert_eq!(coinbase.outputs[0].amount, coins(1_000));
     assert_eq!(coinbase.outputs[0].script_pubkey, script_of(8));

@@ -347,7 +347,7 @@ fn bits_other_than_difficulty_asks_for_are_refused() {
 #[test]
 fn bits_that_are_no_target_are_refused() {
     let mut chain = Chain::development();
-    let limit = chain.spec.pow().limit;
+    let limit = chain.spec.pow().unwrap().limit;
     for (bits, error) in [
         (0, semantic::HeaderError::Bits { bits: CompactTarget(0) }),
         (0x0180_0001, semantic::HeaderError::Bits { bits: CompactTarget(0x0180_0001) }),
@@ -372,7 +372,8 @@ fn time_must_pass_the_median_of_eleven() {
     for time in [median_time_past, median_time_past - 1, 0] {
         block.header.time = time;
         solve(&mut block.header);
-        let error = contextual::HeaderError::TimeTooOld { time, median_time_past };
+        let min_time = median_time_past + 1;
+        let error = contextual::HeaderError::TimeTooOld { time, min_time };
         assert_eq!(chain.submit(&block), Err(Refusal::Header(InsertError::Contextual(error))));
     }
     block.header.time = median_time_past + 1;

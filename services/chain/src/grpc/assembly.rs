@@ -56,22 +56,15 @@ impl AssemblyService for Assembly {
         let request = request.into_inner();
         let payout = Script::from(request.payout_script.to_vec());
         let template = self.submitter.template(payout, request.extra_nonce).await?;
-        let tip = self.reader.published().tip();
         let block = template.block();
         let coinbase = block.transactions.first().into_iter();
         let reward = coinbase.flat_map(|tx| &tx.outputs).map(|out| out.amount.units()).sum();
-        // The writer may have moved on since; a template on an older tip has its own least time.
-        let min_time = if tip.hash == block.header.prev_block_hash {
-            tip.median_time_past.saturating_add(1)
-        } else {
-            block.header.time
-        };
         let target = Target::from_compact(template.bits()).map_err(|_| ChainError::Broken)?;
         Ok(Response::new(proto::GetTemplateResponse {
             block: block.to_bytes().into(),
             height: template.height().get(),
             target: target.to_be_bytes().to_vec().into(),
-            min_time,
+            min_time: template.min_time(),
             reward,
             transactions: u32::try_from(block.transactions.len().saturating_sub(1))
                 .unwrap_or(u32::MAX),

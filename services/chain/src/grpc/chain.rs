@@ -6,7 +6,6 @@ use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::chain_service_server::ChainService;
 use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_message, header_message, transaction_message, txid_from_hex};
-use pentad_ledger::spec::Engine;
 use pentad_primitives::BlockHash;
 use pentad_store::{BlockEntry, read_block};
 use tonic::{Request, Response, Status};
@@ -211,14 +210,11 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
     let (tip, (transactions, bytes, min_fee_rate)) = published.with_mempool(|mempool| {
         (mempool.len(), mempool.total_bytes(), mempool.policy().min_fee_rate.0)
     });
-    let Engine::Pow(_) = &spec.parameters().engine else {
-        unreachable!("the chain service opens no spec of another engine")
-    };
     proto::GetInfoResponse {
         network: spec.name().to_owned(),
         spec_hash: spec.spec_hash().to_string(),
         genesis_hash: spec.genesis_hash().to_string(),
-        engine: "pow".to_owned(),
+        engine: spec.engine().name().to_owned(),
         height: tip.height.get(),
         tip: tip.hash.to_string(),
         chain_work: tip.chain_work.to_string(),
