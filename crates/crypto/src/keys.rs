@@ -176,6 +176,25 @@ impl Signature {
         self.0.to_der().as_bytes().to_vec()
     }
 
+    /// As r then s, 32 bytes each, big-endian.
+    #[must_use]
+    pub fn to_compact(&self) -> [u8; 64] {
+        self.0.to_bytes().into()
+    }
+
+    /// From r then s, 32 bytes each, big-endian, with low S: a signature has one compact form.
+    ///
+    /// # Errors
+    /// When r or s is out of range, or S is high.
+    pub fn from_compact(bytes: &[u8; 64]) -> Result<Self, SignatureError> {
+        let signature =
+            ecdsa::Signature::from_slice(bytes).map_err(|_| SignatureError::Encoding)?;
+        if signature.normalize_s() != signature {
+            return Err(SignatureError::HighS);
+        }
+        Ok(Self(signature))
+    }
+
     /// From strict DER (BIP66) with low S (BIP146).
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use pentad_crypto::script::{
 };
 use pentad_crypto::{
     Address, AddressError, AddressVersions, KeyError, KeyHash, PublicKey, ScriptHash,
-    ScriptTemplate, SecretKey, Signature, base58check, classify, hash160,
+    ScriptTemplate, SecretKey, Signature, SignatureError, base58check, classify, hash160,
 };
 use pentad_primitives::{Hash256, Script};
 use proptest::collection::vec;
@@ -50,6 +50,8 @@ proptest! {
         prop_assert_eq!(&signature.to_der(), &expected.serialize_der().to_vec());
         prop_assert!(signature.to_der().len() <= Signature::DER_LEN_MAX);
         prop_assert_eq!(Signature::from_der_strict(&signature.to_der()), Ok(signature));
+        prop_assert_eq!(signature.to_compact(), expected.serialize_compact());
+        prop_assert_eq!(Signature::from_compact(&signature.to_compact()), Ok(signature));
         prop_assert!(signature.verify(&public, &Hash256::from_bytes(hash)).is_ok());
         let mut wrong = hash;
         wrong[7] ^= 1;
@@ -65,6 +67,25 @@ proptest! {
         let accepted = Signature::from_der_strict(&der)
             .is_ok_and(|signature| signature.verify(&key.public_key(), &hash).is_ok());
         prop_assert!(!accepted);
+    }
+
+    #[test]
+    fn any_change_of_a_compact_signature_is_refused(key in secret_key(), bit in 0..512_usize) {
+        let hash = Hash256::from_bytes([3; 32]);
+        let mut compact = key.sign(&hash).to_compact();
+        compact[bit / 8] ^= 1 << (bit % 8);
+        let accepted = Signature::from_compact(&compact)
+            .is_ok_and(|signature| signature.verify(&key.public_key(), &hash).is_ok());
+        prop_assert!(!accepted);
+    }
+
+    #[test]
+    fn a_compact_signature_with_high_s_is_refused(key in secret_key(), hash: [u8; 32]) {
+        let low = key.sign(&Hash256::from_bytes(hash)).to_compact();
+        let mut high = low;
+        let s = secp256k1::SecretKey::from_slice(&low[32..]).unwrap();
+        high[32..].copy_from_slice(&s.negate().secret_bytes());
+        prop_assert_eq!(Signature::from_compact(&high), Err(SignatureError::HighS));
     }
 
     #[test]
