@@ -33,8 +33,8 @@ FAULT_TESTS := $(CARGO) test --locked $(FAULTY)
 SOAK_KILLS ?= 200
 
 .PHONY: soak
-soak: ## Kill a node two hundred times under load and fail its disk; minutes
-	PENTAD_TEST_KILLS=$(SOAK_KILLS) PROPTEST_CASES=1000 \
+soak: ## Kill a node two hundred times under load, fail its disk, play long random histories (minutes)
+	PENTAD_TEST_KILLS=$(SOAK_KILLS) PENTAD_TEST_CASES=200 \
 		$(FAULT_TESTS) -- --nocapture crash faults properties
 
 .PHONY: check

@@ -65,10 +65,20 @@ impl Person {
 
     /// Spends own outputs and pays `outputs`.
     pub fn spend(&self, inputs: &[OutPoint], outputs: &[(&Self, u64)]) -> Transaction {
+        self.spend_with(inputs, outputs, u32::MAX)
+    }
+
+    /// As [`Self::spend`], with inputs of this sequence: 0 allows replacement.
+    pub fn spend_with(
+        &self,
+        inputs: &[OutPoint],
+        outputs: &[(&Self, u64)],
+        sequence: u32,
+    ) -> Transaction {
         let input = |outpoint: &OutPoint| TxIn {
             previous_output: *outpoint,
             script_sig: Script::new(),
-            sequence: u32::MAX,
+            sequence,
         };
         let output = |(to, units): &(&Self, u64)| TxOut {
             amount: Amount::from_units(*units).expect("an amount"),

@@ -1,11 +1,11 @@
 //! What a crash leaves: logs cut at any byte, indexes that lag, processes killed in mid-work.
 
-mod consistency;
+pub mod consistency;
 mod kills;
 #[cfg(feature = "fail-points")]
 mod matrix;
 mod script;
-mod victim;
+pub mod victim;
 
 use std::collections::BTreeMap;
 use std::fs;
