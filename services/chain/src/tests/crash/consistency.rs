@@ -42,8 +42,8 @@ async fn rows(node: &Node) -> Vec<Pair> {
     read.await.expect("a working index")
 }
 
-/// Every stored block. That one is invalid is learned when it could be the tip, which is not a thing
-/// that the log tells.
+/// Every stored block. That one is invalid is learned when it could be the tip; the log does not
+/// tell.
 async fn blocks(node: &Node) -> Vec<(BlockHash, BlockEntry)> {
     let read = node.chain.reader().read(|view| {
         let mut blocks: Vec<(BlockHash, BlockEntry)> = Vec::new();
