@@ -78,6 +78,23 @@ pub fn steps(
     Ok((steps, at))
 }
 
+/// The block up to which all that a follower at `cursor` was told has become final, if that is
+/// above the one that it was `told` of before.
+///
+/// # Errors
+/// When the index fails.
+pub(crate) fn newly_final(
+    view: &View<'_>,
+    cursor: Cursor,
+    told: BlockHeight,
+) -> Result<Option<(BlockHash, BlockEntry)>, ChainError> {
+    let height = view.tip.final_height.min(cursor.height);
+    if height <= told || !view.is_on_main_chain(&cursor.hash, cursor.height)? {
+        return Ok(None);
+    }
+    view.block(BlockRef::Height(height)).map(Some)
+}
+
 /// The next step; `None` at the tip.
 fn step(view: &View<'_>, at: Option<Cursor>) -> Result<Option<(Step, Cursor)>, ChainError> {
     let known = match at {

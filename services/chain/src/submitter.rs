@@ -3,6 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+use pentad_ledger::header_tree::TipError;
 use pentad_ledger::spec::Limits;
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
 use pentad_ledger::{BlockTemplate, ChainSpec};
@@ -180,6 +181,14 @@ impl Submitter {
     ///
     /// # Errors
     /// When it has ended before.
+    /// Makes a block of the main chain final: no chain without it is accepted from then on.
+    ///
+    /// # Errors
+    /// When the writer has ended; a block that cannot become final is an inner error.
+    pub async fn finalise(&self, hash: BlockHash) -> Result<Result<(), TipError>, ChainError> {
+        self.ask(|reply| Command::Finalise { hash, reply }).await
+    }
+
     pub(crate) async fn stop(&self) -> Result<(), ChainError> {
         self.ask(|reply| Command::Stop { reply }).await
     }

@@ -8,9 +8,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use pentad_ledger::mempool::Entry;
 use pentad_ledger::{ChainSpec, Mempool};
 use pentad_primitives::pow::Work;
-use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, Txid};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, TxOut, Txid};
 use pentad_store::log::LogReader;
 use pentad_store::{IndexError, Snapshot};
 use tokio::sync::{broadcast, watch};
@@ -33,6 +34,8 @@ pub struct TipView {
     pub chain_work: Work,
     /// Median time of the last eleven blocks, Unix seconds.
     pub median_time_past: u32,
+    /// Height of the last final block; genesis under proof of work.
+    pub final_height: BlockHeight,
     /// The index at this tip.
     pub snapshot: Snapshot,
 }
@@ -41,9 +44,24 @@ pub struct TipView {
 #[derive(Clone, Debug)]
 pub enum MempoolEvent {
     /// A transaction entered.
-    Added(Txid, Arc<Transaction>),
+    Added {
+        /// Its id.
+        txid: Txid,
+        /// The transaction.
+        transaction: Arc<Transaction>,
+        /// The outputs that its inputs name, in order.
+        spent: Arc<[TxOut]>,
+    },
     /// A transaction left.
     Removed(Txid, RemovalReason),
+}
+
+impl MempoolEvent {
+    /// The event of an entry that has just come.
+    pub(crate) fn added(entry: &Entry) -> Self {
+        let transaction = Arc::clone(entry.transaction());
+        Self::Added { txid: entry.txid(), transaction, spent: entry.spent().into() }
+    }
 }
 
 /// What readers share with the writer.

@@ -108,5 +108,6 @@ pub(crate) fn tip_after(event: FollowTipResponse) -> Option<String> {
         Event::Apply(connected) => connected.header.map(|header| header.hash),
         Event::Undo(disconnected) => disconnected.header.map(|header| header.prev_block_hash),
         Event::Reset(reset) => reset.header.map(|header| header.hash),
+        Event::Final(_) => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use pentad_primitives::BlockHeight;
 use pentad_primitives::hash::BlockHash;
 use pentad_primitives::pow::Work;
 
@@ -149,6 +150,12 @@ impl HeaderTree {
         self.rebuild_candidates();
         self.rebuild_best_header();
         Ok(())
+    }
+
+    /// Height of the last final block; genesis is final from the start.
+    #[must_use]
+    pub fn final_height(&self) -> BlockHeight {
+        self.arena[self.last_final].height
     }
 
     /// Does this chain hold the last final block?

@@ -219,7 +219,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
         tip: tip.hash.to_string(),
         chain_work: tip.chain_work.to_string(),
         median_time_past: tip.median_time_past,
-        final_height: None,
+        final_height: Some(tip.final_height.get()).filter(|height| *height > 0),
         mempool_transactions: transactions as u64,
         mempool_bytes: bytes as u64,
         p2pkh_version: u32::from(spec.address_versions().p2pkh),

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::event_service_server::EventService;
-use pentad_api::chain::v1::{follow_mempool_response, follow_tip_response};
+use pentad_api::chain::v1::follow_mempool_response;
+use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::{FieldError, header_message};
 use pentad_ledger::Mempool;
 use pentad_primitives::encode::Encode as _;
-use pentad_primitives::{BlockHash, Script, Transaction, Txid};
+use pentad_primitives::{BlockHash, BlockHeight, Script, Transaction, Txid};
 use pentad_store::{BlockEntry, read_block_bytes};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use tonic::{Request, Response, Status};
 use super::address::{ADDRESSES_MAX, script_of};
 use super::{addresses, at_most};
 use crate::error::ChainError;
-use crate::follow::{Cursor, Step, steps};
+use crate::follow::{Cursor, Step, newly_final, steps};
 use crate::reader::{Reader, View};
 use crate::view::{MempoolEvent, Published};
 
@@ -73,7 +74,8 @@ impl EventService for Events {
             return Err(ChainError::from(FieldError { field: "addresses", problem }).into());
         }
         let (sender, events) = mpsc::channel(EVENTS_IN_FLIGHT);
-        tokio::spawn(addresses::follow(self.reader.clone(), cursor, scripts, sender));
+        let follower = addresses::Follower::new(self.reader.clone(), cursor, scripts, sender);
+        tokio::spawn(follower.run());
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
 
@@ -102,17 +104,13 @@ async fn follow_tip(
     sender: Sender<proto::FollowTipResponse>,
 ) {
     let mut tip = reader.published().watch_tip();
+    let mut told = BlockHeight::GENESIS;
     loop {
         tip.borrow_and_update();
-        let reading = reader.read(move |view| {
-            let (steps, next) = steps(&view, cursor, STEPS_PER_READ)?;
-            let events = steps.into_iter().map(|step| event(&view, step, with_blocks));
-            Ok((events.collect::<Result<Vec<_>, _>>()?, next))
-        });
-        let events = match reading.await {
-            Ok((events, next)) => {
-                cursor = next;
-                events
+        let events = match reader.read(move |view| look(&view, cursor, told, with_blocks)).await {
+            Ok(found) => {
+                (cursor, told) = (found.cursor, found.final_height);
+                found.events
             }
             Err(error) => {
                 drop(sender.send(Err(error.into())).await);
@@ -134,12 +132,44 @@ async fn follow_tip(
     }
 }
 
+/// What a read found, and where the follower stands after it.
+struct Found {
+    events: Vec<proto::FollowTipResponse>,
+    cursor: Option<Cursor>,
+    /// Up to where it knows blocks to be final.
+    final_height: BlockHeight,
+}
+
+/// The next events of a follower that knows blocks up to `told` to be final.
+fn look(
+    view: &View<'_>,
+    cursor: Option<Cursor>,
+    mut told: BlockHeight,
+    with_blocks: bool,
+) -> Result<Found, ChainError> {
+    let (steps, cursor) = steps(view, cursor, STEPS_PER_READ)?;
+    if steps.iter().any(|step| matches!(step, Step::Reset(..))) {
+        told = BlockHeight::GENESIS;
+    }
+    let events = steps.into_iter().map(|step| event(view, step, with_blocks));
+    let mut events = events.collect::<Result<Vec<_>, _>>()?;
+    if let Some(at) = cursor
+        && let Some((_, entry)) = newly_final(view, at, told)?
+    {
+        told = entry.height;
+        let depth = view.depth(entry.height);
+        let header = header_message(&entry.header, entry.height, &entry.chain_work, depth);
+        let event = Event::Final(proto::BlocksFinal { header: Some(header) });
+        events.push(proto::FollowTipResponse { cursor: at.to_string(), event: Some(event) });
+    }
+    Ok(Found { events, cursor, final_height: told })
+}
+
 fn event(
     view: &View<'_>,
     step: Step,
     with_blocks: bool,
 ) -> Result<proto::FollowTipResponse, ChainError> {
-    use follow_tip_response::Event;
     let at = |hash: BlockHash, entry: &BlockEntry| Cursor { height: entry.height, hash };
     let header = |entry: &BlockEntry, confirmations| {
         Some(header_message(&entry.header, entry.height, &entry.chain_work, confirmations))
@@ -174,7 +204,6 @@ async fn follow_mempool(
     with_transactions: bool,
     sender: Sender<proto::FollowMempoolResponse>,
 ) {
-    use follow_mempool_response::Event;
     let (mut present, mut changes) = published.follow_mempool(transactions);
     loop {
         for (txid, transaction) in present.drain(..) {
@@ -188,16 +217,16 @@ async fn follow_mempool(
             () = sender.closed() => return,
         };
         let event = match change {
-            Ok(MempoolEvent::Added(txid, transaction)) => {
+            Ok(MempoolEvent::Added { txid, transaction, .. }) => {
                 added(txid, &transaction, with_transactions)
             }
             Ok(MempoolEvent::Removed(txid, reason)) => {
                 let (txid, reason) = (txid.to_string(), reason.into());
-                Event::Removed(proto::MempoolRemoved { txid, reason })
+                follow_mempool_response::Event::Removed(proto::MempoolRemoved { txid, reason })
             }
             Err(RecvError::Lagged(_)) => {
                 (present, changes) = published.follow_mempool(transactions);
-                Event::Reset(proto::MempoolReset {})
+                follow_mempool_response::Event::Reset(proto::MempoolReset {})
             }
             Err(RecvError::Closed) => return,
         };

@@ -235,10 +235,19 @@ async fn follow(
     node.events.clone().follow_addresses(request).await.expect("a stream").into_inner()
 }
 
-/// The next event in short, and its cursor.
+/// The next event of the main chain in short, and its cursor.
 async fn next(events: &mut Streaming<proto::FollowAddressesResponse>) -> (String, String) {
-    let message = timeout(PATIENCE, events.message()).await.expect("an event in time");
-    let message = message.expect("no error").expect("no end");
+    let message = loop {
+        let message = timeout(PATIENCE, events.message()).await.expect("an event in time");
+        let message = message.expect("no error").expect("no end");
+        let is_mempool = matches!(
+            message.event,
+            Some(Event::MempoolReset(_) | Event::Waiting(_) | Event::Removed(_))
+        );
+        if !is_mempool {
+            break message;
+        }
+    };
     let txids = |touched: proto::AddressesTouched| {
         touched.transactions.into_iter().map(|tx| tx.txid).collect::<Vec<_>>().join(" ")
     };
@@ -247,6 +256,7 @@ async fn next(events: &mut Streaming<proto::FollowAddressesResponse>) -> (String
         Event::Undo(touched) => format!("undo {}", txids(touched)),
         Event::Reset(reset) => format!("reset {}", reset.header.expect("set").height),
         Event::Pass(pass) => format!("pass {}", pass.height),
+        other => panic!("{other:?}"),
     };
     (event, message.cursor)
 }

@@ -25,6 +25,7 @@ async fn next(events: &mut Streaming<proto::FollowTipResponse>) -> (String, Stri
         Event::Apply(apply) => format!("apply {}", name(apply.header)),
         Event::Undo(undo) => format!("undo {}", name(undo.header)),
         Event::Reset(reset) => format!("reset {}", name(reset.header)),
+        Event::Final(block) => format!("final {}", name(block.header)),
     };
     (event, message.cursor)
 }

@@ -6,6 +6,7 @@ mod bulk;
 mod crash;
 mod events;
 mod fixture;
+mod following;
 mod properties;
 mod queries;
 mod reads;

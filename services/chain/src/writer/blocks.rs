@@ -1,7 +1,5 @@
 //! Accepting blocks and moving the tip.
 
-use std::sync::Arc;
-
 use pentad_ledger::connect::{ConnectError, connect};
 use pentad_ledger::header_tree::{BlockStatus, InsertError};
 use pentad_ledger::mempool::Updated;
@@ -260,10 +258,8 @@ fn events(mempool: &Mempool, updated: Updated) -> Vec<MempoolEvent> {
         .removed
         .into_iter()
         .map(|(txid, removal)| MempoolEvent::Removed(txid, removal_reason(removal)));
-    let returned = updated.returned.iter().filter_map(|txid| {
-        let entry = mempool.get(txid)?;
-        Some(MempoolEvent::Added(*txid, Arc::clone(entry.transaction())))
-    });
+    let returned =
+        updated.returned.iter().filter_map(|txid| mempool.get(txid).map(MempoolEvent::added));
     removed.chain(returned).collect()
 }
 
@@ -275,6 +271,7 @@ pub(super) fn tip_view(tree: &HeaderTree, tip: &BlockHash, snapshot: Snapshot) -
         header: tree.header(tip).expect("the tip is in the tree"),
         chain_work: tree.chain_work(tip).expect("the tip is in the tree"),
         median_time_past: tree.median_time_past(tip).expect("the tip is in the tree"),
+        final_height: tree.final_height(),
         snapshot,
     }
 }

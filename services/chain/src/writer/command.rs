@@ -1,4 +1,5 @@
 use pentad_ledger::BlockTemplate;
+use pentad_ledger::header_tree::TipError;
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction};
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
@@ -85,6 +86,8 @@ pub(crate) enum Command {
     },
     /// Check consecutive headers and keep them.
     Headers { headers: Vec<BlockHeader>, reply: Reply<HeadersChecked> },
+    /// Make a block of the main chain final.
+    Finalise { hash: BlockHash, reply: Reply<Result<(), TipError>> },
     /// Build a block on the tip.
     Template {
         payout: Script,

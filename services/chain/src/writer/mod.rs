@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use pentad_ledger::header_tree::TipError;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
@@ -32,7 +33,7 @@ pub(crate) use start::{Parts, Started, start};
 use crate::clock::Clock;
 use crate::metrics::ChainMetrics;
 use crate::refusal::Refusal;
-use crate::view::Published;
+use crate::view::{Published, TipView};
 
 /// Bytes of commands that may wait; beyond that senders do.
 pub(crate) const QUEUE_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -138,6 +139,7 @@ impl Writer {
                 answer(reply, self.on_transactions(transactions)?);
             }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
+            Command::Finalise { hash, reply } => answer(reply, self.on_finalise(&hash)),
             Command::Template { payout, extra_nonce, reply } => {
                 answer(reply, self.on_template(payout, extra_nonce));
             }
@@ -198,6 +200,14 @@ impl Writer {
             best_work: self.tree.chain_work(&best).expect("the best header is in the tree"),
             best_height: self.tree.height(&best).expect("the best header is in the tree"),
         }
+    }
+
+    fn on_finalise(&mut self, hash: &BlockHash) -> Result<(), TipError> {
+        self.tree.finalise(hash)?;
+        let final_height = self.tree.final_height();
+        let view = TipView { final_height, ..(*self.published.tip()).clone() };
+        self.published.change(|_| ((), Some(view), Vec::new()));
+        Ok(())
     }
 
     /// Bodies towards a header that was just handed in, whose sender has them, if it overtakes the

@@ -160,6 +160,13 @@ fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreEr
     }
     Ok(tree)
 }
+    // A certificate makes its block final, and with it all below.
+    let certified = entries.iter().rev().filter(|(_, entry)| entry.certificate_len > 0);
+    if let Some((hash, _)) =
+        certified.map(|(hash, entry)| (hash, entry)).find(|(hash, _)| tree.is_active(hash))
+    {
+        tree.finalise(hash).map_err(|_| StoreError::UnknownBlock(*hash))?;
+    }
 
 impl Writer {
     /// Connects blocks that are in the log and not yet in the index.

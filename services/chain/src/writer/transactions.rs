@@ -116,7 +116,7 @@ impl Writer {
         let Some(context) = self.tree.tip_context() else {
             return Err(Rejection::Stale);
         };
-        let transaction = admission.transaction().clone();
+        let txid = admission.transaction().txid();
         let now = self.clock.unix_seconds();
         let count =
             self.published.change(|mempool| match mempool.commit(admission, &context, now) {
@@ -124,10 +124,10 @@ impl Writer {
                     let gone = |reason| move |txid| MempoolEvent::Removed(txid, reason);
                     let replaced = admitted.replaced.into_iter();
                     let evicted = admitted.evicted.into_iter();
-                    let entered = transaction.transaction().clone();
+                    let entered = mempool.get(&txid).map(MempoolEvent::added);
                     let events = replaced
                         .map(gone(RemovalReason::Replaced))
-                        .chain([MempoolEvent::Added(transaction.txid(), entered)])
+                        .chain(entered)
                         .chain(evicted.map(gone(RemovalReason::Evicted)));
                     (Ok(mempool.len()), None, events.collect())
                 }

@@ -45,8 +45,8 @@ async fn follow_tip_once(
                 let claim = claim(connected.header)?;
                 Some(Event::Tip { claim, block: Some(connected.raw) })
             }
-            // The blocks that take its place follow at once.
-            TipEvent::Undo(_) => None,
+            // The blocks that take its place follow at once; what is final does not move the tip.
+            TipEvent::Undo(_) | TipEvent::Final(_) => None,
             TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, block: None }),
         };
         if let Some(event) = event
