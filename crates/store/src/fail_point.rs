@@ -94,6 +94,24 @@ points! {
     MempoolWrite = "mempool-write",
     /// The mempool's file gets its name.
     MempoolRename = "mempool-rename",
+    /// A torn end of the safety log is cut, and what is whole synced.
+    SafetySettle = "safety-settle",
+    /// A batch of the safety log is written.
+    SafetyAppend = "safety-append",
+    /// A batch of the safety log is synced.
+    SafetySync = "safety-sync",
+    /// The unfinished file of a new or compacted safety log is written.
+    SafetyCompactWrite = "safety-compact-write",
+    /// The unfinished file of a new or compacted safety log is synced.
+    SafetyCompactSync = "safety-compact-sync",
+    /// A new or compacted safety log gets its name.
+    SafetyCompactRename = "safety-compact-rename",
+    /// The directory of a new or compacted safety log is synced.
+    SafetyDirectorySync = "safety-directory-sync",
+    /// A mark of the sign guard is written.
+    GuardWrite = "guard-write",
+    /// The sign guard is synced.
+    GuardSync = "guard-sync",
 }
 
 /// Runs an operation, unless a fault is armed there.

@@ -24,6 +24,7 @@ mod payload;
 mod read;
 mod recovery;
 mod rows;
+pub mod safety_log;
 #[cfg(test)]
 mod tests;
 mod transaction_file;

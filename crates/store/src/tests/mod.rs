@@ -8,5 +8,8 @@ mod engines;
 #[cfg(feature = "fail-points")]
 mod faults;
 mod index;
+#[cfg(feature = "fail-points")]
+mod safety_faults;
+mod safety_log;
 pub mod sample;
 mod transaction_file;

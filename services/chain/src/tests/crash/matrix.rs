@@ -60,6 +60,16 @@ fn plan(point: Point) -> Option<(Scene, &'static [Fault], &'static [u32])> {
         Point::MempoolWrite => (Scene::Script, WRITE, &[1]),
         Point::MempoolRename => (Scene::Script, ATOMIC, &[1]),
         Point::LogRead | Point::EngineRead => return None,
+        // Not of the chain: crates/store kills a replica's log there.
+        Point::SafetySettle
+        | Point::SafetyAppend
+        | Point::SafetySync
+        | Point::SafetyCompactWrite
+        | Point::SafetyCompactSync
+        | Point::SafetyCompactRename
+        | Point::SafetyDirectorySync
+        | Point::GuardWrite
+        | Point::GuardSync => return None,
     })
 }
 
