@@ -2,6 +2,12 @@
 
 use crate::frame::HEADER_LEN;
 
+/// A block of 4 MB with ordered payloads of 1 MiB, or a proposal that carries it, and room to
+/// grow; a certificate and the encoding.
+pub(crate) const LARGEST_PAYLOAD: usize = (8 << 20) + CERTIFICATE_MAX + (1 << 10);
+/// Most bytes of a commit certificate: 64 signatures take 4,274.
+pub const CERTIFICATE_MAX: usize = 8 << 10;
+
 /// The three streams of frames inside one link. A more urgent one is never behind a less urgent
 /// one: their chunks are interleaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +34,16 @@ impl Class {
         }
     }
 
+    /// Its name in statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Consensus => "consensus",
+            Self::Announcements => "announcements",
+            Self::Bulk => "bulk",
+        }
+    }
+
     /// The class that a tag stands for.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
@@ -44,10 +60,11 @@ impl Class {
     #[must_use]
     pub const fn payload_max(self) -> usize {
         match self {
-            // A view change with its certificates; votes are a few hundred bytes.
-            Self::Consensus => 1 << 20,
-            // A block of 4 MB with ordered payloads and a certificate.
-            Self::Announcements | Self::Bulk => 8 << 20,
+            // Twice the largest consensus message that goes in it: nothing urgent is ever behind
+            // more than this.
+            Self::Consensus => 2 * crate::consensus::URGENT_PAYLOAD_MAX,
+            // The largest kinds, a block with its certificate and a proposal.
+            Self::Announcements | Self::Bulk => LARGEST_PAYLOAD,
         }
     }
 
@@ -56,5 +73,18 @@ impl Class {
     pub const fn queue_max(self) -> usize {
         // Room for one frame of the largest size and as much again of smaller ones.
         self.payload_max().saturating_add(HEADER_LEN).saturating_mul(2)
+    }
+
+    /// Most bytes of frames that wait to be sent in this class and may be dropped, beside those of
+    /// [`Class::queue_max`]: the oldest gives way.
+    #[must_use]
+    pub const fn expendable_max(self) -> usize {
+        match self {
+            // Two thousand votes: all that a view of 64 validators says several times over.
+            Self::Consensus => 512 << 10,
+            // The largest proposal and one that takes its place.
+            Self::Announcements => self.queue_max(),
+            Self::Bulk => 0,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a frame holds.
 
+use crate::class::LARGEST_PAYLOAD;
+
 /// The message in a frame: a type of package `pentad.wire.v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -21,11 +23,13 @@ pub enum Kind {
     GetTransactions,
     /// `Goodbye`: why the link ends.
     Goodbye,
+    /// `Consensus`: a message between replicas.
+    Consensus,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Handshake,
         Self::GetBlocks,
         Self::Transactions,
@@ -35,6 +39,7 @@ impl Kind {
         Self::Inventory,
         Self::GetTransactions,
         Self::Goodbye,
+        Self::Consensus,
     ];
 
     /// The kind's number on the wire.
@@ -50,6 +55,7 @@ impl Kind {
             Self::Inventory => 7,
             Self::GetTransactions => 8,
             Self::Goodbye => 9,
+            Self::Consensus => 10,
         }
     }
 
@@ -66,6 +72,7 @@ impl Kind {
             7 => Some(Self::Inventory),
             8 => Some(Self::GetTransactions),
             9 => Some(Self::Goodbye),
+            10 => Some(Self::Consensus),
             _ => None,
         }
     }
@@ -83,9 +90,9 @@ impl Kind {
             Self::GetBlocks | Self::GetHeaders => 8 << 10,
             // At least five transactions of the largest size (100 kB).
             Self::Transactions => 512 << 10,
-            // A block of 4 MB, ordered payloads of 1 MiB, a certificate.
-            Self::Block => 8 << 20,
-            // 2000 headers of 82 bytes with tag and length.
+            // A block or a proposal of 8 MiB, a certificate.
+            Self::Block | Self::Consensus => LARGEST_PAYLOAD,
+            // 2000 headers of 82 bytes with tag and length, and a certificate.
             Self::Headers => 176 << 10,
             // 1000 ids of 34 bytes with tag and length.
             Self::Inventory | Self::GetTransactions => 40 << 10,

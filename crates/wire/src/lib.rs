@@ -16,9 +16,11 @@
 
 pub mod chunk;
 mod class;
+pub mod consensus;
 pub mod frame;
 pub mod handshake;
 mod identity;
+pub mod inbox;
 pub mod kademlia;
 mod kind;
 pub mod orphans;
@@ -28,7 +30,7 @@ pub mod relay;
 pub mod sync;
 
 pub use chunk::{Assembler, Chunker};
-pub use class::Class;
+pub use class::{CERTIFICATE_MAX, Class};
 pub use frame::{Frame, FrameError};
 pub use identity::{Direction, PeerId, StaticKey};
 pub use kind::Kind;

@@ -15,6 +15,7 @@ mod chain;
 mod config;
 pub mod discovery;
 mod door;
+mod exchange;
 mod grpc;
 mod hub;
 mod identity;
@@ -22,6 +23,7 @@ mod link;
 mod listener;
 mod message;
 mod metrics;
+mod relay_service;
 mod service;
 mod startup;
 #[cfg(test)]

@@ -5,10 +5,11 @@ use pentad_api::encoding::{self, DecodeError};
 use pentad_api::wire::v1 as proto;
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Txid, Work};
+use pentad_wire::consensus::CAPABILITY;
 use pentad_wire::handshake::{Claim, GOODBYE_TEXT_MAX, Hello, NETWORK_NAME_MAX, Reason};
 use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, HEADERS_MAX};
-use pentad_wire::{Frame, Kind};
+use pentad_wire::{Frame, Kind, consensus};
 use thiserror::Error;
 
 /// Most hashes in a locator: it reaches back over 2^91 blocks.
@@ -39,6 +40,8 @@ pub(crate) enum Message {
     GetTransactions(Vec<Txid>),
     /// Why the link ends.
     Goodbye { reason: String, message: String },
+    /// A message between replicas.
+    Consensus(Bytes),
 }
 
 /// Who the sender is and where it stands.
@@ -52,6 +55,8 @@ pub(crate) struct Handshake {
     pub(crate) heartbeat: u64,
     /// The last heartbeat of the other side.
     pub(crate) echo: u64,
+    /// It takes part in consensus at present.
+    pub(crate) consensus: bool,
 }
 
 /// A message that breaks the protocol.
@@ -89,6 +94,7 @@ impl Message {
             Self::Inventory(_) => Kind::Inventory,
             Self::GetTransactions(_) => Kind::GetTransactions,
             Self::Goodbye { .. } => Kind::Goodbye,
+            Self::Consensus(_) => Kind::Consensus,
         }
     }
 
@@ -128,6 +134,9 @@ impl Message {
                 reason: reason.clone(),
                 message: message.clone(),
             }),
+            Self::Consensus(payload) => {
+                encoding::encode(&proto::Consensus { payload: payload.clone() })
+            }
         }
     }
 
@@ -184,6 +193,14 @@ impl Message {
                 let (reason, message) = (printable(&message.reason), printable(&message.message));
                 Ok(Self::Goodbye { reason, message })
             }
+            Kind::Consensus => {
+                let message: proto::Consensus = encoding::decode(payload).map_err(encoding)?;
+                let length = message.payload.len();
+                if length == 0 || length > consensus::PAYLOAD_MAX {
+                    return Err(Malformed::Length { kind, field: "payload", length });
+                }
+                Ok(Self::Consensus(message.payload))
+            }
         }
     }
 }
@@ -200,7 +217,7 @@ impl Handshake {
             chain_work: share(&self.claim.work.to_be_bytes()),
             final_height: None,
             listen_port: self.listen_port.map_or(0, u32::from),
-            capabilities: Vec::new(),
+            capabilities: self.consensus.then(|| CAPABILITY.to_owned()).into_iter().collect(),
             instance: self.hello.instance,
             heartbeat: self.heartbeat,
             echo: self.echo,
@@ -231,6 +248,7 @@ impl Handshake {
             listen_port: (port != 0).then_some(port),
             heartbeat: message.heartbeat,
             echo: message.echo,
+            consensus: message.capabilities.iter().any(|name| name == CAPABILITY),
         })
     }
 }

@@ -12,6 +12,7 @@
 //! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
 //! | `pentad_peer_bans_total` | static keys banned |
 //! | `pentad_peer_transactions_dropped_total` | transactions not checked because too many waited |
+//! | `pentad_peer_consensus_dropped_total{direction,class}` | messages of replicas that gave way |
 //! | `pentad_peer_orphans` | transactions that wait for what they spend |
 //! | `pentad_peer_sync_height_blocks` | height of the own tip |
 //! | `pentad_peer_sync_best_height_blocks` | height of the best header chain known |
@@ -20,7 +21,7 @@
 
 use pentad_service_kit::Metrics;
 use pentad_wire::sync::Progress;
-use pentad_wire::{Direction, Offence};
+use pentad_wire::{Class, Direction, Offence};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -40,6 +41,44 @@ struct OffenceLabels {
     offence: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabels {
+    direction: &'static str,
+    class: &'static str,
+}
+
+/// Messages of replicas that a slow reader cannot take.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dropped(Family<DroppedLabels, Counter>);
+
+impl Dropped {
+    /// From a peer to the consensus service.
+    pub(crate) fn inbound(&self, class: Class, count: u64) {
+        self.add("inbound", class, count);
+    }
+
+    /// From the consensus service to a peer.
+    pub(crate) fn outbound(&self, class: Class, count: u64) {
+        self.add("outbound", class, count);
+    }
+
+    fn add(&self, direction: &'static str, class: Class, count: u64) {
+        if count > 0 {
+            let labels = DroppedLabels { direction, class: class.name() };
+            self.0.get_or_create(&labels).inc_by(count);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> u64 {
+        let count = |direction, class: Class| {
+            let labels = DroppedLabels { direction, class: class.name() };
+            self.0.get(&labels).map_or(0, |counter| counter.get())
+        };
+        Class::ALL.map(|class| count("inbound", class) + count("outbound", class)).iter().sum()
+    }
+}
+
 /// What the peer service counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerMetrics {
@@ -51,6 +90,7 @@ pub(crate) struct PeerMetrics {
     pub(crate) slow: Counter,
     pub(crate) bans: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) dropped_consensus: Dropped,
     orphans: Gauge,
     height: Gauge,
     best_height: Gauge,
@@ -82,6 +122,8 @@ impl PeerMetrics {
         ] {
             registry.register(name, help, counter.clone());
         }
+        let dropped = self.dropped_consensus.0.clone();
+        registry.register("consensus_dropped", "Messages of replicas that gave way", dropped);
         registry.register("offences", "Misbehaviour by kind", self.offences.clone());
         for (name, help, gauge) in [
             ("orphans", "Transactions that wait for what they spend", &self.orphans),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pentad_api::Connection;
 use pentad_api::peer::v1::peer_service_server::PeerServiceServer;
+use pentad_api::peer::v1::relay_service_server::RelayServiceServer;
 use pentad_service_kit::{Metrics, Server, Supervisor, health, sized};
 use pentad_wire::kademlia::node_id;
 use thiserror::Error;
@@ -15,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::Chain;
 use crate::config::PeerConfig;
 use crate::discovery::signing_key;
+use crate::exchange::Exchange;
 use crate::grpc::PeerApi;
 use crate::hub::EVENTS_MAX;
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::PeerMetrics;
+use crate::relay_service::RelayApi;
 use crate::startup::Startup;
 
 /// What the chain service is asked for its health by.
@@ -28,6 +31,7 @@ const CHAIN_SERVICE: &str = "pentad.chain.v1.ChainService";
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub(crate) api: PeerApi,
+    pub(crate) relay: RelayApi,
     chain: Connection,
 }
 
@@ -108,6 +112,9 @@ impl Peer {
         tracing::info!(key = %identity.public(), %listen, "this node");
         let mut instance = [0; 8];
         getrandom::fill(&mut instance).map_err(StartError::Entropy)?;
+        let metrics = PeerMetrics::register(metrics);
+        let exchange = Exchange::new(metrics.dropped_consensus.clone());
+        let relay = RelayApi { exchange: exchange.clone() };
         let startup = Startup {
             config,
             data_dir: data_dir.to_owned(),
@@ -115,14 +122,15 @@ impl Peer {
             instance: u64::from_be_bytes(instance),
             chain: Chain::new(&chain),
             listen,
-            metrics: PeerMetrics::register(metrics),
+            metrics,
             events,
+            exchange,
             running,
             supervisor: supervisor.clone(),
             shutdown,
         };
         supervisor.spawn("peer", startup.run(sockets, received));
-        Ok(Self { api, chain })
+        Ok(Self { api, relay, chain })
     }
 
     /// Adds the service to a server; it is healthy while it takes links and the chain service is.
@@ -140,7 +148,13 @@ impl Peer {
             }
         });
         let chain = health::remote("chain", self.chain.clone(), CHAIN_SERVICE);
-        server.service(sized!(PeerServiceServer::new(self.api.clone())), [links, chain])
+        let relay = sized!(RelayServiceServer::new(self.relay.clone()));
+        server
+            .service(
+                sized!(PeerServiceServer::new(self.api.clone())),
+                [links.clone(), chain.clone()],
+            )
+            .service(relay, [links, chain])
     }
 
     /// Where other nodes reach this one.

@@ -24,6 +24,7 @@ use crate::chain::{
 use crate::config::PeerConfig;
 use crate::discovery::{self, Advertised, Discovery, Handle, signing_key};
 use crate::door::Door;
+use crate::exchange::Exchange;
 use crate::hub::{BLOCK_BYTES_MAX, Event, Hub, Parts, TRANSACTION_BYTES_MAX};
 use crate::identity::Identity;
 use crate::link::Local;
@@ -49,6 +50,7 @@ pub(crate) struct Startup {
     pub(crate) listen: SocketAddr,
     pub(crate) metrics: PeerMetrics,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) exchange: Exchange,
     pub(crate) running: watch::Sender<Option<Handle>>,
     pub(crate) supervisor: Supervisor,
     pub(crate) shutdown: CancellationToken,
@@ -103,6 +105,7 @@ impl Startup {
             write_time_max: self.config.write_time_max(),
             chain: self.chain.clone(),
             events: self.events.clone(),
+            exchange: self.exchange.clone(),
             totals: self.metrics.totals.clone(),
         }
     }

@@ -13,10 +13,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// The current span for a frame; empty when nothing is traced.
 pub(crate) fn current() -> Bytes {
-    let mut headers = HeaderMap::new();
-    propagation::inject(&mut headers);
-    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-    parent.and_then(to_message).map(|message| encoding::encode(&message)).unwrap_or_default()
+    from_parent(&current_parent())
 }
 
 /// Makes `span` a child of the sender's. What cannot be understood is no reason to drop a message.
@@ -30,10 +27,30 @@ pub(crate) fn join(span: &Span, context: Bytes) {
     propagation::join(span, &headers);
 }
 
+/// The current span as W3C traceparent; empty when nothing is traced.
+pub(crate) fn current_parent() -> String {
+    let mut headers = HeaderMap::new();
+    propagation::inject(&mut headers);
+    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    parent.unwrap_or_default().to_owned()
+}
+
+/// The context for a frame from a W3C traceparent; empty if that is no valid one.
+pub(crate) fn from_parent(parent: &str) -> Bytes {
+    to_message(parent).map(|message| encoding::encode(&message)).unwrap_or_default()
+}
+
+/// The W3C traceparent of a frame's context; empty if that is no valid one.
+pub(crate) fn to_parent(context: Bytes) -> String {
+    let message: Option<TraceContext> = encoding::decode(context).ok();
+    let parent = message.as_ref().and_then(to_header);
+    parent.as_ref().and_then(|parent| parent.to_str().ok()).unwrap_or_default().to_owned()
+}
+
 fn to_message(parent: &str) -> Option<TraceContext> {
     let mut parts = parent.split('-').skip(1);
-    let trace_id = hex::decode(parts.next()?).ok()?;
-    let span_id = hex::decode(parts.next()?).ok()?;
+    let trace_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 16)?;
+    let span_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 8)?;
     let flags = u32::from_str_radix(parts.next()?, 16).ok()?;
     Some(TraceContext { trace_id: trace_id.into(), span_id: span_id.into(), flags })
 }

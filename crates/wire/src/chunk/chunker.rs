@@ -24,9 +24,19 @@ pub struct QueueFull {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Encoded frames; of the first one perhaps only the rest.
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Waiting>,
     bytes: usize,
+    /// Those among them that may be dropped.
+    expendable: usize,
+}
+
+/// An encoded frame, or the rest of one.
+#[derive(Debug)]
+struct Waiting {
+    bytes: Bytes,
+    is_expendable: bool,
+    /// Its first bytes are gone, so the others have to follow.
+    is_begun: bool,
 }
 
 impl Chunker {
@@ -43,13 +53,28 @@ impl Chunker {
     /// When the class holds too much already; the frame is not queued then.
     pub fn push(&mut self, class: Class, frame: Bytes) -> Result<(), QueueFull> {
         let queue = self.queue_mut(class);
-        let bytes = queue.bytes.saturating_add(frame.len());
-        if bytes > class.queue_max() {
+        let lasting = queue.bytes.saturating_sub(queue.expendable);
+        if lasting.saturating_add(frame.len()) > class.queue_max() {
             return Err(QueueFull { class });
         }
-        queue.bytes = bytes;
-        queue.frames.push_back(frame);
+        queue.append(frame, false);
         Ok(())
+    }
+
+    /// Puts an encoded frame at the end of its class that nobody misses for long. Where the class
+    /// holds too many such frames ([`Class::expendable_max`]) the oldest ones are dropped; returns
+    /// how many, this one included if there is no room for it at all.
+    pub fn push_expendable(&mut self, class: Class, frame: Bytes) -> u64 {
+        let queue = self.queue_mut(class);
+        let mut dropped = 0_u64;
+        while queue.expendable.saturating_add(frame.len()) > class.expendable_max() {
+            dropped = dropped.saturating_add(1);
+            if !queue.drop_oldest() {
+                return dropped;
+            }
+        }
+        queue.append(frame, true);
+        dropped
     }
 
     /// Drops what is less urgent than the consensus class: only a farewell is to come. What was cut
@@ -110,6 +135,26 @@ impl Chunker {
 }
 
 impl Queue {
+    fn append(&mut self, bytes: Bytes, is_expendable: bool) {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if is_expendable {
+            self.expendable = self.expendable.saturating_add(bytes.len());
+        }
+        self.frames.push_back(Waiting { bytes, is_expendable, is_begun: false });
+    }
+
+    /// Drops the oldest frame that may be dropped; false if there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let is_free = |frame: &Waiting| frame.is_expendable && !frame.is_begun;
+        let oldest = self.frames.iter().position(is_free);
+        let Some(frame) = oldest.and_then(|oldest| self.frames.remove(oldest)) else {
+            return false;
+        };
+        self.bytes = self.bytes.saturating_sub(frame.bytes.len());
+        self.expendable = self.expendable.saturating_sub(frame.bytes.len());
+        true
+    }
+
     /// Moves `count` bytes, which must be there, to the end of `to`.
     fn take(&mut self, count: usize, to: &mut Vec<u8>) {
         let mut left = count;
@@ -117,10 +162,14 @@ impl Queue {
             let Some(frame) = self.frames.front_mut() else {
                 break;
             };
-            let part = left.min(frame.len());
-            to.extend_from_slice(&frame.split_to(part));
+            let part = left.min(frame.bytes.len());
+            to.extend_from_slice(&frame.bytes.split_to(part));
+            frame.is_begun = true;
             left = left.saturating_sub(part);
-            if !frame.has_remaining() {
+            if frame.is_expendable {
+                self.expendable = self.expendable.saturating_sub(part);
+            }
+            if !frame.bytes.has_remaining() {
                 self.frames.pop_front();
             }
         }

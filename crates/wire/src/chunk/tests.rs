@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::{CONTEXT_MAX, HEADER_LEN};
-use crate::{Class, Frame, FrameError, Kind};
+use crate::{Class, Frame, FrameError, Kind, consensus};
 
 fn frame(kind: Kind, context: &[u8], payload: &[u8]) -> Frame {
     Frame {
@@ -76,6 +76,72 @@ fn urgent_frames_never_wait_behind_bulk() {
     assert_eq!(frames.pop(), Some(block));
 }
 
+/// A vote that is queued behind megabytes of blocks and a proposal leaves in the next message.
+#[test]
+fn votes_overtake_what_was_queued_before_them() {
+    let block = frame(Kind::Block, &[], &vec![7; 4 << 20]);
+    let proposal = frame(Kind::Consensus, &[], &vec![8; 4 << 20]);
+    let vote = frame(Kind::Consensus, &[1], &[9; 200]);
+    let mut chunker = Chunker::new();
+    chunker.push(Class::Bulk, block.encode().expect("short")).expect("room");
+    let class = consensus::class_of(proposal.payload.len());
+    assert_eq!(chunker.push_expendable(class, proposal.encode().expect("short")), 0);
+    let (mut assembler, mut frames, mut message) = (Assembler::new(), Vec::new(), Vec::new());
+    for _ in 0..20 {
+        chunker.next_message(&mut message);
+        assembler.push(&message, &mut frames).expect("valid");
+        assert!(frames.is_empty() && !chunker.is_empty(), "the rest is still to come");
+        let class = consensus::class_of(vote.payload.len());
+        assert_eq!(chunker.push_expendable(class, vote.encode().expect("short")), 0);
+        chunker.next_message(&mut message);
+        assembler.push(&message, &mut frames).expect("valid");
+        assert_eq!(std::mem::take(&mut frames), std::slice::from_ref(&vote));
+    }
+    for message in messages(&mut chunker) {
+        assembler.push(&message, &mut frames).expect("valid");
+    }
+    assert_eq!(frames, [proposal, block]);
+}
+
+#[test]
+fn expendable_frames_make_room_for_newer_ones_and_take_none_of_others() {
+    let vote =
+        |number: u16| frame(Kind::Consensus, &[], &[&number.to_be_bytes()[..], &[0; 998]].concat());
+    let mut chunker = Chunker::new();
+    let mut dropped = 0;
+    for number in 0..1000 {
+        dropped += chunker.push_expendable(Class::Consensus, vote(number).encode().expect("short"));
+    }
+    assert!(chunker.queued(Class::Consensus) <= Class::Consensus.expendable_max());
+    // They are not in the way of what may not be dropped.
+    let heartbeat = frame(Kind::Handshake, &[], &[7; 200]);
+    chunker.push(Class::Consensus, heartbeat.encode().expect("short")).expect("room");
+    let frames = assemble(&messages(&mut chunker));
+    assert_eq!(frames.len() as u64, 1000 - dropped + 1);
+    let first = u16::try_from(dropped).expect("fewer");
+    assert_eq!(frames[..2], [vote(first), vote(first + 1)], "the oldest were dropped");
+    assert_eq!(frames[frames.len() - 2..], [vote(999), heartbeat]);
+}
+
+/// What is cut in the middle has to be finished, or the stream of its class is broken.
+#[test]
+fn a_frame_that_has_begun_is_not_dropped() {
+    let proposal = |number| frame(Kind::Consensus, &[], &vec![number; consensus::PAYLOAD_MAX]);
+    let mut chunker = Chunker::new();
+    let push = |chunker: &mut Chunker, number| {
+        chunker.push_expendable(Class::Announcements, proposal(number).encode().expect("short"))
+    };
+    assert_eq!(push(&mut chunker, 0), 0);
+    let mut first = Vec::new();
+    chunker.next_message(&mut first);
+    let dropped: u64 = (1..=5).map(|number| push(&mut chunker, number)).sum();
+    let mut rest = messages(&mut chunker);
+    rest.insert(0, first);
+    let frames = assemble(&rest);
+    assert_eq!(frames.len() as u64, 6 - dropped);
+    assert_eq!((&frames[0], frames.last()), (&proposal(0), Some(&proposal(5))));
+}
+
 /// Attack 36, the sender's half.
 #[test]
 fn a_queue_is_capped_and_takes_the_largest_frame() {
@@ -104,14 +170,15 @@ fn a_length_over_the_limit_is_refused_before_allocation() {
         message.extend_from_slice(&length.to_be_bytes());
         message
     };
-    for (kind, length) in [(1, 4097), (4, u32::MAX), (7, 1 << 20), (200, (8 << 20) + 1)] {
+    for (kind, length) in [(1, 4097), (4, u32::MAX), (7, 1 << 20), (200, (9 << 20) + 1)] {
         let mut assembler = Assembler::new();
         let error = assembler.push(&over(kind, length), &mut Vec::new()).expect_err("too long");
         assert!(matches!(error, AssemblyError::Frame(FrameError::PayloadTooLong { .. })));
         assert_eq!(assembler.buffered(), 0);
     }
     let mut assembler = Assembler::new();
-    assembler.push(&over(4, 8 << 20), &mut Vec::new()).expect("at the limit");
+    let block_max = u32::try_from(Kind::Block.payload_max()).expect("it fits");
+    assembler.push(&over(4, block_max), &mut Vec::new()).expect("at the limit");
     assert!(assembler.buffered() <= CHUNK_MAX, "a length alone reserved its memory");
 }
 
@@ -145,7 +212,9 @@ fn any_frame() -> impl Strategy<Value = (Class, Frame)> {
     let kind = prop::sample::select(&Kind::ALL[..]);
     (class, kind, vec(any::<u8>(), 0..=CONTEXT_MAX), vec(any::<u8>(), 0..40_000)).prop_map(
         |(class, kind, context, mut payload)| {
-            payload.truncate(kind.payload_max());
+            // A queue of class consensus is small: all of them shall fit into it.
+            let class_max = if class == Class::Consensus { 4_000 } else { 40_000 };
+            payload.truncate(kind.payload_max().min(class_max));
             (class, frame(kind, &context, &payload))
         },
     )

@@ -109,11 +109,14 @@ pub(crate) struct Hub {
     fresh: Vec<(Txid, Bytes)>,
     /// Questions to the chain service.
     calls: JoinSet<Event>,
+    /// Whether this node takes part in consensus at present.
+    consensus: watch::Receiver<bool>,
 }
 
 impl Hub {
     pub(crate) fn new(parts: Parts) -> Self {
         let own = *parts.claim.borrow();
+        let consensus = parts.local.exchange.attached();
         Self {
             parts,
             started: Instant::now(),
@@ -125,6 +128,7 @@ impl Hub {
             bans: Bans::new(),
             fresh: Vec::new(),
             calls: JoinSet::new(),
+            consensus,
         }
     }
 
@@ -149,6 +153,8 @@ impl Hub {
                     Ok(event) => self.on_event(event),
                     Err(error) => tracing::error!(%error, "a question to the chain failed"),
                 },
+                // It is told when the loop is through.
+                Ok(()) = self.consensus.changed() => {}
                 _ = ticks.tick() => self.on_tick(),
             }
             self.flush();
@@ -223,10 +229,12 @@ impl Hub {
             }
             Message::NoBlock(hash) => self.step(sync::Input::NotFound { peer, hash }),
             Message::Headers(headers) => self.step(sync::Input::Headers { peer, headers }),
-            // The reader gives these to the task that answers, or ends with them.
+            // The reader gives these to the task that answers or to the consensus service, or
+            // ends with them.
             Message::GetBlocks(_)
             | Message::GetHeaders { .. }
             | Message::GetTransactions(_)
+            | Message::Consensus(_)
             | Message::Goodbye { .. } => {}
         }
     }
@@ -242,6 +250,7 @@ impl Hub {
 
     /// Sends what the last events have led to.
     fn flush(&mut self) {
+        self.announce_consensus();
         self.relay_fresh();
         self.announce_tip();
     }

@@ -44,6 +44,8 @@ pub(super) struct Heartbeat {
     /// The tip it was told last.
     pub(super) told: Claim,
     pub(super) told_at: Duration,
+    /// Whether it was told that this node takes part in consensus.
+    pub(super) told_consensus: bool,
     /// Number of the last one that wants an answer, and when it was sent.
     pub(super) sent: u64,
     pub(super) sent_at: Duration,
@@ -68,6 +70,7 @@ impl Peer {
             heartbeat: Heartbeat {
                 told,
                 told_at: now,
+                told_consensus: candidate.told_consensus,
                 sent: 0,
                 // The first one is due at once: it measures the round trip.
                 sent_at: Duration::ZERO,

@@ -257,19 +257,32 @@ impl Hub {
         }
     }
 
+    /// Tells everybody at once that this node takes part in consensus now, or no longer.
+    pub(super) fn announce_consensus(&mut self) {
+        let takes_part = *self.consensus.borrow();
+        let is_news = |peer: &Peer| peer.heartbeat.told_consensus != takes_part;
+        let due = self.peers.iter().filter(|(_, peer)| is_news(peer)).map(|(id, _)| *id);
+        for id in due.collect::<Vec<_>>() {
+            self.tell(id, Class::Consensus, 0);
+        }
+    }
+
     /// Tells one peer where this node stands; `number` 0 wants no answer.
     fn tell(&mut self, id: PeerId, class: Class, number: u64) {
         let (now, own) = (self.now(), self.own());
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        let consensus = *self.consensus.borrow();
         (peer.heartbeat.told, peer.heartbeat.told_at) = (own, now);
+        peer.heartbeat.told_consensus = consensus;
         let message = Message::Handshake(Handshake {
             hello: self.parts.local.hello.clone(),
             claim: own,
             listen_port: self.parts.local.listen_port,
             heartbeat: number,
             echo: peer.heartbeat.received,
+            consensus,
         });
         self.send(id, class, &message);
     }

@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
 use crate::chain::Chain;
+use crate::exchange::{Exchange, Membership};
 use crate::hub::Event;
 use crate::identity::Identity;
 use crate::message::{Handshake, Message};
@@ -48,6 +49,7 @@ pub(crate) struct Local {
     pub(crate) write_time_max: Duration,
     pub(crate) chain: Chain,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) exchange: Exchange,
     pub(crate) totals: Totals,
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct Candidate {
     /// As it was dialled.
     pub(crate) dialed: Option<String>,
     pub(crate) handshake: Handshake,
+    /// It was told that this node takes part in consensus.
+    pub(crate) told_consensus: bool,
     pub(crate) outbox: Outbox,
     pub(crate) counters: Arc<Counters>,
     /// Questions of this node itself to the task that answers.
@@ -112,6 +116,7 @@ struct Opened {
     writer: FrameWriter,
     key: StaticKey,
     handshake: Handshake,
+    told_consensus: bool,
     /// What came together with the handshake.
     early: Vec<Frame>,
 }
@@ -135,7 +140,7 @@ pub(crate) async fn run(
         Ok(Err(end)) => return (None, end),
         Err(_) => return (None, LinkError::HandshakeTimeout(limit).into()),
     };
-    let Opened { reader, writer, key, handshake, early } = opened;
+    let Opened { reader, writer, key, handshake, told_consensus, early } = opened;
     let (ours, theirs) = (&local.hello, &handshake.hello);
     if let Err(incompatible) = handshake::check((ours, &local.identity.public()), (theirs, &key)) {
         let reason = incompatible.reason();
@@ -145,12 +150,14 @@ pub(crate) async fn run(
     on_open();
     let outbox = Outbox::default();
     let (jobs, receiver) = mpsc::channel(REQUESTS_MAX);
+    let takes_part = handshake.consensus;
     let candidate = Candidate {
         key,
         address,
         direction,
         dialed,
         handshake,
+        told_consensus,
         outbox: outbox.clone(),
         counters,
         jobs: jobs.clone(),
@@ -166,7 +173,8 @@ pub(crate) async fn run(
     let serving = AbortOnDropHandle::new(tokio::spawn(
         serve(local.chain.clone(), outbox.clone(), receiver).in_current_span(),
     ));
-    let inlet = Inlet { peer, jobs, events: local.events.clone() };
+    let membership = local.exchange.join(peer, key, outbox.clone(), takes_part);
+    let inlet = Inlet { peer, jobs, events: local.events.clone(), membership };
     let end = exchange(inlet, reader, early, writer, outbox).await;
     drop(serving);
     (Some(peer), end)
@@ -184,12 +192,14 @@ async fn open(
     let limit = local.write_time_max;
     let (mut reader, mut writer, key) =
         transport::open(stream, direction, &local.identity, limit, counters).await?;
+    let told_consensus = *local.exchange.attached().borrow();
     let own = Handshake {
         hello: local.hello.clone(),
         claim: *local.claim.borrow(),
         listen_port: local.listen_port,
         heartbeat: 0,
         echo: 0,
+        consensus: told_consensus,
     };
     writer.send_frame(&Message::Handshake(own).to_frame(Bytes::new())).await?;
     let mut early = Vec::new();
@@ -201,7 +211,9 @@ async fn open(
         }
     }
     match Message::from_frame(early.remove(0)).map_err(LinkError::from)? {
-        Message::Handshake(handshake) => Ok(Opened { reader, writer, key, handshake, early }),
+        Message::Handshake(handshake) => {
+            Ok(Opened { reader, writer, key, handshake, told_consensus, early })
+        }
         Message::Goodbye { reason, message } => Err(End::Goodbye { reason, message }),
         _ => Err(End::NoHandshake),
     }
@@ -248,6 +260,7 @@ async fn exchange(
             Err(_) => return End::Closed,
         },
     }
+    drop(inlet);
     transport::linger(reader).await;
     End::Closed
 }
@@ -265,6 +278,7 @@ struct Inlet {
     peer: PeerId,
     jobs: mpsc::Sender<Job>,
     events: mpsc::Sender<Event>,
+    membership: Membership,
 }
 
 async fn read(inlet: &Inlet, reader: &mut FrameReader, mut frames: Vec<Frame>) -> End {
@@ -282,9 +296,17 @@ async fn read(inlet: &Inlet, reader: &mut FrameReader, mut frames: Vec<Frame>) -
     }
 }
 
+/// The span that whoever gets a message continues: the one here, or the sender's if no trace is
+/// recorded in this process.
+fn onward(span: &Span, context: Bytes) -> String {
+    let here = span.in_scope(trace::current_parent);
+    if here.is_empty() { trace::to_parent(context) } else { here }
+}
+
 impl Inlet {
     async fn take(&self, frame: Frame) -> Result<(), End> {
         let peer = self.peer;
+        let context = frame.context.clone();
         let span = if frame.context.is_empty() {
             Span::none()
         } else {
@@ -299,6 +321,14 @@ impl Inlet {
                 return self.ask(Job::Headers { locator, stop }).await;
             }
             Message::GetTransactions(txids) => return self.ask(Job::Transactions(txids)).await,
+            Message::Consensus(payload) => {
+                self.membership.receive(payload, onward(&span, context));
+                return Ok(());
+            }
+            Message::Handshake(handshake) => {
+                self.membership.announced(handshake.consensus);
+                Event::Received { peer, message: Message::Handshake(handshake), span }
+            }
             message => Event::Received { peer, message, span },
         };
         self.events.send(event).await.map_err(|_| End::Closed)

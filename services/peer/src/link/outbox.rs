@@ -50,6 +50,18 @@ impl Outbox {
         Ok(())
     }
 
+    /// Queues a frame that may be dropped for a newer one; returns how many were dropped.
+    pub(crate) fn push_expendable(&self, class: Class, frame: Bytes) -> u64 {
+        let mut state = self.lock();
+        if state.closing {
+            return 1;
+        }
+        let dropped = state.chunker.push_expendable(class, frame);
+        drop(state);
+        self.0.filled.notify_one();
+        dropped
+    }
+
     /// Queues a frame once at least half of its class's queue is free: for answers, which can wait.
     pub(crate) async fn push_patiently(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
         loop {

@@ -3,9 +3,9 @@
 use snow::Builder;
 
 use pentad_wire::handshake::{NOISE_PATTERN, NOISE_PROLOGUE};
-use pentad_wire::{Chunker, Class};
 
 use super::*;
+use crate::trace;
 
 const PAGE: &str = include_str!("../../../../docs/wire-protocol.md");
 
@@ -16,9 +16,8 @@ fn assert_documented(what: &str, golden: &str, bytes: &[u8]) {
     assert!(page.contains(golden), "{what} is not in docs/wire-protocol.md");
 }
 
-#[test]
-fn handshake_message() {
-    let handshake = Message::Handshake(Handshake {
+fn handshake() -> Handshake {
+    Handshake {
         hello: Hello {
             network: "dev".to_owned(),
             versions: 1..=1,
@@ -37,13 +36,36 @@ fn handshake_message() {
         listen_port: Some(5678),
         heartbeat: 1,
         echo: 2,
-    });
+        consensus: false,
+    }
+}
+
+/// The plaintext of a Noise message with these in class consensus.
+fn plaintext(messages: impl IntoIterator<Item = (Message, Bytes)>) -> Vec<u8> {
     let mut chunker = Chunker::new();
-    let frame = handshake.to_frame(Bytes::new()).encode().expect("short");
-    chunker.push(Class::Consensus, frame).expect("room");
+    for (message, context) in messages {
+        let frame = message.to_frame(context).encode().expect("short");
+        chunker.push(Class::Consensus, frame).expect("room");
+    }
     let mut plaintext = Vec::new();
     chunker.next_message(&mut plaintext);
+    plaintext
+}
+
+#[test]
+fn handshake_message() {
+    let plaintext = plaintext([(Message::Handshake(handshake()), Bytes::new())]);
     assert_documented("the handshake message", GOLDEN_HANDSHAKE, &plaintext);
+}
+
+#[test]
+fn consensus_message() {
+    let handshake = Handshake { heartbeat: 0, echo: 0, consensus: true, ..handshake() };
+    let vote = Message::Consensus(Bytes::from_static(b"vote"));
+    let parent = format!("00-{}-{}-01", "22".repeat(16), "11".repeat(8));
+    let context = trace::from_parent(&parent);
+    let plaintext = plaintext([(Message::Handshake(handshake), Bytes::new()), (vote, context)]);
+    assert_documented("the consensus message", GOLDEN_CONSENSUS, &plaintext);
 }
 
 /// Both sides with fixed keys: private keys and ephemeral keys of 32 equal bytes.
@@ -79,6 +101,13 @@ const GOLDEN_HANDSHAKE: &str = concat!(
     "11111111111128ac0232202222222222222222222222222222222222222222222222222222222222222222",
     "3a20000000000000000000000000000000000000000000000000000000000000003348ae2c",
     "59080706050403020160016802",
+);
+const GOLDEN_CONSENSUS: &str = concat!(
+    "0000b90100000000890a036465761001180122201111111111111111111111111111111111111111111111",
+    "11111111111111111128ac0232202222222222222222222222222222222222222222222222222222222222",
+    "2222223a20000000000000000000000000000000000000000000000000000000000000003348ae2c520963",
+    "6f6e73656e7375735908070605040302010a1e000000060a10222222222222222222222222222222221208",
+    "111111111111111118010a04766f7465",
 );
 const GOLDEN_NOISE: [&str; 3] = [
     "5dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef22",

@@ -1,5 +1,6 @@
 //! Whole peer services over loopback, each with a chain service of a few lines.
 
+mod consensus;
 mod fake_chain;
 mod golden;
 mod hostile;
@@ -19,7 +20,7 @@ use pentad_api::peer::v1::peer_service_server::PeerServiceServer;
 use pentad_primitives::{BlockHash, BlockHeight, Work};
 use pentad_service_kit::{Metrics, Supervisor};
 use pentad_wire::handshake::{Claim, Hello, VERSIONS};
-use pentad_wire::{Direction, Frame};
+use pentad_wire::{Chunker, Class, Direction, Frame};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -148,6 +149,7 @@ struct Stranger {
     identity: Identity,
     hello: Hello,
     claim: Claim,
+    consensus: bool,
 }
 
 impl Stranger {
@@ -167,6 +169,7 @@ impl Stranger {
                 height: BlockHeight::GENESIS,
                 tip: chain.genesis(),
             },
+            consensus: false,
         }
     }
 
@@ -185,6 +188,7 @@ impl Stranger {
             listen_port: None,
             heartbeat: 0,
             echo: 0,
+            consensus: self.consensus,
         }
     }
 
@@ -210,8 +214,22 @@ struct Session {
 
 impl Session {
     async fn send(&mut self, message: &Message) {
-        // The other side may have closed already: then reading tells.
-        drop(self.writer.send_frame(&message.to_frame(Bytes::new())).await);
+        let is_handshake = matches!(message, Message::Handshake(_));
+        let class = if is_handshake { Class::Consensus } else { Class::Bulk };
+        self.send_in(class, message).await;
+    }
+
+    async fn send_in(&mut self, class: Class, message: &Message) {
+        let mut chunker = Chunker::new();
+        let frame = message.to_frame(Bytes::new()).encode().expect("within the frame's limits");
+        chunker.push(class, frame).expect("room");
+        let mut plaintext = Vec::new();
+        chunker.next_message(&mut plaintext);
+        while !plaintext.is_empty() {
+            // The other side may have closed already: then reading tells.
+            drop(self.writer.send(&plaintext).await);
+            chunker.next_message(&mut plaintext);
+        }
     }
 
     async fn receive(&mut self) -> Result<Message, LinkError> {

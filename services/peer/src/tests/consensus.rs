@@ -1,0 +1,244 @@
+//! Messages of the consensus protocol, from one replica's service to another's.
+
+use pentad_api::peer::v1::inbound_event::Event;
+use pentad_api::peer::v1::relay_service_client::RelayServiceClient;
+use pentad_api::peer::v1::relay_service_server::RelayServiceServer;
+use pentad_service_kit::sized;
+use pentad_wire::consensus::PAYLOAD_MAX;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use super::*;
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// A consensus service, played by a test.
+struct Replica {
+    requests: mpsc::Sender<proto::ExchangeRequest>,
+    responses: Streaming<proto::ExchangeResponse>,
+    events: Vec<proto::InboundEvent>,
+}
+
+impl Replica {
+    async fn attach(node: &Node) -> Self {
+        let server = sized!(RelayServiceServer::new(node.peer.relay.clone()));
+        let connection = Connection::in_process(Routes::new(server));
+        let (requests, receiver) = mpsc::channel(16);
+        let mut client = sized!(RelayServiceClient::new(connection));
+        let responses = client.exchange(ReceiverStream::new(receiver)).await.expect("a stream");
+        Self { requests, responses: responses.into_inner(), events: Vec::new() }
+    }
+
+    async fn send(&self, payload: impl Into<Bytes>, link: &Bytes) {
+        let message = proto::OutboundMessage {
+            payload: payload.into(),
+            link: link.clone(),
+            traceparent: TRACEPARENT.to_owned(),
+        };
+        let request = proto::ExchangeRequest { messages: vec![message] };
+        self.requests.send(request).await.expect("the stream is open");
+    }
+
+    async fn broadcast(&self, payload: impl Into<Bytes>) {
+        self.send(payload, &Bytes::new()).await;
+    }
+
+    async fn next(&mut self) -> Result<proto::InboundEvent, Status> {
+        while self.events.is_empty() {
+            let receiving = timeout(DEADLINE, self.responses.message());
+            let response = receiving.await.expect("something happens")?;
+            self.events = response.expect("the stream goes on").events;
+        }
+        Ok(self.events.remove(0))
+    }
+
+    /// The next event, which opens a link to `node`.
+    async fn opened(&mut self, node: &Node) -> Bytes {
+        let event = self.next().await.expect("an event");
+        let Some(Event::Opened(opened)) = event.event else { panic!("{event:?}") };
+        assert_eq!(opened.static_key[..], node.peer.api.key.as_bytes()[..]);
+        event.link
+    }
+
+    /// The next event, which is a message.
+    async fn payload(&mut self) -> (Bytes, Bytes) {
+        let event = self.next().await.expect("an event");
+        let Some(Event::Payload(payload)) = event.event else { panic!("{event:?}") };
+        assert_eq!(event.traceparent, TRACEPARENT, "the trace is cut");
+        (event.link, payload)
+    }
+
+    async fn closed(&mut self, link: &Bytes) {
+        let event = self.next().await.expect("an event");
+        assert_eq!((&event.link, event.event), (link, Some(Event::Closed(proto::LinkClosed {}))));
+    }
+}
+
+/// Nothing but what is said at once tells of anything.
+fn patient() -> PeerConfig {
+    PeerConfig { heartbeat_ms: 3_600_000, outbound_max: 0, ..config() }
+}
+
+async fn pair() -> [Node; 2] {
+    let anna = Node::start_with(FakeChain::new("test"), patient()).await;
+    let bert = Node::start_with(FakeChain::new("test"), patient()).await;
+    anna.add(&bert).await;
+    until_linked(&anna, &bert).await;
+    [anna, bert]
+}
+
+#[tokio::test]
+async fn messages_reach_all_replicas_and_answers_the_one_that_asked() {
+    let [anna, bert] = pair().await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    // The link was open before: both learn of it at once all the same.
+    let to_bert = at_anna.opened(&bert).await;
+    let to_anna = at_bert.opened(&anna).await;
+    at_anna.broadcast("prepare").await;
+    let (link, payload) = at_bert.payload().await;
+    assert_eq!((&link, &payload[..]), (&to_anna, &b"prepare"[..]));
+    at_bert.send("commit", &link).await;
+    let (link, payload) = at_anna.payload().await;
+    assert_eq!((link, &payload[..]), (to_bert, &b"commit"[..]));
+    // A proposal of the largest size.
+    let proposal = Bytes::from(vec![7; PAYLOAD_MAX]);
+    at_anna.broadcast(proposal.clone()).await;
+    assert_eq!(at_bert.payload().await, (to_anna, proposal));
+}
+
+/// A link that opens later, between nodes that both take part already.
+#[tokio::test]
+async fn the_capability_is_part_of_the_handshake() {
+    let anna = Node::start_with(FakeChain::new("test"), patient()).await;
+    let bert = Node::start_with(FakeChain::new("test"), patient()).await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    anna.add(&bert).await;
+    at_anna.opened(&bert).await;
+    let link = at_bert.opened(&anna).await;
+    at_anna.broadcast("prepare").await;
+    assert_eq!(at_bert.payload().await, (link, Bytes::from_static(b"prepare")));
+}
+
+#[tokio::test]
+async fn messages_are_not_passed_on() {
+    let [anna, bert] = pair().await;
+    let carl = Node::start_with(FakeChain::new("test"), patient()).await;
+    bert.add(&carl).await;
+    until_linked(&bert, &carl).await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    let mut at_carl = Replica::attach(&carl).await;
+    at_anna.opened(&bert).await;
+    at_carl.opened(&bert).await;
+    at_anna.broadcast("of anna").await;
+    let mut received = Vec::new();
+    while !received.contains(&Bytes::from_static(b"of anna")) {
+        let event = at_bert.next().await.expect("an event").event;
+        received.extend(event.and_then(|event| match event {
+            Event::Payload(payload) => Some(payload),
+            Event::Opened(_) | Event::Closed(_) => None,
+        }));
+    }
+    at_bert.broadcast("of bert").await;
+    assert_eq!(at_carl.payload().await.1, "of bert", "what came from elsewhere was passed on");
+}
+
+#[tokio::test]
+async fn a_replica_that_leaves_is_noticed_on_the_link_that_stays() {
+    let [anna, bert] = pair().await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let at_bert = Replica::attach(&bert).await;
+    let link = at_anna.opened(&bert).await;
+    drop(at_bert);
+    at_anna.closed(&link).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    assert_eq!(at_anna.opened(&bert).await, link);
+    at_bert.opened(&anna).await;
+    assert!(anna.is_linked_to(&bert).await);
+    bert.stop().await;
+    at_anna.closed(&link).await;
+}
+
+#[tokio::test]
+async fn a_second_stream_takes_the_place_of_the_first() {
+    let [anna, bert] = pair().await;
+    let mut at_bert = Replica::attach(&bert).await;
+    let mut first = Replica::attach(&anna).await;
+    first.opened(&bert).await;
+    let link = at_bert.opened(&anna).await;
+    let mut second = Replica::attach(&anna).await;
+    let status = first.next().await.expect_err("replaced");
+    assert_eq!(status.code(), Code::Aborted, "{status}");
+    drop(first);
+    second.opened(&bert).await;
+    second.broadcast("prepare").await;
+    // To the other side nothing has changed.
+    assert_eq!(at_bert.payload().await, (link, Bytes::from_static(b"prepare")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_relayed_is_refused() {
+    let node = Node::start("test", &[]).await;
+    for (payload, link) in [
+        (Bytes::new(), Bytes::new()),
+        (vec![0; PAYLOAD_MAX + 1].into(), Bytes::new()),
+        (Bytes::from_static(b"x"), Bytes::from_static(b"link")),
+    ] {
+        let mut replica = Replica::attach(&node).await;
+        replica.send(payload, &link).await;
+        let status = replica.next().await.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    // To a link that is gone: nobody is there to tell.
+    let replica = Replica::attach(&node).await;
+    replica.send("late", &Bytes::from_static(&[0; 8])).await;
+    replica.broadcast("to nobody").await;
+}
+
+#[tokio::test]
+async fn malformed_messages_ban_and_those_nobody_takes_do_not() {
+    let anna = Node::start("test", &[]).await;
+    let mut early = Stranger::new(&anna.chain, "test").connect(anna.address).await;
+    early.send(&Message::Consensus(Bytes::from_static(b"nobody is attached"))).await;
+    until("it is dropped", async || anna.peer.relay.exchange.dropped() == 1).await;
+    let mut replica = Replica::attach(&anna).await;
+    let opened = replica.next().await.expect("an event");
+    // It did not announce the capability, and sent a message all the same: this says as much.
+    early.send(&Message::Consensus(Bytes::from_static(b"vote"))).await;
+    let vote = replica.next().await.expect("an event");
+    assert_eq!(vote.link, opened.link);
+    assert_eq!(vote.event, Some(Event::Payload(Bytes::from_static(b"vote"))));
+    for payload in [Bytes::new(), vec![0; PAYLOAD_MAX + 1].into()] {
+        let stranger = Stranger::new(&anna.chain, "test");
+        let mut session = stranger.connect(anna.address).await;
+        session.send_in(Class::Bulk, &Message::Consensus(payload)).await;
+        session.end().await;
+        let mut again = stranger.connect(anna.address).await;
+        assert_eq!(again.end().await.as_deref(), Some("BANNED"));
+    }
+}
+
+/// Attack 36: a replica that does not read loses the oldest messages, and nobody waits for it.
+#[tokio::test]
+async fn a_slow_replica_loses_messages_and_others_get_them() {
+    let [anna, bert] = pair().await;
+    let slow = Stranger { consensus: true, ..Stranger::new(&anna.chain, "test") };
+    let slow = slow.connect(anna.address).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    let at_anna = Replica::attach(&anna).await;
+    at_bert.opened(&anna).await;
+    until("both are there", async || anna.peers().await.len() == 2).await;
+    let proposal = Bytes::from(vec![7; 4 << 20]);
+    for round in 0..12_u8 {
+        at_anna.broadcast(proposal.clone()).await;
+        at_anna.broadcast(vec![round; 100]).await;
+        let mut received = [at_bert.payload().await.1, at_bert.payload().await.1];
+        received.sort_by_key(Bytes::len);
+        assert_eq!(received, [vec![round; 100], proposal.to_vec()], "in round {round}");
+    }
+    assert!(anna.peer.relay.exchange.dropped() > 0);
+    drop(slow);
+}
