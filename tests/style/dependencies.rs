@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-const PURE: [&str; 5] =
-    ["pentad-primitives", "pentad-crypto", "pentad-ledger", "pentad-pbft", "pentad-wire"];
+const PURE: [&str; 6] = [
+    "pentad-primitives",
+    "pentad-crypto",
+    "pentad-ledger",
+    "pentad-pbft",
+    "pentad-wire",
+    "pentad-proof",
+];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
 const FORBIDDEN_IN_PURE: [&str; 12] = [
     "tokio",

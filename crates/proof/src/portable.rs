@@ -1,0 +1,172 @@
+use pentad_ledger::proof::{self as ledger, TransactionProof};
+use pentad_ledger::spec::Engine;
+use pentad_ledger::{ChainSpec, verify::semantic};
+use pentad_pbft::CommitCertificate;
+use pentad_primitives::{BlockHash, BlockHeight, Hash256, Txid};
+
+use crate::error::{ProofError, Reason};
+use crate::membership::{CertificateFault, Membership};
+
+/// Proof that a network's ledger holds a transaction, to be checked against its chain spec alone.
+/// [`PortableProof::to_json`] is its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortableProof {
+    /// Name of the network.
+    pub network: String,
+    /// Hash of its chain spec.
+    pub spec_hash: Hash256,
+    /// Height of the block.
+    pub height: BlockHeight,
+    /// The transaction, the header of its block, the way between them.
+    pub transaction: TransactionProof,
+    /// What makes the block final; none under proof of work, and of genesis.
+    pub certificate: Option<CommitCertificate>,
+}
+
+/// What a sound proof shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// The transaction.
+    pub txid: Txid,
+    /// Height of the block that holds it; `None` under proof of work, where the proof only claims
+    /// one.
+    pub height: Option<BlockHeight>,
+    /// The block that holds it.
+    pub block_hash: BlockHash,
+    /// Time of the block, Unix seconds.
+    pub time: u32,
+    /// What it rests on.
+    pub basis: Basis,
+}
+
+/// What a proof rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The block is the first, which the chain spec gives.
+    Genesis,
+    /// A quorum of validators signed the block: it is final.
+    Certificate {
+        /// Their names.
+        signers: Vec<String>,
+    },
+    /// Somebody worked for the block.
+    Work,
+}
+
+impl Basis {
+    /// What the proof leaves open.
+    #[must_use]
+    pub const fn does_not_prove(&self) -> Option<&'static str> {
+        match self {
+            Self::Genesis | Self::Certificate { .. } => None,
+            Self::Work => Some(
+                "that the block is on the main chain, at which height, and how deep: compare it \
+                 with the headers of a node that you trust",
+            ),
+        }
+    }
+}
+
+impl Proven {
+    /// Names of the validators that signed; none but under PBFT.
+    #[must_use]
+    pub fn signers(&self) -> &[String] {
+        match &self.basis {
+            Basis::Certificate { signers } => signers,
+            Basis::Genesis | Basis::Work => &[],
+        }
+    }
+}
+
+impl PortableProof {
+    /// Checks the proof against the spec of the network that the reader means.
+    ///
+    /// # Errors
+    /// The first field that does not fit.
+    pub fn check(&self, spec: &ChainSpec) -> Result<Proven, ProofError> {
+        self.check_network(spec)?;
+        let txid = self.check_path()?;
+        let header = &self.transaction.header;
+        let block_hash = header.block_hash();
+        let (height, basis) = if block_hash == spec.genesis_hash() {
+            self.check_genesis()?;
+            (Some(self.height), Basis::Genesis)
+        } else {
+            match spec.engine() {
+                Engine::Pow(_) => {
+                    self.check_work(spec, &block_hash)?;
+                    (None, Basis::Work)
+                }
+                Engine::Pbft(_) => {
+                    let signers = self.check_certificate(spec, &block_hash)?;
+                    (Some(self.height), Basis::Certificate { signers })
+                }
+            }
+        };
+        Ok(Proven { txid, height, block_hash, time: header.time, basis })
+    }
+
+    fn check_network(&self, spec: &ChainSpec) -> Result<(), ProofError> {
+        if self.network != spec.name() {
+            let (found, expected) = (self.network.clone(), spec.name().to_owned());
+            return Err(ProofError::new("network", Reason::Network { found, expected }));
+        }
+        if self.spec_hash != spec.spec_hash() {
+            let (found, expected) = (self.spec_hash, spec.spec_hash());
+            return Err(ProofError::new("spec_hash", Reason::Spec { found, expected }));
+        }
+        Ok(())
+    }
+
+    fn check_path(&self) -> Result<Txid, ProofError> {
+        self.transaction.check_path().map_err(|error| match error {
+            ledger::ProofError::SixtyFourBytes => {
+                ProofError::new("transaction.raw", Reason::SixtyFourBytes)
+            }
+            ledger::ProofError::Path { txid } => {
+                let root = self.transaction.header.merkle_root;
+                ProofError::new("transaction.path", Reason::Path { txid, root })
+            }
+            ledger::ProofError::Header(error) => {
+                ProofError::new("block", Reason::Header(error.to_string()))
+            }
+        })
+    }
+
+    fn check_genesis(&self) -> Result<(), ProofError> {
+        if self.height != BlockHeight::GENESIS {
+            return Err(ProofError::new("height", Reason::Genesis));
+        }
+        if self.certificate.is_some() {
+            return Err(ProofError::new("certificate", Reason::Genesis));
+        }
+        Ok(())
+    }
+
+    fn check_work(&self, spec: &ChainSpec, hash: &BlockHash) -> Result<(), ProofError> {
+        if self.certificate.is_some() {
+            return Err(ProofError::new("certificate", Reason::Uncertifiable));
+        }
+        let header = &self.transaction.header;
+        // Whoever holds the proof checks it later: its time needs no check against a clock.
+        semantic::check_header(header, hash, spec, header.time)
+            .map_err(|error| ProofError::new("block", Reason::Header(error.to_string())))
+    }
+
+    fn check_certificate(
+        &self,
+        spec: &ChainSpec,
+        hash: &BlockHash,
+    ) -> Result<Vec<String>, ProofError> {
+        let at = |fault: CertificateFault| ProofError::new("certificate", fault.into());
+        let no_set = |problem: String| ProofError::new("certificate", Reason::Validators(problem));
+        let membership = Membership::of(spec).map_err(|error| no_set(error.to_string()))?;
+        let membership = membership.ok_or_else(|| no_set("there are none".to_owned()))?;
+        let certificate = self.certificate.as_ref().ok_or_else(|| at(CertificateFault::Missing))?;
+        // A certificate's sequence is not in the file: it is the height that the file claims.
+        CertificateFault::check_height(certificate, self.height)
+            .map_err(|fault| ProofError::new("height", fault.into()))?;
+        membership.check_for_block(certificate, hash).map_err(at)?;
+        Ok(membership.signers(certificate))
+    }
+}
