@@ -68,7 +68,7 @@ fn collect(message: &MessageDescriptor, above: &[FieldDescriptor], found: &mut V
     let mut fields: Vec<_> = message.fields().filter(|field| !field.is_map()).collect();
     fields.sort_by_key(FieldDescriptor::number);
     for field in fields {
-        let path = [above, &[field.clone()]].concat();
+        let path = [above, std::slice::from_ref(&field)].concat();
         match field.kind() {
             Kind::Message(inner) if !field.is_list() && path.len() <= DEPTH_MAX => {
                 collect(&inner, &path, found);
@@ -214,9 +214,9 @@ mod tests {
         let command = command();
         command.clone().debug_assert();
         for service in Schema::own().services() {
-            let found = command.find_subcommand(service_name(&service)).expect(service.name());
+            let found = command.find_subcommand(service_name(&service)).expect("a command");
             for method in service.methods() {
-                let found = found.find_subcommand(method_name(&method)).expect(method.name());
+                let found = found.find_subcommand(method_name(&method)).expect("a command");
                 let about = found.get_about().map(ToString::to_string);
                 assert!(about.is_some_and(|about| !about.is_empty()), "{}", method.full_name());
             }

@@ -44,6 +44,9 @@ impl Answer for Rendered<'_> {
 
 /// Fields as pairs, then each list of messages as a table.
 fn table(schema: &Schema, message: &DynamicMessage) -> String {
+    if let Some(inner) = only_message(message) {
+        return table(schema, &inner);
+    }
     let mut rows = Vec::new();
     let mut lists = Vec::new();
     flatten(schema, message, "", &mut rows, &mut lists);
@@ -51,10 +54,19 @@ fn table(schema: &Schema, message: &DynamicMessage) -> String {
     let mut parts = vec![pairs(rows)];
     for (name, list) in lists {
         let messages: Vec<&DynamicMessage> = list.iter().filter_map(Value::as_message).collect();
-        parts.push(format!("{name}: {}\n{}", messages.len(), grid(schema, &messages)));
+        let count = format!("{name}: {}", messages.len());
+        parts.push(format!("{count}\n{}", grid(schema, &messages)).trim_end().to_owned());
     }
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
+}
+
+/// What a message holds that has no field but one message: `GetBlockResponse` is its block.
+fn only_message(message: &DynamicMessage) -> Option<DynamicMessage> {
+    let descriptor = message.descriptor();
+    let mut fields = descriptor.fields();
+    let (field, None) = (fields.next()?, fields.next()) else { return None };
+    message.has_field(&field).then(|| message.get_field(&field).as_message().cloned())?
 }
 
 type Rows = Vec<(String, String)>;
@@ -78,7 +90,12 @@ fn flatten(
         match (message.get_field(&field).as_ref(), field.kind()) {
             (Value::Message(inner), _) => flatten(schema, inner, &name, rows, lists),
             (Value::List(list), Kind::Message(_)) => lists.push((name, list.clone())),
-            (value, _) => rows.push((name, cell(schema, &field, value))),
+            (value, _) => {
+                let text = cell(schema, &field, value);
+                if !text.is_empty() {
+                    rows.push((name, text));
+                }
+            }
         }
     }
 }
@@ -158,9 +175,8 @@ mod tests {
         );
         let text = Rendered::new(Schema::own(), &utxos, false).to_table();
         let expected = "\
-next-page-token  
-height           12
-tip              cc
+height  12
+tip     cc
 
 utxos: 2
 ";
