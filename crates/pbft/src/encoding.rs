@@ -2,6 +2,8 @@
 //! anything is allocated, lists in one order only, no trailing bytes.
 
 use pentad_primitives::Hash256;
+use std::sync::Arc;
+
 use pentad_primitives::encode::{DecodeError as PrimitiveError, Reader};
 use thiserror::Error;
 
@@ -32,7 +34,10 @@ pub enum DecodeError {
     },
     /// A body that is longer than it can be.
     #[error("a body of {0} bytes, at most {BODY_LEN_MAX}")]
-    BodyTooLong(u64),
+    BodyTooLong(u32),
+    /// A message that is longer than any can be.
+    #[error("a message of {0} bytes")]
+    TooLong(usize),
     /// A list that is not in ascending order, or names something twice.
     #[error("a list is not in strictly ascending order")]
     NotAscending,
@@ -94,6 +99,34 @@ pub(crate) fn list<T>(
 /// or sequences of one window.
 pub(crate) fn put_count(out: &mut Vec<u8>, count: usize) {
     out.push(u8::try_from(count).unwrap_or(u8::MAX));
+}
+
+/// A byte that is 0 or 1.
+pub(crate) fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(DecodeError::Flag(other)),
+    }
+}
+
+pub(crate) fn put_flag(out: &mut Vec<u8>, flag: bool) {
+    out.push(u8::from(flag));
+}
+
+/// A body with its length in four bytes; longer ones are refused before anything is allocated.
+pub(crate) fn body(reader: &mut Reader<'_>) -> Result<Arc<[u8]>, DecodeError> {
+    let length = reader.u32()?;
+    match usize::try_from(length) {
+        Ok(count) if count <= BODY_LEN_MAX => Ok(reader.take(count)?.into()),
+        _ => Err(DecodeError::BodyTooLong(length)),
+    }
+}
+
+/// Appends a body with its length; the ledger's limit keeps it below [`BODY_LEN_MAX`].
+pub(crate) fn put_body(out: &mut Vec<u8>, body: &[u8]) {
+    out.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(body);
 }
 
 /// Signatures of distinct replicas, in the order of the replicas.

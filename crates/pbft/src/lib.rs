@@ -17,18 +17,33 @@
 )]
 
 mod certificate;
+mod config;
+mod credentials;
 mod domain;
 mod encoding;
+mod event;
+mod evidence;
 mod identifiers;
 mod keys;
+mod message;
 mod quorum;
+mod record;
 pub mod secp;
 mod validators;
 
-pub use certificate::{CertificateError, CommitCertificate};
+pub use certificate::{CertificateError, CommitCertificate, PreparedCertificate};
+pub use config::{Config, Recovered, Tip, WINDOW_MAX};
+pub use credentials::{Credentials, Signed};
 pub use domain::{Domain, Statement};
 pub use encoding::{BODY_LEN_MAX, DecodeError};
+pub use event::{Input, Output, Recipient, Timer};
+pub use evidence::{Evidence, HaltReason};
 pub use identifiers::{ReplicaId, Sequence, View};
 pub use keys::{Keys, Signature};
+pub use message::{
+    Body, Certified, Checkpoint, FetchBody, MESSAGE_LEN_MAX, Message, NewView, NewViewError, Phase,
+    PrePrepare, SignedPrePrepare, ViewChange, ViewChangeError, Vote,
+};
 pub use quorum::{Quorum, REPLICAS_MAX};
+pub use record::{Record, StableCheckpoint};
 pub use validators::{Validator, ValidatorSet, ValidatorSetError};

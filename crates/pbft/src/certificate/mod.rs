@@ -1,11 +1,13 @@
 //! Proofs made of signatures of a quorum.
 
 mod commit;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
 pub use commit::CommitCertificate;
 use pentad_primitives::Hash256;
+pub use prepared::PreparedCertificate;
 use thiserror::Error;
 
 use crate::domain::{Domain, Statement};
@@ -15,7 +17,7 @@ use crate::keys::Signature;
 use crate::quorum::Quorum;
 
 /// Why a certificate proves nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum CertificateError {
     /// It is for another sequence than it should be.
     #[error("the certificate is for a sequence that it cannot be for")]
