@@ -103,6 +103,12 @@ pub enum Verb {
         /// How many
         blocks: u32,
     },
+    /// Print what a shell needs to complete commands
+    #[command(after_help = "For bash: source <(pentad completions bash)")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -264,6 +270,7 @@ mod tests {
             "pentad print 0",
             "pentad print 1 --output=json",
             "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",
+            "pentad completions bash",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

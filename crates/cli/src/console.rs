@@ -77,6 +77,14 @@ impl Console {
         written(io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()))
     }
 
+    /// Prints bytes as they are, whatever the format.
+    ///
+    /// # Errors
+    /// When standard output cannot be written, a closed pipe excepted.
+    pub fn raw(self, bytes: &[u8]) -> Result<(), Fault> {
+        written(io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()))
+    }
+
     /// Tells people what is going on, on standard error.
     pub fn note(self, line: &str) {
         if self.is_for_people() {

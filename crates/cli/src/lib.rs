@@ -102,5 +102,27 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Send(send) => verbs::send(console, &globals, send).await,
         Verb::Print { height } => verbs::print(console, &globals, height).await,
         Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
+        Verb::Completions { shell } => console.raw(&completions(shell)),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut generated::extend(Cli::command()), "pentad", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shells_complete_verbs_and_methods() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
+            let script = String::from_utf8(completions(shell)).expect("text");
+            for word in ["printwallet", "get-utxos", "--include-mempool"] {
+                assert!(script.contains(word), "{word} is not in the script of {shell}");
+            }
+        }
     }
 }

@@ -83,7 +83,7 @@ async fn send(
     timeout: Option<Duration>,
 ) -> Result<Streaming<DynamicMessage>, Status> {
     let mut client = Grpc::new(connection).max_decoding_message_size(ANSWER_BYTES_MAX);
-    client.ready().await.map_err(|error| Status::from_error(error))?;
+    client.ready().await.map_err(Status::from_error)?;
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let path = PathAndQuery::try_from(path)
         .map_err(|error| Status::internal(format!("no path of a method: {error}")))?;
