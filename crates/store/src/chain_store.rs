@@ -1,9 +1,11 @@
 //! The block log and the index over it as one store.
 
-use pentad_primitives::{Block, BlockHash, BlockHeight, Utxo, Work};
+use std::thread;
+
+use pentad_primitives::{Block, BlockHash, BlockHeight, Txid, Utxo, Work};
 use thiserror::Error;
 
-use crate::engine::Pair;
+use crate::engine::{CoinCacheUsage, Pair};
 use crate::index::{Index, Snapshot, Tip};
 use crate::layer::Step;
 use crate::log::{BlockLog, LogError, LogPosition, LogReader, Record, RecordKind};
@@ -50,11 +52,32 @@ pub struct ChainStore {
     log: BlockLog,
     index: Index,
     layer_bytes_max: usize,
+    coin_cache: CoinCacheUsage,
+}
+
+/// What a store keeps in memory, bytes, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreMemory {
+    /// Changes that are not in the engine yet.
+    pub layers: usize,
+    /// Unspent outputs of the engine.
+    pub coin_cache: usize,
 }
 
 impl ChainStore {
-    pub(crate) fn new(log: BlockLog, index: Index, layer_bytes_max: usize) -> Self {
-        Self { log, index, layer_bytes_max }
+    pub(crate) fn new(
+        log: BlockLog,
+        index: Index,
+        layer_bytes_max: usize,
+        coin_cache: CoinCacheUsage,
+    ) -> Self {
+        Self { log, index, layer_bytes_max, coin_cache }
+    }
+
+    /// What it keeps in memory.
+    #[must_use]
+    pub fn memory(&self) -> StoreMemory {
+        StoreMemory { layers: self.index.layer_bytes(), coin_cache: self.coin_cache.bytes() }
     }
 
     /// The tip, once the genesis block is connected.
@@ -124,20 +147,25 @@ impl ChainStore {
         Ok(())
     }
 
-    /// Puts a stored block on the tip; `spent` are the outputs that its inputs spend, in block
-    /// order.
+    /// Puts a stored block on the tip; `txids` are those of its transactions, `spent` the outputs
+    /// that its inputs spend, in block order.
     ///
     /// # Errors
     /// When the block is not stored or its parent is not the tip, and when the log or the index
     /// fails.
-    pub fn connect(&mut self, block: &Block, spent: &[Utxo]) -> Result<(), StoreError> {
+    pub fn connect(
+        &mut self,
+        block: &Block,
+        txids: &[Txid],
+        spent: &[Utxo],
+    ) -> Result<(), StoreError> {
         let hash = block.block_hash();
         let mut entry = self.block_entry(&hash)?;
         let parent = self.tip().map_or(BlockHash::ZERO, |tip| tip.hash);
         if parent != entry.header.prev_block_hash {
             return Err(StoreError::NotAtTip { block: hash });
         }
-        let rows = rows(block, entry.height, spent)?;
+        let rows = rows(block, txids, entry.height, spent)?;
         if entry.undo.is_none() {
             let record = payload::undo_to_bytes(&hash, spent);
             entry.undo = Some(self.log.append(RecordKind::Undo, &record)?);
@@ -148,11 +176,16 @@ impl ChainStore {
         Ok(())
     }
 
-    /// Takes the tip off; `spent` is its undo data.
+    /// Takes the tip off; `txids` are those of its transactions, `spent` is its undo data.
     ///
     /// # Errors
     /// When `block` is not the tip or is genesis, and when the index fails.
-    pub fn disconnect(&mut self, block: &Block, spent: &[Utxo]) -> Result<(), StoreError> {
+    pub fn disconnect(
+        &mut self,
+        block: &Block,
+        txids: &[Txid],
+        spent: &[Utxo],
+    ) -> Result<(), StoreError> {
         let hash = block.block_hash();
         let not_at_tip = StoreError::NotAtTip { block: hash };
         let Some(tip) = self.tip().filter(|tip| tip.hash == hash) else {
@@ -161,7 +194,7 @@ impl ChainStore {
         let Some(height) = tip.height.prev() else {
             return Err(not_at_tip);
         };
-        let rows = rows(block, tip.height, spent)?;
+        let rows = rows(block, txids, tip.height, spent)?;
         let tip = Tip { hash: block.header.prev_block_hash, height };
         self.index.step(Step::Disconnect(hash), rows, Some(tip));
         Ok(())
@@ -210,9 +243,21 @@ impl ChainStore {
     /// # Errors
     /// When the log cannot be synced: the process must stop.
     pub fn commit(&mut self) -> Result<Snapshot, StoreError> {
-        self.log.sync()?;
+        self.sync()?;
         self.index.set_log_end(self.log.end());
         Ok(self.index.seal())
+    }
+
+    /// Syncs the log; meanwhile, changes are put in order on another core.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let Self { log, index, .. } = self;
+        if !index.is_open_large() {
+            return Ok(log.sync()?);
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| index.sort_open());
+            Ok(log.sync()?)
+        })
     }
 
     /// Writes older changes into the engine when there are many. Call it after readers have
@@ -227,7 +272,8 @@ impl ChainStore {
     /// Whether so many changes wait that a commit should come before more are made.
     #[must_use]
     pub fn wants_commit(&self) -> bool {
-        self.index.open_bytes() >= self.layer_bytes_max
+        // Some layers above the engine, some on their way into it, one that grows.
+        self.index.open_bytes() >= self.layer_bytes_max / 4
     }
 
     /// Makes everything durable, the index too. The store can be dropped without it: the next
@@ -249,7 +295,7 @@ impl ChainStore {
     }
 
     pub(crate) fn set_entry(&mut self, hash: &BlockHash, entry: &BlockEntry) {
-        self.index.set(block_key(hash), entry.to_bytes());
+        self.index.set(&block_key(hash), &entry.to_bytes());
     }
 
     pub(crate) fn log_end(&self) -> LogPosition {

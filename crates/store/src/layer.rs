@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::iter::Peekable;
+use std::sync::{LazyLock, OnceLock};
 
+use hashbrown::HashTable;
 use pentad_primitives::BlockHash;
 
-use crate::rows::Row;
+use crate::rows::{Row, Rows};
 
 /// One move of the tip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,49 +18,150 @@ pub enum Step {
 }
 
 /// Changes that are not in the engine yet: what lies under them there is out of date.
+///
+/// The rows stay in the buffers that they came in. A hash table finds the last change of a key; an
+/// order by key is made when first asked for, once the layer is sealed.
 #[derive(Debug, Default)]
 pub struct Layer {
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    chunks: Vec<Chunk>,
+    table: HashTable<Slot>,
+    sorted: OnceLock<Box<[Change]>>,
     steps: Vec<Step>,
-    bytes: usize,
 }
 
-/// What an entry costs beside its key and value: pointers, lengths, its share of tree nodes.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
+/// The rows of one step.
+#[derive(Debug)]
+struct Chunk {
+    rows: Rows,
+    /// Rows that were added are present now; backwards, those that were removed.
+    is_forwards: bool,
+}
+
+/// The last change of a key.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    chunk: u32,
+    row: u32,
+    /// The first change in this layer brought the row of a block into being: nothing lies below.
+    is_new: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    change: Change,
+}
+
+/// A key that is looked for in several layers.
+#[derive(Clone, Copy, Debug)]
+pub struct HashedKey<'a> {
+    key: &'a [u8],
+    hash: u64,
+}
+
+/// The value that a layer gives a key, `None` where it removes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed<'a> {
+    pub key: &'a [u8],
+    pub value: Option<&'a [u8]>,
+    /// Nothing lies below this change.
+    is_new: bool,
+}
+
+/// Seeded once per process: whoever makes transactions cannot aim at one place of the tables.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl<'a> HashedKey<'a> {
+    pub fn new(key: &'a [u8]) -> Self {
+        Self { key, hash: HASHER.hash_one(key) }
+    }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).expect("a layer is smaller than 4 GiB")
+}
 
 impl Layer {
-    /// The changed value of `key`: `Some(None)` when it was removed.
-    pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.changes.get(key).map(Option::as_deref)
+    /// The changed value of a key: `Some(None)` when it was removed.
+    pub fn get(&self, key: HashedKey<'_>) -> Option<Option<&[u8]>> {
+        let is_it = |slot: &Slot| slot.hash == key.hash && self.key(slot.change) == key.key;
+        let slot = self.table.find(key.hash, is_it)?;
+        Some(self.changed(slot.change).value)
     }
 
-    /// Sets or removes the value of a key.
-    pub fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + ENTRY_OVERHEAD_BYTES;
-        self.changes.insert(key, value);
+    /// Sets the value of a key.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) {
+        let mut rows = Rows::with_capacity(1, key.len() + value.len());
+        let value = rows.value(|bytes| bytes.extend_from_slice(value));
+        rows.push(true, &[key], value);
+        self.take(Chunk { rows, is_forwards: true }, false);
     }
 
     /// Applies the rows of a block that becomes the tip, or of the tip that goes.
-    pub fn step(&mut self, step: Step, rows: Vec<Row>) {
-        match step {
-            Step::Connect(_) => {
-                for row in rows {
-                    match row {
-                        Row::Added((key, value)) => self.set(key, Some(value)),
-                        Row::Removed((key, _)) => self.set(key, None),
-                    }
-                }
-            }
-            Step::Disconnect(_) => {
-                for row in rows.into_iter().rev() {
-                    match row {
-                        Row::Added((key, _)) => self.set(key, None),
-                        Row::Removed((key, value)) => self.set(key, Some(value)),
-                    }
-                }
+    pub fn step(&mut self, step: Step, rows: Rows) {
+        let is_forwards = matches!(step, Step::Connect(_));
+        self.take(Chunk { rows, is_forwards }, true);
+        self.steps.push(step);
+    }
+
+    fn take(&mut self, chunk: Chunk, of_block: bool) {
+        self.sorted.take();
+        let count = chunk.rows.len();
+        let is_forwards = chunk.is_forwards;
+        let number = small(self.chunks.len());
+        self.chunks.push(chunk);
+        self.table.reserve(count, |slot| slot.hash);
+        for at in 0..count {
+            let row = if is_forwards { at } else { count - 1 - at };
+            self.note(Change { chunk: number, row: small(row), is_new: of_block });
+        }
+    }
+
+    /// Makes a row the last change of its key.
+    fn note(&mut self, change: Change) {
+        let Self { chunks, table, .. } = self;
+        let key = HashedKey::new(key_of(chunks, change));
+        let is_it = |slot: &Slot| slot.hash == key.hash && key_of(chunks, slot.change) == key.key;
+        match table.find_mut(key.hash, is_it) {
+            Some(slot) => slot.change = Change { is_new: slot.change.is_new, ..change },
+            None => {
+                let is_new = change.is_new && changed(chunks, change).value.is_some();
+                let slot = Slot { hash: key.hash, change: Change { is_new, ..change } };
+                table.insert_unique(key.hash, slot, |slot| slot.hash);
             }
         }
-        self.steps.push(step);
+    }
+
+    fn key(&self, change: Change) -> &[u8] {
+        key_of(&self.chunks, change)
+    }
+
+    fn changed(&self, change: Change) -> Changed<'_> {
+        changed(&self.chunks, change)
+    }
+
+    /// Puts the changes into the order of their keys, which ranges and descents need: done before
+    /// readers see the layer, none of them has to.
+    pub fn sort(&self) {
+        self.sorted();
+    }
+
+    fn sorted(&self) -> &[Change] {
+        /// Enough of a key to tell most scripts and all transactions apart.
+        fn head(key: &[u8]) -> u128 {
+            let mut head = [0; 16];
+            let length = key.len().min(head.len());
+            head[..length].copy_from_slice(&key[..length]);
+            u128::from_be_bytes(head)
+        }
+        self.sorted.get_or_init(|| {
+            let heads = self.table.iter().map(|slot| (head(self.key(slot.change)), slot.change));
+            let mut heads: Vec<_> = heads.collect();
+            heads.sort_unstable_by(|(one, a), (other, b)| {
+                one.cmp(other).then_with(|| self.key(*a).cmp(self.key(*b)))
+            });
+            heads.into_iter().map(|(_, change)| change).collect()
+        })
     }
 
     /// Changes of keys that begin with `prefix` and lie behind `after` and not behind `last`.
@@ -66,17 +170,15 @@ impl Layer {
         prefix: &'a [u8],
         after: Option<&'a [u8]>,
         last: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    ) -> impl Iterator<Item = Changed<'a>> {
+        let sorted = self.sorted();
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+            Some(after) if after >= prefix => sorted.partition_point(|c| self.key(*c) <= after),
+            _ => sorted.partition_point(|change| self.key(*change) < prefix),
         };
-        self.changes
-            .range::<[u8], _>((start, Bound::Unbounded))
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
-            .take_while(move |(key, _)| {
-                key.starts_with(prefix) && last.is_none_or(|last| *key <= last)
-            })
+        sorted[start..].iter().map(|change| self.changed(*change)).take_while(move |changed| {
+            changed.key.starts_with(prefix) && last.is_none_or(|last| changed.key <= last)
+        })
     }
 
     /// The moves of the tip in this layer.
@@ -85,17 +187,127 @@ impl Layer {
     }
 
     /// Every change, in key order.
-    pub fn changes(&self) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
-        self.changes.iter()
+    pub fn changes(&self) -> impl Iterator<Item = Changed<'_>> {
+        self.sorted().iter().map(|change| self.changed(*change))
     }
 
     /// Bytes that the layer holds in memory, about.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        let rows = self.chunks.iter().map(|chunk| chunk.rows.memory_bytes()).sum::<usize>();
+        // A byte of the table tells whether a slot is taken; the order holds every change again.
+        let of_slot = size_of::<Slot>() + 1;
+        rows + self.table.capacity() * of_slot + self.table.len() * size_of::<Change>()
+    }
+
+    /// How many keys changed.
+    pub fn len(&self) -> usize {
+        self.table.len()
     }
 
     /// Nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.steps.is_empty()
+        self.table.is_empty() && self.steps.is_empty()
+    }
+}
+
+fn key_of(chunks: &[Chunk], change: Change) -> &[u8] {
+    chunks[change.chunk as usize].rows.row(change.row as usize).key()
+}
+
+fn changed(chunks: &[Chunk], change: Change) -> Changed<'_> {
+    let chunk = &chunks[change.chunk as usize];
+    let (key, value) = match (chunk.rows.row(change.row as usize), chunk.is_forwards) {
+        (Row::Added(key, value), true) | (Row::Removed(key, value), false) => (key, Some(value)),
+        (Row::Added(key, _), false) | (Row::Removed(key, _), true) => (key, None),
+    };
+    Changed { key, value, is_new: change.is_new }
+}
+
+/// The changes of several layers, oldest first, as one: in key order, the newest of each key, but
+/// for rows that came and went within them.
+pub fn merged<'a>(
+    layers: impl Iterator<Item = &'a Layer>,
+) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    let mut sources: Vec<_> = layers.map(|layer| layer.changes().peekable()).collect();
+    std::iter::from_fn(move || {
+        loop {
+            let changed = next_key(&mut sources)?;
+            if changed.value.is_some() || !changed.is_new {
+                return Some((changed.key, changed.value));
+            }
+        }
+    })
+}
+
+/// The next key of any source: its newest value, and whether the oldest source made it new.
+fn next_key<'a>(
+    sources: &mut [Peekable<impl Iterator<Item = Changed<'a>>>],
+) -> Option<Changed<'a>> {
+    let key = sources.iter_mut().filter_map(|source| Some(source.peek()?.key)).min()?;
+    let mut of_key = sources.iter_mut().filter_map(|source| source.next_if(|it| it.key == key));
+    let oldest = of_key.next()?;
+    let newest = of_key.last().unwrap_or(oldest);
+    Some(Changed { is_new: oldest.is_new, ..newest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(list: &[(bool, &str)]) -> Rows {
+        let mut rows = Rows::default();
+        for (is_added, key) in list {
+            let value = rows.value(|bytes| bytes.push(b'v'));
+            rows.push(*is_added, &[key.as_bytes()], value);
+        }
+        rows
+    }
+
+    fn down(layers: &[Layer]) -> Vec<(String, bool)> {
+        let text = |key: &[u8]| String::from_utf8(key.to_vec()).expect("text");
+        merged(layers.iter()).map(|(key, value)| (text(key), value.is_some())).collect()
+    }
+
+    fn connect() -> Step {
+        Step::Connect(BlockHash::ZERO)
+    }
+
+    fn disconnect() -> Step {
+        Step::Disconnect(BlockHash::ZERO)
+    }
+
+    #[test]
+    fn rows_that_came_and_went_do_not_go_down() {
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Layer::default());
+        first.step(connect(), rows(&[(true, "both"), (true, "within"), (false, "within")]));
+        second.step(connect(), rows(&[(false, "both"), (false, "old"), (true, "stays")]));
+        let old = ("old".to_owned(), false);
+        assert_eq!(down(&[first, second]), [old, ("stays".to_owned(), true)]);
+
+        // A row that was there before may be taken, given back and taken again.
+        let [mut first, mut second] = [(); 2].map(|()| Layer::default());
+        first.step(connect(), rows(&[(false, "old")]));
+        second.step(disconnect(), rows(&[(false, "old")]));
+        third.step(connect(), rows(&[(false, "old")]));
+        assert_eq!(down(&[first, second, third]), [("old".to_owned(), false)]);
+    }
+
+    #[test]
+    fn what_a_disconnection_takes_goes_down_even_if_it_comes_again() {
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Layer::default());
+        first.step(disconnect(), rows(&[(true, "a"), (false, "b")]));
+        second.step(connect(), rows(&[(true, "a"), (false, "b")]));
+        third.step(disconnect(), rows(&[(true, "a"), (false, "b")]));
+        // "b" was not there when it was given back: taking it again leaves nothing.
+        assert_eq!(down(&[first, second]), [("a".to_owned(), true)]);
+        assert_eq!(down(&[third]), [("a".to_owned(), false), ("b".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_row_that_was_set_by_name_is_never_taken_for_new() {
+        let [mut first, mut second] = [(); 2].map(|()| Layer::default());
+        first.set(b"x", b"1");
+        second.step(connect(), rows(&[(false, "x")]));
+        assert_eq!(down(&[first, second]), [("x".to_owned(), false)]);
     }
 }

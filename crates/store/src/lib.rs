@@ -30,16 +30,20 @@ mod tests;
 mod transaction_file;
 
 pub use chain_store::{
-    ChainStore, StoreError, read_block, read_block_bytes, read_certificate, read_transaction_bytes,
-    read_undo,
+    ChainStore, StoreError, StoreMemory, read_block, read_block_bytes, read_certificate,
+    read_transaction_bytes, read_undo,
 };
 pub use data_dir::{DataDir, DataDirError};
-pub use engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine, SledOptions};
+pub use engine::{
+    Batch, CoinCache, CoinCacheUsage, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine,
+    SledOptions,
+};
 pub use format::DATA_FORMAT;
 pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip};
 pub use layer::Step;
 pub use open::{EngineKind, StoreOptions};
+pub use payload::{Contents, StoredBlock, contents};
 pub use read::{HistoryEntry, IndexError, IndexRead};
 pub use recovery::Recovery;
-pub use rows::{BlockEntry, MalformedRow, Row, Table, TxEntry, UndoMismatch, rows};
+pub use rows::{BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, rows};
 pub use transaction_file::{TransactionFile, TransactionFileError};

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::chain_store::{ChainStore, StoreError};
 use crate::data_dir::DataDir;
-use crate::engine::{IndexEngine, MemoryEngine, SledEngine, SledOptions};
+use crate::engine::{
+    CoinCache, CoinCacheUsage, IndexEngine, MemoryEngine, SledEngine, SledOptions,
+};
 use crate::fail_point::{self, Point};
 use crate::format::BLOCKS;
 use crate::index::Index;
@@ -33,6 +35,8 @@ pub struct StoreOptions {
     pub log: LogOptions,
     /// Bytes of recent changes that may wait above the engine.
     pub layer_bytes_max: usize,
+    /// Bytes of unspent outputs of the engine that are kept in memory.
+    pub coin_cache_bytes_max: usize,
     /// Throw the index away and rebuild it.
     pub reindex: bool,
 }
@@ -44,6 +48,8 @@ impl Default for StoreOptions {
             log: LogOptions::default(),
             // A few full blocks; small enough that an idle node stays small.
             layer_bytes_max: 16 * 1024 * 1024,
+            // A hundred thousand coins: what the blocks of an hour create.
+            coin_cache_bytes_max: 16 * 1024 * 1024,
             reindex: false,
         }
     }
@@ -93,12 +99,12 @@ struct Places {
 
 impl Places {
     fn open(&self) -> Result<(ChainStore, Recovery), StoreError> {
-        let engine = self.engine()?;
+        let (engine, coin_cache) = self.engine()?;
         let (index, interrupted) = Index::open(engine)?;
         let checked = index.state().log_end;
         let (log, torn) = BlockLog::open(&self.log, self.options.log, checked)?;
         let layer_bytes_max = self.options.layer_bytes_max;
-        let mut store = ChainStore::new(log, index, layer_bytes_max);
+        let mut store = ChainStore::new(log, index, layer_bytes_max, coin_cache);
         let mut recovery = recovery::replay(&mut store, checked, interrupted)?;
         recovery.torn = torn;
         Ok((store, recovery))
@@ -112,10 +118,18 @@ impl Places {
         Ok((store, recovery))
     }
 
-    fn engine(&self) -> Result<Arc<dyn IndexEngine>, IndexError> {
+    /// The engine, and how much memory the coins above it take.
+    fn engine(&self) -> Result<(Arc<dyn IndexEngine>, CoinCacheUsage), IndexError> {
         match self.options.engine {
-            EngineKind::Memory => Ok(Arc::new(MemoryEngine::default())),
-            EngineKind::Sled(options) => Ok(Arc::new(SledEngine::open(&self.index, options)?)),
+            EngineKind::Memory => {
+                Ok((Arc::new(MemoryEngine::default()), CoinCacheUsage::default()))
+            }
+            EngineKind::Sled(options) => {
+                let engine = Arc::new(SledEngine::open(&self.index, options)?);
+                let cache = CoinCache::new(engine, self.options.coin_cache_bytes_max);
+                let usage = cache.usage();
+                Ok((Arc::new(cache), usage))
+            }
         }
     }
 }

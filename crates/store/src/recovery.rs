@@ -1,3 +1,5 @@
+use pentad_primitives::Transaction;
+
 use crate::chain_store::{ChainStore, StoreError};
 use crate::index::Interrupted;
 use crate::layer::Step;
@@ -107,9 +109,10 @@ fn redo(store: &mut ChainStore, step: Step) -> Result<(), StoreError> {
     let (Step::Connect(hash) | Step::Disconnect(hash)) = step;
     let block = store.block(&hash)?;
     let spent = store.undo(&hash)?.ok_or(StoreError::NotAtTip { block: hash })?;
+    let txids: Vec<_> = block.transactions.iter().map(Transaction::txid).collect();
     match step {
-        Step::Connect(_) => store.connect(&block, &spent),
-        Step::Disconnect(_) => store.disconnect(&block, &spent),
+        Step::Connect(_) => store.connect(&block, &txids, &spent),
+        Step::Disconnect(_) => store.disconnect(&block, &txids, &spent),
     }
 }
 

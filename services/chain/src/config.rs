@@ -30,6 +30,8 @@ pub struct StoreConfig {
     pub index_cache_bytes_max: u64,
     /// Bytes of recent changes of the index that may wait in memory.
     pub index_layer_bytes_max: usize,
+    /// Bytes of unspent outputs of the index that are kept in memory.
+    pub coin_cache_bytes_max: usize,
     /// Throw the index away at the start and rebuild it from the block log.
     pub reindex: bool,
 }
@@ -65,6 +67,7 @@ impl Default for StoreConfig {
         Self {
             index_cache_bytes_max: SledOptions::default().cache_bytes,
             index_layer_bytes_max: options.layer_bytes_max,
+            coin_cache_bytes_max: options.coin_cache_bytes_max,
             reindex: options.reindex,
         }
     }
@@ -75,6 +78,7 @@ impl StoreConfig {
         StoreOptions {
             engine: EngineKind::Sled(SledOptions { cache_bytes: self.index_cache_bytes_max }),
             layer_bytes_max: self.index_layer_bytes_max,
+            coin_cache_bytes_max: self.coin_cache_bytes_max,
             reindex: self.reindex,
             ..StoreOptions::default()
         }

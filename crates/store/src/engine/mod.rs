@@ -1,10 +1,12 @@
 //! The key-value stores that can hold an index, behind one small interface.
 
+mod coins;
 mod memory;
 mod sled;
 
 use std::fmt;
 
+pub use self::coins::{CoinCache, CoinCacheUsage};
 pub use self::memory::MemoryEngine;
 pub use self::sled::{SledEngine, SledOptions};
 use thiserror::Error;

@@ -2,30 +2,30 @@
 //!
 //! One writer fills an open layer and seals it; sealed layers never change. A [`Snapshot`] is
 //! the list of sealed layers at one moment over the engine. The oldest layers go down into the
-//! engine in bounded batches; meanwhile they still lie above it, so that snapshots which hold
-//! them see no difference. A snapshot older than that notices ([`Snapshot::is_intact`]) and is
-//! taken anew: the newest layers always stay above the engine, so this is rare.
+//! engine in bounded batches, on a thread of their own; until they have arrived they still lie
+//! above it, so that the writer and the snapshots which hold them see no difference. A snapshot
+//! older than that notices ([`Snapshot::is_intact`]) and is taken anew: the newest layers always
+//! stay above the engine, so this is rare.
 //!
 //! A descent into the engine begins with a note of the tip moves it stands for and ends with
 //! the new state. A crash in between is mended at the next start by making the same moves again
 //! from the block log.
 
+mod descent;
 mod interrupted;
 mod snapshot;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use pentad_primitives::{BlockHash, BlockHeight};
 
-use crate::engine::{Batch, IndexEngine, Pair};
-use crate::fail_point::{self, Point};
+use crate::engine::{IndexEngine, Pair};
 use crate::layer::{Layer, Step};
 use crate::log::LogPosition;
 use crate::read::{IndexError, IndexRead};
-use crate::rows::{MalformedRow, Row, Table};
-use snapshot::{Descent, get, page};
+use crate::rows::{MalformedRow, Rows, Table};
+use descent::{Descending, Descent};
+use snapshot::{Floor, get, page};
 
 pub use interrupted::Interrupted;
 pub use snapshot::{Pin, Snapshot};
@@ -37,6 +37,8 @@ const BATCH_LEN: usize = 256;
 const LAYERS_KEPT: usize = 8;
 /// Sealed layers at most before the oldest go down together: a read looks through all of them.
 const LAYERS_MAX: usize = 16;
+/// Changes that are put in order while the log is being synced: fewer take no time.
+const SORTED_ASIDE_MIN: usize = 1024;
 
 /// The tip of the main chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +92,8 @@ pub struct Index {
     /// The state with the open layer.
     state: IndexState,
     generation: u64,
-    descent: Arc<Descent>,
+    floor: Arc<Floor>,
+    descent: Option<Descending>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +132,8 @@ impl Index {
             open: Layer::default(),
             state,
             generation: 0,
-            descent: Arc::default(),
+            floor: Arc::default(),
+            descent: None,
         };
         Ok((index, interrupted))
     }
@@ -146,12 +150,12 @@ impl Index {
     }
 
     /// Sets one row.
-    pub fn set(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.open.set(key, Some(value));
+    pub fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.open.set(key, value);
     }
 
     /// Moves the tip: `rows` are those of the block that comes or goes, `tip` is the new one.
-    pub fn step(&mut self, step: Step, rows: Vec<Row>, tip: Option<Tip>) {
+    pub fn step(&mut self, step: Step, rows: Rows, tip: Option<Tip>) {
         self.open.step(step, rows);
         self.state.tip = tip;
     }
@@ -168,10 +172,22 @@ impl Index {
         self.open.bytes() + self.sealed.iter().map(|sealed| sealed.layer.bytes()).sum::<usize>()
     }
 
+    /// Puts the changes of the open layer in order, which sealing it would take time for.
+    pub fn sort_open(&self) {
+        self.open.sort();
+    }
+
+    /// Whether the open layer is so large that putting it in order takes time.
+    #[must_use]
+    pub fn is_open_large(&self) -> bool {
+        self.open.len() >= SORTED_ASIDE_MIN
+    }
+
     /// Closes the open layer and returns the index as it is now. What the layer says must be
     /// durable in the block log by then.
     pub fn seal(&mut self) -> Snapshot {
         if !self.open.is_empty() {
+            self.open.sort();
             self.generation += 1;
             self.sealed.push(Sealed {
                 layer: Arc::new(std::mem::take(&mut self.open)),
@@ -183,24 +199,50 @@ impl Index {
             engine: Arc::clone(&self.engine),
             layers: self.sealed.iter().map(|sealed| Arc::clone(&sealed.layer)).collect(),
             generation: self.generation,
-            descent: Arc::clone(&self.descent),
+            floor: Arc::clone(&self.floor),
             state: self.state,
         }
     }
 
-    /// Writes the oldest layers into the engine when there are many of them or they hold more
-    /// than `budget` bytes. Readers must have been given the last sealed snapshot before.
+    /// Sends the oldest layers down into the engine when there are many of them or they hold more
+    /// than half of `budget` bytes, and waits only where they hold more than all of it. Readers
+    /// must have been given the last sealed snapshot before.
     ///
     /// # Errors
-    /// When the engine fails.
+    /// When the engine fails, or failed the last time.
     pub fn descend_if_due(&mut self, budget: usize) -> Result<(), IndexError> {
-        let over_budget = self.layer_bytes() > budget;
-        if self.sealed.len() > LAYERS_MAX {
-            self.descend(self.sealed.len() - LAYERS_KEPT)?;
-        } else if over_budget && self.sealed.len() > 1 {
-            self.descend(self.sealed.len() - 1)?;
-        } else if over_budget {
-            self.descend(self.sealed.len())?;
+        if self.descent.as_ref().is_some_and(Descending::has_ended) {
+            self.finish_descent()?;
+        }
+        loop {
+            let count = self.due(budget);
+            if self.descent.is_none() && count > 0 {
+                let going = Descent::of(&self.sealed[..count], &self.engine, &self.floor);
+                self.descent = going.map(Descent::start);
+            }
+            if self.descent.is_none() || self.layer_bytes() <= budget {
+                return Ok(());
+            }
+            self.finish_descent()?;
+        }
+    }
+
+    /// How many layers should go down.
+    fn due(&self, budget: usize) -> usize {
+        let many = self.sealed.len() > LAYERS_MAX;
+        match self.layer_bytes() {
+            bytes if bytes > budget / 2 && self.sealed.len() == 1 => 1,
+            bytes if bytes > budget / 2 => self.sealed.len().saturating_sub(1),
+            _ if many => self.sealed.len() - LAYERS_KEPT,
+            _ => 0,
+        }
+    }
+
+    fn finish_descent(&mut self) -> Result<(), IndexError> {
+        if let Some(descent) = self.descent.take() {
+            let count = descent.count;
+            descent.join()?;
+            self.sealed.drain(..count);
         }
         Ok(())
     }
@@ -210,44 +252,21 @@ impl Index {
     /// # Errors
     /// When the engine fails.
     pub fn descend_all(&mut self) -> Result<(), IndexError> {
-        self.descend(self.sealed.len())
-    }
-
-    fn descend(&mut self, count: usize) -> Result<(), IndexError> {
-        let Some(last) = count.checked_sub(1).and_then(|last| self.sealed.get(last)) else {
-            return Ok(());
-        };
-        let state = last.state;
-        let _gate = self.descent.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.descent.floor.store(last.generation, Ordering::SeqCst);
-
-        let going = &self.sealed[..count];
-        let mut changes = BTreeMap::new();
-        for (key, value) in going.iter().flat_map(|sealed| sealed.layer.changes()) {
-            changes.insert(key, value);
+        self.finish_descent()?;
+        if let Some(descent) = Descent::of(&self.sealed, &self.engine, &self.floor) {
+            descent.run()?;
+            self.sealed.clear();
         }
-        let steps: Vec<Step> =
-            going.iter().flat_map(|sealed| sealed.layer.steps()).copied().collect();
-        let note = Interrupted { log_end: state.log_end, steps };
-        fail_point::pass(Point::DescentNote);
-        let mut batch: Batch = vec![(state_key(DESCENT), Some(note.to_bytes()))];
-        for (key, value) in changes {
-            batch.push((key.clone(), value.clone()));
-            if batch.len() >= BATCH_LEN {
-                self.engine.write(std::mem::take(&mut batch))?;
-                fail_point::pass(Point::DescentBatch);
-            }
-        }
-        self.engine.write(batch)?;
-        fail_point::pass(Point::DescentWritten);
-        // The new state may be on disk only after all that it stands for.
-        self.engine.flush()?;
-        fail_point::pass(Point::DescentState);
-        self.engine
-            .write(vec![(state_key(STATE), Some(state.to_bytes())), (state_key(DESCENT), None)])?;
-        fail_point::pass(Point::DescentDone);
-        self.sealed.drain(..count);
         Ok(())
+    }
+}
+
+impl Drop for Index {
+    /// Nothing may write behind the back of whoever opens the engine next.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_descent() {
+            tracing::warn!(%error, "the index is left as it is; the next start mends it");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::IndexState;
 use crate::engine::{IndexEngine, Pair};
-use crate::layer::Layer;
+use crate::layer::{HashedKey, Layer};
 use crate::read::{IndexError, IndexRead};
 
 /// The index as it was when a layer was sealed. Cheap to clone.
@@ -14,16 +14,16 @@ pub struct Snapshot {
     /// Oldest first.
     pub(super) layers: Arc<[Arc<Layer>]>,
     pub(super) generation: u64,
-    pub(super) descent: Arc<Descent>,
+    pub(super) floor: Arc<Floor>,
     /// The state it shows.
     pub state: IndexState,
 }
 
 /// What snapshots need to know about layers that went down.
 #[derive(Debug, Default)]
-pub(super) struct Descent {
+pub(super) struct Floor {
     /// Generation of the newest layer that is in the engine or on its way there.
-    pub(super) floor: AtomicU64,
+    pub(super) generation: AtomicU64,
     /// Held for writing while layers go down.
     pub(super) gate: RwLock<()>,
 }
@@ -48,14 +48,14 @@ impl Snapshot {
     /// false: read again from a newer one.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.descent.floor.load(Ordering::SeqCst) <= self.generation
+        self.floor.generation.load(Ordering::SeqCst) <= self.generation
     }
 
     /// Keeps layers from going down while the guard lives, which stops the writer before long:
     /// for a read that lost its snapshot several times in a row.
     #[must_use]
     pub fn pin(&self) -> Pin<'_> {
-        Pin { _gate: self.descent.gate.read().unwrap_or_else(PoisonError::into_inner) }
+        Pin { _gate: self.floor.gate.read().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 
@@ -71,7 +71,8 @@ pub(super) fn get<'a>(
     engine: &dyn IndexEngine,
     key: &[u8],
 ) -> Result<Option<Vec<u8>>, IndexError> {
-    match layers.rev().find_map(|layer| layer.get(key)) {
+    let hashed = HashedKey::new(key);
+    match layers.rev().find_map(|layer| layer.get(hashed)) {
         Some(changed) => Ok(changed.map(<[u8]>::to_vec)),
         None => Ok(engine.get(key)?),
     }
@@ -95,8 +96,8 @@ pub(super) fn page<'a, I: Iterator<Item = &'a Layer>>(
         let mut merged: BTreeMap<Vec<u8>, Option<Vec<u8>>> =
             below.into_iter().map(|(key, value)| (key, Some(value))).collect();
         for layer in layers() {
-            for (key, value) in layer.range(prefix, after.as_deref(), last.as_deref()) {
-                merged.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+            for changed in layer.range(prefix, after.as_deref(), last.as_deref()) {
+                merged.insert(changed.key.to_vec(), changed.value.map(<[u8]>::to_vec));
             }
         }
         pairs.extend(merged.into_iter().filter_map(|(key, value)| Some((key, value?))));

@@ -30,10 +30,14 @@ pub fn utxo_key(outpoint: &OutPoint) -> Vec<u8> {
 /// rules admit, which has no rows.
 #[must_use]
 pub fn script_key(table: Table, script: &Script) -> Option<Vec<u8>> {
-    let length = u8::try_from(script.len()).ok()?;
-    let mut key = vec![table as u8, length];
+    let mut key = vec![table as u8, script_key_len(script)?];
     key.extend_from_slice(script.as_bytes());
     Some(key)
+}
+
+/// The length of a script that has rows, as it stands before it in keys.
+pub fn script_key_len(script: &Script) -> Option<u8> {
+    u8::try_from(script.len()).ok()
 }
 
 /// What ends the key of an output.

@@ -13,22 +13,24 @@
 //! Numbers in keys are big-endian, so that keys order like what they stand for; a script is
 //! preceded by its length in one byte. Values are little-endian, as Bitcoin writes them.
 
+mod buffer;
 mod key;
 mod value;
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
 use pentad_primitives::encode::{Encode as _, compact_size_len};
 use pentad_primitives::{
-    Block, BlockHash, BlockHeader, BlockHeight, OutPoint, Transaction, TxOut, Utxo,
+    Block, BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Transaction, TxOut, Txid, Utxo,
 };
 use thiserror::Error;
 
-use crate::engine::Pair;
-
+pub use buffer::{Row, Rows};
+use key::script_key_len;
 pub use key::{
     block_key, height_key, outpoint_of_key, outpoint_suffix, script_key, transaction_key, utxo_key,
 };
+use value::encode_utxo;
 pub use value::{BlockEntry, TxEntry, utxo_from_bytes, utxo_to_bytes};
 
 /// The tables, by the first byte of their keys.
@@ -54,16 +56,6 @@ pub enum Table {
 /// First byte of a data output's script (OP_RETURN): never unspent, never spent.
 const OP_RETURN: u8 = 0x6a;
 
-/// A change of the index: the row comes into being when a block is connected and goes when it
-/// is disconnected, or the other way round.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
-    /// Present after the block only.
-    Added(Pair),
-    /// Present before the block only.
-    Removed(Pair),
-}
-
 /// Undo data that does not belong to its block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("block {block} spends {inputs} outputs, its undo data holds {spent}")]
@@ -81,75 +73,120 @@ pub struct UndoMismatch {
 #[error("malformed value in table '{}' of the index", char::from(*.0 as u8))]
 pub struct MalformedRow(pub Table);
 
-/// Everything that connecting `block` at `height` changes, in order; `spent` are the outputs
-/// that its inputs spend, in block order. Disconnecting is the same rows backwards.
+/// Everything that connecting `block` at `height` changes, in order; `txids` are those of its
+/// transactions, `spent` the outputs that its inputs spend, in block order. Disconnecting is the
+/// same rows backwards.
 ///
 /// # Errors
 /// When `spent` has not one output for each input.
-pub fn rows(block: &Block, height: BlockHeight, spent: &[Utxo]) -> Result<Vec<Row>, UndoMismatch> {
+///
+/// # Panics
+/// When `txids` has not one id for each transaction.
+pub fn rows(
+    block: &Block,
+    txids: &[Txid],
+    height: BlockHeight,
+    spent: &[Utxo],
+) -> Result<Rows, UndoMismatch> {
+    /// Rows of a transaction of one input and two outputs: itself, two for each of the three
+    /// coins, two or three scripts.
+    const ROWS_OF_TRANSACTION: usize = 10;
+    /// Bytes of such a row.
+    const BYTES_OF_ROW: usize = 64;
+    assert_eq!(txids.len(), block.transactions.len(), "every transaction has its id");
     let hash = block.block_hash();
     let inputs = block.transactions.iter().filter(|tx| !tx.is_coinbase());
     let inputs = inputs.map(|tx| tx.inputs.len()).sum::<usize>();
     if inputs != spent.len() {
         return Err(UndoMismatch { block: hash, inputs, spent: spent.len() });
     }
-    let mut rows = vec![Row::Added((height_key(height), hash.as_bytes().to_vec()))];
+    let count = block.transactions.len() * ROWS_OF_TRANSACTION;
+    let mut writer = RowWriter {
+        height,
+        rows: Rows::with_capacity(count, count * BYTES_OF_ROW),
+        scripts: Vec::new(),
+    };
+    let value = writer.rows.value(|out| out.extend_from_slice(hash.as_bytes()));
+    writer.rows.push(true, &[&height_key(height)], value);
     let mut start = BlockHeader::LEN + compact_size_len(block.transactions.len());
     let mut spent = spent.iter();
-    for (index, tx) in (0_u32..).zip(&block.transactions) {
+    for ((index, tx), txid) in (0_u32..).zip(&block.transactions).zip(txids) {
         let length = tx.encoded_len();
-        transaction_rows(tx, height, index, start, length, &mut spent, &mut rows);
+        writer.transaction(tx, txid, index, start..start + length, &mut spent);
         start += length;
     }
-    Ok(rows)
+    Ok(writer.rows)
 }
 
-fn transaction_rows<'a>(
-    tx: &'a Transaction,
+struct RowWriter<'a> {
     height: BlockHeight,
-    index: u32,
-    start: usize,
-    length: usize,
-    spent: &mut impl Iterator<Item = &'a Utxo>,
-    rows: &mut Vec<Row>,
-) {
-    let txid = tx.txid();
-    let is_coinbase = tx.is_coinbase();
-    let mut scripts = BTreeSet::new();
-    let small = |length: usize| u32::try_from(length).expect("a block is smaller than 4 GiB");
-    let entry = TxEntry { height, start: small(start), length: small(length) };
-    rows.push(Row::Added((transaction_key(&txid), entry.to_bytes())));
-    if !is_coinbase {
-        for (input, utxo) in tx.inputs.iter().zip(spent) {
-            scripts.insert(&utxo.output.script_pubkey);
-            rows.extend(utxo_pairs(&input.previous_output, utxo).map(Row::Removed));
-        }
-    }
-    for (vout, output) in (0_u32..).zip(&tx.outputs) {
-        if is_data_output(output) {
-            continue;
-        }
-        scripts.insert(&output.script_pubkey);
-        let utxo = Utxo { output: output.clone(), height, from_coinbase: is_coinbase };
-        rows.extend(utxo_pairs(&OutPoint { txid, vout }, &utxo).map(Row::Added));
-    }
-    for script in scripts {
-        if let Some(mut key) = script_key(Table::ScriptHistory, script) {
-            key.extend_from_slice(&height.get().to_be_bytes());
-            key.extend_from_slice(&index.to_be_bytes());
-            rows.push(Row::Added((key, txid.as_bytes().to_vec())));
-        }
-    }
+    rows: Rows,
+    /// Those that the transaction at hand touches.
+    scripts: Vec<&'a Script>,
 }
 
-/// The rows of one unspent output: by outpoint and by script.
-fn utxo_pairs(outpoint: &OutPoint, utxo: &Utxo) -> impl Iterator<Item = Pair> {
-    let value = utxo_to_bytes(utxo);
-    let by_script = script_key(Table::ScriptUtxo, &utxo.output.script_pubkey).map(|mut key| {
-        key.extend_from_slice(&outpoint_suffix(outpoint));
-        (key, value.clone())
-    });
-    [Some((utxo_key(outpoint), value)), by_script].into_iter().flatten()
+impl<'a> RowWriter<'a> {
+    fn transaction(
+        &mut self,
+        tx: &'a Transaction,
+        txid: &Txid,
+        index: u32,
+        place: Range<usize>,
+        spent: &mut impl Iterator<Item = &'a Utxo>,
+    ) {
+        let small = |length: usize| u32::try_from(length).expect("a block is smaller than 4 GiB");
+        let (height, is_coinbase) = (self.height, tx.is_coinbase());
+        let entry = TxEntry { height, start: small(place.start), length: small(place.len()) };
+        let value = self.rows.value(|out| out.extend_from_slice(&entry.to_bytes()));
+        self.rows.push(true, &[&[Table::Transaction as u8], txid.as_bytes()], value);
+        self.scripts.clear();
+        if !is_coinbase {
+            for (input, utxo) in tx.inputs.iter().zip(spent) {
+                let Utxo { output, height, from_coinbase } = utxo;
+                self.unspent(false, &input.previous_output, output, *height, *from_coinbase);
+            }
+        }
+        for (vout, output) in (0_u32..).zip(&tx.outputs) {
+            if !is_data_output(output) {
+                let outpoint = OutPoint { txid: *txid, vout };
+                self.unspent(true, &outpoint, output, height, is_coinbase);
+            }
+        }
+        self.history(txid, index);
+    }
+
+    /// The rows of one unspent output, by outpoint and by script; its script is noted.
+    fn unspent(
+        &mut self,
+        is_added: bool,
+        outpoint: &OutPoint,
+        output: &'a TxOut,
+        height: BlockHeight,
+        from_coinbase: bool,
+    ) {
+        let value = self.rows.value(|out| encode_utxo(output, height, from_coinbase, out));
+        let suffix = outpoint_suffix(outpoint);
+        self.rows.push(is_added, &[&[Table::Utxo as u8], &suffix], value);
+        let script = &output.script_pubkey;
+        if let Some(length) = script_key_len(script) {
+            let key: [&[u8]; 3] = [&[Table::ScriptUtxo as u8, length], script.as_bytes(), &suffix];
+            self.rows.push(is_added, &key, value);
+            self.scripts.push(script);
+        }
+    }
+
+    /// A row for each script that the transaction touches.
+    fn history(&mut self, txid: &Txid, index: u32) {
+        self.scripts.sort_unstable();
+        self.scripts.dedup();
+        let value = self.rows.value(|out| out.extend_from_slice(txid.as_bytes()));
+        let (height, index) = (self.height.get().to_be_bytes(), index.to_be_bytes());
+        for script in &self.scripts {
+            let length = script_key_len(script).expect("longer scripts were left out");
+            let prefix = [Table::ScriptHistory as u8, length];
+            self.rows.push(true, &[&prefix, script.as_bytes(), &height, &index], value);
+        }
+    }
 }
 
 fn is_data_output(output: &TxOut) -> bool {

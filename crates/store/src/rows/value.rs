@@ -36,10 +36,19 @@ pub struct TxEntry {
 /// Height (4), from a coinbase (1), output.
 #[must_use]
 pub fn utxo_to_bytes(utxo: &Utxo) -> Vec<u8> {
-    let mut out = utxo.height.get().to_le_bytes().to_vec();
-    out.push(u8::from(utxo.from_coinbase));
-    utxo.output.encode(&mut out);
+    let mut out = Vec::with_capacity(UTXO_HEAD_LEN + utxo.output.encoded_len());
+    encode_utxo(&utxo.output, utxo.height, utxo.from_coinbase, &mut out);
     out
+}
+
+/// Bytes in front of the output.
+const UTXO_HEAD_LEN: usize = 5;
+
+/// Appends what [`utxo_to_bytes`] returns.
+pub fn encode_utxo(output: &TxOut, height: BlockHeight, from_coinbase: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(&height.get().to_le_bytes());
+    out.push(u8::from(from_coinbase));
+    output.encode(out);
 }
 
 /// The inverse of [`utxo_to_bytes`].

@@ -7,7 +7,7 @@ use pentad_primitives::Hash256;
 use tempfile::TempDir;
 
 use crate::log::{LogError, LogOptions};
-use crate::tests::sample::{chain, extend};
+use crate::tests::sample::{chain, extend, txids};
 use crate::{ChainStore, DataDir, DataDirError, EngineKind, Recovery, StoreError, StoreOptions};
 
 const SEGMENT_HEADER_LEN: usize = 28;
@@ -32,7 +32,9 @@ fn store(path: &Path) {
             let certificate = Some(&[7; 90][..]);
             store
                 .append_block(&sampled.block, sampled.height, sampled.work, certificate)
-                .and_then(|()| store.connect(&sampled.block, &sampled.spent))
+                .and_then(|()| {
+                    store.connect(&sampled.block, &txids(&sampled.block), &sampled.spent)
+                })
                 .expect("a block on the tip");
         } else {
             extend(&mut store, sampled);

@@ -5,7 +5,7 @@ use pentad_primitives::{Hash256, sha256d};
 use tempfile::TempDir;
 
 use crate::format::{DATA_FORMAT, MIGRATIONS, Migration, bring_up};
-use crate::tests::sample::chain;
+use crate::tests::sample::{chain, txids};
 use crate::{ChainStore, DataDir, DataDirError, IndexRead as _, StoreOptions, TransactionFile};
 
 #[test]
@@ -138,7 +138,9 @@ fn directory_of_format_1_is_migrated() {
             assert_eq!(store.block(&hash).expect("stored"), sampled.block);
             assert_eq!(store.certificate(&hash).expect("stored"), None);
             if !with_index {
-                store.connect(&sampled.block, &sampled.spent).expect("on the tip");
+                store
+                    .connect(&sampled.block, &txids(&sampled.block), &sampled.spent)
+                    .expect("on the tip");
             }
         }
         assert_eq!(store.tip(), sample.tip);
@@ -149,7 +151,7 @@ fn directory_of_format_1_is_migrated() {
         let next = sample.next(99, 2, &[0, 3]);
         store
             .append_block(&next.block, next.height, next.work, Some(b"certificate"))
-            .and_then(|()| store.connect(&next.block, &next.spent))
+            .and_then(|()| store.connect(&next.block, &txids(&next.block), &next.spent))
             .expect("on the tip");
         assert_eq!(store.tip(), sample.tip);
         let certificate = store.certificate(&next.block.block_hash()).expect("stored");

@@ -9,8 +9,8 @@ use crate::engine::{Batch, EngineError, IndexEngine, MemoryEngine, Pair};
 use crate::index::{Index, Tip};
 use crate::layer::Step;
 use crate::read::IndexRead;
-use crate::rows::{Row, rows};
-use crate::tests::sample::{Sample, chain};
+use crate::rows::{Row, Rows, rows};
+use crate::tests::sample::{Sample, Sampled, chain, txids};
 
 fn everything(index: &impl IndexRead) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
@@ -39,13 +39,11 @@ fn disconnecting_leaves_no_trace() {
     for sampled in &blocks {
         before.push(everything(&index));
         let hash = sampled.block.block_hash();
-        let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
-        index.step(Step::Connect(hash), rows, Some(Tip { hash, height: sampled.height }));
+        index.step(Step::Connect(hash), sampled.rows(), Some(Tip { hash, height: sampled.height }));
     }
     for sampled in blocks.iter().rev() {
         let hash = sampled.block.block_hash();
-        let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
-        index.step(Step::Disconnect(hash), rows, None);
+        index.step(Step::Disconnect(hash), sampled.rows(), None);
         assert_eq!(everything(&index), before.pop().expect("one for each block"));
     }
 }
@@ -53,7 +51,8 @@ fn disconnecting_leaves_no_trace() {
 #[test]
 fn undo_data_of_another_block_is_refused() {
     let (blocks, _) = chain(10);
-    assert!(rows(&blocks[8].block, blocks[8].height, &blocks[7].spent).is_err());
+    let Sampled { block, height, .. } = &blocks[8];
+    assert!(rows(block, &txids(block), *height, &blocks[7].spent).is_err());
 }
 
 #[test]
@@ -61,12 +60,12 @@ fn rows_of_a_block_are_as_documented() {
     let mut sample = Sample::default();
     sample.next(1, 1, &[]);
     let sampled = sample.next(2, 3, &[0]);
-    let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
+    let rows = sampled.rows();
     let count = |table: u8, added: bool| {
         rows.iter()
             .filter(|row| match row {
-                Row::Added((key, _)) => added && key[0] == table,
-                Row::Removed((key, _)) => !added && key[0] == table,
+                Row::Added(key, _) => added && key[0] == table,
+                Row::Removed(key, _) => !added && key[0] == table,
             })
             .count()
     };
@@ -106,12 +105,14 @@ proptest! {
             match op {
                 Op::Set(key, value) => {
                     model.insert(vec![b'x', key], vec![value]);
-                    index.set(vec![b'x', key], vec![value]);
+                    index.set(&[b'x', key], &[value]);
                 }
                 Op::Remove(key) => {
                     model.remove(&vec![b'x', key]);
-                    let row = Row::Removed((vec![b'x', key], Vec::new()));
-                    index.step(Step::Connect(Default::default()), vec![row], None);
+                    let mut rows = Rows::default();
+                    let value = rows.value(|_| ());
+                    rows.push(false, &[&[b'x', key]], value);
+                    index.step(Step::Connect(Default::default()), rows, None);
                 }
                 Op::Seal => snapshots.push((index.seal(), model.clone())),
                 Op::DescendAll => index.descend_all().expect("a working engine"),
@@ -140,7 +141,7 @@ fn snapshots_stay_whole_while_the_tip_moves_on() {
     let (_, mut index) = open();
     let keys: Vec<Vec<u8>> = (0..40_u8).map(|key| vec![b'x', key]).collect();
     let commit = |index: &mut Index, number: u32| {
-        keys.iter().for_each(|key| index.set(key.clone(), number.to_le_bytes().to_vec()));
+        keys.iter().for_each(|key| index.set(key, &number.to_le_bytes()));
         index.seal()
     };
     let latest = Arc::new(std::sync::Mutex::new(commit(&mut index, 0)));
@@ -207,8 +208,7 @@ fn crash_at_every_batch_of_a_descent_is_mended() {
     let (blocks, sample) = chain(120);
     let connect = |index: &mut Index, sampled: &crate::tests::sample::Sampled| {
         let hash = sampled.block.block_hash();
-        let rows = rows(&sampled.block, sampled.height, &sampled.spent).expect("its own undo");
-        index.step(Step::Connect(hash), rows, Some(Tip { hash, height: sampled.height }));
+        index.step(Step::Connect(hash), sampled.rows(), Some(Tip { hash, height: sampled.height }));
     };
     let (_, mut whole) = open();
     blocks.iter().for_each(|sampled| connect(&mut whole, sampled));

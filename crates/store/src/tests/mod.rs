@@ -2,6 +2,7 @@
 
 mod block_log;
 mod chain_store;
+mod coins;
 mod damage;
 mod data_dir;
 mod engines;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, CompactTarget, MerkleRoot, OutPoint,
-    Script, Transaction, TxIn, TxOut, Utxo, Work,
+    Script, Transaction, TxIn, TxOut, Txid, Utxo, Work,
 };
 
+use crate::rows::{Rows, rows};
 use crate::{ChainStore, Tip};
 
 /// The UTXO set at some tip, and how to go on from there.
@@ -24,6 +25,17 @@ pub struct Sampled {
     pub height: BlockHeight,
     pub work: Work,
     pub spent: Vec<Utxo>,
+}
+
+pub fn txids(block: &Block) -> Vec<Txid> {
+    block.transactions.iter().map(Transaction::txid).collect()
+}
+
+impl Sampled {
+    /// Its rows.
+    pub fn rows(&self) -> Rows {
+        rows(&self.block, &txids(&self.block), self.height, &self.spent).expect("its own undo")
+    }
 }
 
 pub fn script(owner: u8) -> Script {
@@ -124,7 +136,7 @@ impl Sample {
 pub fn extend(store: &mut ChainStore, sampled: &Sampled) {
     store
         .append_block(&sampled.block, sampled.height, sampled.work, None)
-        .and_then(|()| store.connect(&sampled.block, &sampled.spent))
+        .and_then(|()| store.connect(&sampled.block, &txids(&sampled.block), &sampled.spent))
         .expect("a block on the tip");
 }
 

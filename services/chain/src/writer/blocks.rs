@@ -136,7 +136,7 @@ impl Writer {
             },
         };
         self.keep(block)?;
-        self.store.connect(block.block(), &undo.spent)?;
+        self.store.connect(block.block(), block.txids(), &undo.spent)?;
         self.group.blocks.insert(hash, block.clone());
         Ok(Ok(()))
     }
@@ -176,7 +176,7 @@ impl Writer {
     fn disconnect(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
         let block = self.stored(hash)?;
         let spent = self.store.undo(hash)?.ok_or(StoreError::UnknownBlock(*hash))?;
-        self.store.disconnect(block.block(), &spent)?;
+        self.store.disconnect(block.block(), block.txids(), &spent)?;
         self.group.blocks.insert(*hash, block);
         Ok(())
     }

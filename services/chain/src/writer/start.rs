@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use pentad_ledger::mempool::Policy;
+use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{ChainSpec, HeaderTree, Mempool};
 use pentad_primitives::BlockHeight;
 use pentad_store::{ChainStore, DataDir, StoreError, StoreOptions};
@@ -135,7 +136,8 @@ fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), Store
     let tree = HeaderTree::new(spec);
     let work = tree.chain_work(&spec.genesis_hash()).expect("genesis is in the tree");
     store.append_block(spec.genesis_block(), BlockHeight::GENESIS, work, None)?;
-    store.connect(spec.genesis_block(), &[])
+    let genesis = CheckedBlock::assume_valid(spec.genesis_block().clone());
+    store.connect(genesis.block(), genesis.txids(), &[])
 }
 
 /// The headers of every stored block, and which bodies there are.
@@ -158,8 +160,6 @@ fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreEr
     for (hash, _) in entries.iter().filter(|(_, entry)| entry.is_invalid) {
         tree.mark_invalid(hash);
     }
-    Ok(tree)
-}
     // A certificate makes its block final, and with it all below.
     let certified = entries.iter().rev().filter(|(_, entry)| entry.certificate_len > 0);
     if let Some((hash, _)) =
@@ -167,6 +167,8 @@ fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreEr
     {
         tree.finalise(hash).map_err(|_| StoreError::UnknownBlock(*hash))?;
     }
+    Ok(tree)
+}
 
 impl Writer {
     /// Connects blocks that are in the log and not yet in the index.
