@@ -26,10 +26,14 @@ build: ## Build everything, tests included (debug)
 test: tools build ## Run every test
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(FAULT_TESTS) -- crash faults
+	@if command -v c++ > /dev/null; then $(CORE_TESTS) -- differential; \
+		else echo "skipped for want of a C++ compiler: blocks and scripts against Bitcoin Core"; fi
 
 # The tests that kill the process or fail the disk at a durable write, which no other build can do.
 FAULTY := --lib -p pentad-store -p pentad-chain --features pentad-chain/fail-points
 FAULT_TESTS := $(CARGO) test --locked $(FAULTY)
+# Bitcoin Core's script verifier, which is written in C++, as a judge.
+CORE_TESTS := $(CARGO) test --locked -p pentad-ledger --features bitcoinconsensus --test ledger
 SOAK_KILLS ?= 200
 
 .PHONY: soak

@@ -9,6 +9,8 @@
 
 mod chain;
 mod decode;
+#[cfg(feature = "bitcoinconsensus")]
+mod differential;
 mod difficulty;
 mod fork_choice;
 mod mempool;

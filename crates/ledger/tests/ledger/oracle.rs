@@ -4,13 +4,15 @@ use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{self, Message, Secp256k1};
 use bitcoin::sighash::SighashCache;
+use pentad_crypto::script::ScriptTemplate::{Data, P2pkh, P2sh};
 use pentad_ledger::verify::{CheckedTransaction, transaction_signatures, verify_signatures};
 use pentad_primitives::encode::{Decode, Encode};
 use pentad_primitives::pow::{CompactTarget, Target, Work};
-use pentad_primitives::{BlockHeight, Script, Transaction};
+use pentad_primitives::{Block, BlockHeight, Script, Transaction};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
-use crate::chain::{Chain, Coin, coin, coins, key, output, pay, script_of, unsigned};
+use crate::chain::{Chain, Coin, coin, coins, key, output, pay, script_of, spend, unsigned};
 
 /// A chain with a few payments in each block.
 fn chain() -> Chain {
@@ -159,6 +161,90 @@ proptest! {
             prop_assert_eq!(ours.to_be_bytes(), theirs.to_be_bytes());
             let work = Work::from_target(&ours);
             prop_assert_eq!(work.to_be_bytes(), theirs.to_work().to_be_bytes());
+        }
+    }
+}
+
+/// Bytes of a real transaction or block with some of them changed, put in or taken out.
+fn altered(mut bytes: Vec<u8>, changes: &[(Index, u8, u8)]) -> Vec<u8> {
+    for (at, kind, byte) in changes {
+        match kind {
+            0 => *at.get_mut(&mut bytes) = *byte,
+            1 => *at.get_mut(&mut bytes) ^= 1 << (byte % 8),
+            2 => bytes.insert(at.index(bytes.len() + 1), *byte),
+            _ => drop(bytes.remove(at.index(bytes.len()))),
+        }
+    }
+    bytes
+}
+
+fn changes() -> impl Strategy<Value = Vec<(Index, u8, u8)>> {
+    proptest::collection::vec((any::<Index>(), 0..4_u8, any::<u8>()), 0..4)
+}
+
+/// What rust-bitcoin decodes and we do not: segregated witness, and amounts that cannot be.
+fn is_beyond_us(transactions: &[bitcoin::Transaction]) -> bool {
+    transactions.iter().any(|transaction| {
+        let has_witness = transaction.input.iter().any(|input| !input.witness.is_empty());
+        let max = bitcoin::Amount::MAX_MONEY;
+        has_witness || transaction.output.iter().any(|output| output.value > max)
+    })
+}
+
+proptest! {
+    #[test]
+    fn altered_transactions_decode_alike(changes in changes(), parts in 1..4_usize) {
+        let coin = Chain::development().allocation(1);
+        let outputs = vec![output(4, coins(1)); parts];
+        let payment = spend(std::slice::from_ref(&coin), outputs);
+        let bytes = altered(payment.to_bytes(), &changes);
+        let theirs = deserialize::<bitcoin::Transaction>(&bytes);
+        match (Transaction::from_bytes(&bytes), theirs) {
+            (Ok(ours), Ok(theirs)) => {
+                prop_assert_eq!(&ours.to_bytes(), &bytes);
+                prop_assert_eq!(&serialize(&theirs), &bytes);
+                prop_assert_eq!(ours.txid().to_string(), theirs.compute_txid().to_string());
+                prop_assert_eq!(ours.is_coinbase(), theirs.is_coinbase());
+                for (ours, theirs) in ours.outputs.iter().zip(&theirs.output) {
+                    let found = pentad_crypto::script::classify(&ours.script_pubkey);
+                    let script = &theirs.script_pubkey;
+                    prop_assert_eq!(matches!(found, Some(P2pkh(_))), script.is_p2pkh());
+                    prop_assert_eq!(matches!(found, Some(P2sh(_))), script.is_p2sh());
+                    prop_assert!(!matches!(found, Some(Data(_))) || script.is_op_return());
+                }
+            }
+            (Err(_), Err(_)) => {}
+            (Err(error), Ok(theirs)) => prop_assert!(is_beyond_us(&[theirs]), "{}", error),
+            // Without inputs it begins like one with a witness, and no rule allows it.
+            (Ok(ours), Err(error)) => prop_assert!(ours.inputs.is_empty(), "{}", error),
+        }
+    }
+
+    #[test]
+    fn altered_blocks_decode_alike(changes in changes(), count in 0..4_u8) {
+        let mut chain = Chain::development();
+        let payments: Vec<_> = (1..=count.min(3)).map(|n| pay(&chain.allocation(n), 4, 0)).collect();
+        let block = chain.block_on(&chain.tip(), &payments);
+        let bytes = altered(block.to_bytes(), &changes);
+        let theirs = deserialize::<bitcoin::Block>(&bytes);
+        match (Block::from_bytes(&bytes), theirs) {
+            (Ok(ours), Ok(theirs)) => {
+                prop_assert_eq!(ours.block_hash().to_string(), theirs.block_hash().to_string());
+                let txids: Vec<_> = ours.transactions.iter().map(Transaction::txid).collect();
+                if let Some(root) = theirs.compute_merkle_root() {
+                    let ours = pentad_primitives::merkle::root(&txids);
+                    prop_assert_eq!(ours.to_string(), root.to_string());
+                }
+                let is_theirs = theirs.check_merkle_root();
+                let root = pentad_primitives::merkle::root(&txids);
+                prop_assert_eq!(is_theirs, !txids.is_empty() && root == ours.header.merkle_root);
+            }
+            (Err(_), Err(_)) => {}
+            (Err(error), Ok(theirs)) => prop_assert!(is_beyond_us(&theirs.txdata), "{}", error),
+            (Ok(ours), Err(error)) => {
+                let empty = ours.transactions.iter().any(|it| it.inputs.is_empty());
+                prop_assert!(empty, "{}", error);
+            }
         }
     }
 }
