@@ -46,8 +46,9 @@ impl Default for StoreOptions {
         Self {
             engine: EngineKind::Sled(SledOptions::default()),
             log: LogOptions::default(),
-            // A few full blocks; small enough that an idle node stays small.
-            layer_bytes_max: 16 * 1024 * 1024,
+            // Some full blocks: the more go down together, the more coins came and went among
+            // them, which sled then never sees. An idle node needs none of it.
+            layer_bytes_max: 48 * 1024 * 1024,
             // A hundred thousand coins: what the blocks of an hour create.
             coin_cache_bytes_max: 16 * 1024 * 1024,
             reindex: false,

@@ -138,6 +138,29 @@ impl CoinCache {
         self.usage.bytes.fetch_sub(before, Ordering::Relaxed);
         outcome
     }
+
+    /// Has the engine write changes, then notes those of coins.
+    fn noted(
+        &self,
+        changes: Batch,
+        write: impl FnOnce(Batch) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let coins: Vec<(CoinKey, Option<Box<[u8]>>)> = changes
+            .iter()
+            .filter_map(|(key, value)| Some((coin_key(key)?, value.as_deref().map(Into::into))))
+            .collect();
+        write(changes)?;
+        for (key, value) in coins {
+            self.with_shard(&key, |shard| {
+                match value {
+                    Some(value) => shard.keep(key, value, self.shard_bytes_max),
+                    None => shard.remove(&key),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// The key of a coin; `None` for a row of another table.
@@ -175,21 +198,11 @@ impl IndexEngine for CoinCache {
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
-        let coins: Vec<(CoinKey, Option<Box<[u8]>>)> = batch
-            .iter()
-            .filter_map(|(key, value)| Some((coin_key(key)?, value.as_deref().map(Into::into))))
-            .collect();
-        self.engine.write(batch)?;
-        for (key, value) in coins {
-            self.with_shard(&key, |shard| {
-                match value {
-                    Some(value) => shard.keep(key, value, self.shard_bytes_max),
-                    None => shard.remove(&key),
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        self.noted(batch, |batch| self.engine.write(batch))
+    }
+
+    fn fill(&self, changes: Batch) -> Result<(), EngineError> {
+        self.noted(changes, |changes| self.engine.fill(changes))
     }
 
     fn flush(&self) -> Result<(), EngineError> {

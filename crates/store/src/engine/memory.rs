@@ -42,6 +42,10 @@ impl IndexEngine for MemoryEngine {
         Ok(())
     }
 
+    fn fill(&self, changes: Batch) -> Result<(), EngineError> {
+        self.write(changes)
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }

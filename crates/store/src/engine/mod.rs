@@ -52,6 +52,13 @@ pub trait IndexEngine: fmt::Debug + Send + Sync + 'static {
     /// When the store fails.
     fn write(&self, batch: Batch) -> Result<(), EngineError>;
 
+    /// Writes many changes one by one: a crash may keep the first of them and not the last. Costs
+    /// less memory than [`Self::write`], and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn fill(&self, changes: Batch) -> Result<(), EngineError>;
+
     /// Makes everything written so far durable.
     ///
     /// # Errors

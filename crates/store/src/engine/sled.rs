@@ -96,6 +96,17 @@ impl IndexEngine for SledEngine {
         Ok(fail_point::at(Point::EngineWrite, || self.tree.apply_batch(changes))?)
     }
 
+    fn fill(&self, changes: Batch) -> Result<(), EngineError> {
+        let tree = &self.tree;
+        let each = |(key, value): (Vec<u8>, Option<Vec<u8>>)| match value {
+            Some(value) => tree.insert(key, value),
+            None => tree.remove(key),
+        };
+        Ok(fail_point::at(Point::EngineWrite, || {
+            changes.into_iter().try_for_each(|change| each(change).map(drop))
+        })?)
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         fail_point::at(Point::EngineFlush, || self.tree.flush())?;
         Ok(())

@@ -78,15 +78,16 @@ fn write(
     let steps: Vec<Step> = layers.iter().flat_map(|layer| layer.steps()).copied().collect();
     let note = Interrupted { log_end: state.log_end, steps };
     fail_point::pass(Point::DescentNote);
-    let mut batch: Batch = vec![(state_key(DESCENT), Some(note.to_bytes()))];
+    engine.write(vec![(state_key(DESCENT), Some(note.to_bytes()))])?;
+    let mut batch = Batch::new();
     for (key, value) in merged(layers.iter().map(AsRef::as_ref)) {
         batch.push((key.to_vec(), value.map(<[u8]>::to_vec)));
         if batch.len() >= BATCH_LEN {
-            engine.write(std::mem::take(&mut batch))?;
+            engine.fill(std::mem::take(&mut batch))?;
             fail_point::pass(Point::DescentBatch);
         }
     }
-    engine.write(batch)?;
+    engine.fill(batch)?;
     fail_point::pass(Point::DescentWritten);
     // The new state may be on disk only after all that it stands for.
     engine.flush()?;

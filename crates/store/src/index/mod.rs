@@ -30,7 +30,7 @@ use snapshot::{Floor, get, page};
 pub use interrupted::Interrupted;
 pub use snapshot::{Pin, Snapshot};
 
-/// Changes in one batch of the engine: sled's memory grows with the size of a batch.
+/// Changes that are handed to the engine at a time, copied out of their layers.
 const BATCH_LEN: usize = 256;
 /// Sealed layers that stay above the engine while the tip moves on: readers have that many
 /// commits of time.

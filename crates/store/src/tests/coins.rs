@@ -27,6 +27,10 @@ impl IndexEngine for Counting {
         self.inner.write(batch)
     }
 
+    fn fill(&self, changes: Batch) -> Result<(), EngineError> {
+        self.inner.fill(changes)
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }

@@ -198,6 +198,10 @@ impl IndexEngine for Dying {
         self.inner.write(batch)
     }
 
+    fn fill(&self, changes: Batch) -> Result<(), EngineError> {
+        self.write(changes)
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }
