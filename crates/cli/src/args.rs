@@ -103,6 +103,9 @@ pub enum Verb {
         /// How many
         blocks: u32,
     },
+    /// Watch a network live: nodes, finality, peers, mempools, blocks
+    #[command(after_help = "Keys: q quits, p pauses, s sorts. NO_COLOR turns colours off.")]
+    Top(TopArgs),
     /// Print what a shell needs to complete commands
     #[command(after_help = "For bash: source <(pentad completions bash)")]
     Completions {
@@ -233,6 +236,14 @@ pub struct SendArgs {
     pub idempotency_key: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds between two looks, 1 to 60
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u8).range(1..=60))]
+    pub interval: u8,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -271,6 +282,7 @@ mod tests {
             "pentad print 1 --output=json",
             "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",
             "pentad completions bash",
+            "pentad top --dir D --interval 5",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -13,6 +13,7 @@ mod node_binary;
 mod secret_file;
 mod table;
 mod target;
+mod top;
 mod verbs;
 
 use std::ffi::OsString;
@@ -102,6 +103,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Send(send) => verbs::send(console, &globals, send).await,
         Verb::Print { height } => verbs::print(console, &globals, height).await,
         Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
+        Verb::Top(arguments) => top::top(&globals, &arguments).await,
         Verb::Completions { shell } => console.raw(&completions(shell)),
     }
 }
