@@ -26,7 +26,7 @@ const KILL: i32 = 9;
 pub fn small(directory: &Path) -> Options {
     let mut options = options(directory);
     options.store.log = LogOptions { segment_len: 12_000 };
-    options.store.layer_bytes_max = 60_000;
+    options.store.layer_bytes_max = 200_000;
     options
 }
 
