@@ -32,9 +32,9 @@ use outbox::Outbox;
 use serve::{Job, REQUESTS_MAX, serve};
 use transport::{FrameReader, FrameWriter, LinkError};
 
-/// The system's send buffer of a link: what is in it can no longer be overtaken by something more
-/// urgent, so it is small; at 100 MB/s it lasts for 2 ms.
-const SEND_BUFFER: usize = 256 << 10;
+/// The system's buffers of a link, at both ends: what is in them can no longer be overtaken by
+/// something more urgent, so they are small; at 100 MB/s both together last for 5 ms. Kernels double it.
+const SOCKET_BUFFER: usize = 256 << 10;
 /// A link on which nothing arrives for this long is dead: heartbeats come every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -188,7 +188,9 @@ async fn open(
     counters: Arc<Counters>,
 ) -> Result<Opened, End> {
     stream.set_nodelay(true).map_err(LinkError::from)?;
-    SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).map_err(LinkError::from)?;
+    let socket = SockRef::from(&stream);
+    socket.set_send_buffer_size(SOCKET_BUFFER).map_err(LinkError::from)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER).map_err(LinkError::from)?;
     let limit = local.write_time_max;
     let (mut reader, mut writer, key) =
         transport::open(stream, direction, &local.identity, limit, counters).await?;

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pentad_wire::chunk::{AssemblyError, NOISE_MESSAGE_MAX, NOISE_TAG_LEN, PLAINTEXT_MAX};
+use pentad_wire::chunk::{
+    AssemblyError, CHUNK_MAX, NOISE_MESSAGE_MAX, NOISE_TAG_LEN, PLAINTEXT_MAX,
+};
 use pentad_wire::handshake::{NOISE_PATTERN, NOISE_PROLOGUE};
 use pentad_wire::{Assembler, Chunker, Class, Direction, Frame, FrameError, StaticKey};
 use snow::{Builder, HandshakeState, StatelessTransportState};
@@ -177,6 +179,7 @@ impl FrameReader {
         self.nonce += 1;
         self.assembler.push(&self.plaintext[..length], frames)?;
         self.counters.skipped(self.assembler.skipped());
+        give_way(length).await;
         Ok(())
     }
 
@@ -202,6 +205,7 @@ impl FrameWriter {
             Err(_) => return Err(LinkError::WriteTimeout(limit)),
         }
         self.counters.sent(2 + length);
+        give_way(length).await;
         Ok(())
     }
 
@@ -237,6 +241,14 @@ pub(crate) async fn linger(mut reader: FrameReader) {
     };
     if timeout(LINGER, drained).await.is_err() {
         tracing::trace!("the other side did not close in time");
+    }
+}
+
+/// Lets other tasks run after a large message. The runtime would let a link go on for a hundred of
+/// them, 10 ms, while somebody else's vote waits for the thread.
+async fn give_way(length: usize) {
+    if length >= CHUNK_MAX {
+        tokio::task::yield_now().await;
     }
 }
 
