@@ -28,6 +28,7 @@ mod keys;
 mod message;
 mod quorum;
 mod record;
+mod replica;
 pub mod secp;
 mod validators;
 
@@ -46,4 +47,5 @@ pub use message::{
 };
 pub use quorum::{Quorum, REPLICAS_MAX};
 pub use record::{Record, StableCheckpoint};
+pub use replica::{InFlight, Replica, Size, Stage, Status};
 pub use validators::{Validator, ValidatorSet, ValidatorSetError};

@@ -1,0 +1,3 @@
+mod network;
+mod normal_case;
+mod view_change;
