@@ -14,7 +14,7 @@ use pentad_api::{FieldError, header_message};
 use pentad_ledger::Mempool;
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeight, Script, Transaction, Txid};
-use pentad_store::{BlockEntry, read_block_bytes};
+use pentad_store::{BlockEntry, read_block_bytes, read_certificate};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -182,7 +182,10 @@ fn event(
         Step::Apply(hash, entry) => {
             let header = header(&entry, view.depth(entry.height));
             let raw = raw(&entry)?;
-            (at(hash, &entry), Event::Apply(proto::BlockConnected { header, raw }))
+            let certificate =
+                if with_blocks { read_certificate(&view.published.log, &entry)? } else { None };
+            let certificate = certificate.unwrap_or_default().into();
+            (at(hash, &entry), Event::Apply(proto::BlockConnected { header, raw, certificate }))
         }
         Step::Undo(_, entry) => {
             let height = entry.height.prev().unwrap_or(entry.height);

@@ -194,7 +194,11 @@ impl FakeChain {
             let raw = state.bodies[applied].clone();
             push_tip(
                 state,
-                proto::follow_tip_response::Event::Apply(proto::BlockConnected { header, raw }),
+                proto::follow_tip_response::Event::Apply(proto::BlockConnected {
+                    header,
+                    raw,
+                    ..Default::default()
+                }),
             );
         }
         proto::BlockOutcome::Connected
