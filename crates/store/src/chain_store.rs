@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pentad_primitives::{Block, BlockHash, BlockHeight, Txid, Utxo, Work};
+use pentad_primitives::{Block, BlockHash, BlockHeader, BlockHeight, Txid, Utxo, Work};
 use thiserror::Error;
 
 use crate::engine::{CoinCacheUsage, Pair};
@@ -349,6 +349,15 @@ pub fn read_block(log: &LogReader, position: LogPosition) -> Result<Block, Store
 pub fn read_block_bytes(log: &LogReader, position: LogPosition) -> Result<Vec<u8>, StoreError> {
     payload::block_bytes(log.read(position)?)
         .map_err(|problem| StoreError::Record { position, problem })
+}
+
+/// The 80 bytes of a stored block's header. Compare the hash: the record's checksum is not.
+///
+/// # Errors
+/// When the log cannot be read or ends before.
+pub fn read_header_bytes(log: &LogReader, entry: &BlockEntry) -> Result<Vec<u8>, LogError> {
+    let length = u32::try_from(BlockHeader::LEN).expect("80 bytes");
+    log.read_part(entry.body, payload::block_start(entry.certificate_len), length)
 }
 
 /// The certificate in the record of a block, if it has one.

@@ -31,7 +31,7 @@ mod transaction_file;
 
 pub use chain_store::{
     ChainStore, StoreError, StoreMemory, read_block, read_block_bytes, read_certificate,
-    read_transaction_bytes, read_undo,
+    read_header_bytes, read_transaction_bytes, read_undo,
 };
 pub use data_dir::{DataDir, DataDirError};
 pub use engine::{
@@ -45,5 +45,7 @@ pub use open::{EngineKind, StoreOptions};
 pub use payload::{Contents, StoredBlock, contents};
 pub use read::{HistoryEntry, IndexError, IndexRead};
 pub use recovery::Recovery;
-pub use rows::{BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, rows};
+pub use rows::{
+    BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, block_key, rows,
+};
 pub use transaction_file::{TransactionFile, TransactionFileError};

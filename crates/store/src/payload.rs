@@ -21,11 +21,38 @@ pub const CERTIFICATE_START: u32 = 4;
 /// What the record of a block holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {
+    /// Distance from genesis.
     pub height: BlockHeight,
+    /// Work of the chain up to and with the block.
     pub chain_work: Work,
+    /// The block.
     pub block: Block,
-    /// 0: none.
+    /// Bytes of its certificate; 0: it has none.
     pub certificate_len: u32,
+}
+
+/// What a record holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// A block.
+    Block(StoredBlock),
+    /// The outputs that a block spends, in block order.
+    Undo(BlockHash, Vec<Utxo>),
+}
+
+/// Decodes a record.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn contents(record: &Record) -> Result<Contents, String> {
+    match record.kind {
+        RecordKind::Block | RecordKind::CertifiedBlock => {
+            block_from_record(record).map(Contents::Block)
+        }
+        RecordKind::Undo => {
+            undo_from_bytes(&record.payload).map(|(block, spent)| Contents::Undo(block, spent))
+        }
+    }
 }
 
 /// A block's record: kind and payload. An empty certificate is none.

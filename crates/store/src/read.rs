@@ -18,6 +18,9 @@ pub enum IndexError {
     /// A value does not decode.
     #[error("{0}; delete the index directory, it is rebuilt from the block log")]
     Malformed(#[from] MalformedRow),
+    /// The operator wants the index rebuilt.
+    #[error("the index is to be rebuilt, as was asked for: start the node again")]
+    RebuildRequested,
     /// Somebody who reads a snapshot found the index damaged.
     #[error("a read of the index failed: {0}")]
     Reported(String),

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pentad_api::chain::v1::admin_service_server::AdminServiceServer;
 use pentad_api::chain::v1::assembly_service_server::AssemblyServiceServer;
 use pentad_api::chain::v1::chain_service_server::ChainServiceServer;
 use pentad_api::chain::v1::event_service_server::EventServiceServer;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{ChainConfig, MempoolConfig};
 use crate::error::ChainError;
-use crate::grpc::{Assembly, ChainQueries, Events, Submit};
+use crate::grpc::{Admin, Assembly, ChainQueries, Events, Submit};
 use crate::metrics::ChainMetrics;
 use crate::reader::Reader;
 use crate::submitter::Submitter;
@@ -151,12 +152,14 @@ impl Chain {
         let queries = ChainQueries { reader: reader.clone() };
         let events = Events { reader: reader.clone() };
         let submit = Submit { reader: reader.clone(), submitter: submitter.clone() };
+        let admin = Admin::new(reader.clone(), submitter.clone());
         let assembly = Assembly { reader, submitter };
         server
             .service(sized!(ChainServiceServer::new(queries)), probe())
             .service(sized!(SubmitServiceServer::new(submit)), probe())
             .service(sized!(EventServiceServer::new(events)), probe())
             .service(sized!(AssemblyServiceServer::new(assembly)), probe())
+            .service(sized!(AdminServiceServer::new(admin)), probe())
     }
 
     /// Healthy while the writer lives and the index knows the tip.

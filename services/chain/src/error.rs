@@ -57,6 +57,12 @@ pub enum ChainError {
     /// The main chain left the part of it that a stream has sent.
     #[error("the chain left block {0}, which had been sent")]
     Reorganised(BlockHash),
+    /// One verification at a time.
+    #[error("a verification is under way")]
+    Verifying,
+    /// More has changed during a verification than it keeps in memory.
+    #[error("the chain has moved on too far while its index was read")]
+    MovedOn,
     /// There is no template for this request.
     #[error("no block template: {}", .0.0)]
     Template(TemplateRefused),
@@ -119,6 +125,10 @@ impl From<ChainError> for Failure {
             ChainError::Template(_) => {
                 Self::new(Code::InvalidArgument, "NO_TEMPLATE", message).with_field("payout_script")
             }
+            ChainError::Verifying => Self::new(Code::FailedPrecondition, "VERIFYING", message)
+                .with_hint("wait for its end; it also ends when its client goes"),
+            ChainError::MovedOn => Self::new(Code::Aborted, "MOVED_ON", message)
+                .with_hint("read the answers faster, or try again once the node is in sync"),
             ChainError::Store(error) => store_failure(&error),
             ChainError::Stopped => Self::new(Code::Unavailable, "STOPPING", message)
                 .with_hint("try again once the node is back"),

@@ -21,6 +21,7 @@ mod refusal;
 mod submitter;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod view;
 mod writer;
 

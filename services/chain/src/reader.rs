@@ -64,6 +64,15 @@ impl Reader {
         self.read_with(|_| (), move |view, ()| read(view)).await
     }
 
+    /// As [`Self::read`], on the calling thread: for long work that has one of its own, step by
+    /// step. A damaged index does not end the node.
+    pub(crate) fn read_here<T>(
+        &self,
+        read: impl Fn(View<'_>) -> Result<T, ChainError>,
+    ) -> Result<T, ChainError> {
+        consistently(&self.published, &|_| (), &|view, ()| read(view))
+    }
+
     /// Reads the chain at its tip together with what `gather` takes from the mempool.
     ///
     /// # Errors

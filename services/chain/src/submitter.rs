@@ -189,6 +189,11 @@ impl Submitter {
         self.ask(|reply| Command::Finalise { hash, reply }).await
     }
 
+    /// Ends the writer; the next start rebuilds the index.
+    pub(crate) async fn reindex(&self) -> Result<(), ChainError> {
+        self.ask(|reply| Command::Reindex { reply }).await
+    }
+
     pub(crate) async fn stop(&self) -> Result<(), ChainError> {
         self.ask(|reply| Command::Stop { reply }).await
     }

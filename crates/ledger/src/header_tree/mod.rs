@@ -22,18 +22,14 @@ use pentad_primitives::{BlockHeader, BlockHeight};
 
 use self::arena::{Arena, GENESIS, NodeId};
 use self::bodies::Candidate;
-use crate::difficulty;
-use crate::spec::{ChainSpec, Engine};
-use crate::verify::contextual::BlockContext;
+use crate::spec::ChainSpec;
+use crate::verify::contextual::{self, BlockContext};
 
 pub use error::{InsertError, TipError};
 pub use insert::Inserted;
 pub use locate::Path;
 pub use low_work::LOW_WORK_HEADERS_MAX;
 pub use side_branches::SIDE_HEADERS_MAX;
-
-/// Blocks whose median time a block must pass (Bitcoin's rule).
-pub const MEDIAN_TIME_BLOCKS: usize = 11;
 
 /// All known headers, the tip that is connected, and the choice of the next.
 #[derive(Debug)]
@@ -203,24 +199,12 @@ impl HeaderTree {
 
     fn context_of(&self, parent: NodeId) -> Option<BlockContext> {
         let node = &self.arena[parent];
-        let median_time_past = self.median_time_past_of(parent);
-        Some(BlockContext {
-            prev_block_hash: node.hash,
-            height: node.height.next()?,
-            median_time_past,
-            min_time: match self.spec.engine() {
-                Engine::Pow(_) => median_time_past.saturating_add(1),
-                Engine::Pbft(_) => node.time,
-            },
-            bits: difficulty::next_bits(&self.spec, node.height, node.time),
-        })
+        let times = self.arena.walk(parent).map(|id| self.arena[id].time);
+        BlockContext::after(&self.spec, node.hash, node.height, times)
     }
 
     fn median_time_past_of(&self, id: NodeId) -> u32 {
-        let recent = self.arena.walk(id).take(MEDIAN_TIME_BLOCKS);
-        let mut times: Vec<u32> = recent.map(|id| self.arena[id].time).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or(0)
+        contextual::median_time(self.arena.walk(id).map(|id| self.arena[id].time))
     }
 }
 

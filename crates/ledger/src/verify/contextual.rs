@@ -6,6 +6,8 @@ use pentad_primitives::{Amount, BlockHeader, BlockHeight, OutPoint, Transaction,
 use thiserror::Error;
 
 use crate::coinbase;
+use crate::difficulty;
+use crate::spec::{ChainSpec, Engine};
 
 /// Below this, a lock time is a height; from it on, Unix seconds (Bitcoin's rule).
 pub const LOCK_TIME_THRESHOLD: u32 = 500_000_000;
@@ -27,6 +29,41 @@ pub struct BlockContext {
     pub min_time: u32,
     /// The target it must have.
     pub bits: CompactTarget,
+}
+
+/// Blocks whose median time counts (Bitcoin's rule).
+const MEDIAN_TIME_BLOCKS: usize = 11;
+
+impl BlockContext {
+    /// What the chain demands of the block after `parent`; `times` are those of the parent, its
+    /// parent and so on. `None`: heights are used up.
+    pub fn after(
+        spec: &ChainSpec,
+        parent: BlockHash,
+        parent_height: BlockHeight,
+        times: impl IntoIterator<Item = u32>,
+    ) -> Option<Self> {
+        let mut times = times.into_iter().take(MEDIAN_TIME_BLOCKS).peekable();
+        let parent_time = times.peek().copied()?;
+        let median_time_past = median_time(times);
+        Some(Self {
+            prev_block_hash: parent,
+            height: parent_height.next()?,
+            median_time_past,
+            min_time: match spec.engine() {
+                Engine::Pow(_) => median_time_past.saturating_add(1),
+                Engine::Pbft(_) => parent_time,
+            },
+            bits: difficulty::next_bits(spec, parent_height, parent_time),
+        })
+    }
+}
+
+/// The median of the times of a block, its parent and so on; of eleven at most.
+pub fn median_time(times: impl IntoIterator<Item = u32>) -> u32 {
+    let mut times: Vec<u32> = times.into_iter().take(MEDIAN_TIME_BLOCKS).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or(0)
 }
 
 /// Why a header does not fit its parent.

@@ -1,6 +1,8 @@
 use std::fmt;
 
 use super::record::SEGMENT_HEADER_LEN;
+use super::segment::segment_name;
+use crate::format::BLOCKS;
 
 /// Where a record of the block log starts, or where the log ends. Positions order as records
 /// were written.
@@ -16,6 +18,12 @@ impl LogPosition {
     /// Where the first record of a log stands.
     #[allow(clippy::cast_possible_truncation, reason = "a constant of 28")]
     pub const START: Self = Self { segment: 0, offset: SEGMENT_HEADER_LEN as u32 };
+
+    /// The file, from the data directory on.
+    #[must_use]
+    pub fn file(self) -> String {
+        format!("{BLOCKS}/{}", segment_name(self.segment))
+    }
 
     /// Eight bytes that order like the position.
     #[must_use]

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use super::record::{RECORD_HEADER_LEN, RecordKind};
 use super::segment::{Segment, Slot};
@@ -45,10 +46,10 @@ impl LogReader {
     }
 
     /// The record at `position` and where the next one starts; `None` at the end of a segment.
-    pub(super) fn next(
-        &self,
-        position: LogPosition,
-    ) -> Result<Option<(Record, LogPosition)>, LogError> {
+    ///
+    /// # Errors
+    /// When the file cannot be read or the record's checksum does not match.
+    pub fn next(&self, position: LogPosition) -> Result<Option<(Record, LogPosition)>, LogError> {
         match self.segment(position.segment)?.slot(position.offset)? {
             Slot::Record { kind, payload, next } => {
                 Ok(Some((Record { kind, payload }, LogPosition { offset: next, ..position })))
@@ -56,6 +57,32 @@ impl LogReader {
             Slot::End => Ok(None),
             Slot::Unreadable => Err(self.damaged(position)),
         }
+    }
+
+    /// Bytes of the segments up to a position.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be looked at.
+    pub fn bytes_before(&self, position: LogPosition) -> Result<u64, LogError> {
+        let mut bytes = u64::from(position.offset);
+        for number in 0..position.segment {
+            let path = super::segment::segment_path(&self.directory, number);
+            match fs::metadata(&path) {
+                Ok(metadata) => bytes += metadata.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(LogError::io("read", &path)(error)),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Where the first sound record behind `position` stands in the same segment.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next_sound(&self, position: LogPosition) -> Result<Option<LogPosition>, LogError> {
+        let found = self.segment(position.segment)?.next_sound(position.offset)?;
+        Ok(found.map(|offset| LogPosition { offset, ..position }))
     }
 
     /// `length` bytes from `start` of the payload at `position`. The checksum covers whole

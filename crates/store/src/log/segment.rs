@@ -148,6 +148,18 @@ impl Segment {
         Ok(false)
     }
 
+    /// Where the first record behind `offset` stands that is whole.
+    pub fn next_sound(&self, offset: u32) -> Result<Option<u32>, LogError> {
+        let mut at = offset;
+        while let Some(found) = self.find_magic(at.saturating_add(1))? {
+            if matches!(self.slot(found)?, Slot::Record { .. }) {
+                return Ok(Some(found));
+            }
+            at = found;
+        }
+        Ok(None)
+    }
+
     /// Where the record magic next occurs from `offset` on.
     fn find_magic(&self, offset: u32) -> Result<Option<u32>, LogError> {
         let io = LogError::io("read", &self.path);
@@ -179,7 +191,12 @@ impl Segment {
 
 /// The file of segment `number`.
 pub fn segment_path(directory: &Path, number: u32) -> PathBuf {
-    directory.join(format!("{number:06}.blocks"))
+    directory.join(segment_name(number))
+}
+
+/// Its name.
+pub fn segment_name(number: u32) -> String {
+    format!("{number:06}.blocks")
 }
 
 /// Makes the creation and removal of files in `directory` durable.

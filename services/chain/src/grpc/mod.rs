@@ -2,6 +2,7 @@
 
 mod address;
 mod addresses;
+mod admin;
 mod assembly;
 mod chain;
 mod events;
@@ -11,6 +12,7 @@ mod history;
 mod ranges;
 mod submit;
 
+pub(crate) use admin::Admin;
 pub(crate) use assembly::Assembly;
 pub(crate) use chain::ChainQueries;
 pub(crate) use events::Events;

@@ -12,3 +12,4 @@ mod queries;
 mod reads;
 mod start;
 mod transactions;
+mod verify;

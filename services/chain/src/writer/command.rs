@@ -94,6 +94,8 @@ pub(crate) enum Command {
         extra_nonce: u64,
         reply: Reply<Result<BlockTemplate, TemplateRefused>>,
     },
+    /// Write everything to disk and end; the next start rebuilds the index.
+    Reindex { reply: Reply<()> },
     /// Write everything to disk and end.
     Stop { reply: Reply<()> },
 }

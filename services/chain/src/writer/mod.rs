@@ -139,6 +139,11 @@ impl Writer {
                 answer(reply, self.on_transactions(transactions)?);
             }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
+            Command::Reindex { reply } => {
+                self.save_mempool();
+                answer(reply, ());
+                return Err(IndexError::RebuildRequested.into());
+            }
             Command::Finalise { hash, reply } => answer(reply, self.on_finalise(&hash)),
             Command::Template { payout, extra_nonce, reply } => {
                 answer(reply, self.on_template(payout, extra_nonce));

@@ -8,7 +8,7 @@ use pentad_ledger::mempool::Policy;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{ChainSpec, HeaderTree, Mempool};
 use pentad_primitives::BlockHeight;
-use pentad_store::{ChainStore, DataDir, StoreError, StoreOptions};
+use pentad_store::{ChainStore, DataDir, IndexError, StoreError, StoreOptions};
 use tokio::sync::watch;
 
 use super::blocks::tip_view;
@@ -109,7 +109,14 @@ fn spawn(
         let outcome = match writer.run(&queue) {
             Ok(()) => Ended::Stopped,
             Err(error) => {
-                tracing::error!(%error, "the chain's store failed; the node must stop");
+                match &error {
+                    StoreError::Index(IndexError::RebuildRequested) => {
+                        tracing::warn!("the node ends, and rebuilds its index at the next start");
+                    }
+                    error => {
+                        tracing::error!(%error, "the chain's store failed; the node must stop");
+                    }
+                }
                 if let StoreError::Index(_) = &error
                     && let Err(error) = directory.request_reindex()
                 {
