@@ -1,3 +1,4 @@
 mod network;
 mod normal_case;
+mod random;
 mod view_change;

@@ -39,6 +39,27 @@ impl Keys for Named {
     }
 }
 
+/// Numbers that follow from a seed (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn place(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
+    }
+}
+
 pub fn id(place: usize) -> ReplicaId {
     ReplicaId::new(u16::try_from(place).unwrap())
 }
@@ -381,8 +402,8 @@ impl Network {
 
     /// Gives `to` the blocks of `from` that it lacks, as sync does.
     pub fn sync(&mut self, from: usize, to: usize) {
-        for height in self.nodes[to].chain.len()..self.nodes[from].chain.len() {
-            let block = self.nodes[from].chain[height].clone();
+        while self.nodes[to].chain.len() < self.nodes[from].chain.len() {
+            let block = self.nodes[from].chain[self.nodes[to].chain.len()].clone();
             self.execute(to, block.certificate, block.body);
         }
     }
