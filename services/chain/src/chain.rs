@@ -139,7 +139,8 @@ impl Chain {
         let metrics = ChainMetrics::register(metrics);
         let parts = Parts { spec: spec.clone(), directory, options: store, policy, clock, metrics };
         let Started { published, jobs, ended } = writer::start(parts)?;
-        let (reader, submitter) = (Reader::new(published), Submitter::new(spec, jobs));
+        let submitter = Submitter::new(spec, Arc::clone(&published), jobs);
+        let reader = Reader::new(published);
         Ok(Self { reader, submitter, ended })
     }
 

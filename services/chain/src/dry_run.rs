@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pentad_ledger::mempool::{Admission, AdmissionError, Rejection};
-use pentad_ledger::verify::contextual::BlockContext;
 use pentad_ledger::verify::{CheckedTransaction, verify_signatures};
 use pentad_ledger::{Mempool, UtxoView};
 use pentad_primitives::{OutPoint, Txid, Utxo};
@@ -13,7 +12,7 @@ use pentad_store::{IndexError, IndexRead as _, Snapshot};
 use crate::error::ChainError;
 use crate::reader::Reader;
 use crate::refusal::Refusal;
-use crate::view::{Published, TipView};
+use crate::view::Published;
 
 /// A transaction that would be admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub struct Admissible {
 }
 
 /// The unspent outputs at a published tip.
-struct Utxos<'a>(&'a Snapshot);
+pub(crate) struct Utxos<'a>(pub(crate) &'a Snapshot);
 
 impl UtxoView for Utxos<'_> {
     type Error = IndexError;
@@ -71,11 +70,11 @@ fn prepare(
     transaction: CheckedTransaction,
 ) -> Result<(Admission, Vec<Txid>), AdmissionError<IndexError>> {
     let tip = published.tip();
-    let Some(context) = next_block(&tip) else {
+    let Some(context) = &tip.next else {
         return Err(Rejection::Stale.into());
     };
     let spends = Arc::clone(transaction.transaction());
-    let admission = mempool.prepare(transaction, &Utxos(&tip.snapshot), &context)?;
+    let admission = mempool.prepare(transaction, &Utxos(&tip.snapshot), context)?;
     let inputs = spends.inputs.iter().map(|input| input.previous_output);
     let direct = inputs.filter_map(|outpoint| mempool.get(&mempool.spender(&outpoint)?));
     let replaces: BTreeSet<_> = direct
@@ -83,16 +82,4 @@ fn prepare(
         .map(|entry| entry.txid())
         .collect();
     Ok((admission, replaces.into_iter().collect()))
-}
-
-/// What the next block stands on. Its `bits` and time are the tip's: no transaction depends on
-/// them.
-fn next_block(tip: &TipView) -> Option<BlockContext> {
-    Some(BlockContext {
-        prev_block_hash: tip.hash,
-        height: tip.height.next()?,
-        median_time_past: tip.median_time_past,
-        min_time: tip.header.time,
-        bits: tip.header.bits,
-    })
 }

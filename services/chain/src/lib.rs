@@ -8,6 +8,7 @@
 //! Invariant: nothing is acknowledged before it is durable.
 //! Invariant: a read never waits for a block being checked.
 
+mod ahead;
 mod chain;
 mod clock;
 mod config;
@@ -18,6 +19,7 @@ mod grpc;
 mod metrics;
 mod reader;
 mod refusal;
+mod signature_cache;
 mod submitter;
 #[cfg(test)]
 mod tests;

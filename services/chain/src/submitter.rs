@@ -1,6 +1,8 @@
 //! The way to the writer: decode and check what needs no chain, wait for room, hand over.
 
+use std::num::NonZero;
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use bytes::Bytes;
 use pentad_ledger::header_tree::TipError;
@@ -12,8 +14,10 @@ use pentad_primitives::{Block, BlockHash, BlockHeader, Script, Transaction, Txid
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
+use crate::ahead;
 use crate::error::ChainError;
 use crate::refusal::Refusal;
+use crate::view::Published;
 use crate::writer::{
     Admission, BlockOutcome, COMMAND_BYTES_MIN, Command, HeadersChecked, Job, Origin,
     QUEUE_BYTES_MAX,
@@ -23,8 +27,10 @@ use crate::writer::{
 #[derive(Clone, Debug)]
 pub struct Submitter {
     spec: ChainSpec,
+    published: Arc<Published>,
     jobs: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
+    cores: Arc<Semaphore>,
 }
 
 /// An item on its way: its id, and the answer to come.
@@ -80,8 +86,10 @@ impl BatchTicket {
 }
 
 impl Submitter {
-    pub(crate) fn new(spec: ChainSpec, jobs: mpsc::Sender<Job>) -> Self {
-        Self { spec, jobs, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)) }
+    pub(crate) fn new(spec: ChainSpec, published: Arc<Published>, jobs: mpsc::Sender<Job>) -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize));
+        Self { spec, published, jobs, room, cores: Arc::new(Semaphore::new(cores)) }
     }
 
     /// Hands in a block in Bitcoin's serialization. Blocks of one caller keep their order if each
@@ -96,6 +104,7 @@ impl Submitter {
     ) -> Result<Ticket<BlockHash, BlockOutcome>, ChainError> {
         let room = self.room(bytes.len()).await;
         let spec = self.spec.clone();
+        // Blocks wait for no transactions.
         let checked = spawn_blocking(move || check_block(&bytes, &spec)).await;
         let block = match checked.map_err(|_| ChainError::Broken)? {
             Ok(block) => block,
@@ -124,7 +133,10 @@ impl Submitter {
         };
         let id = Some(transaction.txid());
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Transaction { transaction, reply }, room)?;
+        let published = Arc::clone(&self.published);
+        let ready = self.on_core(move || ahead::check(&published, vec![transaction])).await?;
+        let ready = ready.into_iter().next().ok_or(ChainError::Broken)?;
+        self.send(Command::Transaction { ready, reply }, room)?;
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }
 
@@ -136,24 +148,39 @@ impl Submitter {
     pub async fn transactions(&self, batch: Vec<Bytes>) -> Result<BatchTicket, ChainError> {
         let bytes = batch.iter().map(Bytes::len).fold(0, usize::saturating_add);
         let room = self.room(bytes).await;
-        let limits = self.spec.limits();
-        let checked = spawn_blocking(move || {
-            batch.iter().map(|bytes| check_transaction(bytes, &limits)).collect::<Vec<_>>()
+        let (limits, published) = (self.spec.limits(), Arc::clone(&self.published));
+        let checked = self.on_core(move || {
+            let mut transactions = Vec::with_capacity(batch.len());
+            let items = batch.iter().map(|bytes| match check_transaction(bytes, &limits) {
+                Ok(transaction) => {
+                    let txid = transaction.txid();
+                    transactions.push(transaction);
+                    (Some(txid), None)
+                }
+                Err((txid, refusal)) => (txid, Some(refusal)),
+            });
+            let items = items.collect();
+            (items, ahead::check(&published, transactions))
         });
-        let checked = checked.await.map_err(|_| ChainError::Broken)?;
-        let mut transactions = Vec::with_capacity(checked.len());
-        let items = checked.into_iter().map(|checked| match checked {
-            Ok(transaction) => {
-                let txid = transaction.txid();
-                transactions.push(transaction);
-                (Some(txid), None)
-            }
-            Err((txid, refusal)) => (txid, Some(refusal)),
-        });
-        let items = items.collect();
+        let (items, ready) = checked.await?;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Transactions { transactions, reply }, room)?;
+        self.send(Command::Transactions { ready, reply }, room)?;
         Ok(BatchTicket { items, answer })
+    }
+
+    /// Does work that takes a core for a while; as many at once as there are cores.
+    async fn on_core<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ChainError> {
+        let core = Arc::clone(&self.cores).acquire_owned().await;
+        let core = core.expect("the semaphore is never closed");
+        let working = spawn_blocking(move || {
+            let done = work();
+            drop(core);
+            done
+        });
+        working.await.map_err(|_| ChainError::Broken)
     }
 
     /// Checks consecutive headers and keeps them.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use pentad_ledger::mempool::Entry;
+use pentad_ledger::verify::contextual::BlockContext;
 use pentad_ledger::{ChainSpec, Mempool};
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, TxOut, Txid};
@@ -17,6 +18,8 @@ use pentad_store::{IndexError, Snapshot};
 use tokio::sync::{broadcast, watch};
 
 use pentad_api::chain::v1::RemovalReason;
+
+use crate::signature_cache::SignatureCache;
 
 /// Events that wait for a follower of the mempool; one that falls further behind starts over.
 pub(crate) const MEMPOOL_EVENTS_MAX: usize = 4096;
@@ -36,6 +39,8 @@ pub struct TipView {
     pub median_time_past: u32,
     /// Height of the last final block; genesis under proof of work.
     pub final_height: BlockHeight,
+    /// What the chain demands of the next block; `None` at the last height there is.
+    pub next: Option<BlockContext>,
     /// The index at this tip.
     pub snapshot: Snapshot,
 }
@@ -75,6 +80,8 @@ pub struct Published {
     mempool: RwLock<Mempool>,
     mempool_events: broadcast::Sender<MempoolEvent>,
     mempool_changes: AtomicU64,
+    /// Transactions whose signatures need not be verified again.
+    pub(crate) signatures: SignatureCache,
     /// The first failure of the index that a reader met.
     index_failure: OnceLock<String>,
 }
@@ -88,6 +95,7 @@ impl Published {
             mempool: RwLock::new(mempool),
             mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
             mempool_changes: AtomicU64::new(0),
+            signatures: SignatureCache::new(),
             index_failure: OnceLock::new(),
         }
     }

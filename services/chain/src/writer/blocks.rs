@@ -3,7 +3,7 @@
 use pentad_ledger::connect::{ConnectError, connect};
 use pentad_ledger::header_tree::{BlockStatus, InsertError};
 use pentad_ledger::mempool::Updated;
-use pentad_ledger::verify::{CheckedBlock, Fault, block_signatures};
+use pentad_ledger::verify::{CheckedBlock, Fault};
 use pentad_ledger::{BlockUndo, HeaderTree, Mempool};
 use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::fail_point::{self, Point};
@@ -161,13 +161,7 @@ impl Writer {
             Err(ConnectError::Rule(error)) => return Ok(Err(Refusal::from(&error))),
             Err(ConnectError::View(error)) => return Err(error.into()),
         };
-        let mempool = self.published.mempool();
-        // What the mempool admitted has had its signatures checked.
-        let checks = block_signatures(block, &connected.undo)
-            .filter(|check| !mempool.contains(&check.txid))
-            .collect();
-        drop(mempool);
-        match signatures::verify(checks) {
+        match signatures::verify_block(block, &connected.undo, &self.published.signatures) {
             Ok(()) => Ok(Ok(connected.undo)),
             Err(error) => Ok(Err(Refusal::from(&error))),
         }
@@ -272,6 +266,7 @@ pub(super) fn tip_view(tree: &HeaderTree, tip: &BlockHash, snapshot: Snapshot) -
         chain_work: tree.chain_work(tip).expect("the tip is in the tree"),
         median_time_past: tree.median_time_past(tip).expect("the tip is in the tree"),
         final_height: tree.final_height(),
+        next: tree.context(tip),
         snapshot,
     }
 }

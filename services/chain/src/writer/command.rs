@@ -1,11 +1,12 @@
 use pentad_ledger::BlockTemplate;
 use pentad_ledger::header_tree::TipError;
-use pentad_ledger::verify::{CheckedBlock, CheckedTransaction};
+use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
+use crate::ahead::Ready;
 use crate::refusal::Refusal;
 
 /// What became of a valid block.
@@ -78,12 +79,9 @@ pub(crate) enum Command {
     /// A body that its own header commits to is invalid: so is the header.
     InvalidBody(BlockHash),
     /// Admit a transaction to the mempool.
-    Transaction { transaction: CheckedTransaction, reply: Reply<Result<Admission, Refusal>> },
+    Transaction { ready: Ready, reply: Reply<Result<Admission, Refusal>> },
     /// Admit transactions to the mempool, in order.
-    Transactions {
-        transactions: Vec<CheckedTransaction>,
-        reply: Reply<Vec<Result<Admission, Refusal>>>,
-    },
+    Transactions { ready: Vec<Ready>, reply: Reply<Vec<Result<Admission, Refusal>>> },
     /// Check consecutive headers and keep them.
     Headers { headers: Vec<BlockHeader>, reply: Reply<HeadersChecked> },
     /// Make a block of the main chain final.

@@ -44,7 +44,7 @@ impl Writer {
         let mut admitted = 0;
         for transaction in transactions {
             if let Ok(checked) = CheckedTransaction::check(transaction, &self.spec.limits())
-                && self.on_transaction(checked)?.is_ok_and(|admission| admission.is_new)
+                && self.on_transaction(checked, None)?.is_ok_and(|admission| admission.is_new)
             {
                 admitted += 1;
             }

@@ -8,7 +8,7 @@
 mod blocks;
 mod command;
 mod mempool_file;
-mod signatures;
+pub(crate) mod signatures;
 mod start;
 mod transactions;
 
@@ -132,11 +132,10 @@ impl Writer {
             Command::InvalidBody(hash) => {
                 self.tree.mark_invalid(&hash);
             }
-            Command::Transaction { transaction, reply } => {
-                answer(reply, self.on_transaction(transaction)?);
-            }
-            Command::Transactions { transactions, reply } => {
-                answer(reply, self.on_transactions(transactions)?);
+            Command::Transaction { ready, reply } => answer(reply, self.on_ready(ready)?),
+            Command::Transactions { ready, reply } => {
+                let outcomes = ready.into_iter().map(|ready| self.on_ready(ready));
+                answer(reply, outcomes.collect::<Result<_, _>>()?);
             }
             Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
             Command::Reindex { reply } => {

@@ -2,19 +2,34 @@
 
 use pentad_api::chain::v1::RemovalReason;
 use pentad_ledger::mempool::{Admission as PreparedAdmission, AdmissionError, Rejection, Removal};
-use pentad_ledger::verify::CheckedTransaction;
+use pentad_ledger::verify::{CheckedTransaction, SignatureError};
 use pentad_store::{IndexRead as _, StoreError};
 
 use super::{Admission, Utxos, Writer, signatures};
+use crate::ahead::{Ready, Verdict};
 use crate::refusal::Refusal;
 use crate::view::MempoolEvent;
 
 impl Writer {
+    /// Takes in a transaction that was checked ahead, as far as it was.
+    pub(super) fn on_ready(
+        &mut self,
+        ready: Ready,
+    ) -> Result<Result<Admission, Refusal>, StoreError> {
+        let Ready { transaction, verdict } = ready;
+        match verdict {
+            Verdict::Sound(admission) => self.on_prepared(transaction, *admission),
+            Verdict::Unsound(error) => self.on_transaction(transaction, Some(error)),
+            Verdict::Open => self.on_transaction(transaction, None),
+        }
+    }
+
     /// Checks a transaction in full and takes it into the mempool, and with it the orphans that
-    /// waited for it.
+    /// waited for it. `unsound` is what is known to be wrong with its signatures.
     pub(super) fn on_transaction(
         &mut self,
         transaction: CheckedTransaction,
+        unsound: Option<SignatureError>,
     ) -> Result<Result<Admission, Refusal>, StoreError> {
         let txid = transaction.txid();
         let span = tracing::debug_span!("admit", %txid);
@@ -22,7 +37,7 @@ impl Writer {
         if self.published.mempool().contains(&txid) || self.store.transaction(&txid)?.is_some() {
             return Ok(Ok(Admission { txid, is_new: false }));
         }
-        if let Err(rejection) = self.admit(&transaction)? {
+        if let Err(rejection) = self.admit(&transaction, unsound)? {
             if matches!(rejection, Rejection::MissingInputs { .. }) {
                 let now = self.clock.unix_seconds();
                 self.published.change(|mempool| {
@@ -38,34 +53,6 @@ impl Writer {
         Ok(Ok(Admission { txid, is_new: true }))
     }
 
-    /// Admits transactions in order. Their signatures are checked together, on all cores, as far
-    /// as they do not spend one another's outputs.
-    pub(super) fn on_transactions(
-        &mut self,
-        transactions: Vec<CheckedTransaction>,
-    ) -> Result<Vec<Result<Admission, Refusal>>, StoreError> {
-        let mut ready = Vec::with_capacity(transactions.len());
-        for transaction in &transactions {
-            ready.push(self.prepare(transaction)?.ok());
-        }
-        let sound = {
-            let checks = ready.iter().map(|admission| {
-                admission.iter().flat_map(PreparedAdmission::signature_checks).collect()
-            });
-            signatures::verify_each(checks.collect())
-        };
-        let mut outcomes = Vec::with_capacity(transactions.len());
-        for ((transaction, admission), sound) in transactions.into_iter().zip(ready).zip(sound) {
-            // What was not ready has its turn alone: by now its parents may be here.
-            let outcome = match admission.filter(|_| sound) {
-                Some(admission) => self.on_prepared(transaction, admission)?,
-                None => self.on_transaction(transaction)?,
-            };
-            outcomes.push(outcome);
-        }
-        Ok(outcomes)
-    }
-
     /// Takes in a transaction whose signatures are sound.
     fn on_prepared(
         &mut self,
@@ -74,8 +61,8 @@ impl Writer {
     ) -> Result<Result<Admission, Refusal>, StoreError> {
         let txid = transaction.txid();
         if self.commit(admission).is_err() {
-            // Something before it in the batch is in its way: let the full check say what.
-            return self.on_transaction(transaction);
+            // Something has come between: let the full check say what.
+            return self.on_transaction(transaction, None);
         }
         self.adopt(vec![txid])?;
         Ok(Ok(Admission { txid, is_new: true }))
@@ -85,13 +72,22 @@ impl Writer {
     fn admit(
         &mut self,
         transaction: &CheckedTransaction,
+        unsound: Option<SignatureError>,
     ) -> Result<Result<(), Rejection>, StoreError> {
         let admission = match self.prepare(transaction)? {
             Ok(admission) => admission,
             Err(rejection) => return Ok(Err(rejection)),
         };
-        if let Err(error) = signatures::verify(admission.signature_checks().collect()) {
+        if let Some(error) = unsound {
             return Ok(Err(error.into()));
+        }
+        let verified = &self.published.signatures;
+        let key = verified.key(&transaction.txid(), admission.spent());
+        if !verified.contains(&key) {
+            if let Err(error) = signatures::verify(admission.signature_checks().collect()) {
+                return Ok(Err(error.into()));
+            }
+            verified.insert(key);
         }
         Ok(self.commit(admission))
     }
@@ -145,7 +141,7 @@ impl Writer {
             let orphans =
                 self.published.change(|mempool| (mempool.adopt(&parent), None, Vec::new()));
             for orphan in orphans {
-                match self.admit(&orphan)? {
+                match self.admit(&orphan, None)? {
                     Ok(()) => parents.push(orphan.txid()),
                     Err(rejection) => {
                         tracing::debug!(txid = %orphan.txid(), %rejection, "orphan refused");
