@@ -4,6 +4,7 @@ mod alone;
 mod bad_input;
 mod coins;
 mod crash;
+mod disk;
 mod every_method;
 mod fork;
 mod grpc;

@@ -237,6 +237,15 @@ impl Devnet {
     fn end(&self, number: usize, name: &str) {
         let pid = self.node(number).pid();
         assert!(signal(name, pid), "node {number} (process {pid}) is not running");
+        self.wait_for_end(number);
+    }
+
+    /// Waits until node `number` is gone.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn wait_for_end(&self, number: usize) {
+        let pid = self.node(number).pid();
         wait_until("node ends", || !is_alive(pid));
     }
 }

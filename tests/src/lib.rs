@@ -7,6 +7,6 @@ mod tools;
 mod wait;
 
 pub use devnet::{Devnet, Node, Reply};
-pub use process::{Running, binary, free_port, free_ports, start};
+pub use process::{Running, binary, free_port, free_ports, signal, start};
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
 pub use wait::{DEADLINE, wait_for, wait_until};

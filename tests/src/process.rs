@@ -108,7 +108,7 @@ impl Drop for Running {
 }
 
 /// Sends a signal to a process.
-pub(crate) fn signal(name: &str, pid: u32) -> bool {
+pub fn signal(name: &str, pid: u32) -> bool {
     Command::new("kill")
         .args([format!("-{name}"), pid.to_string()])
         .stderr(Stdio::null())

@@ -3,7 +3,7 @@
 //!
 //! They exist with the cargo feature `fail-points` only; without it [`at`], [`write`] and [`pass`]
 //! are nothing but the operation they stand around. A process takes its one fault from the
-//! environment: `PENTAD_FAIL_POINT=record-append:kill-torn:3` is the third append, half written.
+//! environment: `FAIL_POINT=record-append:kill-torn:3` is the third append, half written.
 
 use std::io;
 

@@ -9,8 +9,9 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::Point;
 
-/// The variable that arms a process: `POINT:FAULT:NTH`.
-pub const ENVIRONMENT: &str = "PENTAD_FAIL_POINT";
+/// The variable that arms a process: `POINT:FAULT:NTH`. Its name does not begin like those of the
+/// configuration, which refuses names that it does not know.
+pub const ENVIRONMENT: &str = "FAIL_POINT";
 
 /// What happens at a point, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,7 +54,7 @@ pub enum Said {
 impl Victim {
     /// Hands in a script, then ends in good order.
     pub fn of_script(directory: &Path, script: &Path, fault: Option<&str>) -> Self {
-        let fault = fault.map(|fault| ("PENTAD_FAIL_POINT", fault.as_ref()));
+        let fault = fault.map(|fault| ("FAIL_POINT", fault.as_ref()));
         Self::start("script", directory, [(SCRIPT, script.as_os_str())].into_iter().chain(fault))
     }
 
@@ -66,7 +66,7 @@ impl Victim {
     /// Opens the chain, reports a damaged index and ends.
     #[cfg(feature = "fail-points")]
     pub fn of_damage(directory: &Path, fault: &str) -> Self {
-        Self::start("damage", directory, [("PENTAD_FAIL_POINT", fault.as_ref())])
+        Self::start("damage", directory, [("FAIL_POINT", fault.as_ref())])
     }
 
     fn start<'a>(
