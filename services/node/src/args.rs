@@ -3,7 +3,8 @@
 use clap::Parser;
 use pentad_service_kit::config::{ConfigArgs, Sources};
 
-/// A whole Pentad node in one process: chain, wallet, miner and peer services on one gRPC port.
+/// A whole Pentad node in one process: chain, wallet, miner, consensus and peer services on one
+/// gRPC port.
 ///
 /// Settings come from the file that --config names, then from variables (PENTAD_DATA_DIR,
 /// PENTAD_SERVER__GRPC for server.grpc, …), then from --set and flags. Logs go to standard error;
@@ -30,6 +31,9 @@ pub struct NodeArgs {
     /// File of mode 0600 with what the wallets unlock by (wallet.passphrase_file)
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<String>,
+    /// File of mode 0600 with this validator's key (consensus.validator_key)
+    #[arg(long, value_name = "FILE")]
+    validator_key: Option<String>,
 }
 
 impl NodeArgs {
@@ -44,6 +48,7 @@ impl NodeArgs {
             .set_some("peer.bootstrap", bootstrap)
             .set_some("miner.mine", self.mine.then_some(true))
             .set_some("wallet.passphrase_file", self.passphrase_file.as_deref())
+            .set_some("consensus.validator_key", self.validator_key.as_deref())
     }
 }
 
@@ -67,7 +72,7 @@ mod tests {
         let config = load(
             "pentad-node --chain c.toml --data d --grpc 127.0.0.1:1 --metrics 127.0.0.1:2 \
              --p2p 127.0.0.1:3 --bootstrap a:4 --bootstrap b:5 --mine --passphrase-file p \
-             --cookie k --insecure-listen --log-format json --otlp-endpoint http://127.0.0.1:6",
+             --validator-key v --cookie k --insecure-listen --log-format json --otlp-endpoint http://127.0.0.1:6",
         )
         .expect("valid");
         assert_eq!(config.chain_spec, Path::new("c.toml"));
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!(config.peer.bootstrap, ["a:4", "b:5"]);
         assert!(config.miner.mine);
         assert_eq!(config.wallet.passphrase_file.as_deref(), Some(Path::new("p")));
+        assert_eq!(config.consensus.validator_key.as_deref(), Some(Path::new("v")));
         let otlp_endpoint = config.telemetry().otlp_endpoint.as_deref();
         assert_eq!(otlp_endpoint, Some("http://127.0.0.1:6"));
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pentad_chain::{ChainConfig, MempoolConfig, StoreConfig};
+use pentad_consensus::ConsensusConfig;
 use pentad_miner::MinerConfig;
 use pentad_peer::PeerConfig;
 use pentad_service_kit::{ServerConfig, Settings, TelemetryConfig};
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub miner: MinerConfig,
     /// The peer service.
     pub peer: PeerConfig,
+    /// The consensus service.
+    pub consensus: ConsensusConfig,
     /// Where the node listens.
     pub server: ServerConfig,
     /// Logs and traces.
@@ -43,6 +46,7 @@ impl Default for NodeConfig {
             wallet: WalletConfig::default(),
             miner: MinerConfig::default(),
             peer: PeerConfig::default(),
+            consensus: ConsensusConfig::default(),
             server: ServerConfig::default(),
             telemetry: TelemetryConfig::default(),
         }

@@ -6,6 +6,7 @@
 //! | `chain/` | blocks, indexes, the lock on the directory |
 //! | `wallets/`, `payments/` | sealed keys; payments made and under way |
 //! | `peer/` | the node's key, its routing table, anchors |
+//! | `consensus/` | the safety log of a validator |
 //! | `cookie` | the credential of local clients, mode 0600 |
 //! | `network.json` | where to find this node, for the command line |
 //!

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pentad_api::{Connection, ConnectionError};
 use pentad_chain::{Chain, ChainError, Ended, OpenError, Options, SystemClock};
+use pentad_consensus::Consensus;
 use pentad_ledger::ChainSpec;
 use pentad_miner::Miner;
 use pentad_network_file::NetworkFileError;
@@ -35,6 +36,9 @@ pub enum NodeError {
     /// The peer service cannot start.
     #[error(transparent)]
     Peer(#[from] pentad_peer::StartError),
+    /// The consensus service cannot start.
+    #[error(transparent)]
+    Consensus(#[from] pentad_consensus::StartError),
     /// The credential cannot be sent.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -104,7 +108,9 @@ async fn with_chain(
     let wallets = start_wallets(config, &app, &connection).await?;
     let miner = start_miner(config, &app, &connection)?;
     let peer = start_peer(config, &app, &connection, sockets)?;
-    let server = peer.add_to(miner.add_to(wallets.add_to(chain.add_to(app.server()))));
+    let consensus = start_consensus(config, &app, spec, &connection).await?;
+    let server = wallets.add_to(chain.add_to(app.server()));
+    let server = consensus.add_to(peer.add_to(miner.add_to(server)));
     let binding = in_process.bind(&server)?;
 
     let p2p = peer.listen_address();
@@ -164,4 +170,23 @@ fn start_peer(
         &app.supervisor,
         app.shutdown.clone(),
     )
+}
+
+async fn start_consensus(
+    config: &NodeConfig,
+    app: &App,
+    spec: &ChainSpec,
+    services: &Connection,
+) -> Result<Consensus, pentad_consensus::StartError> {
+    Consensus::start(
+        config.consensus.clone(),
+        &config.data_dir.join("consensus"),
+        spec,
+        services.clone(),
+        services.clone(),
+        &app.metrics,
+        &app.supervisor,
+        app.shutdown.clone(),
+    )
+    .await
 }

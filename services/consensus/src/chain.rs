@@ -1,0 +1,190 @@
+//! The chain service, as consensus uses it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pentad_api::chain::v1::assembly_service_client::AssemblyServiceClient;
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::event_service_client::EventServiceClient;
+use pentad_api::chain::v1::{
+    CheckProposalRequest, ConnectBlocksRequest, ConnectBlocksResponse, FetchBlocksRequest,
+    FetchBlocksResponse, FollowMempoolRequest, FollowMempoolResponse, FollowTipRequest,
+    FollowTipResponse, GetHeaderRequest, GetInfoRequest, GetTemplateRequest, get_header_request,
+};
+use pentad_api::status::explain;
+use pentad_api::{Connection, block_hash_from_hex};
+use pentad_pbft::{CommitCertificate, DecodeError, ReplicaId, Sequence, Tip};
+use pentad_primitives::{Hash256, Script};
+use pentad_service_kit::sized;
+use thiserror::Error;
+use tokio_stream::Stream;
+use tonic::{Request, Status, Streaming};
+
+use crate::body::{self, Link};
+
+/// A chain service that has not answered by then is treated as one that is not there.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Reason of a refusal to check a block whose parent is not the tip.
+const NOT_ON_TIP: &str = "NOT_ON_TIP";
+
+/// Why the chain service did not do what it was asked.
+#[derive(Debug, Error)]
+pub(crate) enum ChainError {
+    #[error("chain service: {}", .0.message())]
+    Status(Box<Status>),
+    #[error("the chain service sent something that cannot be used: {0}")]
+    Malformed(String),
+    #[error("the chain service sent a certificate that cannot be read: {0}")]
+    Certificate(#[from] DecodeError),
+    #[error("the chain service ended the stream")]
+    Ended,
+}
+
+impl From<Status> for ChainError {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// A block that could be proposed.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    pub(crate) digest: Hash256,
+    pub(crate) parent: Hash256,
+    pub(crate) body: Arc<[u8]>,
+    /// Beside the coinbase.
+    pub(crate) transactions: u32,
+}
+
+/// What the chain says to a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Valid,
+    Invalid(String),
+    /// The tip is not its parent, yet or any more.
+    NotOnTip,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ChainClient {
+    reads: ChainServiceClient<Connection>,
+    assembly: AssemblyServiceClient<Connection>,
+    events: EventServiceClient<Connection>,
+}
+
+impl ChainClient {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            reads: ChainServiceClient::new(connection.clone()),
+            assembly: sized!(AssemblyServiceClient::new(connection.clone())),
+            events: EventServiceClient::new(connection),
+        }
+    }
+
+    /// The last final block.
+    pub(crate) async fn tip(&self) -> Result<Tip, ChainError> {
+        let info = self.reads.clone().get_info(timed(GetInfoRequest {})).await?.into_inner();
+        let digest = hash(&info.tip)?;
+        let sequence = Sequence::new(info.height.into());
+        if sequence == Sequence::GENESIS {
+            return Ok(Tip { sequence, digest, certificate: None, body: None });
+        }
+        let found = self.fetch(digest).await?;
+        let certificate = Some(CommitCertificate::from_bytes(&found.certificate)?);
+        Ok(Tip { sequence, digest, certificate, body: Some(Arc::from(&found.block[..])) })
+    }
+
+    /// Hash of the block at a height of the main chain.
+    pub(crate) async fn block_hash(&self, height: u32) -> Result<Hash256, ChainError> {
+        let block = Some(get_header_request::Block::Height(height));
+        let answer = self.reads.clone().get_header(timed(GetHeaderRequest { block })).await?;
+        let header = answer.into_inner().header;
+        hash(&header.ok_or_else(|| ChainError::Malformed("no header".to_owned()))?.hash)
+    }
+
+    /// What makes a block final.
+    pub(crate) async fn certificate(
+        &self,
+        digest: Hash256,
+    ) -> Result<CommitCertificate, ChainError> {
+        Ok(CommitCertificate::from_bytes(&self.fetch(digest).await?.certificate)?)
+    }
+
+    async fn fetch(&self, digest: Hash256) -> Result<FetchBlocksResponse, ChainError> {
+        let hashes = vec![Bytes::copy_from_slice(digest.as_bytes())];
+        let request = timed(FetchBlocksRequest { hashes });
+        let mut answers = self.assembly.clone().fetch_blocks(request).await?.into_inner();
+        answers.message().await?.ok_or(ChainError::Ended)
+    }
+
+    /// A block on the tip that pays to `payout`.
+    pub(crate) async fn template(&self, payout: &Script) -> Result<Template, ChainError> {
+        let payout_script = payout.as_bytes().to_vec().into();
+        let request = timed(GetTemplateRequest { payout_script, extra_nonce: 0 });
+        let answer = self.assembly.clone().get_template(request).await?.into_inner();
+        let Link { digest, parent } = body::link(&answer.block)
+            .ok_or_else(|| ChainError::Malformed("a template without a header".to_owned()))?;
+        let body = Arc::from(&answer.block[..]);
+        Ok(Template { digest, parent, body, transactions: answer.transactions })
+    }
+
+    /// Checks a block on the tip.
+    pub(crate) async fn check(
+        &self,
+        body: &[u8],
+        proposer: Option<ReplicaId>,
+        is_first: bool,
+    ) -> Result<Verdict, ChainError> {
+        let request = timed(CheckProposalRequest {
+            block: Bytes::copy_from_slice(body),
+            proposer: proposer.map(|replica| replica.get().into()),
+            is_first,
+        });
+        match self.assembly.clone().check_proposal(request).await {
+            Ok(answer) => Ok(match answer.into_inner().refusal {
+                None => Verdict::Valid,
+                Some(refusal) => {
+                    Verdict::Invalid(format!("{}: {}", refusal.reason, refusal.message))
+                }
+            }),
+            Err(status) if explain(&status).reason == NOT_ON_TIP => Ok(Verdict::NotOnTip),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// The tip from now on; the first event names the present one.
+    pub(crate) async fn follow_tip(&self) -> Result<Streaming<FollowTipResponse>, ChainError> {
+        let request = FollowTipRequest { cursor: String::new(), with_blocks: false };
+        Ok(self.events.clone().follow_tip(request).await?.into_inner())
+    }
+
+    /// What waits for a block, the present transactions first.
+    pub(crate) async fn follow_mempool(
+        &self,
+    ) -> Result<Streaming<FollowMempoolResponse>, ChainError> {
+        let request = FollowMempoolRequest { with_transactions: false };
+        Ok(self.events.clone().follow_mempool(request).await?.into_inner())
+    }
+
+    /// Connects certified blocks, in order.
+    pub(crate) async fn connect_blocks(
+        &self,
+        blocks: impl Stream<Item = ConnectBlocksRequest> + Send + 'static,
+    ) -> Result<Streaming<ConnectBlocksResponse>, ChainError> {
+        Ok(self.assembly.clone().connect_blocks(blocks).await?.into_inner())
+    }
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+/// A displayed hash as the core has it.
+pub(crate) fn hash(text: &str) -> Result<Hash256, ChainError> {
+    let hash = block_hash_from_hex("hash", text)
+        .map_err(|error| ChainError::Malformed(error.to_string()))?;
+    Ok(Hash256::from_bytes(hash.to_bytes()))
+}

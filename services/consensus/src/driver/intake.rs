@@ -1,0 +1,171 @@
+//! Events, one by one.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pentad_pbft::{CommitCertificate, Input, Message, Output, Sequence, Timer, View};
+use pentad_primitives::Hash256;
+use tracing::Span;
+
+use super::{Driver, Executing};
+use crate::backoff::Backoff;
+use crate::event::{Event, Inbound};
+use crate::traces;
+use crate::validator::root;
+
+/// Links open in bursts; what was not answered is sent again once after each burst.
+const LINK_PAUSE: Duration = Duration::from_millis(10);
+
+impl Driver {
+    pub(super) fn on_event(&mut self, event: Event, outputs: &mut Vec<Output>) {
+        match event {
+            Event::Inbound(messages) => {
+                for message in messages {
+                    self.on_inbound(message, outputs);
+                }
+            }
+            // Whoever is there now may have missed what was sent before.
+            Event::LinkOpened => self.deadlines.hasten(Timer::Resend, LINK_PAUSE),
+            Event::LinkClosed { link } => self.routes.on_closed(&link),
+            Event::Tip { sequence, digest } => self.on_tip(sequence, digest, outputs),
+            Event::Certificate { certificate } => {
+                self.is_fetching = false;
+                self.on_final(certificate, None, outputs);
+                self.fetch_certificate();
+            }
+            Event::Mempool => {
+                self.tell_pending(outputs);
+                self.try_propose();
+            }
+            Event::Template(template) => self.on_template(template, outputs),
+            Event::Checked { view, sequence, digest, verdict } => {
+                self.step(Input::Checked { view, sequence, digest, verdict }, outputs);
+            }
+            // Whoever asked may have left.
+            Event::Query(answer) => drop(answer.send(self.snapshot())),
+        }
+    }
+
+    fn on_inbound(&mut self, inbound: Inbound, outputs: &mut Vec<Output>) {
+        let Inbound { link, message, traceparent } = inbound;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        self.routes.on_message(&message, &link, &self.parts.credentials, now);
+        if let Message::PrePrepare(proposal) = &message {
+            let (view, sequence) = (proposal.signed.view, proposal.signed.sequence);
+            let is_next = Some(sequence) == self.executed.next();
+            if is_next && !self.spans.contains_key(&sequence) {
+                traces::join(&self.open_span(view, sequence), &traceparent);
+            }
+        }
+        self.step(Input::Message { message }, outputs);
+    }
+
+    /// The span of a block in flight.
+    pub(super) fn open_span(&mut self, view: View, sequence: Sequence) -> Span {
+        let open = || tracing::info_span!("block", %view, %sequence);
+        self.spans.entry(sequence).or_insert_with(open).clone()
+    }
+
+    fn on_tip(&mut self, sequence: Sequence, digest: Hash256, outputs: &mut Vec<Output>) {
+        self.tip = (sequence, digest);
+        self.checks.on_tip(sequence);
+        let own = self.executing.remove(&sequence);
+        match own.filter(|own| own.certificate.digest == digest) {
+            Some(Executing { certificate, body_len }) => {
+                self.on_final(certificate, Some(body_len), outputs);
+            }
+            None => self.fetch_certificate(),
+        }
+        self.try_propose();
+    }
+
+    /// Gets the certificate of a tip that sync brought. Of many in a row, the last will do.
+    fn fetch_certificate(&mut self) {
+        let (sequence, digest) = self.tip;
+        if self.is_fetching || sequence <= self.executed {
+            return;
+        }
+        self.is_fetching = true;
+        let (chain, events) = (self.parts.chain.clone(), self.parts.events.clone());
+        tokio::spawn(async move {
+            let mut backoff = Backoff::default();
+            while !events.is_closed() {
+                match chain.certificate(digest).await {
+                    Ok(certificate) => {
+                        // Nobody listens any more at the end of the service.
+                        events.send(Event::Certificate { certificate }).await.ok();
+                        return;
+                    }
+                    Err(error) => tracing::debug!(%error, "no certificate of the tip"),
+                }
+                backoff.pause().await;
+            }
+        });
+    }
+
+    /// A certified block is durable in the chain.
+    fn on_final(
+        &mut self,
+        certificate: CommitCertificate,
+        body_len: Option<usize>,
+        outputs: &mut Vec<Output>,
+    ) {
+        let (sequence, digest) = (certificate.sequence, certificate.digest);
+        if sequence <= self.executed {
+            return;
+        }
+        self.executed = sequence;
+        self.executing.retain(|above, _| *above > sequence);
+        self.spans.retain(|above, _| *above > sequence);
+        let now = Instant::now();
+        self.parts.metrics.on_final(sequence, self.progress_at.replace(now));
+        self.deadlines.restart_heartbeat();
+        self.proposing.on_block(millis(self.parts.pbft.block_interval_ms_min));
+        let is_checkpoint = sequence.get() % u64::from(self.parts.pbft.checkpoint_interval) == 0;
+        let root = is_checkpoint.then(|| root(digest));
+        self.step(Input::Executed { sequence, digest, certificate, root }, outputs);
+        self.tell_pending(outputs);
+        if let Some(length) = body_len {
+            self.watch_primary(length, outputs);
+        }
+    }
+
+    /// Tells the core whether transactions wait, when that changed.
+    pub(super) fn tell_pending(&mut self, outputs: &mut Vec<Output>) {
+        let is_pending = self.parts.pending.count() > 0 || self.proposing.is_heartbeat();
+        if is_pending != self.told_pending {
+            self.told_pending = is_pending;
+            self.step(Input::Pending(is_pending), outputs);
+        }
+    }
+
+    /// Leaves a primary that censors (attacks 3, 4).
+    fn watch_primary(&mut self, body_len: usize, outputs: &mut Vec<Output>) {
+        let room = self.parts.block_bytes_max.saturating_sub(body_len);
+        let has_room = room >= self.parts.transaction_bytes_max;
+        let patience = millis(self.parts.pbft.view_timeout_ms);
+        let pending = &self.parts.pending;
+        if self.censorship.observe(pending, self.view_since, patience, has_room) {
+            let view = self.view;
+            tracing::warn!(%view, "a transaction stays out of blocks that have room for it");
+            self.parts.metrics.on_suspect();
+            self.step(Input::Suspect { view }, outputs);
+        }
+    }
+
+    /// Another view, another primary.
+    pub(super) fn note_view(&mut self) {
+        let view = self.core.status().view;
+        if view != self.view {
+            tracing::info!(from = %self.view, to = %view, "view change");
+            self.view = view;
+            self.view_since = Instant::now();
+            self.censorship.forgive();
+            self.parts.metrics.on_view(view);
+        }
+    }
+}
+
+fn millis(count: u32) -> Duration {
+    Duration::from_millis(count.into())
+}

@@ -1,0 +1,45 @@
+//! What reaches the driver of the core.
+
+use bytes::Bytes;
+use pentad_pbft::{CommitCertificate, Message, Sequence, View};
+use pentad_primitives::Hash256;
+use tokio::sync::oneshot;
+
+use crate::chain::{ChainError, Template};
+use crate::snapshot::Snapshot;
+
+/// Events that may wait for the driver. Those who send them wait in turn, so that what comes from
+/// other replicas is dropped by the peer service, which counts it.
+pub(crate) const EVENTS_MAX: usize = 256;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Messages came from other replicas.
+    Inbound(Vec<Inbound>),
+    /// A link to another replica is open now: it may have missed what was sent before.
+    LinkOpened,
+    /// A link is closed.
+    LinkClosed { link: Bytes },
+    /// The chain has a new tip.
+    Tip { sequence: Sequence, digest: Hash256 },
+    /// The certificate of a block that sync brought.
+    Certificate { certificate: CommitCertificate },
+    /// Transactions wait for a block, or none do any more; or one came that was waited for.
+    Mempool,
+    /// The answer to a wish for a block.
+    Template(Result<Template, ChainError>),
+    /// The answer to the question about a block.
+    Checked { view: View, sequence: Sequence, digest: Hash256, verdict: Result<(), String> },
+    /// Somebody wants to know how things stand.
+    Query(oneshot::Sender<Snapshot>),
+}
+
+/// A message from another replica.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) link: Bytes,
+    pub(crate) message: Message,
+    /// The span that it belongs to, as W3C traceparent; empty: none.
+    pub(crate) traceparent: String,
+}
