@@ -243,6 +243,40 @@ mod tests {
         }
     }
 
+    /// Values that no field of a kind takes.
+    fn wrong_values(field: &FieldDescriptor) -> &'static [&'static str] {
+        match field.kind() {
+            Kind::String => &[],
+            Kind::Bytes => &["0", "xy", "0x00", "base58:0", "é"],
+            Kind::Bool => &["maybe", "1", "TRUE"],
+            Kind::Enum(_) => &["nonsense", "1", "FINAL"],
+            Kind::Message(_) => &["{", "nonsense", "no-such-field=1", "[]"],
+            _ => &["", "one", "0x1", "1 ", "99999999999999999999999", "1_0", "٣"],
+        }
+    }
+
+    #[test]
+    fn whatever_is_typed_wrongly_is_named_and_nothing_panics() {
+        let mut count = 0;
+        for service in Schema::own().services() {
+            for method in service.methods() {
+                let path = [service_name(&service), method_name(&method)];
+                for flag in flags(&method.input()) {
+                    for value in wrong_values(flag.field()) {
+                        let typed = format!("--{}={value}", flag.long());
+                        let line = [path[0].as_str(), path[1].as_str(), typed.as_str()];
+                        let error = command().try_get_matches_from(line).expect_err(&typed);
+                        let text = error.to_string();
+                        assert!(text.contains(&flag.long()), "{line:?}: {text}");
+                        assert_eq!(error.exit_code(), 2, "{line:?}");
+                        count += 1;
+                    }
+                }
+            }
+        }
+        assert!(count > 100, "{count} lines were tried");
+    }
+
     #[test]
     fn help_says_what_the_proto_says() {
         let mut command = command();
