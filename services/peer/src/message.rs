@@ -8,8 +8,8 @@ use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Txid, Work};
 use pentad_wire::consensus::CAPABILITY;
 use pentad_wire::handshake::{Claim, GOODBYE_TEXT_MAX, Hello, NETWORK_NAME_MAX, Reason};
 use pentad_wire::relay::TRANSACTIONS_MAX;
-use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, HEADERS_MAX};
-use pentad_wire::{Frame, Kind, consensus};
+use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, Body, HEADERS_MAX, HeaderBatch};
+use pentad_wire::{CERTIFICATE_MAX, Frame, Kind, consensus};
 use thiserror::Error;
 
 /// Most hashes in a locator: it reaches back over 2^91 blocks.
@@ -27,13 +27,13 @@ pub(crate) enum Message {
     /// Transactions with their ids.
     Transactions(Vec<(Txid, Bytes)>),
     /// A block and the hash of its header.
-    Block { hash: BlockHash, block: Bytes },
+    Block { hash: BlockHash, body: Body },
     /// A block that was asked for is not there.
     NoBlock(BlockHash),
     /// Asks for headers.
     GetHeaders { locator: Vec<BlockHash>, stop: Option<BlockHash> },
-    /// Headers of 80 bytes.
-    Headers(Vec<Bytes>),
+    /// Headers.
+    Headers(HeaderBatch),
     /// Ids of transactions.
     Inventory(Vec<Txid>),
     /// Asks for transactions.
@@ -107,13 +107,12 @@ impl Message {
             Self::Transactions(transactions) => encoding::encode(&proto::Transactions {
                 transactions: transactions.iter().map(|(_, bytes)| bytes.clone()).collect(),
             }),
-            Self::Block { hash, block } => encoding::encode(&proto::Block {
-                block: block.clone(),
+            Self::Block { hash, body } => encoding::encode(&proto::Block {
+                block: body.block.clone(),
                 hash: share(hash.as_bytes()),
-                ..Default::default()
+                certificate: body.certificate.clone(),
             }),
             Self::NoBlock(hash) => encoding::encode(&proto::Block {
-                block: Bytes::new(),
                 hash: share(hash.as_bytes()),
                 ..Default::default()
             }),
@@ -121,8 +120,9 @@ impl Message {
                 locator: locator.iter().map(|hash| share(hash.as_bytes())).collect(),
                 stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
             }),
-            Self::Headers(headers) => {
-                encoding::encode(&proto::Headers { headers: headers.clone(), ..Default::default() })
+            Self::Headers(HeaderBatch { headers, certificate }) => {
+                let (headers, certificate) = (headers.clone(), certificate.clone());
+                encoding::encode(&proto::Headers { headers, certificate })
             }
             Self::Inventory(txids) => encoding::encode(&proto::Inventory {
                 txids: txids.iter().map(|txid| share(txid.as_bytes())).collect(),
@@ -173,10 +173,14 @@ impl Message {
             Kind::Headers => {
                 let message: proto::Headers = encoding::decode(payload).map_err(encoding)?;
                 at_most(kind, message.headers.len(), HEADERS_MAX)?;
+                check_certificate(kind, &message.certificate)?;
                 let odd = message.headers.iter().find(|header| header.len() != BlockHeader::LEN);
                 match odd.map(Bytes::len) {
                     Some(length) => Err(Malformed::Length { kind, field: "headers", length }),
-                    None => Ok(Self::Headers(message.headers)),
+                    None => Ok(Self::Headers(HeaderBatch {
+                        headers: message.headers,
+                        certificate: message.certificate,
+                    })),
                 }
             }
             Kind::Inventory => {
@@ -265,7 +269,18 @@ fn block(message: proto::Block) -> Result<Message, Malformed> {
         field: "block",
         length: message.block.len(),
     })?;
-    Ok(Message::Block { hash: BlockHash::from(sha256d(header)), block: message.block })
+    let hash = BlockHash::from(sha256d(header));
+    check_certificate(kind, &message.certificate)?;
+    let body = Body { block: message.block, certificate: message.certificate };
+    Ok(Message::Block { hash, body })
+}
+
+fn check_certificate(kind: Kind, certificate: &[u8]) -> Result<(), Malformed> {
+    let length = certificate.len();
+    if length > CERTIFICATE_MAX {
+        return Err(Malformed::Length { kind, field: "certificate", length });
+    }
+    Ok(())
 }
 
 fn share(bytes: &[u8; 32]) -> Bytes {

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pentad_primitives::BlockHash;
 
-use super::{BLOCKS_PER_REQUEST_MAX, Outcome, Output, Refresh, Sync, WANTED_MAX};
+use super::{BLOCKS_PER_REQUEST_MAX, Body, Outcome, Output, Refresh, Sync, WANTED_MAX};
 use crate::{Offence, PeerId};
 
 /// Bytes of blocks that may wait for their turn or for the chain service, those on their way
@@ -54,7 +53,7 @@ struct Slot {
 enum State {
     Missing,
     Requested { from: PeerId },
-    Received { from: PeerId, block: Bytes },
+    Received { from: PeerId, body: Body },
     Connecting { bytes: usize },
 }
 
@@ -63,7 +62,7 @@ impl State {
     const fn bytes(&self) -> usize {
         match self {
             Self::Missing | Self::Requested { .. } => 0,
-            Self::Received { block, .. } => block.len(),
+            Self::Received { body, .. } => body.len(),
             Self::Connecting { bytes } => *bytes,
         }
     }
@@ -158,20 +157,20 @@ impl Bodies {
     }
 
     /// Keeps a body until its turn; one beyond the window is dropped and asked for again later.
-    fn store(&mut self, from: PeerId, hash: &BlockHash, block: Bytes) {
+    fn store(&mut self, from: PeerId, hash: &BlockHash, body: Body) {
         let Some(place) = self.places.get(hash).copied() else {
             return;
         };
-        let full = self.buffered.saturating_add(block.len()) > WINDOW_BYTES;
+        let full = self.buffered.saturating_add(body.len()) > WINDOW_BYTES;
         // Up at once, down by quarters.
-        let mean = self.expected.saturating_mul(3).saturating_add(block.len()) / 4;
-        self.expected = mean.max(block.len());
+        let mean = self.expected.saturating_mul(3).saturating_add(body.len()) / 4;
+        self.expected = mean.max(body.len());
         // Without the next one in order nothing would move, unless something moves already.
         let is_urgent = place == self.cursor && self.connecting == 0;
         if full && !is_urgent {
             self.set(place, State::Missing);
         } else {
-            self.set(place, State::Received { from, block });
+            self.set(place, State::Received { from, body });
         }
     }
 
@@ -233,10 +232,10 @@ impl Bodies {
         while let Some((place, slot)) = self.slots.range(self.cursor..).next() {
             let place = *place;
             match &slot.state {
-                State::Received { from, block } => {
-                    let (peer, hash, block) = (*from, slot.hash, block.clone());
-                    self.set(place, State::Connecting { bytes: block.len() });
-                    outputs.push(Output::Connect { peer, hash, block });
+                State::Received { from, body } => {
+                    let (peer, hash, body) = (*from, slot.hash, body.clone());
+                    self.set(place, State::Connecting { bytes: body.len() });
+                    outputs.push(Output::Connect { peer, hash, body });
                 }
                 State::Connecting { .. } => {}
                 State::Missing | State::Requested { .. } => break,
@@ -283,7 +282,7 @@ impl Sync {
         now: Duration,
         peer: PeerId,
         hash: BlockHash,
-        block: Bytes,
+        body: Body,
         outputs: &mut Vec<Output>,
     ) {
         let asked = self.on_delivery(now, peer, &hash, outputs);
@@ -294,14 +293,14 @@ impl Sync {
             source.on_success();
         }
         if self.bodies.wants(&hash) {
-            self.bodies.store(peer, &hash, block);
+            self.bodies.store(peer, &hash, body);
         } else if !asked
             && !self.connected.contains(hash.as_bytes())
             && self.bodies.slot(&hash).is_none()
             && source.pushed.len() < PUSHED_MAX
             && source.pushed.insert(hash)
         {
-            outputs.push(Output::Connect { peer, hash, block });
+            outputs.push(Output::Connect { peer, hash, body });
         }
     }
 

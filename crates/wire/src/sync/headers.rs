@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use pentad_primitives::BlockHash;
 use pentad_primitives::hash::sha256d;
 
 use super::source::Headers;
-use super::{ANNOUNCED_MAX, HEADERS_MAX, HeaderReport, Output, Refresh, Sync, WANTED_MAX};
+use super::{
+    ANNOUNCED_MAX, HEADERS_MAX, HeaderBatch, HeaderReport, Output, Refresh, Sync, WANTED_MAX,
+};
 use crate::{Direction, Offence, PeerId};
 
 /// Full batches from one peer, 400,000 headers, that may lead to no more work than was known: a
@@ -21,7 +22,7 @@ impl Sync {
     pub(super) fn on_headers(
         &mut self,
         peer: PeerId,
-        headers: Vec<Bytes>,
+        batch: HeaderBatch,
         outputs: &mut Vec<Output>,
     ) {
         let Some(source) = self.sources.get_mut(&peer) else {
@@ -32,6 +33,7 @@ impl Sync {
             Headers::Idle => (None, ANNOUNCED_MAX),
             Headers::Checking { .. } => (None, 0),
         };
+        let headers = &batch.headers;
         if headers.len() > limit {
             outputs.push(Output::Penalize { peer, offence: Offence::UnaskedHeaders });
             return;
@@ -42,7 +44,7 @@ impl Sync {
         let last = headers.last().map(|last| BlockHash::from(sha256d(last)));
         source.headers = Headers::Checking { count: headers.len(), last, claimed };
         // Without headers too: only the chain service knows what is here by now.
-        outputs.push(Output::CheckHeaders { peer, headers });
+        outputs.push(Output::CheckHeaders { peer, batch });
     }
 
     pub(super) fn on_checked(

@@ -42,6 +42,39 @@ pub const TICK_INTERVAL: Duration = Duration::from_millis(250);
 /// Blocks connected lately, so that a late second copy is dropped here.
 const CONNECTED_REMEMBERED: usize = 4 * WANTED_MAX;
 
+/// A block with what makes it final, as a peer sent both. Whether a certificate has to be there is
+/// the chain service's judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// In Bitcoin's serialization.
+    pub block: Bytes,
+    /// Its commit certificate; empty: none.
+    pub certificate: Bytes,
+}
+
+impl Body {
+    /// Bytes of both.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.block.len().saturating_add(self.certificate.len())
+    }
+
+    /// There is nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Consecutive headers, as a peer sent them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderBatch {
+    /// 80 bytes each.
+    pub headers: Vec<Bytes>,
+    /// The commit certificate of the last one, which names all before it; empty: none.
+    pub certificate: Bytes,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -71,12 +104,12 @@ pub enum Input {
         /// Where it is.
         claim: Claim,
     },
-    /// A peer sent headers, 80 bytes each.
+    /// A peer sent headers.
     Headers {
         /// Which.
         peer: PeerId,
         /// As they came.
-        headers: Vec<Bytes>,
+        batch: HeaderBatch,
     },
     /// The chain service checked headers, or was asked for the wanted bodies only.
     Checked {
@@ -97,7 +130,7 @@ pub enum Input {
         /// Hash of its header, computed here.
         hash: BlockHash,
         /// As it came.
-        block: Bytes,
+        body: Body,
     },
     /// A peer does not have a block that it was asked for.
     NotFound {
@@ -159,8 +192,8 @@ pub enum Output {
     CheckHeaders {
         /// Who sent them.
         peer: PeerId,
-        /// 80 bytes each.
-        headers: Vec<Bytes>,
+        /// As they came.
+        batch: HeaderBatch,
     },
     /// Ask the chain service which bodies are wanted.
     RefreshWanted,
@@ -178,7 +211,7 @@ pub enum Output {
         /// Which.
         hash: BlockHash,
         /// The block.
-        block: Bytes,
+        body: Body,
     },
     /// A peer misbehaved.
     Penalize {
@@ -253,11 +286,11 @@ impl Sync {
             Input::Claimed { peer, claim } => self.on_claim(now, peer, claim),
             Input::Disconnected { peer } => self.on_disconnect(peer),
             Input::Tip { claim } => self.on_tip(claim),
-            Input::Headers { peer, headers } => self.on_headers(peer, headers, &mut outputs),
+            Input::Headers { peer, batch } => self.on_headers(peer, batch, &mut outputs),
             Input::Checked { peer, report } => self.on_checked(now, peer, report, &mut outputs),
             Input::CheckFailed { peer } => self.on_check_failed(now, peer),
-            Input::Block { peer, hash, block } => {
-                self.on_block(now, peer, hash, block, &mut outputs);
+            Input::Block { peer, hash, body } => {
+                self.on_block(now, peer, hash, body, &mut outputs);
             }
             Input::NotFound { peer, hash } => self.on_not_found(now, peer, hash, &mut outputs),
             Input::Answered { peer, hash, outcome } => {

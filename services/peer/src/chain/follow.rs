@@ -7,6 +7,7 @@ use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_hash_from_hex, txid_from_hex};
 use pentad_primitives::BlockHeight;
 use pentad_wire::handshake::Claim;
+use pentad_wire::sync::Body;
 use tokio::sync::mpsc;
 
 use super::{Chain, ChainError, work_from_hex};
@@ -43,11 +44,12 @@ async fn follow_tip_once(
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
             TipEvent::Apply(connected) => {
                 let claim = claim(connected.header)?;
-                Some(Event::Tip { claim, block: Some(connected.raw) })
+                let body = Body { block: connected.raw, certificate: connected.certificate };
+                Some(Event::Tip { claim, body: Some(body) })
             }
             // The blocks that take its place follow at once; what is final does not move the tip.
             TipEvent::Undo(_) | TipEvent::Final(_) => None,
-            TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, block: None }),
+            TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, body: None }),
         };
         if let Some(event) = event
             && events.send(event).await.is_err()

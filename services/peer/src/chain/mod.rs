@@ -15,7 +15,7 @@ use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeight, Txid, Work};
 use pentad_service_kit::sized;
 use pentad_wire::handshake::Claim;
-use pentad_wire::sync::HeaderReport;
+use pentad_wire::sync::{HeaderBatch, HeaderReport};
 use thiserror::Error;
 use tonic::{Request, Status, Streaming};
 
@@ -100,21 +100,23 @@ impl Chain {
         locator: &[BlockHash],
         stop: Option<BlockHash>,
         limit: u32,
-    ) -> Result<Vec<Bytes>, ChainError> {
+    ) -> Result<HeaderBatch, ChainError> {
         let request = timed(proto::LocateHeadersRequest {
             locator: locator.iter().map(|hash| share(hash.as_bytes())).collect(),
             stop: stop.map(|hash| share(hash.as_bytes())).unwrap_or_default(),
             limit,
         });
-        Ok(self.assembly.clone().locate_headers(request).await?.into_inner().headers)
+        let answer = self.assembly.clone().locate_headers(request).await?.into_inner();
+        Ok(HeaderBatch { headers: answer.headers, certificate: answer.certificate })
     }
 
     /// Lets headers be checked; without any it only tells which bodies are wanted.
     pub(crate) async fn check_headers(
         &self,
-        headers: Vec<Bytes>,
+        batch: HeaderBatch,
     ) -> Result<HeaderReport, ChainError> {
-        let request = timed(proto::CheckHeadersRequest { headers, ..Default::default() });
+        let HeaderBatch { headers, certificate } = batch;
+        let request = timed(proto::CheckHeadersRequest { headers, certificate });
         let answer = self.assembly.clone().check_headers(request).await?.into_inner();
         if let Some(refusal) = &answer.refusal {
             tracing::debug!(reason = refusal.reason, "headers refused: {}", refusal.message);

@@ -11,7 +11,7 @@ use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::BlockOutcome;
 use pentad_primitives::{BlockHash, Txid};
 use pentad_wire::PeerId;
-use pentad_wire::sync::Outcome;
+use pentad_wire::sync::{Body, Outcome};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
@@ -38,7 +38,7 @@ const ITEM_OVERHEAD: usize = 2 * size_of::<TransactionItem>();
 pub(crate) struct BlockItem {
     pub(crate) peer: PeerId,
     pub(crate) hash: BlockHash,
-    pub(crate) block: Bytes,
+    pub(crate) body: Body,
 }
 
 /// A transaction on its way to the chain service.
@@ -252,11 +252,12 @@ impl Item for BlockItem {
     type Response = proto::ConnectBlocksResponse;
 
     fn bytes(&self) -> usize {
-        self.block.len()
+        self.body.len()
     }
 
     fn request(&self) -> Self::Request {
-        proto::ConnectBlocksRequest { block: self.block.clone(), ..Default::default() }
+        let Body { block, certificate } = self.body.clone();
+        proto::ConnectBlocksRequest { block, certificate }
     }
 
     fn answer(self, response: Self::Response) -> Event {

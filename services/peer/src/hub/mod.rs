@@ -19,7 +19,7 @@ use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
 use pentad_wire::penalty::Bans;
 use pentad_wire::relay::Relay;
-use pentad_wire::sync::{HeaderReport, Outcome, Sync, TICK_INTERVAL};
+use pentad_wire::sync::{Body, HeaderReport, Outcome, Sync, TICK_INTERVAL};
 use pentad_wire::{PeerId, sync};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -63,7 +63,7 @@ pub(crate) enum Event {
     /// An address could not be reached.
     Unreachable { address: String },
     /// The chain has a new tip; the block, unless it is not new to the world.
-    Tip { claim: Claim, block: Option<Bytes> },
+    Tip { claim: Claim, body: Option<Body> },
     /// A transaction entered the mempool.
     TransactionAdded { txid: Txid, transaction: Bytes },
     /// A transaction left the mempool.
@@ -189,7 +189,7 @@ impl Hub {
                 self.on_ended(peer, dialed.as_deref(), lived, &end);
             }
             Event::Unreachable { address } => self.on_unreachable(&address),
-            Event::Tip { claim, block } => self.on_tip(claim, block),
+            Event::Tip { claim, body } => self.on_tip(claim, body),
             Event::TransactionAdded { txid, transaction } => {
                 self.on_transaction_added(txid, transaction);
             }
@@ -223,12 +223,12 @@ impl Hub {
             Message::Handshake(handshake) => self.on_heartbeat(peer, &handshake),
             Message::Transactions(transactions) => self.on_transactions(peer, transactions),
             Message::Inventory(txids) => self.relay.on_inventory(peer, &txids),
-            Message::Block { hash, block } => {
+            Message::Block { hash, body } => {
                 self.relay.peer_has(peer, hash.as_bytes());
-                self.step(sync::Input::Block { peer, hash, block });
+                self.step(sync::Input::Block { peer, hash, body });
             }
             Message::NoBlock(hash) => self.step(sync::Input::NotFound { peer, hash }),
-            Message::Headers(headers) => self.step(sync::Input::Headers { peer, headers }),
+            Message::Headers(batch) => self.step(sync::Input::Headers { peer, batch }),
             // The reader gives these to the task that answers or to the consensus service, or
             // ends with them.
             Message::GetBlocks(_)

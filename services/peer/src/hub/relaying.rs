@@ -7,7 +7,7 @@ use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, Txid};
 use pentad_wire::handshake::Claim;
 use pentad_wire::orphans::Orphan;
-use pentad_wire::sync::Input;
+use pentad_wire::sync::{Body, Input};
 use pentad_wire::{Class, Offence, PeerId};
 
 use super::Hub;
@@ -23,20 +23,20 @@ const PUSH_DEPTH: u32 = 2;
 
 impl Hub {
     /// This node has a new tip.
-    pub(super) fn on_tip(&mut self, claim: Claim, block: Option<Bytes>) {
+    pub(super) fn on_tip(&mut self, claim: Claim, body: Option<Body>) {
         self.parts.claim.send_replace(claim);
         self.relay.on_tip();
         self.step(Input::Tip { claim });
         for orphan in self.orphans.take_all() {
             self.admit(orphan.into());
         }
-        if let Some(block) = block {
-            self.push_block(claim, block);
+        if let Some(body) = body {
+            self.push_block(claim, body);
         }
     }
 
     /// Sends a block to the peers that are just behind it and do not have it.
-    fn push_block(&mut self, claim: Claim, block: Bytes) {
+    fn push_block(&mut self, claim: Claim, body: Body) {
         let behind: Vec<PeerId> = self
             .relay
             .recipients(claim.tip.as_bytes())
@@ -46,9 +46,9 @@ impl Hub {
         if behind.is_empty() {
             return;
         }
-        let header = block.get(..BlockHeader::LEN).unwrap_or_default();
+        let header = body.block.get(..BlockHeader::LEN).unwrap_or_default();
         debug_assert_eq!(BlockHash::from(sha256d(header)), claim.tip);
-        let message = Message::Block { hash: claim.tip, block };
+        let message = Message::Block { hash: claim.tip, body };
         // Encoded once: all peers share the bytes.
         let frame = match message.to_frame(trace::current()).encode() {
             Ok(frame) => frame,

@@ -1,9 +1,8 @@
 //! Does what the sync machine wants.
 
-use bytes::Bytes;
 use pentad_primitives::BlockHash;
 use pentad_wire::handshake::Reason;
-use pentad_wire::sync::{Input, Outcome, Output};
+use pentad_wire::sync::{HeaderBatch, Input, Outcome, Output};
 use pentad_wire::{Class, PeerId};
 
 use super::{Event, Hub};
@@ -22,13 +21,13 @@ impl Hub {
     fn execute(&mut self, output: Output) {
         match output {
             Output::RequestHeaders { peer, after } => self.request_headers(peer, after),
-            Output::CheckHeaders { peer, headers } => self.check_headers(Some(peer), headers),
-            Output::RefreshWanted => self.check_headers(None, Vec::new()),
+            Output::CheckHeaders { peer, batch } => self.check_headers(Some(peer), batch),
+            Output::RefreshWanted => self.check_headers(None, HeaderBatch::default()),
             Output::RequestBlocks { peer, hashes } => {
                 self.send(peer, Class::Announcements, &Message::GetBlocks(hashes));
             }
-            Output::Connect { peer, hash, block } => {
-                let item = BlockItem { peer, hash, block };
+            Output::Connect { peer, hash, body } => {
+                let item = BlockItem { peer, hash, body };
                 if self.parts.blocks.push(item).is_err() {
                     // As if it had come too early: it is asked for again.
                     let outcome = Outcome::Orphan;
@@ -69,10 +68,10 @@ impl Hub {
         });
     }
 
-    fn check_headers(&mut self, peer: Option<PeerId>, headers: Vec<Bytes>) {
+    fn check_headers(&mut self, peer: Option<PeerId>, batch: HeaderBatch) {
         let chain = self.parts.local.chain.clone();
         self.calls.spawn(async move {
-            let report = match chain.check_headers(headers).await {
+            let report = match chain.check_headers(batch).await {
                 Ok(report) => Some(report),
                 Err(error) => {
                     tracing::debug!(%error, "headers not checked");

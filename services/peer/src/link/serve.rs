@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
 use pentad_wire::relay::TRANSACTIONS_MAX;
-use pentad_wire::sync::HEADERS_MAX;
+use pentad_wire::sync::{Body, HEADERS_MAX};
 use pentad_wire::{Class, Kind};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -68,7 +68,8 @@ async fn blocks(chain: &Chain, outbox: &Outbox, hashes: &[BlockHash]) -> Result<
         let message = if answer.block.is_empty() {
             Message::NoBlock(*hash)
         } else {
-            Message::Block { hash: *hash, block: answer.block }
+            let body = Body { block: answer.block, certificate: answer.certificate };
+            Message::Block { hash: *hash, body }
         };
         send(outbox, &message).await?;
     }
@@ -82,8 +83,8 @@ async fn headers(
     stop: Option<BlockHash>,
 ) -> Result<(), ServeError> {
     let limit = u32::try_from(HEADERS_MAX).unwrap_or(u32::MAX);
-    let headers = chain.locate_headers(locator, stop, limit).await?;
-    send(outbox, &Message::Headers(headers)).await
+    let batch = chain.locate_headers(locator, stop, limit).await?;
+    send(outbox, &Message::Headers(batch)).await
 }
 
 async fn transactions(chain: &Chain, outbox: &Outbox, txids: &[Txid]) -> Result<(), ServeError> {

@@ -47,6 +47,8 @@ pub(super) struct FakeChain(Arc<Shared>);
 
 struct Shared {
     network: String,
+    /// Blocks need a certificate.
+    certified: bool,
     genesis: BlockHash,
     state: Mutex<State>,
     /// Counts changes, so that streams know when to look.
@@ -59,7 +61,8 @@ struct Shared {
 struct State {
     /// Height and bytes of every header known.
     headers: BTreeMap<BlockHash, (usize, Bytes)>,
-    bodies: BTreeMap<BlockHash, Bytes>,
+    /// Blocks with their certificates.
+    bodies: BTreeMap<BlockHash, (Bytes, Bytes)>,
     main: Vec<BlockHash>,
     best: BlockHash,
     tips: Vec<proto::FollowTipResponse>,
@@ -75,10 +78,20 @@ type Reply<T> = Result<Response<T>, Status>;
 
 impl FakeChain {
     pub(super) fn new(network: &str) -> Self {
+        Self::with(network, false)
+    }
+
+    /// One that takes a block only with its certificate, and headers only with that of the last.
+    pub(super) fn certified(network: &str) -> Self {
+        Self::with(network, true)
+    }
+
+    fn with(network: &str, certified: bool) -> Self {
         let genesis = BlockHash::from(sha256d(network.as_bytes()));
         let state = State { best: genesis, ..State::default() };
         Self(Arc::new(Shared {
             network: network.to_owned(),
+            certified,
             genesis,
             state: Mutex::new(state),
             changed: watch::channel(0).0,
@@ -120,8 +133,8 @@ impl FakeChain {
     /// Extends the main chain by `count` blocks.
     pub(super) fn mine(&self, count: usize, salt: u32, size: usize) {
         for _ in 0..count {
-            let (_, bytes) = block(self.tip(), salt, size);
-            assert_eq!(self.connect(&bytes).refusal, None);
+            let (hash, bytes) = block(self.tip(), salt, size);
+            assert_eq!(self.connect(&bytes, &self.certificate(hash)).refusal, None);
         }
     }
 
@@ -143,7 +156,15 @@ impl FakeChain {
         self.0.changed.send_modify(|count| *count += 1);
     }
 
-    fn connect(&self, bytes: &Bytes) -> proto::ConnectBlocksResponse {
+    /// The one certificate that a block can have here; as long as 64 signatures.
+    pub(super) fn certificate(&self, hash: BlockHash) -> Bytes {
+        if !self.0.certified {
+            return Bytes::new();
+        }
+        hash.as_bytes().repeat(4_274 / 32).into()
+    }
+
+    fn connect(&self, bytes: &Bytes, certificate: &Bytes) -> proto::ConnectBlocksResponse {
         let hash = BlockHash::from(sha256d(&bytes[..80]));
         let mut response = proto::ConnectBlocksResponse {
             hash: Bytes::copy_from_slice(hash.as_bytes()),
@@ -157,6 +178,9 @@ impl FakeChain {
             proto::BlockOutcome::Orphan
         } else if bytes.last() == Some(&POISON) {
             response.refusal = Some(refusal("POISON", 100));
+            return response;
+        } else if *certificate != self.certificate(hash) {
+            response.refusal = Some(refusal("BAD_CERTIFICATE", 100));
             return response;
         } else {
             self.insert(&mut state, hash, bytes)
@@ -173,7 +197,7 @@ impl FakeChain {
 
     fn insert(&self, state: &mut State, hash: BlockHash, bytes: &Bytes) -> proto::BlockOutcome {
         self.check(state, &[bytes.slice(..80)]);
-        state.bodies.insert(hash, bytes.clone());
+        state.bodies.insert(hash, (bytes.clone(), self.certificate(hash)));
         let height = state.headers[&hash].0;
         if height <= state.main.len() {
             return proto::BlockOutcome::SideBranch;
@@ -182,7 +206,7 @@ impl FakeChain {
         let common = path.iter().zip(&state.main).take_while(|(new, old)| new == old).count();
         for undone in state.main.split_off(common).into_iter().rev() {
             let header = Some(header_message(state, undone));
-            let raw = state.bodies[&undone].clone();
+            let raw = state.bodies[&undone].0.clone();
             push_tip(
                 state,
                 proto::follow_tip_response::Event::Undo(proto::BlockDisconnected { header, raw }),
@@ -191,13 +215,13 @@ impl FakeChain {
         for applied in &path[common..] {
             state.main.push(*applied);
             let header = Some(header_message(state, *applied));
-            let raw = state.bodies[applied].clone();
+            let (raw, certificate) = state.bodies[applied].clone();
             push_tip(
                 state,
                 proto::follow_tip_response::Event::Apply(proto::BlockConnected {
                     header,
                     raw,
-                    ..Default::default()
+                    certificate,
                 }),
             );
         }
@@ -560,9 +584,11 @@ impl AssemblyService for FakeChain {
             None => None,
         };
         let start = hashes(&request.into_inner().locator).iter().find_map(place).unwrap_or(0);
-        let headers = state.main[start..].iter().take(2000);
-        let headers = headers.map(|hash| state.headers[hash].1.clone()).collect();
-        Ok(Response::new(proto::LocateHeadersResponse { headers, ..Default::default() }))
+        let located = state.main[start..].iter().take(2000);
+        let certificate = located.clone().last().map(|hash| self.certificate(*hash));
+        let headers = located.map(|hash| state.headers[hash].1.clone()).collect();
+        let certificate = certificate.unwrap_or_default();
+        Ok(Response::new(proto::LocateHeadersResponse { headers, certificate }))
     }
 
     async fn check_headers(
@@ -570,7 +596,13 @@ impl AssemblyService for FakeChain {
         request: Request<proto::CheckHeadersRequest>,
     ) -> Reply<proto::CheckHeadersResponse> {
         let mut state = self.state();
-        let (accepted, refusal) = self.check(&mut state, &request.into_inner().headers);
+        let proto::CheckHeadersRequest { headers, certificate } = request.into_inner();
+        let last = headers.last().map(|last| self.certificate(BlockHash::from(sha256d(last))));
+        let (accepted, refusal) = if last.is_none_or(|last| last == certificate) {
+            self.check(&mut state, &headers)
+        } else {
+            (0, Some(refusal("BAD_CERTIFICATE", 100)))
+        };
         let path = self.path(&state, state.best);
         let wanted = path.iter().filter(|hash| !state.bodies.contains_key(hash)).take(1024);
         let wanted = wanted.map(|hash| Bytes::copy_from_slice(hash.as_bytes())).collect();
@@ -587,8 +619,9 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<Streaming<proto::ConnectBlocksRequest>>,
     ) -> Reply<Self::ConnectBlocksStream> {
-        let answer =
-            |chain: &Self, request: proto::ConnectBlocksRequest| chain.connect(&request.block);
+        let answer = |chain: &Self, request: proto::ConnectBlocksRequest| {
+            chain.connect(&request.block, &request.certificate)
+        };
         Ok(Response::new(self.answers(request.into_inner(), answer)))
     }
 
@@ -611,9 +644,9 @@ impl AssemblyService for FakeChain {
         let answers: Vec<_> = wanted
             .iter()
             .map(|hash| {
-                let block = state.bodies.get(hash).cloned().unwrap_or_default();
+                let (block, certificate) = state.bodies.get(hash).cloned().unwrap_or_default();
                 let hash = Bytes::copy_from_slice(hash.as_bytes());
-                Ok(proto::FetchBlocksResponse { hash, block, ..Default::default() })
+                Ok(proto::FetchBlocksResponse { hash, block, certificate })
             })
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))

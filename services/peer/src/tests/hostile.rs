@@ -3,10 +3,20 @@
 use std::net::SocketAddr;
 
 use pentad_primitives::Txid;
+use pentad_wire::CERTIFICATE_MAX;
+use pentad_wire::sync::{Body, HeaderBatch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::fake_chain::{POISON, block, transaction};
 use super::*;
+
+fn headers(headers: Vec<Bytes>) -> HeaderBatch {
+    HeaderBatch { headers, certificate: Bytes::new() }
+}
+
+fn pushed(hash: BlockHash, block: Bytes) -> Message {
+    Message::Block { hash, body: Body { block, certificate: Bytes::new() } }
+}
 
 async fn assert_still_serves(node: &Node) {
     let honest = Node::start("test", &[node]).await;
@@ -76,11 +86,15 @@ async fn a_length_over_the_limit_ends_the_link_and_bans() {
 #[tokio::test]
 async fn malformed_messages_ban() {
     let anna = Node::start("test", &[]).await;
-    let bad_header = Message::Headers(vec![Bytes::from_static(&[0; 79])]);
+    let bad_header = Message::Headers(headers(vec![Bytes::from_static(&[0; 79])]));
     let mut too_long = Stranger::new(&anna.chain, "test").handshake();
     too_long.hello.network = "x".repeat(65);
-    let short_block = Message::Block { hash: anna.chain.genesis(), block: vec![0; 10].into() };
-    for message in [bad_header, Message::Handshake(too_long), short_block] {
+    let short_block = pushed(anna.chain.genesis(), vec![0; 10].into());
+    let long_certificate = Message::Headers(HeaderBatch {
+        headers: Vec::new(),
+        certificate: vec![0; CERTIFICATE_MAX + 1].into(),
+    });
+    for message in [bad_header, Message::Handshake(too_long), short_block, long_certificate] {
         let stranger = Stranger::new(&anna.chain, "test");
         let mut session = stranger.connect(anna.address).await;
         session.send(&message).await;
@@ -183,11 +197,11 @@ async fn an_invalid_block_bans_its_sender() {
     let (hash, block) = block(anna.chain.genesis(), 1, 50);
     let mut poisoned = block.to_vec();
     *poisoned.last_mut().expect("a body") = POISON;
-    session.send(&Message::Block { hash, block: poisoned.into() }).await;
+    session.send(&pushed(hash, poisoned.into())).await;
     assert_eq!(session.end().await.as_deref(), Some("MISBEHAVIOR"));
     // Attack 40: the honest block under the same hash is welcome.
     let mut honest = Stranger::new(&anna.chain, "test").connect(anna.address).await;
-    honest.send(&Message::Block { hash, block }).await;
+    honest.send(&pushed(hash, block)).await;
     until_tip(&anna, hash).await;
 }
 
@@ -218,7 +232,7 @@ async fn too_many_questions_at_once_end_the_link() {
 async fn unasked_headers_end_the_link() {
     let anna = Node::start("test", &[]).await;
     let mut session = Stranger::new(&anna.chain, "test").connect(anna.address).await;
-    let headers = Message::Headers(vec![Bytes::from_static(&[7; 80]); 2000]);
+    let headers = Message::Headers(headers(vec![Bytes::from_static(&[7; 80]); 2000]));
     for _ in 0..20 {
         session.send(&headers).await;
     }
@@ -254,7 +268,7 @@ async fn a_peer_that_lies_about_its_height_does_not_stop_the_sync() {
         // It answers every question for headers with nothing.
         while let Ok(message) = liar.receive().await {
             if matches!(message, Message::GetHeaders { .. }) {
-                liar.send(&Message::Headers(Vec::new())).await;
+                liar.send(&Message::Headers(HeaderBatch::default())).await;
             }
         }
     });

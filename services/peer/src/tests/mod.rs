@@ -1,5 +1,6 @@
 //! Whole peer services over loopback, each with a chain service of a few lines.
 
+mod certificates;
 mod consensus;
 mod fake_chain;
 mod golden;

@@ -5,7 +5,9 @@ mod world;
 use std::collections::BTreeSet;
 
 use super::*;
-use world::{DELAY, GENESIS, Manner, OWN_BODY, TestBlock, World, claim, extend, height, work};
+use world::{
+    DELAY, GENESIS, Manner, OWN_BODY, TestBlock, World, batch, claim, extend, height, work,
+};
 
 fn hashes(blocks: &[TestBlock]) -> Vec<BlockHash> {
     blocks.iter().map(|block| block.hash).collect()
@@ -110,8 +112,8 @@ fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
     let mut outputs = sync.step(now, connected);
     for round in 1..=5 {
         assert_eq!(outputs, [Output::RequestHeaders { peer, after: None }], "round {round}");
-        let checks = sync.step(now, Input::Headers { peer, headers: Vec::new() });
-        assert_eq!(checks, [Output::CheckHeaders { peer, headers: Vec::new() }]);
+        let checks = sync.step(now, Input::Headers { peer, batch: batch(Vec::new()) });
+        assert_eq!(checks, [Output::CheckHeaders { peer, batch: batch(Vec::new()) }]);
         let report = HeaderReport {
             accepted: 0,
             misbehavior: None,
@@ -147,8 +149,8 @@ fn pushed_blocks_are_connected_and_orphans_followed() {
     let (peer, direction) = (PeerId(1), Direction::Inbound);
     let stale = claim(&main[..8]);
     world.queue.push_back((Duration::ZERO, Input::Connected { peer, direction, claim: stale }));
-    let (hash, block) = (main[9].hash, main[9].body.clone());
-    world.queue.push_back((Duration::ZERO, Input::Block { peer, hash, block }));
+    let (hash, body) = (main[9].hash, main[9].to_body());
+    world.queue.push_back((Duration::ZERO, Input::Block { peer, hash, body }));
     let fresh = claim(&main);
     world.queue.push_back((DELAY * 30, Input::Claimed { peer, claim: fresh }));
     let report = world.run(main[9].hash, Duration::from_secs(2));
@@ -167,12 +169,12 @@ fn unasked_headers_are_penalised() {
             .is_empty()
     );
     let headers = vec![Bytes::from_static(&[0; 80]); ANNOUNCED_MAX + 1];
-    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, batch: batch(headers) });
     assert_eq!(outputs, [Output::Penalize { peer, offence: Offence::UnaskedHeaders }]);
     let headers = vec![Bytes::from_static(&[0; 80]); 1];
-    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers: headers.clone() });
-    assert_eq!(outputs, [Output::CheckHeaders { peer, headers: headers.clone() }]);
-    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, headers });
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, batch: batch(headers.clone()) });
+    assert_eq!(outputs, [Output::CheckHeaders { peer, batch: batch(headers.clone()) }]);
+    let outputs = sync.step(Duration::ZERO, Input::Headers { peer, batch: batch(headers) });
     assert_eq!(
         outputs,
         [Output::Penalize { peer, offence: Offence::UnaskedHeaders }],
@@ -212,7 +214,7 @@ fn headers_that_are_only_premature_are_asked_for_again() {
     let outputs = sync.step(Duration::ZERO, connected(1, Direction::Outbound, claim(&main)));
     assert_eq!(outputs, std::slice::from_ref(&ask));
     let headers = main.iter().map(|block| block.header.clone()).collect();
-    assert_eq!(sync.step(Duration::ZERO, Input::Headers { peer, headers }).len(), 1);
+    assert_eq!(sync.step(Duration::ZERO, Input::Headers { peer, batch: batch(headers) }).len(), 1);
     let checked = Input::Checked { peer: Some(peer), report: nothing_found(0, 0, Some(0)) };
     assert!(!sync.step(Duration::ZERO, checked).contains(&ask), "not at once");
     let later = Duration::from_secs(10);
@@ -231,7 +233,7 @@ fn endless_headers_do_not_keep_an_honest_peer_waiting() {
     let honest = Output::RequestHeaders { peer: PeerId(2), after: None };
     let is_asked = (0..10).any(|_| {
         let headers = vec![Bytes::from_static(&[0; 80]); HEADERS_MAX];
-        let mut outputs = sync.step(now, Input::Headers { peer: liar, headers });
+        let mut outputs = sync.step(now, Input::Headers { peer: liar, batch: batch(headers) });
         let report = nothing_found(0, HEADERS_MAX, None);
         outputs.extend(sync.step(now, Input::Checked { peer: Some(liar), report }));
         outputs.contains(&honest)
@@ -251,8 +253,8 @@ fn pushed_blocks_that_were_wanted_meanwhile_are_counted_once() {
     drop(sync.step(now, connected(2, Direction::Inbound, claim(&main))));
     for block in &main {
         let hash = block.hash;
-        let arrives = |peer| Input::Block { peer, hash, block: block.body.clone() };
-        let connect = Output::Connect { peer, hash, block: block.body.clone() };
+        let arrives = |peer| Input::Block { peer, hash, body: block.to_body() };
+        let connect = Output::Connect { peer, hash, body: block.to_body() };
         assert!(sync.step(now, arrives(peer)).contains(&connect), "pushes are taken no more");
         let report = HeaderReport { wanted: vec![hash], ..nothing_found(40, 0, None) };
         drop(sync.step(now, Input::Checked { peer: None, report }));

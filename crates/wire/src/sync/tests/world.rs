@@ -18,6 +18,20 @@ pub(super) struct TestBlock {
     pub(super) body: Bytes,
 }
 
+impl TestBlock {
+    pub(super) fn to_body(&self) -> Body {
+        uncertified(self.body.clone())
+    }
+}
+
+pub(super) fn batch(headers: Vec<Bytes>) -> HeaderBatch {
+    HeaderBatch { headers, certificate: Bytes::new() }
+}
+
+fn uncertified(block: Bytes) -> Body {
+    Body { block, certificate: Bytes::new() }
+}
+
 /// `length` blocks on top of `parent`; `salt` tells chains apart.
 pub(super) fn extend(parent: BlockHash, length: usize, salt: u8, body: usize) -> Vec<TestBlock> {
     let mut parent = parent;
@@ -172,9 +186,9 @@ impl Peer {
             (Manner::Mutates, Some(block)) => {
                 let mut body = block.body.to_vec();
                 *body.last_mut().expect("a body") ^= 1;
-                Some(Input::Block { peer, hash, block: body.into() })
+                Some(Input::Block { peer, hash, body: uncertified(body.into()) })
             }
-            (_, Some(block)) => Some(Input::Block { peer, hash, block: block.body.clone() }),
+            (_, Some(block)) => Some(Input::Block { peer, hash, body: block.to_body() }),
         }
     }
 }
@@ -292,10 +306,10 @@ impl World {
                     return;
                 }
                 let headers = source.headers(after, &self.chain.main);
-                self.later(Input::Headers { peer, headers });
+                self.later(Input::Headers { peer, batch: batch(headers) });
             }
-            Output::CheckHeaders { peer, headers } => {
-                let report = self.chain.check(&headers);
+            Output::CheckHeaders { peer, batch } => {
+                let report = self.chain.check(&batch.headers);
                 self.later(Input::Checked { peer: Some(peer), report });
             }
             Output::RefreshWanted => {
@@ -317,8 +331,8 @@ impl World {
                     .collect();
                 answers.into_iter().for_each(|answer| self.later(answer));
             }
-            Output::Connect { peer, hash, block } => {
-                let outcome = self.chain.connect(hash, &block);
+            Output::Connect { peer, hash, body } => {
+                let outcome = self.chain.connect(hash, &body.block);
                 self.later(Input::Answered { peer, hash, outcome });
                 let claim = claim(&self.chain.main);
                 self.later(Input::Tip { claim });
