@@ -137,7 +137,7 @@ pub enum EngineName {
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// How many nodes, 1 to 100 [default: 2 for a new network]
+    /// How many nodes, 1 to 100 [default for a new network: 2, of validators 4]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=100))]
     pub nodes: Option<u16>,
     /// Who orders the blocks [default: pow for a new network]
@@ -234,6 +234,9 @@ pub struct SendArgs {
     /// Any text: a repeated command with the same key pays once
     #[arg(long, value_name = "TEXT")]
     pub idempotency_key: Option<String>,
+    /// Return once the payment is final, a minute at most (networks of validators)
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +281,7 @@ mod tests {
             "pentad balance 1abc",
             "pentad send --from a --to b --amount 100",
             "pentad send --from a --to b --amount 1.00000001 --fee-rate 0 --idempotency-key k",
+            "pentad send --from a --to b --amount 1 --wait",
             "pentad print 0",
             "pentad print 1 --output=json",
             "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",

@@ -1,9 +1,13 @@
-//! Passphrase files: what the wallets of a node unlock by without anybody at the keyboard.
+//! Files of mode 0600: what the wallets of a node unlock by without anybody at the keyboard, and
+//! the keys of validators.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use pentad_crypto::SecretKey;
+use zeroize::Zeroizing;
 
 use crate::fault::Fault;
 
@@ -15,6 +19,8 @@ const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// Name of the passphrase file in a data directory.
 const PASSPHRASE_FILE: &str = "passphrase";
+/// Name of a validator's key in a data directory.
+const VALIDATOR_KEY_FILE: &str = "validator.key";
 
 /// Makes a directory, and those above it, for the owner alone; one that is there stays as it is.
 ///
@@ -48,6 +54,27 @@ pub fn passphrase_file(data_dir: &Path) -> Result<(PathBuf, bool), Fault> {
     }
 }
 
+/// The file of a validator's key in a data directory.
+pub fn validator_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(VALIDATOR_KEY_FILE)
+}
+
+/// Makes a validator's key in a data directory.
+///
+/// # Errors
+/// When there is one already, it cannot be written, or the system gives no entropy.
+pub fn make_validator_key(data_dir: &Path) -> Result<SecretKey, Fault> {
+    let mut entropy = Zeroizing::new([0; ENTROPY_BYTES]);
+    getrandom::fill(entropy.as_mut_slice())
+        .map_err(|error| Fault::refused(format!("no entropy for a validator key: {error}")))?;
+    let key = SecretKey::from_bytes(*entropy)
+        .map_err(|error| Fault::refused(format!("no validator key: {error}")))?;
+    let path = validator_key_file(data_dir);
+    write_new(&path, &Zeroizing::new(hex::encode(entropy.as_slice())))
+        .map_err(|error| Fault::refused(format!("cannot write {}: {error}", path.display())))?;
+    Ok(key)
+}
+
 fn write_new(path: &Path, line: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
     writeln!(file, "{line}")?;
@@ -72,5 +99,18 @@ mod tests {
         let (again, made) = passphrase_file(directory.path()).expect("kept");
         assert!(!made);
         assert_eq!(fs::read_to_string(again).expect("readable"), first);
+    }
+
+    #[test]
+    fn a_validator_key_is_private_and_never_replaced() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let key = make_validator_key(directory.path()).expect("made");
+        let path = validator_key_file(directory.path());
+        let text = fs::read_to_string(&path).expect("readable");
+        assert_eq!(text.trim(), hex::encode(key.to_bytes().as_slice()));
+        let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, FILE_MODE);
+        make_validator_key(directory.path()).expect_err("there is one");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), text);
     }
 }

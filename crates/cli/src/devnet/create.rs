@@ -3,16 +3,26 @@
 use std::path::Path;
 use std::{fs, io};
 
+use pentad_ledger::spec::{VALIDATORS_MAX, Validator};
 use pentad_network_file::{NetworkFile, NodeEntry};
 
 use super::ports::PortBlock;
 use crate::fault::Fault;
 use crate::new_file::NewFile;
-use crate::secret_file::{create_directory, passphrase_file};
-use crate::verbs::{Beginning, make_genesis_wallet};
+use crate::secret_file::{create_directory, make_validator_key, passphrase_file};
+use crate::verbs::{Beginning, GENESIS_WALLET, Order, make_wallet};
+
+/// Who orders the blocks of a development network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    Pow,
+    Pbft,
+}
 
 /// Coins that genesis pays to wallet `genesis` of node 1.
 const GENESIS_COINS: &str = "1000";
+/// The wallet of each validator that its blocks pay their fees to.
+const VALIDATOR_WALLET: &str = "validator";
 
 /// Makes everything but the processes, `network.json` last: from then on it is a network.
 ///
@@ -21,6 +31,7 @@ const GENESIS_COINS: &str = "1000";
 pub(super) fn create(
     directory: &Path,
     nodes: u16,
+    engine: Engine,
     ports: &PortBlock,
 ) -> Result<NetworkFile, Fault> {
     let refuse = |action: &str, error: io::Error| {
@@ -34,7 +45,7 @@ pub(super) fn create(
             Fault::usage(text).with_hint("name another directory with --dir, or delete this one")
         );
     }
-    let made = fill(&directory, nodes, ports);
+    let made = fill(&directory, nodes, engine, ports);
     if made.is_err() {
         clear(&directory).map_err(|error| refuse("clear", error))?;
     }
@@ -54,15 +65,24 @@ fn clear(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn fill(directory: &Path, nodes: u16, ports: &PortBlock) -> Result<NetworkFile, Fault> {
+fn fill(
+    directory: &Path,
+    nodes: u16,
+    engine: Engine,
+    ports: &PortBlock,
+) -> Result<NetworkFile, Fault> {
     let mut entries = Vec::new();
     for index in 0..nodes {
         entries.push(node(directory, index, ports)?);
     }
     let first = directory.join("node1");
-    let address = make_genesis_wallet(&first)?;
+    let address = make_wallet(&first, GENESIS_WALLET)?;
     let amount = GENESIS_COINS.parse().map_err(|error| Fault::refused(format!("{error}")))?;
-    let beginning = Beginning { name: "devnet", address, amount, retarget: false };
+    let order = match engine {
+        Engine::Pow => Order::EasyWork,
+        Engine::Pbft => Order::Validators(validators(&entries)?),
+    };
+    let beginning = Beginning { name: "devnet", address, amount, order };
     let spec = beginning.chain_spec()?;
     let chain_spec = directory.join("chain.toml");
     NewFile::create(&chain_spec)?.write(&spec.to_toml())?;
@@ -70,6 +90,16 @@ fn fill(directory: &Path, nodes: u16, ports: &PortBlock) -> Result<NetworkFile, 
         NetworkFile { chain_spec, genesis_address: Some(beginning.address_text()), nodes: entries };
     network.write(directory)?;
     Ok(network)
+}
+
+/// Every node validates, as far as a spec has room for it: a key and a wallet for its fees each.
+fn validators(nodes: &[NodeEntry]) -> Result<Vec<Validator>, Fault> {
+    let validators = nodes.iter().take(VALIDATORS_MAX).map(|node| {
+        let key = make_validator_key(&node.data_dir)?.public_key();
+        let payout = make_wallet(&node.data_dir, VALIDATOR_WALLET)?;
+        Ok(Validator { name: node.name.clone(), key, payout })
+    });
+    validators.collect()
 }
 
 fn node(directory: &Path, index: u16, ports: &PortBlock) -> Result<NodeEntry, Fault> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use pentad_api::Connection;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::{GetInfoRequest, GetInfoResponse};
+use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
+use pentad_api::consensus::v1::{GetStatusRequest, GetStatusResponse};
 use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 use pentad_api::peer::v1::{GetSelfRequest, ListPeersRequest};
 use pentad_network_file::NodeEntry;
@@ -52,6 +54,12 @@ impl Probe {
     /// The ledger as the node sees it.
     pub(super) async fn info(&self) -> Option<GetInfoResponse> {
         answer(ChainServiceClient::new(self.connection.clone()).get_info(GetInfoRequest {})).await
+    }
+
+    /// How agreement goes.
+    pub(super) async fn consensus(&self) -> Option<GetStatusResponse> {
+        let mut client = ConsensusServiceClient::new(self.connection.clone());
+        answer(client.get_status(GetStatusRequest {})).await
     }
 
     /// Whom the node is connected to.

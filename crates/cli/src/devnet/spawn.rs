@@ -14,7 +14,7 @@ use super::down::late;
 use crate::console::Console;
 use crate::fault::Fault;
 use crate::node_binary;
-use crate::secret_file::passphrase_file;
+use crate::secret_file::{passphrase_file, validator_key_file};
 
 /// Lines of a log that explain why a node ended.
 const TAIL_LINES: usize = 6;
@@ -142,6 +142,10 @@ fn command(
     // The first node is how the others find each other; nothing else is told to anybody.
     if let Some(first) = network.nodes.first().filter(|first| first.p2p != node.p2p) {
         command.args(["--bootstrap", &first.p2p.to_string()]);
+    }
+    let validator_key = validator_key_file(&node.data_dir);
+    if validator_key.exists() {
+        command.arg("--validator-key").arg(validator_key);
     }
     if mine {
         command.arg("--mine");

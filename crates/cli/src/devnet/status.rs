@@ -46,13 +46,18 @@ async fn node_status(node: &NodeEntry) -> NodeStatus {
     let Some(probe) = Probe::new(node) else {
         return unknown;
     };
-    let (healthy, info, links) = tokio::join!(probe.is_healthy(), probe.info(), probe.links());
+    let (healthy, info, links, consensus) =
+        tokio::join!(probe.is_healthy(), probe.info(), probe.links(), probe.consensus());
+    // Under proof of work there are neither views nor primaries.
+    let consensus = consensus.filter(|consensus| consensus.validators > 0);
     NodeStatus {
         healthy,
         height: info.as_ref().map(|info| info.height),
         final_height: info.as_ref().and_then(|info| info.final_height),
         tip: info.map(|info| info.tip),
         peers: links.map(|links| links.peers.len()),
+        view: consensus.as_ref().map(|consensus| consensus.view),
+        primary: consensus.map(|consensus| consensus.primary),
         ..unknown
     }
 }
@@ -72,8 +77,18 @@ impl Answer for NetworkStatus {
                 shown(node.peers.map(|peers| peers.to_string())),
             ]
         };
-        let rows = self.nodes.iter().map(row).collect();
-        grid(["NODE", "STATE", "HEIGHT", "TIP", "PEERS"], &[2, 4], rows)
+        let rows = self.nodes.iter().map(row);
+        if self.nodes.iter().all(|node| node.view.is_none()) {
+            return grid(["NODE", "STATE", "HEIGHT", "TIP", "PEERS"], &[2, 4], rows.collect());
+        }
+        let rows = rows.zip(&self.nodes).map(|([name, state, height, tip, peers], node)| {
+            let final_height = shown(node.final_height.map(|height| height.to_string()));
+            let view = shown(node.view.map(|view| view.to_string()));
+            let primary = shown(node.primary.clone());
+            [name, state, height, final_height, tip, peers, view, primary]
+        });
+        let heading = ["NODE", "STATE", "HEIGHT", "FINAL", "TIP", "PEERS", "VIEW", "PRIMARY"];
+        grid(heading, &[2, 3, 5, 6], rows.collect())
     }
 }
 

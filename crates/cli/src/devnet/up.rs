@@ -4,6 +4,7 @@ use pentad_ledger::spec::ChainSpec;
 use pentad_network_file::{NetworkFile, NetworkFileError};
 use serde::Serialize;
 
+use super::create::Engine;
 use super::lock::Lock;
 use super::ports::{BASE_DEFAULT, PortBlock};
 use super::spawn::{Started, spawn};
@@ -16,8 +17,10 @@ use crate::fault::Fault;
 use crate::node_binary;
 use crate::target::choose;
 
-/// Nodes of a new network.
+/// Nodes of a new network that mines.
 const NODES_DEFAULT: u16 = 2;
+/// Nodes of a new network of validators: the fewest of which one may fail.
+const VALIDATORS_DEFAULT: u16 = 4;
 
 /// The network that is up: scripts get `network.json` itself.
 #[derive(Debug, Serialize)]
@@ -29,6 +32,8 @@ struct Up {
     #[serde(skip)]
     directory: PathBuf,
     #[serde(skip)]
+    engine: Engine,
+    #[serde(skip)]
     foreground: bool,
 }
 
@@ -36,6 +41,11 @@ impl Answer for Up {
     fn to_table(&self) -> String {
         let command = command(&self.directory);
         let genesis = self.network.genesis_address.as_deref().unwrap_or("ADDRESS");
+        let send = format!("{command} send --from genesis --to ADDRESS --amount 100");
+        let (send, confirm) = match self.engine {
+            Engine::Pow => (send, format!("{command} generate 1")),
+            Engine::Pbft => (format!("{send} --wait"), format!("{command} consensus get-status")),
+        };
         let stop = match self.foreground {
             true => "Ctrl-C stops the network; its data stays.".to_owned(),
             false => format!("{command} devnet down    stops the network; its data stays."),
@@ -44,8 +54,8 @@ impl Answer for Up {
             "{}\n\nGenesis paid 1000 coins to wallet genesis of node 1: {genesis}\n\n\
              Try next:\n  \
              {command} createwallet alice --node 2\n  \
-             {command} send --from genesis --to ADDRESS --amount 100\n  \
-             {command} generate 1\n  \
+             {send}\n  \
+             {confirm}\n  \
              {command} balance ADDRESS --node 2\n  \
              {command} devnet status\n\n{stop}",
             self.status.to_table()
@@ -68,16 +78,16 @@ fn command(directory: &Path) -> String {
 /// When the flags make no sense for this network, or a node does not come up: then those that
 /// were started are stopped again.
 pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Result<(), Fault> {
-    if let Some(engine @ (EngineName::Pbft | EngineName::Hybrid)) = arguments.engine {
-        let name = if engine == EngineName::Pbft { "pbft" } else { "hybrid" };
-        return Err(Fault::usage(format!("--engine {name} is not available yet"))
-            .with_hint("this version has --engine pow"));
-    }
+    let wished = arguments.engine.map(known_engine).transpose()?;
     let binary = node_binary::find()?;
     let directory = directory(globals);
     let mut signals = StopSignals::listen()?;
     let lock = Lock::take(console, &directory).await?;
-    let (mut network, ports) = open(&directory, globals.node, arguments)?;
+    let Opened { mut network, engine, ports } = open(&directory, globals.node, wished, arguments)?;
+    if arguments.mine && engine == Engine::Pbft {
+        return Err(Fault::usage("--mine: validators order the blocks, nobody mines")
+            .with_hint("send transactions to fill blocks"));
+    }
     let wanted = wanted(&directory, &network, globals.node)?;
     let mut started = Vec::new();
     let outcome = tokio::select! {
@@ -93,7 +103,7 @@ pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Resu
     }
     let status = NetworkStatus::of(&network).await;
     let foreground = !arguments.detach && !started.is_empty();
-    console.answer(&Up { network, status, directory: directory.clone(), foreground })?;
+    console.answer(&Up { network, status, directory: directory.clone(), engine, foreground })?;
     if arguments.detach || started.is_empty() {
         return Ok(());
     }
@@ -127,31 +137,59 @@ async fn bring_up(
     ready::wait(network, wanted, started).await
 }
 
-/// The network of the directory, or a new one; with the ports of a new one.
+/// The engine, if this version has it.
+fn known_engine(name: EngineName) -> Result<Engine, Fault> {
+    match name {
+        EngineName::Pow => Ok(Engine::Pow),
+        EngineName::Pbft => Ok(Engine::Pbft),
+        EngineName::Hybrid => Err(Fault::usage("--engine hybrid is not available yet")
+            .with_hint("this version has --engine pow and --engine pbft")),
+    }
+}
+
+/// The network of the directory, or a new one.
+struct Opened {
+    network: NetworkFile,
+    engine: Engine,
+    /// Those of a new one, kept until its nodes listen.
+    ports: Option<PortBlock>,
+}
+
 fn open(
     directory: &Path,
     node: Option<u16>,
+    wished: Option<Engine>,
     arguments: &UpArgs,
-) -> Result<(NetworkFile, Option<PortBlock>), Fault> {
+) -> Result<Opened, Fault> {
     match NetworkFile::read(directory) {
         Ok(network) => {
-            check_flags(directory, &network, arguments)?;
-            Ok((network, None))
+            let engine = check_flags(directory, &network, wished, arguments)?;
+            Ok(Opened { network, engine, ports: None })
         }
         Err(NetworkFileError::Missing { .. }) => {
-            let nodes = arguments.nodes.unwrap_or(NODES_DEFAULT);
+            let engine = wished.unwrap_or(Engine::Pow);
+            let nodes = arguments.nodes.unwrap_or(match engine {
+                Engine::Pow => NODES_DEFAULT,
+                Engine::Pbft => VALIDATORS_DEFAULT,
+            });
             if let Some(node) = node.filter(|&node| node > nodes) {
                 return Err(Fault::usage(format!("--node {node} of a network with {nodes}")));
             }
             let ports = PortBlock::reserve(arguments.base_port.unwrap_or(BASE_DEFAULT), nodes)?;
-            Ok((create::create(directory, nodes, &ports)?, Some(ports)))
+            let network = create::create(directory, nodes, engine, &ports)?;
+            Ok(Opened { network, engine, ports: Some(ports) })
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Flags may repeat what the network is; they cannot change it.
-fn check_flags(directory: &Path, network: &NetworkFile, arguments: &UpArgs) -> Result<(), Fault> {
+/// Flags may repeat what the network is; they cannot change it. Its engine.
+fn check_flags(
+    directory: &Path,
+    network: &NetworkFile,
+    wished: Option<Engine>,
+    arguments: &UpArgs,
+) -> Result<Engine, Fault> {
     let contradiction = |flag: String, fact: String| {
         let text = format!("{flag} contradicts the network in {}: {fact}", directory.display());
         Err(Fault::usage(text).with_hint("leave the flag out, or name another directory"))
@@ -167,9 +205,15 @@ fn check_flags(directory: &Path, network: &NetworkFile, arguments: &UpArgs) -> R
     let text = std::fs::read_to_string(&network.chain_spec).map_err(|error| {
         Fault::refused(format!("cannot read {}: {error}", network.chain_spec.display()))
     })?;
-    ChainSpec::from_toml(&text)
-        .map(drop)
-        .map_err(|error| Fault::refused(format!("{}: {error}", network.chain_spec.display())))
+    let spec = ChainSpec::from_toml(&text)
+        .map_err(|error| Fault::refused(format!("{}: {error}", network.chain_spec.display())))?;
+    let engine = if spec.pbft().is_some() { Engine::Pbft } else { Engine::Pow };
+    if wished.is_some_and(|wished| wished != engine) {
+        let flag = if engine == Engine::Pow { "--engine pbft" } else { "--engine pow" };
+        let name = spec.engine().name();
+        return contradiction(flag.to_owned(), format!("its engine is {name}"));
+    }
+    Ok(engine)
 }
 
 /// The nodes to bring up: the one that `--node` names, or all.

@@ -3,7 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pentad_crypto::Address;
 use pentad_keystore::{KdfCost, KeystoreError, Passphrase, Unlock};
-use pentad_ledger::spec::{Allocation, ChainSpec, Parameters, SpecError};
+use pentad_ledger::spec::{Allocation, ChainSpec, Parameters, SpecError, Validator};
 use pentad_primitives::Amount;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::secret_file::{create_directory, passphrase_file};
 use crate::table::pairs;
 
 /// The wallet that genesis pays.
-const WALLET: &str = "genesis";
+pub const GENESIS_WALLET: &str = "genesis";
 
 /// How a network begins.
 #[derive(Debug)]
@@ -26,8 +26,19 @@ pub struct Beginning<'a> {
     pub address: Address,
     /// How many.
     pub amount: Amount,
-    /// Difficulty follows the hash rate; otherwise the target is fixed and easy.
-    pub retarget: bool,
+    /// Who orders the blocks.
+    pub order: Order,
+}
+
+/// Who orders the blocks of a network.
+#[derive(Debug)]
+pub enum Order {
+    /// Work, at a fixed easy target.
+    EasyWork,
+    /// Work, at a difficulty that follows the hash rate.
+    Work,
+    /// These validators.
+    Validators(Vec<Validator>),
 }
 
 impl Beginning<'_> {
@@ -38,9 +49,12 @@ impl Beginning<'_> {
     pub fn chain_spec(&self) -> Result<ChainSpec, Fault> {
         let time = now()?;
         let allocations = vec![Allocation { address: self.address, amount: self.amount }];
-        let spec = match self.retarget {
-            true => Parameters::new(self.name, time, allocations).and_then(ChainSpec::new),
-            false => ChainSpec::development(self.name, time, allocations),
+        let spec = match &self.order {
+            Order::Work => Parameters::new(self.name, time, allocations).and_then(ChainSpec::new),
+            Order::EasyWork => ChainSpec::development(self.name, time, allocations),
+            Order::Validators(validators) => {
+                ChainSpec::development_pbft(self.name, time, allocations, validators.clone())
+            }
         };
         spec.map_err(|error| match error {
             SpecError::Name => Fault::usage(format!("--name: {error}")),
@@ -75,7 +89,7 @@ impl Answer for Begun {
     fn to_table(&self) -> String {
         pairs([
             ("chain spec", self.chain_spec.display().to_string()),
-            ("wallet", format!("{WALLET} in {}", self.data_dir.display())),
+            ("wallet", format!("{GENESIS_WALLET} in {}", self.data_dir.display())),
             ("address", self.address.clone()),
         ])
     }
@@ -101,33 +115,33 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
         name: &arguments.name,
         address,
         amount: arguments.amount,
-        retarget: arguments.retarget,
+        order: if arguments.retarget { Order::Work } else { Order::EasyWork },
     };
     beginning(Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20]))).chain_spec()?;
     create_directory(&arguments.data)?;
-    let beginning = beginning(make_genesis_wallet(&arguments.data)?);
+    let beginning = beginning(make_wallet(&arguments.data, GENESIS_WALLET)?);
     out.write(&beginning.chain_spec()?.to_toml())?;
     console.answer(&Begun {
         chain_spec: arguments.out.clone(),
-        wallet: WALLET,
+        wallet: GENESIS_WALLET,
         address: beginning.address_text(),
         data_dir: arguments.data.clone(),
     })
 }
 
-/// Makes wallet `genesis` in a data directory, under the node's own passphrase file.
+/// Makes a wallet in a data directory, under the node's own passphrase file.
 ///
 /// # Errors
 /// When it is there already or cannot be written.
-pub fn make_genesis_wallet(data_dir: &Path) -> Result<Address, Fault> {
+pub fn make_wallet(data_dir: &Path, name: &str) -> Result<Address, Fault> {
     let (path, _) = passphrase_file(data_dir)?;
     let passphrase =
         Passphrase::from_file(&path).map_err(|error| Fault::refused(error.to_string()))?;
-    let name = WALLET.parse().map_err(|error| Fault::refused(format!("{error}")))?;
-    pentad_keystore::create(data_dir, &name, &passphrase, Unlock::Service, KdfCost::default())
+    let wallet = name.parse().map_err(|error| Fault::refused(format!("{error}")))?;
+    pentad_keystore::create(data_dir, &wallet, &passphrase, Unlock::Service, KdfCost::default())
         .map_err(|error| match error {
             KeystoreError::WalletExists(_) => {
-                let text = format!("{} has a wallet {WALLET} already", data_dir.display());
+                let text = format!("{} has a wallet {name} already", data_dir.display());
                 Fault::refused(text).with_hint("name another data directory with --data")
             }
             error => Fault::refused(error.to_string()),
@@ -145,7 +159,7 @@ mod tests {
             name,
             address: Address::P2pkh(KeyHash::from_bytes([7; 20])),
             amount: Amount::from_units(amount).expect("an amount"),
-            retarget: false,
+            order: Order::EasyWork,
         }
     }
 

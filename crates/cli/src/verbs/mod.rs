@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use balance::balance;
 pub use blocks::{generate, print};
-pub use genesis::{Beginning, genesis, make_genesis_wallet};
+pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
 pub use send::send;
 pub use start::start;
 pub use wallets::{create_wallet, print_wallets};

@@ -1,10 +1,17 @@
+use std::time::Duration;
+
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
+use pentad_api::chain::v1::{
+    GetTransactionRequest, SubmitTransactionRequest, SubmitTransactionResponse, Wait,
+};
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::{Payment, SendRequest};
 use pentad_crypto::base58check;
 use serde::Serialize;
 
-use super::KEYS_DEADLINE;
+use super::{KEYS_DEADLINE, READ_DEADLINE};
 use crate::args::{Globals, SendArgs};
 use crate::coins::coins;
 use crate::console::{Answer, Console};
@@ -12,10 +19,19 @@ use crate::fault::Fault;
 use crate::table::pairs;
 use crate::target::Target;
 
+/// A payment is final within a second; a view change or two may come in between.
+const FINAL_DEADLINE: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Serialize)]
 struct Sent {
     txid: String,
     fee: String,
+    /// Hash of the final block that holds it, when that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_hash: Option<String>,
+    /// Its height.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
     #[serde(skip)]
     to: String,
     #[serde(skip)]
@@ -25,6 +41,10 @@ struct Sent {
 impl Answer for Sent {
     fn to_table(&self) -> String {
         let mut rows = vec![("txid", self.txid.clone()), ("fee", self.fee.clone())];
+        if let (Some(hash), Some(height)) = (&self.block_hash, self.height) {
+            rows.push(("final in", hash.clone()));
+            rows.push(("height", height.to_string()));
+        }
         if self.repeated {
             rows.push(("note", "sent before under this idempotency key; not again".to_owned()));
         }
@@ -32,7 +52,11 @@ impl Answer for Sent {
     }
 
     fn next(&self) -> Vec<String> {
-        vec!["pentad generate 1".to_owned(), format!("pentad balance {}", self.to)]
+        let balance = format!("pentad balance {}", self.to);
+        match self.height {
+            Some(_) => vec![balance],
+            None => vec!["pentad generate 1".to_owned(), balance],
+        }
     }
 }
 
@@ -51,12 +75,32 @@ pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> R
     };
     let mut client = WalletServiceClient::new(target.connection());
     let reply = target.call(KEYS_DEADLINE, client.send(request)).await?;
+    let in_block = match arguments.wait {
+        true => Some(wait_until_final(&target, &reply.txid).await?),
+        false => None,
+    };
+    let (block_hash, height) = in_block.map(|it| (it.block_hash, it.height)).unzip();
     console.answer(&Sent {
         txid: reply.txid,
         fee: coins(reply.fee),
+        block_hash,
+        height,
         to: arguments.to,
         repeated: reply.repeated_request,
     })
+}
+
+/// Hands the transaction in again, to hear when it is final.
+async fn wait_until_final(target: &Target, txid: &str) -> Result<SubmitTransactionResponse, Fault> {
+    let mut chain = ChainServiceClient::new(target.connection());
+    let request = GetTransactionRequest { txid: txid.to_owned() };
+    let found = target.call(READ_DEADLINE, chain.get_transaction(request)).await?;
+    let transaction = found.transaction.map(|it| it.raw).unwrap_or_default();
+    let request = SubmitTransactionRequest { transaction, wait: Wait::Final.into() };
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(FINAL_DEADLINE);
+    let mut submit = SubmitServiceClient::new(target.connection());
+    target.call(FINAL_DEADLINE, submit.submit_transaction(request)).await
 }
 
 /// A wallet by its name, or else an address: what is neither is left to the node to refuse as an
@@ -97,6 +141,8 @@ mod tests {
         let sent = Sent {
             txid: "ab".repeat(32),
             fee: coins(226_u64),
+            block_hash: None,
+            height: None,
             to: "1abc".to_owned(),
             repeated: false,
         };
