@@ -1,0 +1,188 @@
+//! Adversaries that propose and vote what they must not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pentad_pbft::{
+    Message, Phase, PrePrepare, Recipient, ReplicaId, Sequence, SignedPrePrepare, View, Vote,
+};
+use pentad_primitives::Hash256;
+
+use super::recipients;
+use crate::adversary::{Adversary, Forge, Parcel};
+use crate::ledger::{Block, INVALID, digest_of};
+
+/// Proposes two blocks, one to each half of the others, and votes for both of every two.
+#[derive(Debug, Default)]
+pub struct Equivocator {
+    /// The second block of each of its proposals, and what others proposed.
+    known: BTreeMap<(View, Sequence), Vec<Hash256>>,
+    /// Whom it gave its votes: once each, or two of its kind would talk for ever.
+    served: BTreeSet<(View, Sequence, Hash256, Option<ReplicaId>)>,
+}
+
+/// Views and sequences that it remembers.
+const KNOWN_MAX: usize = 64;
+/// Votes that it remembers to have given.
+const SERVED_MAX: usize = 1_000;
+
+impl Equivocator {
+    fn note(&mut self, view: View, sequence: Sequence, digest: Hash256) {
+        let digests = self.known.entry((view, sequence)).or_default();
+        if !digests.contains(&digest) && digests.len() < 3 {
+            digests.push(digest);
+        }
+        if self.known.len() > KNOWN_MAX {
+            self.known.pop_first();
+        }
+    }
+
+    fn split(&mut self, forge: &Forge<'_>, to: Recipient, first: &PrePrepare) -> Vec<Parcel> {
+        let second = other_block(forge, first);
+        let signed = &first.signed;
+        self.note(signed.view, signed.sequence, signed.digest);
+        self.note(signed.view, signed.sequence, second.signed.digest);
+        recipients(forge, to)
+            .into_iter()
+            .map(|replica| {
+                let block = if replica.get() % 2 == 0 { first } else { &second };
+                Parcel::new(Recipient::One(replica), Message::PrePrepare(block.clone()))
+            })
+            .collect()
+    }
+
+    fn vote_for_all(&self, forge: &Forge<'_>, phase: Phase, vote: &Vote) -> Vec<Parcel> {
+        let mut digests = self.known.get(&(vote.view, vote.sequence)).cloned().unwrap_or_default();
+        if digests.len() < 2 {
+            digests.push(digest_of(vote.digest.as_bytes()));
+        }
+        digests
+            .into_iter()
+            .map(|digest| {
+                let vote = Vote::sign(&forge.credentials, phase, vote.view, vote.sequence, digest);
+                let message = match phase {
+                    Phase::Prepare => Message::Prepare(vote),
+                    Phase::Commit => Message::Commit(vote),
+                };
+                Parcel::new(Recipient::All, message)
+            })
+            .collect()
+    }
+}
+
+/// The same proposal at a later time: as valid, and another block.
+fn other_block(forge: &Forge<'_>, first: &PrePrepare) -> PrePrepare {
+    altered(forge, first, |block| block.time_ms += 1)
+}
+
+fn altered(forge: &Forge<'_>, first: &PrePrepare, alter: impl Fn(&mut Block)) -> PrePrepare {
+    let Some(mut block) = Block::decode(&first.body) else {
+        return first.clone();
+    };
+    alter(&mut block);
+    let body: Arc<[u8]> = block.encode();
+    let SignedPrePrepare { view, sequence, parent, .. } = first.signed;
+    let digest = digest_of(&body);
+    let signed = SignedPrePrepare::sign(&forge.credentials, view, sequence, digest, parent);
+    PrePrepare { signed, body }
+}
+
+impl Adversary for Equivocator {
+    fn outgoing(&mut self, forge: &mut Forge<'_>, to: Recipient, message: Message) -> Vec<Parcel> {
+        let mut parcels = match &message {
+            Message::PrePrepare(first) if first.signed.sender == forge.credentials.own => {
+                return self.split(forge, to, first);
+            }
+            Message::Prepare(vote) => self.vote_for_all(forge, Phase::Prepare, vote),
+            Message::Commit(vote) => self.vote_for_all(forge, Phase::Commit, vote),
+            _ => Vec::new(),
+        };
+        parcels.push(Parcel::new(to, message));
+        parcels
+    }
+
+    fn incoming(&mut self, forge: &mut Forge<'_>, message: &Message) -> Vec<Parcel> {
+        let (view, sequence, digest) = match message {
+            Message::PrePrepare(it) => (it.signed.view, it.signed.sequence, it.signed.digest),
+            Message::Prepare(it) | Message::Commit(it) => (it.view, it.sequence, it.digest),
+            _ => return Vec::new(),
+        };
+        self.note(view, sequence, digest);
+        if !self.served.insert((view, sequence, digest, message.sender())) {
+            return Vec::new();
+        }
+        if self.served.len() > SERVED_MAX {
+            self.served.pop_first();
+        }
+        // Whoever votes for anything gets both votes for it.
+        let to = message.sender().map_or(Recipient::All, Recipient::One);
+        [Phase::Prepare, Phase::Commit]
+            .into_iter()
+            .filter(|_| forge.rng.chance(500))
+            .map(|phase| {
+                let vote = Vote::sign(&forge.credentials, phase, view, sequence, digest);
+                let message = match phase {
+                    Phase::Prepare => Message::Prepare(vote),
+                    Phase::Commit => Message::Commit(vote),
+                };
+                Parcel::new(to, message)
+            })
+            .collect()
+    }
+}
+
+/// Tells everybody what it likes to hear: one block to each half, and to whoever votes, both votes
+/// for that block.
+#[derive(Debug, Default)]
+pub struct Colluder {
+    equivocator: Equivocator,
+}
+
+impl Adversary for Colluder {
+    fn outgoing(&mut self, forge: &mut Forge<'_>, to: Recipient, message: Message) -> Vec<Parcel> {
+        match &message {
+            Message::PrePrepare(first) if first.signed.sender == forge.credentials.own => {
+                self.equivocator.split(forge, to, first)
+            }
+            Message::Prepare(_) | Message::Commit(_) => Vec::new(),
+            _ => vec![Parcel::new(to, message)],
+        }
+    }
+
+    fn incoming(&mut self, forge: &mut Forge<'_>, message: &Message) -> Vec<Parcel> {
+        let Message::Prepare(vote) = message else {
+            return Vec::new();
+        };
+        let (view, sequence, digest) = (vote.view, vote.sequence, vote.digest);
+        if !self.equivocator.served.insert((view, sequence, digest, Some(vote.sender))) {
+            return Vec::new();
+        }
+        let own = &forge.credentials;
+        let to = Recipient::One(vote.sender);
+        let prepare = Vote::sign(own, Phase::Prepare, view, sequence, digest);
+        let commit = Vote::sign(own, Phase::Commit, view, sequence, digest);
+        vec![Parcel::new(to, Message::Prepare(prepare)), Parcel::new(to, Message::Commit(commit))]
+    }
+}
+
+/// Proposes invalid blocks only.
+#[derive(Debug)]
+pub struct InvalidProposer;
+
+impl Adversary for InvalidProposer {
+    fn outgoing(&mut self, forge: &mut Forge<'_>, to: Recipient, message: Message) -> Vec<Parcel> {
+        match &message {
+            Message::PrePrepare(first) if first.signed.sender == forge.credentials.own => {
+                let kind = forge.rng.below(4);
+                let wrong = altered(forge, first, |block| match kind {
+                    0 => block.transactions.push(INVALID | 1),
+                    1 => block.proposer = u16::MAX,
+                    2 => block.height += 1,
+                    _ => block.time_ms = i64::MAX / 2,
+                });
+                vec![Parcel::new(to, Message::PrePrepare(wrong))]
+            }
+            _ => vec![Parcel::new(to, message)],
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `make sim`: runs many seeds, or replays one with its trace.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use pentad_sim::campaign::{self, Outcome};
+
+/// Seeds between two lines of progress.
+const PROGRESS_EVERY: u64 = 500;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (mut first, mut count, mut traced) = (1, 500, false);
+    while let Some(argument) = arguments.next() {
+        let Some(value) = arguments.next().and_then(|value| value.parse().ok()) else {
+            eprintln!("{argument} needs a number");
+            return ExitCode::from(2);
+        };
+        match argument.as_str() {
+            "--seeds" => count = value,
+            "--from" => first = value,
+            "--seed" => (first, count, traced) = (value, 1, true),
+            _ => {
+                eprintln!("usage: pentad-sim [--seeds COUNT] [--from FIRST] | --seed SEED");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if run(first, count, traced) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(first: u64, count: u64, traced: bool) -> bool {
+    let start = Instant::now();
+    let mut sum = Summary::default();
+    for seed in first..first + count {
+        let outcome = campaign::run(seed, traced);
+        if traced || !outcome.violations.is_empty() {
+            println!("{outcome}");
+        }
+        sum.add(&outcome);
+        if sum.seeds % PROGRESS_EVERY == 0 {
+            println!("{sum}, {} s", start.elapsed().as_secs());
+        }
+    }
+    println!("done: {sum}, {} s", start.elapsed().as_secs());
+    if !sum.failed.is_empty() {
+        println!("replay one with: make sim SEED={}", sum.failed[0]);
+    }
+    sum.failed.is_empty()
+}
+
+#[derive(Default)]
+struct Summary {
+    seeds: u64,
+    steps: u64,
+    messages: u64,
+    virtual_ms: u64,
+    view_changes: u64,
+    crashes: u64,
+    blocks: u64,
+    failed: Vec<u64>,
+}
+
+impl Summary {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.steps += outcome.totals.steps;
+        self.messages += outcome.totals.messages;
+        self.virtual_ms += outcome.virtual_ms;
+        self.view_changes += outcome.totals.view_changes;
+        self.crashes += outcome.totals.crashes;
+        self.blocks += outcome.height;
+        if !outcome.violations.is_empty() {
+            self.failed.push(outcome.seed);
+        }
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} seeds, {} steps, {} messages, {} virtual h, {} blocks, {} view changes, \
+             {} crashes, {} seeds with violations",
+            self.seeds,
+            self.steps,
+            self.messages,
+            self.virtual_ms / 3_600_000,
+            self.blocks,
+            self.view_changes,
+            self.crashes,
+            self.failed.len()
+        )
+    }
+}

@@ -1,0 +1,228 @@
+//! Local states and messages by number, and what each move makes of each local state.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pentad_pbft::{Input, Message, Recipient, Timer};
+
+use super::local::{Local, Outcome};
+use super::{REPLICAS, Scope};
+use crate::claim::{self, Claim};
+
+/// Something that happens to one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Move {
+    /// It receives the message of this number.
+    Deliver(u32),
+    /// It receives a message, and dies when so many records of what follows are durable.
+    DeliverThenCrash(u32, u8),
+    Expire(Timer),
+    Crash,
+}
+
+/// A message with its receivers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Post {
+    pub from: usize,
+    /// One bit per receiver.
+    pub to: u8,
+    pub message: Message,
+}
+
+/// What a move came to.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub local: u32,
+    pub posts: Vec<u32>,
+    /// Records written on the way.
+    pub records: u8,
+}
+
+#[derive(Default)]
+struct Inner {
+    locals: Vec<Arc<Local>>,
+    local_ids: HashMap<u64, u32>,
+    posts: Vec<(Arc<Post>, Vec<Claim>)>,
+    post_ids: HashMap<u64, u32>,
+    moves: HashMap<(u32, Move), Option<Arc<Moved>>>,
+    sayable: HashMap<Vec<u32>, Arc<Vec<u32>>>,
+}
+
+/// Grows while the check goes on; shared by its threads.
+pub struct Tables {
+    pub scope: Scope,
+    inner: Mutex<Inner>,
+}
+
+/// 64 bits name a local state or message: of the at most some 10^6 here, two have the same name
+/// with a chance of some 10^-8.
+fn name<T: Hash>(value: &T) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).expect("fewer than 2^32 states are held")
+}
+
+impl Tables {
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn local(&self, id: u32) -> Arc<Local> {
+        Arc::clone(&self.inner().locals[id as usize])
+    }
+
+    #[must_use]
+    pub fn post(&self, id: u32) -> Arc<Post> {
+        Arc::clone(&self.inner().posts[id as usize].0)
+    }
+
+    #[must_use]
+    pub fn is_for(&self, post: u32, node: usize) -> bool {
+        self.inner().posts[post as usize].0.to & (1 << node) != 0
+    }
+
+    #[must_use]
+    pub fn is_honest(&self, post: u32) -> bool {
+        Some(self.inner().posts[post as usize].0.from) != self.scope.faulty
+    }
+
+    /// The number of a post.
+    pub fn number_of(&self, post: Post) -> u32 {
+        self.inner().number_of(post)
+    }
+
+    /// A replica at its very first start.
+    pub fn start(&self, node: usize) -> Moved {
+        let outcome = Local::start(&self.scope, node);
+        self.inner().keep(node, outcome)
+    }
+
+    /// What a move makes of a local state; none if nothing.
+    pub fn perform(&self, local: u32, happens: Move) -> Option<Arc<Moved>> {
+        if let Some(known) = self.inner().moves.get(&(local, happens)) {
+            return known.clone();
+        }
+        let before = self.local(local);
+        let node = usize::from(before.own());
+        let outcome = match happens {
+            Move::Deliver(post) | Move::DeliverThenCrash(post, _) => {
+                let message = self.post(post).message.clone();
+                let dies_after = match happens {
+                    Move::DeliverThenCrash(_, records) => Some(records),
+                    _ => None,
+                };
+                before.take(&self.scope, Input::Message { message }, dies_after)
+            }
+            Move::Expire(timer) => before.expire(&self.scope, timer),
+            Move::Crash => before.crash(&self.scope),
+        };
+        let mut inner = self.inner();
+        let moved = inner.keep(node, outcome);
+        let changes = moved.local != local || !moved.posts.is_empty();
+        let result = changes.then(|| Arc::new(moved));
+        inner.moves.insert((local, happens), result.clone());
+        result
+    }
+
+    /// Records that receiving `post` writes, if a crash may come between them.
+    #[must_use]
+    pub fn records_of(&self, local: u32, post: u32, crashes_left: u8) -> u8 {
+        if crashes_left == 0 {
+            return 0;
+        }
+        self.perform(local, Move::Deliver(post)).map_or(0, |moved| moved.records)
+    }
+
+    /// Whether two messages of one honest replica contradict each other.
+    #[must_use]
+    pub fn contradict(&self, one: u32, other: u32) -> bool {
+        let inner = self.inner();
+        let (post, claims) = &inner.posts[one as usize];
+        let (other, others) = &inner.posts[other as usize];
+        if post.from != other.from || Some(post.from) == self.scope.faulty {
+            return false;
+        }
+        claims.iter().any(|claim| {
+            usize::from(claim.sender.get()) == post.from
+                && others.iter().any(|other| {
+                    let is_same = (claim.sender, claim.kind, claim.view, claim.sequence)
+                        == (other.sender, other.kind, other.view, other.sequence);
+                    is_same && claim.digest != other.digest
+                })
+        })
+    }
+
+    /// What the faulty replica can say once these posts are known.
+    pub fn sayable(&self, faulty: usize, posts: &[u32]) -> Vec<u32> {
+        let heard: Vec<u32> = posts.iter().copied().filter(|post| self.is_honest(*post)).collect();
+        if let Some(known) = self.inner().sayable.get(&heard) {
+            return known.to_vec();
+        }
+        let messages: Vec<Arc<Post>> = heard.iter().map(|post| self.post(*post)).collect();
+        let said = super::adversary::sayable(&self.scope, faulty, &messages);
+        let numbers: Vec<u32> = said.into_iter().map(|post| self.number_of(post)).collect();
+        self.inner().sayable.insert(heard, Arc::new(numbers.clone()));
+        numbers
+    }
+
+    #[must_use]
+    pub fn describe(&self, happens: Move) -> String {
+        match happens {
+            Move::Deliver(post) => {
+                let post = self.post(post);
+                format!("receives from {}: {}", post.from, claim::describe(&post.message))
+            }
+            Move::DeliverThenCrash(post, records) => {
+                let post = self.post(post);
+                let what = claim::describe(&post.message);
+                format!("receives from {}: {what}; dies after {records} records", post.from)
+            }
+            Move::Expire(timer) => format!("its {timer:?} timer runs out"),
+            Move::Crash => "crashes and restarts".to_owned(),
+        }
+    }
+}
+
+impl Inner {
+    fn number_of(&mut self, post: Post) -> u32 {
+        let name = name(&post);
+        let next = number(self.posts.len());
+        let id = *self.post_ids.entry(name).or_insert(next);
+        if id == next {
+            let claims = claim::of(&post.message);
+            self.posts.push((Arc::new(post), claims));
+        }
+        id
+    }
+
+    fn keep(&mut self, from: usize, outcome: Outcome) -> Moved {
+        let next = number(self.locals.len());
+        let local = *self.local_ids.entry(name(&outcome.local)).or_insert(next);
+        if local == next {
+            self.locals.push(Arc::new(outcome.local));
+        }
+        let mut posts: Vec<u32> = outcome
+            .sent
+            .into_iter()
+            .map(|(recipient, message)| {
+                let to = match recipient {
+                    Recipient::All => ((1 << REPLICAS) - 1) & !(1 << from),
+                    Recipient::One(replica) => 1 << replica.get(),
+                };
+                self.number_of(Post { from, to, message })
+            })
+            .collect();
+        posts.sort_unstable();
+        posts.dedup();
+        Moved { local, posts, records: outcome.records }
+    }
+}
