@@ -10,6 +10,7 @@ use pentad_api::chain::v1::submit_service_server::SubmitServiceServer;
 use pentad_ledger::ChainSpec;
 use pentad_ledger::mempool::{FeeRate, Policy};
 use pentad_ledger::spec::SpecError;
+use pentad_pbft::ValidatorSetError;
 use pentad_service_kit::{Metrics, Probe, Server, health, sized};
 use pentad_store::{DataDir, DataDirError, IndexRead as _, StoreError, StoreOptions};
 use thiserror::Error;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{ChainConfig, MempoolConfig};
 use crate::error::ChainError;
+use crate::finality::Finality;
 use crate::grpc::{Admin, Assembly, ChainQueries, Events, Submit};
 use crate::metrics::ChainMetrics;
 use crate::reader::Reader;
@@ -65,6 +67,9 @@ pub enum OpenError {
         /// What is wrong with it.
         source: SpecError,
     },
+    /// The validators of the chain spec are no set.
+    #[error("the validators of the chain spec: {0}")]
+    Validators(#[from] ValidatorSetError),
     /// The data directory is in use, or another network's.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -135,9 +140,18 @@ impl Chain {
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
         let Options { spec, data_dir, store, policy } = options;
+        let finality = Finality::of(&spec)?;
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
         let metrics = ChainMetrics::register(metrics);
-        let parts = Parts { spec: spec.clone(), directory, options: store, policy, clock, metrics };
+        let parts = Parts {
+            spec: spec.clone(),
+            finality,
+            directory,
+            options: store,
+            policy,
+            clock,
+            metrics,
+        };
         let Started { published, jobs, ended } = writer::start(parts)?;
         let submitter = Submitter::new(spec, Arc::clone(&published), jobs);
         let reader = Reader::new(published);

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 
 use crate::refusal::Refusal;
-use crate::writer::TemplateRefused;
+use crate::writer::{NotOnTip, TemplateRefused};
 
 /// Why a call to the chain service fails.
 #[derive(Debug, Error)]
@@ -54,6 +54,9 @@ pub enum ChainError {
     /// The block was made by proof of work, or is genesis.
     #[error("block {0} has no commit certificate")]
     NoCertificate(BlockHash),
+    /// A proposal is on another block than the tip.
+    #[error("the proposal is on block {}, the tip is {}", .0.parent, .0.tip)]
+    NotOnTip(NotOnTip),
     /// The main chain left the part of it that a stream has sent.
     #[error("the chain left block {0}, which had been sent")]
     Reorganised(BlockHash),
@@ -116,6 +119,8 @@ impl From<ChainError> for Failure {
                 .with_hint("wait for confirmations instead"),
             ChainError::NoCertificate(_) => Self::new(Code::NotFound, "NO_CERTIFICATE", message)
                 .with_hint("only blocks that PBFT made final have one"),
+            ChainError::NotOnTip(_) => Self::new(Code::FailedPrecondition, "NOT_ON_TIP", message)
+                .with_hint("ask again once its parent is the tip"),
             ChainError::Reorganised(_) => Self::new(Code::Aborted, "REORGANISED", message)
                 .with_hint("begin again some blocks lower, or follow with FollowTip"),
             ChainError::Block(refusal) => refused(&refusal, message).with_field("block"),

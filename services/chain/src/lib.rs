@@ -5,6 +5,7 @@
 //! reads never do ([`Reader`]).
 //!
 //! Invariant: no block is trusted because of who delivered it.
+//! Invariant: under PBFT no block is kept without a certificate of its network's validators.
 //! Invariant: nothing is acknowledged before it is durable.
 //! Invariant: a read never waits for a block being checked.
 
@@ -14,6 +15,7 @@ mod clock;
 mod config;
 mod dry_run;
 mod error;
+mod finality;
 mod follow;
 mod grpc;
 mod metrics;
@@ -31,6 +33,7 @@ pub use chain::{Chain, OpenError, Options, read_spec};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{ChainConfig, MempoolConfig, StoreConfig};
 pub use error::ChainError;
+pub use finality::{Certified, Finality};
 pub use follow::{Cursor, Step, steps};
 pub use reader::{BlockRef, Reader, View};
 pub use refusal::Refusal;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pentad_ledger::Mempool;
 use pentad_primitives::encode::Decode as _;
 use pentad_primitives::{BlockHash, BlockHeight, Transaction, Txid};
-use pentad_store::{BlockEntry, IndexRead as _, StoreError, TxEntry, read_transaction_bytes};
+use pentad_store::{
+    BlockEntry, IndexRead as _, StoreError, TxEntry, read_certificate, read_transaction_bytes,
+};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -138,6 +141,14 @@ impl View<'_> {
         };
         let entry = self.tip.snapshot.block(&hash)?.ok_or(ChainError::UnknownBlock(hash))?;
         Ok((hash, entry))
+    }
+
+    /// The certificate that a block is stored with.
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub fn certificate(&self, entry: &BlockEntry) -> Result<Option<Bytes>, ChainError> {
+        Ok(read_certificate(&self.published.log, entry)?.map(Bytes::from))
     }
 
     /// Is the block on the main chain?

@@ -6,6 +6,7 @@
 use pentad_api::chain::v1::Refusal as RefusalMessage;
 use pentad_ledger::header_tree::InsertError;
 use pentad_ledger::mempool::Rejection;
+use pentad_ledger::proposal::ProposalError;
 use pentad_ledger::verify::{
     self, Fault, SignatureError, SignatureErrorKind, contextual, semantic, structural,
 };
@@ -46,17 +47,21 @@ impl From<&InsertError> for Refusal {
             InsertError::BelowFinality { .. } => "BELOW_FINALITY",
             InsertError::LowWork => "LOW_WORK",
             InsertError::TooLong => "CHAIN_TOO_LONG",
-            InsertError::Semantic(error) => match error {
-                semantic::HeaderError::Bits { .. } => "MALFORMED_BITS",
-                semantic::HeaderError::TargetAboveLimit { .. } => "TARGET_ABOVE_LIMIT",
-                semantic::HeaderError::Work { .. } => "BAD_WORK",
-                semantic::HeaderError::Nonce { .. } => "BAD_NONCE",
-                semantic::HeaderError::TooFarAhead { .. } => "TIME_TOO_FAR_AHEAD",
-            },
-            InsertError::Contextual(error) => match error {
-                contextual::HeaderError::Bits { .. } => "BAD_DIFFICULTY",
-                contextual::HeaderError::TimeTooOld { .. } => "TIME_TOO_OLD",
-            },
+            InsertError::Semantic(error) => semantic_header(error),
+            InsertError::Contextual(error) => contextual_header(error),
+        };
+        Self::new(reason, error.fault(), error)
+    }
+}
+
+impl From<&ProposalError> for Refusal {
+    fn from(error: &ProposalError) -> Self {
+        let reason = match error {
+            ProposalError::NotPbft => "NO_FINALITY",
+            ProposalError::UnknownProposer { .. } => "UNKNOWN_PROPOSER",
+            ProposalError::Payee { .. } => "COINBASE_PROPOSER",
+            ProposalError::Semantic(error) => semantic_header(error),
+            ProposalError::Contextual(error) => contextual_header(error),
         };
         Self::new(reason, error.fault(), error)
     }
@@ -128,6 +133,23 @@ impl From<&Rejection> for Refusal {
             Rejection::Stale => "STALE",
         };
         Self::new(reason, rejection.fault(), rejection)
+    }
+}
+
+const fn semantic_header(error: &semantic::HeaderError) -> &'static str {
+    match error {
+        semantic::HeaderError::Bits { .. } => "MALFORMED_BITS",
+        semantic::HeaderError::TargetAboveLimit { .. } => "TARGET_ABOVE_LIMIT",
+        semantic::HeaderError::Work { .. } => "BAD_WORK",
+        semantic::HeaderError::Nonce { .. } => "BAD_NONCE",
+        semantic::HeaderError::TooFarAhead { .. } => "TIME_TOO_FAR_AHEAD",
+    }
+}
+
+const fn contextual_header(error: &contextual::HeaderError) -> &'static str {
+    match error {
+        contextual::HeaderError::Bits { .. } => "BAD_DIFFICULTY",
+        contextual::HeaderError::TimeTooOld { .. } => "TIME_TOO_OLD",
     }
 }
 

@@ -6,6 +6,7 @@ use std::thread;
 
 use bytes::Bytes;
 use pentad_ledger::header_tree::TipError;
+use pentad_ledger::proposal::Proposal;
 use pentad_ledger::spec::Limits;
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
 use pentad_ledger::{BlockTemplate, ChainSpec};
@@ -92,7 +93,8 @@ impl Submitter {
         Self { spec, published, jobs, room, cores: Arc::new(Semaphore::new(cores)) }
     }
 
-    /// Hands in a block in Bitcoin's serialization. Blocks of one caller keep their order if each
+    /// Hands in a block in Bitcoin's serialization with its commit certificate, empty under proof
+    /// of work. Blocks of one caller keep their order if each
     /// call is awaited before the next; the tickets can be awaited later.
     ///
     /// # Errors
@@ -100,14 +102,21 @@ impl Submitter {
     pub async fn block(
         &self,
         bytes: Bytes,
+        certificate: Bytes,
         origin: Origin,
     ) -> Result<Ticket<BlockHash, BlockOutcome>, ChainError> {
-        let room = self.room(bytes.len()).await;
-        let spec = self.spec.clone();
+        let room = self.room(bytes.len().saturating_add(certificate.len())).await;
+        let (spec, published) = (self.spec.clone(), Arc::clone(&self.published));
         // Blocks wait for no transactions.
-        let checked = spawn_blocking(move || check_block(&bytes, &spec)).await;
-        let block = match checked.map_err(|_| ChainError::Broken)? {
-            Ok(block) => block,
+        let checked = spawn_blocking(move || {
+            // The certificate comes first: without it nothing is said about the block.
+            let (block, hash) = decode_block(&bytes)?;
+            let certificate = published.finality.check(&certificate, &hash);
+            let certificate = certificate.map_err(|refusal| (Some(hash), refusal))?;
+            Ok((check_block(block, &spec)?, certificate))
+        });
+        let (block, certificate) = match checked.await.map_err(|_| ChainError::Broken)? {
+            Ok(checked) => checked,
             Err((id, refusal)) => {
                 if let (Some(hash), Fault::Invalid) = (id, refusal.fault) {
                     self.send(Command::InvalidBody(hash), room)?;
@@ -117,8 +126,38 @@ impl Submitter {
         };
         let (reply, answer) = oneshot::channel();
         let id = Some(block.hash());
-        self.send(Command::Block { block, origin, reply }, room)?;
+        self.send(Command::Block { block, certificate, origin, reply }, room)?;
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
+    }
+
+    /// Checks a block that is to be agreed on, and says what its hash is.
+    ///
+    /// # Errors
+    /// When nothing is agreed on in this network, the block is not on the tip, or the writer has
+    /// ended; a rule that the block breaks is an inner error.
+    pub async fn proposal(
+        &self,
+        bytes: Bytes,
+        proposal: Proposal,
+    ) -> Result<(Option<BlockHash>, Result<(), Refusal>), ChainError> {
+        if !self.published.finality.is_instant() {
+            return Err(ChainError::NoFinality);
+        }
+        let room = self.room(bytes.len()).await;
+        let spec = self.spec.clone();
+        let checked = spawn_blocking(move || {
+            let (block, _) = decode_block(&bytes)?;
+            check_block(block, &spec)
+        });
+        let block = match checked.await.map_err(|_| ChainError::Broken)? {
+            Ok(block) => block,
+            Err((hash, refusal)) => return Ok((hash, Err(refusal))),
+        };
+        let hash = Some(block.hash());
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Proposal { block, proposal, reply }, room)?;
+        let verdict = answer.await.map_err(|_| ChainError::Stopped)?;
+        Ok((hash, verdict.map_err(ChainError::NotOnTip)?))
     }
 
     /// Hands in a transaction in Bitcoin's serialization.
@@ -183,12 +222,27 @@ impl Submitter {
         working.await.map_err(|_| ChainError::Broken)
     }
 
-    /// Checks consecutive headers and keeps them.
+    /// Checks consecutive headers and keeps them. Under PBFT the certificate of the last one
+    /// proves them; without it none is kept.
     ///
     /// # Errors
     /// When the writer has ended.
-    pub async fn headers(&self, headers: Vec<BlockHeader>) -> Result<HeadersChecked, ChainError> {
-        self.ask(|reply| Command::Headers { headers, reply }).await
+    pub async fn headers(
+        &self,
+        headers: Vec<BlockHeader>,
+        certificate: Bytes,
+    ) -> Result<HeadersChecked, ChainError> {
+        let published = Arc::clone(&self.published);
+        let checked = spawn_blocking(move || {
+            let checked = published.finality.check_headers(&headers, &certificate);
+            checked.map(|certificate| (headers, certificate))
+        });
+        let (headers, certificate, refusal) = match checked.await.map_err(|_| ChainError::Broken)? {
+            Ok((headers, certificate)) => (headers, certificate, None),
+            Err(refusal) => (Vec::new(), None, Some(refusal)),
+        };
+        let checked = self.ask(|reply| Command::Headers { headers, certificate, reply }).await?;
+        Ok(HeadersChecked { refusal: refusal.or(checked.refusal), ..checked })
     }
 
     /// Builds a block on the tip that pays to `payout`.
@@ -204,10 +258,6 @@ impl Submitter {
         built.map_err(ChainError::Template)
     }
 
-    /// Has the writer put everything on disk and end.
-    ///
-    /// # Errors
-    /// When it has ended before.
     /// Makes a block of the main chain final: no chain without it is accepted from then on.
     ///
     /// # Errors
@@ -221,6 +271,10 @@ impl Submitter {
         self.ask(|reply| Command::Reindex { reply }).await
     }
 
+    /// Has the writer put everything on disk and end.
+    ///
+    /// # Errors
+    /// When it has ended before.
     pub(crate) async fn stop(&self) -> Result<(), ChainError> {
         self.ask(|reply| Command::Stop { reply }).await
     }
@@ -249,12 +303,17 @@ impl Submitter {
     }
 }
 
-fn check_block(
-    bytes: &[u8],
-    spec: &ChainSpec,
-) -> Result<CheckedBlock, (Option<BlockHash>, Refusal)> {
+fn decode_block(bytes: &[u8]) -> Result<(Block, BlockHash), (Option<BlockHash>, Refusal)> {
     let block = Block::from_bytes(bytes)
         .map_err(|error| (None, Refusal::new("MALFORMED", Fault::Invalid, error)))?;
+    let hash = block.block_hash();
+    Ok((block, hash))
+}
+
+fn check_block(
+    block: Block,
+    spec: &ChainSpec,
+) -> Result<CheckedBlock, (Option<BlockHash>, Refusal)> {
     let hash = block.block_hash();
     CheckedBlock::check(block, spec).map_err(|error| (Some(hash), Refusal::from(&error)))
 }

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 
 use pentad_api::chain::v1::RemovalReason;
 
+use crate::finality::Finality;
 use crate::signature_cache::SignatureCache;
 
 /// Events that wait for a follower of the mempool; one that falls further behind starts over.
@@ -74,6 +75,8 @@ impl MempoolEvent {
 pub struct Published {
     /// The network.
     pub spec: ChainSpec,
+    /// What makes its blocks final.
+    pub finality: Finality,
     /// The blocks.
     pub log: LogReader,
     tip: watch::Sender<Arc<TipView>>,
@@ -87,9 +90,16 @@ pub struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(spec: ChainSpec, log: LogReader, tip: TipView, mempool: Mempool) -> Self {
+    pub(crate) fn new(
+        spec: ChainSpec,
+        finality: Finality,
+        log: LogReader,
+        tip: TipView,
+        mempool: Mempool,
+    ) -> Self {
         Self {
             spec,
+            finality,
             log,
             tip: watch::Sender::new(Arc::new(tip)),
             mempool: RwLock::new(mempool),

@@ -147,8 +147,14 @@ impl HeaderTree {
             return Err(TipError::BelowFinality(*hash));
         }
         self.last_final = id;
-        self.rebuild_candidates();
-        self.rebuild_best_header();
+        // Finality only takes away, mostly nothing: under PBFT it comes with every block, and must
+        // not go through all headers.
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.retain(|candidate| self.keeps_finality(candidate.id));
+        self.candidates = candidates;
+        if !self.keeps_finality(self.best_header) {
+            self.rebuild_best_header();
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::assembly_service_server::AssemblyService;
 use pentad_api::{FieldError, hash_from_bytes};
+use pentad_ledger::proposal::Proposal;
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Target, Txid};
 use pentad_store::{IndexRead as _, read_block_bytes};
@@ -73,9 +74,18 @@ impl AssemblyService for Assembly {
 
     async fn check_proposal(
         &self,
-        _: Request<proto::CheckProposalRequest>,
+        request: Request<proto::CheckProposalRequest>,
     ) -> Reply<proto::CheckProposalResponse> {
-        Err(ChainError::NoFinality.into())
+        let proto::CheckProposalRequest { block, proposer, is_first } = request.into_inner();
+        let proposer = proposer.map(u16::try_from).transpose().map_err(|error| {
+            ChainError::Field(FieldError { field: "proposer", problem: error.to_string() })
+        })?;
+        let (hash, verdict) =
+            self.submitter.proposal(block, Proposal { proposer, is_first }).await?;
+        Ok(Response::new(proto::CheckProposalResponse {
+            hash: hash.as_ref().map(hash_bytes).unwrap_or_default(),
+            refusal: verdict.err().map(Into::into),
+        }))
     }
 
     async fn get_locator(
@@ -98,25 +108,26 @@ impl AssemblyService for Assembly {
             0 => None,
             _ => Some(hash("stop", &request.stop)?),
         };
-        let headers = self
+        let located = self
             .reader
             .read(move |view| locate_headers(&view, &locator, stop.as_ref(), limit))
             .await?;
-        Ok(Response::new(proto::LocateHeadersResponse { headers, ..Default::default() }))
+        Ok(Response::new(located))
     }
 
     async fn check_headers(
         &self,
         request: Request<proto::CheckHeadersRequest>,
     ) -> Reply<proto::CheckHeadersResponse> {
-        let headers = request.into_inner().headers;
+        let proto::CheckHeadersRequest { headers, certificate } = request.into_inner();
         at_most("headers", headers.len(), HEADERS_MAX as usize)?;
         let headers = headers.iter().map(|bytes| {
             BlockHeader::from_bytes(bytes).map_err(|error| {
                 ChainError::Field(FieldError { field: "headers", problem: error.to_string() })
             })
         });
-        let checked = self.submitter.headers(headers.collect::<Result<_, _>>()?).await?;
+        let headers = headers.collect::<Result<_, _>>()?;
+        let checked = self.submitter.headers(headers, certificate).await?;
         Ok(Response::new(proto::CheckHeadersResponse {
             accepted: u32::try_from(checked.accepted).unwrap_or(u32::MAX),
             refusal: checked.refusal.map(Into::into),
@@ -136,7 +147,10 @@ impl AssemblyService for Assembly {
             .and_then(move |request| {
                 let submitter = submitter.clone();
                 // One after the other, so that blocks keep their order.
-                async move { Ok(submitter.block(request.block, Origin::Peer).await?) }
+                async move {
+                    let proto::ConnectBlocksRequest { block, certificate } = request;
+                    Ok(submitter.block(block, certificate, Origin::Peer).await?)
+                }
             })
             .map_ok(|ticket| async move {
                 let hash = ticket.id.as_ref().map(hash_bytes).unwrap_or_default();
@@ -192,11 +206,7 @@ impl AssemblyService for Assembly {
         // One at a time: the next is read once the caller has taken this one.
         let blocks = futures_util::stream::iter(wanted).then(move |hash| {
             let reader = reader.clone();
-            async move {
-                let block = reader.read(move |view| block_bytes(&view, &hash)).await?;
-                let hash = hash_bytes(&hash);
-                Ok(proto::FetchBlocksResponse { hash, block, ..Default::default() })
-            }
+            async move { Ok(reader.read(move |view| fetched(&view, &hash)).await?) }
         });
         Ok(Response::new(Box::pin(blocks)))
     }
@@ -258,7 +268,7 @@ fn locate_headers(
     locator: &[BlockHash],
     stop: Option<&BlockHash>,
     limit: usize,
-) -> Result<Vec<Bytes>, ChainError> {
+) -> Result<proto::LocateHeadersResponse, ChainError> {
     let mut shared = BlockHeight::GENESIS;
     for hash in locator {
         if let Some(entry) = view.tip.snapshot.block(hash)?
@@ -269,23 +279,29 @@ fn locate_headers(
         }
     }
     let mut headers = Vec::new();
+    let mut last = None;
     let mut next = shared.next();
     while let Some(height) = next.filter(|height| *height <= view.tip.height)
         && headers.len() < limit
     {
         let (hash, entry) = view.block(crate::reader::BlockRef::Height(height))?;
         headers.push(entry.header.to_bytes().into());
+        last = Some(entry);
         if stop == Some(&hash) {
             break;
         }
         next = height.next();
     }
-    Ok(headers)
+    let certificate = last.map(|last| view.certificate(&last)).transpose()?.flatten();
+    Ok(proto::LocateHeadersResponse { headers, certificate: certificate.unwrap_or_default() })
 }
 
-fn block_bytes(view: &View<'_>, hash: &BlockHash) -> Result<Bytes, ChainError> {
-    match view.tip.snapshot.block(hash)? {
-        Some(entry) => Ok(read_block_bytes(&view.published.log, entry.body)?.into()),
-        None => Ok(Bytes::new()),
-    }
+fn fetched(view: &View<'_>, hash: &BlockHash) -> Result<proto::FetchBlocksResponse, ChainError> {
+    let unknown = proto::FetchBlocksResponse { hash: hash_bytes(hash), ..Default::default() };
+    let Some(entry) = view.tip.snapshot.block(hash)? else {
+        return Ok(unknown);
+    };
+    let block = read_block_bytes(&view.published.log, entry.body)?.into();
+    let certificate = view.certificate(&entry)?.unwrap_or_default();
+    Ok(proto::FetchBlocksResponse { block, certificate, ..unknown })
 }

@@ -6,8 +6,9 @@ use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::chain_service_server::ChainService;
 use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_message, header_message, transaction_message, txid_from_hex};
-use pentad_primitives::BlockHash;
-use pentad_store::{BlockEntry, read_block};
+use pentad_pbft::CommitCertificate;
+use pentad_primitives::{BlockHash, BlockHeight};
+use pentad_store::{BlockEntry, StoreError, read_block};
 use tonic::{Request, Response, Status};
 
 use super::ranges::{self, Range};
@@ -82,8 +83,8 @@ impl ChainService for ChainQueries {
             Some(Block::Height(height)) => block_ref(None, Some(height)),
             None => block_ref(None, None),
         }?;
-        let (hash, _) = self.reader.read(move |view| view.block(wanted)).await?;
-        Err(ChainError::NoCertificate(hash).into())
+        let response = self.reader.read(move |view| certificate(&view, wanted)).await?;
+        Ok(Response::new(response))
     }
 
     async fn get_transaction(
@@ -210,6 +211,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
     let (tip, (transactions, bytes, min_fee_rate)) = published.with_mempool(|mempool| {
         (mempool.len(), mempool.total_bytes(), mempool.policy().min_fee_rate.0)
     });
+    let is_ever_final = published.finality.is_instant() || tip.final_height > BlockHeight::GENESIS;
     proto::GetInfoResponse {
         network: spec.name().to_owned(),
         spec_hash: spec.spec_hash().to_string(),
@@ -219,7 +221,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
         tip: tip.hash.to_string(),
         chain_work: tip.chain_work.to_string(),
         median_time_past: tip.median_time_past,
-        final_height: Some(tip.final_height.get()).filter(|height| *height > 0),
+        final_height: is_ever_final.then(|| tip.final_height.get()),
         mempool_transactions: transactions as u64,
         mempool_bytes: bytes as u64,
         p2pkh_version: u32::from(spec.address_versions().p2pkh),
@@ -228,6 +230,25 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
         development: spec.is_development(),
         min_fee_rate,
     }
+}
+
+fn certificate(
+    view: &View<'_>,
+    wanted: BlockRef,
+) -> Result<proto::GetCertificateResponse, ChainError> {
+    let (hash, entry) = view.block(wanted)?;
+    let bytes = view.certificate(&entry)?.ok_or(ChainError::NoCertificate(hash))?;
+    let certificate = CommitCertificate::from_bytes(&bytes).map_err(|problem| {
+        StoreError::Record { position: entry.body, problem: problem.to_string() }
+    })?;
+    let membership = view.published.finality.membership();
+    Ok(proto::GetCertificateResponse {
+        height: entry.height.get(),
+        hash: hash.to_string(),
+        view: certificate.view.get(),
+        signers: membership.map(|all| all.signers(&certificate)).unwrap_or_default(),
+        certificate: bytes,
+    })
 }
 
 /// The header of a block by hash or height.

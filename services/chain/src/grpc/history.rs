@@ -98,7 +98,7 @@ pub(super) async fn proof(
                 proof: Some(proof_message(&block.transactions[index], &block.header, &path)),
                 height: place.height.get(),
                 confirmations: view.depth(place.height),
-                ..Default::default()
+                certificate: view.certificate(&entry)?.unwrap_or_default(),
             })
         })
         .await

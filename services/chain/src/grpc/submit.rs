@@ -120,8 +120,8 @@ impl SubmitService for Submit {
         &self,
         request: Request<proto::SubmitBlockRequest>,
     ) -> Result<Response<proto::SubmitBlockResponse>, Status> {
-        let block = request.into_inner().block;
-        let ticket = self.submitter.block(block, Origin::Submitted).await?;
+        let proto::SubmitBlockRequest { block, certificate } = request.into_inner();
+        let ticket = self.submitter.block(block, certificate, Origin::Submitted).await?;
         let hash = ticket.id.map(|hash| hash.to_string()).unwrap_or_default();
         let outcome = ticket.answer().await?.map_err(ChainError::Block)?;
         let outcome = proto::BlockOutcome::from(outcome).into();

@@ -342,7 +342,8 @@ async fn chain_may_move_on_and_reorganise_meanwhile() {
                 Told::Progress { phase: Phase::Index, done: 0, .. } => {
                     for block in &branch {
                         let bytes = block.to_bytes().into();
-                        let ticket = submitter.block(bytes, crate::Origin::Submitted);
+                        let ticket =
+                            submitter.block(bytes, Default::default(), crate::Origin::Submitted);
                         let ticket = handle.block_on(ticket).expect("a working writer");
                         let answer = handle.block_on(ticket.answer()).expect("a working writer");
                         answer.expect("a valid block");

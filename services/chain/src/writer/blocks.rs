@@ -10,6 +10,7 @@ use pentad_store::fail_point::{self, Point};
 use pentad_store::{Snapshot, StoreError};
 
 use super::{BlockOutcome, Origin, Utxos, Writer, answer, signatures};
+use crate::finality::Certified;
 use crate::refusal::Refusal;
 use crate::view::{MempoolEvent, TipView};
 use crate::writer::transactions::removal_reason;
@@ -19,6 +20,7 @@ impl Writer {
     pub(super) fn accept(
         &mut self,
         block: &CheckedBlock,
+        certificate: Option<&Certified>,
         origin: Origin,
     ) -> Result<Result<BlockOutcome, Refusal>, StoreError> {
         let hash = block.hash();
@@ -26,10 +28,22 @@ impl Writer {
         if let Some(BlockStatus::Active | BlockStatus::Stored) = self.tree.status(&hash) {
             return Ok(Ok(BlockOutcome::AlreadyKnown));
         }
+        if let Err(refusal) = self.check_height(std::slice::from_ref(header), certificate) {
+            return Ok(Err(refusal));
+        }
         match self.tree.insert(header, self.clock.unix_seconds()) {
             Ok(_) => {}
             Err(InsertError::UnknownParent { .. }) => return Ok(Ok(BlockOutcome::Orphan)),
-            Err(error) => return Ok(Err(Refusal::from(&error))),
+            Err(error) => {
+                if certificate.is_some() {
+                    tracing::error!(
+                        block = %hash, %error,
+                        "a certified block cannot be: more validators are faulty than the network \
+                         bears, or this node runs other rules"
+                    );
+                }
+                return Ok(Err(Refusal::from(&error)));
+            }
         }
         if origin == Origin::Peer && !self.tree.wants_body(&hash) {
             let message = "the block is on a branch with less work than the main chain";
@@ -37,11 +51,11 @@ impl Writer {
         }
         if header.prev_block_hash == self.tip() {
             // Nothing of an invalid block on the tip reaches the disk.
-            if let Err(refusal) = self.check_and_connect(block)? {
+            if let Err(refusal) = self.check_and_connect(block, certificate)? {
                 return Ok(Err(refusal));
             }
         } else {
-            self.keep(block)?;
+            self.keep(block, certificate)?;
         }
         let refused = self.move_to_best()?;
         Ok(match refused.into_iter().find(|(invalid, _)| self.is_on_branch(invalid, &hash)) {
@@ -52,7 +66,7 @@ impl Writer {
     }
 
     /// The block that everything in the open group is on top of.
-    fn tip(&self) -> BlockHash {
+    pub(super) fn tip(&self) -> BlockHash {
         self.store.tip().expect("genesis is connected at the start").hash
     }
 
@@ -61,12 +75,17 @@ impl Writer {
         height.and_then(|height| self.tree.ancestor(hash, height)) == Some(*ancestor)
     }
 
-    /// Stores a block whose header is in the tree.
-    fn keep(&mut self, block: &CheckedBlock) -> Result<(), StoreError> {
+    /// Stores a block whose header is in the tree, with its certificate, in one record.
+    fn keep(
+        &mut self,
+        block: &CheckedBlock,
+        certificate: Option<&Certified>,
+    ) -> Result<(), StoreError> {
         let hash = block.hash();
         let height = self.tree.height(&hash).expect("the header was inserted");
         let work = self.tree.chain_work(&hash).expect("the header was inserted");
-        self.store.append_block(block.block(), height, work, None)?;
+        let certificate = certificate.map(|certificate| certificate.bytes().as_ref());
+        self.store.append_block(block.block(), height, work, certificate)?;
         self.tree.body_known(&hash);
         Ok(())
     }
@@ -89,7 +108,8 @@ impl Writer {
             }
             for hash in &path.apply {
                 let block = self.stored(hash)?;
-                if let Err(refusal) = self.check_and_connect(&block)? {
+                // It is stored, and what it came with beside it.
+                if let Err(refusal) = self.check_and_connect(&block, None)? {
                     refused.push((*hash, refusal));
                     break;
                 }
@@ -113,16 +133,21 @@ impl Writer {
     fn settle_tip(&mut self) {
         let tip = self.tip();
         self.tree.set_tip(&tip).expect("a connected block can be the tip");
+        if self.published.finality.is_instant() {
+            self.tree.finalise(&tip).expect("the tip is connected, above what is final");
+        }
     }
 
     /// Puts a block on the tip. An invalid one is remembered and leaves the tip as it is.
     fn check_and_connect(
         &mut self,
         block: &CheckedBlock,
+        certificate: Option<&Certified>,
     ) -> Result<Result<(), Refusal>, StoreError> {
         let hash = block.hash();
-        let undo = match self.known_undo(&hash)? {
-            // Its presence says that the block has been on this parent, valid.
+        let checked = self.proposals.take(&hash);
+        let undo = match checked.map_or_else(|| self.known_undo(&hash), |undo| Ok(Some(undo)))? {
+            // Its presence says that the block has been on this parent, or checked on it, valid.
             Some(undo) => undo,
             None => match self.check(block)? {
                 Ok(undo) => undo,
@@ -135,7 +160,7 @@ impl Writer {
                 }
             },
         };
-        self.keep(block)?;
+        self.keep(block, certificate)?;
         self.store.connect(block.block(), block.txids(), &undo.spent)?;
         self.group.blocks.insert(hash, block.clone());
         Ok(Ok(()))
@@ -154,7 +179,10 @@ impl Writer {
     }
 
     /// Every rule that a block on the tip must keep.
-    fn check(&self, block: &CheckedBlock) -> Result<Result<BlockUndo, Refusal>, StoreError> {
+    pub(super) fn check(
+        &self,
+        block: &CheckedBlock,
+    ) -> Result<Result<BlockUndo, Refusal>, StoreError> {
         let context = self.tree.context(&self.tip()).expect("the tip has room for a child");
         let connected = match connect(block, &context, &self.spec, &Utxos(&self.store)) {
             Ok(connected) => connected,

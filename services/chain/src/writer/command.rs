@@ -1,5 +1,6 @@
 use pentad_ledger::BlockTemplate;
 use pentad_ledger::header_tree::TipError;
+use pentad_ledger::proposal::Proposal;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
@@ -7,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use crate::ahead::Ready;
+use crate::finality::Certified;
 use crate::refusal::Refusal;
 
 /// What became of a valid block.
@@ -46,6 +48,15 @@ pub struct HeadersChecked {
     pub best_height: BlockHeight,
 }
 
+/// A proposal whose parent is not the tip: whether it is valid cannot be said now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOnTip {
+    /// Its parent.
+    pub parent: BlockHash,
+    /// The tip.
+    pub tip: BlockHash,
+}
+
 /// A template request that cannot be met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateRefused(pub String);
@@ -75,7 +86,18 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Connect or keep a block.
-    Block { block: CheckedBlock, origin: Origin, reply: Reply<Result<BlockOutcome, Refusal>> },
+    Block {
+        block: CheckedBlock,
+        certificate: Option<Certified>,
+        origin: Origin,
+        reply: Reply<Result<BlockOutcome, Refusal>>,
+    },
+    /// Check a block that is to be agreed on.
+    Proposal {
+        block: CheckedBlock,
+        proposal: Proposal,
+        reply: Reply<Result<Result<(), Refusal>, NotOnTip>>,
+    },
     /// A body that its own header commits to is invalid: so is the header.
     InvalidBody(BlockHash),
     /// Admit a transaction to the mempool.
@@ -83,7 +105,11 @@ pub(crate) enum Command {
     /// Admit transactions to the mempool, in order.
     Transactions { ready: Vec<Ready>, reply: Reply<Vec<Result<Admission, Refusal>>> },
     /// Check consecutive headers and keep them.
-    Headers { headers: Vec<BlockHeader>, reply: Reply<HeadersChecked> },
+    Headers {
+        headers: Vec<BlockHeader>,
+        certificate: Option<Certified>,
+        reply: Reply<HeadersChecked>,
+    },
     /// Make a block of the main chain final.
     Finalise { hash: BlockHash, reply: Reply<Result<(), TipError>> },
     /// Build a block on the tip.

@@ -6,8 +6,10 @@
 //! get their answers. An answer therefore never runs ahead of the disk.
 
 mod blocks;
+mod certificates;
 mod command;
 mod mempool_file;
+mod proposals;
 pub(crate) mod signatures;
 mod start;
 mod transactions;
@@ -21,16 +23,18 @@ use pentad_ledger::header_tree::TipError;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
-use pentad_primitives::{BlockHash, BlockHeader, OutPoint, Script, Utxo};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Utxo};
 use pentad_store::{ChainStore, IndexError, IndexRead as _, StoreError};
 
-pub use command::{Admission, BlockOutcome, HeadersChecked, Origin, TemplateRefused};
+pub use command::{Admission, BlockOutcome, HeadersChecked, NotOnTip, Origin, TemplateRefused};
 pub(crate) use command::{Command, Job, Reply};
 use mempool_file::MempoolFile;
+use proposals::Proposals;
 pub use start::Ended;
 pub(crate) use start::{Parts, Started, start};
 
 use crate::clock::Clock;
+use crate::finality::Certified;
 use crate::metrics::ChainMetrics;
 use crate::refusal::Refusal;
 use crate::view::{Published, TipView};
@@ -55,6 +59,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     metrics: ChainMetrics,
     group: Group,
+    proposals: Proposals,
     waiting: MempoolFile,
 }
 
@@ -128,7 +133,12 @@ impl Writer {
             self.finish_group()?;
         }
         match command {
-            Command::Block { block, origin, reply } => self.on_block(&block, origin, reply)?,
+            Command::Block { block, certificate, origin, reply } => {
+                self.on_block(&block, certificate.as_ref(), origin, reply)?;
+            }
+            Command::Proposal { block, proposal, reply } => {
+                answer(reply, self.on_proposal(&block, proposal)?);
+            }
             Command::InvalidBody(hash) => {
                 self.tree.mark_invalid(&hash);
             }
@@ -137,7 +147,9 @@ impl Writer {
                 let outcomes = ready.into_iter().map(|ready| self.on_ready(ready));
                 answer(reply, outcomes.collect::<Result<_, _>>()?);
             }
-            Command::Headers { headers, reply } => answer(reply, self.on_headers(&headers)),
+            Command::Headers { headers, certificate, reply } => {
+                answer(reply, self.on_headers(&headers, certificate.as_ref()));
+            }
             Command::Reindex { reply } => {
                 self.save_mempool();
                 answer(reply, ());
@@ -155,12 +167,13 @@ impl Writer {
     fn on_block(
         &mut self,
         block: &CheckedBlock,
+        certificate: Option<&Certified>,
         origin: Origin,
         reply: Reply<Result<BlockOutcome, Refusal>>,
     ) -> Result<(), StoreError> {
         let started = Instant::now();
         let span = tracing::info_span!("connect", block = %block.hash());
-        let verdict = span.in_scope(|| self.accept(block, origin))?;
+        let verdict = span.in_scope(|| self.accept(block, certificate, origin))?;
         self.metrics.connect_seconds.observe(started.elapsed().as_secs_f64());
         match verdict {
             Ok(outcome) => self.group.answers.push((reply, outcome)),
@@ -179,12 +192,23 @@ impl Writer {
         Ok(())
     }
 
-    fn on_headers(&mut self, headers: &[BlockHeader]) -> HeadersChecked {
+    fn on_headers(
+        &mut self,
+        headers: &[BlockHeader],
+        certificate: Option<&Certified>,
+    ) -> HeadersChecked {
         let now = self.clock.unix_seconds();
         let mut refusal = None;
         let mut accepted = 0;
         let mut last = self.tree.best_header();
-        for header in headers {
+        let fitting = match self.check_height(headers, certificate) {
+            Ok(()) => headers,
+            Err(error) => {
+                refusal = Some(error);
+                &[]
+            }
+        };
+        for header in fitting {
             match self.tree.insert(header, now) {
                 Ok(inserted) => {
                     accepted += 1;
@@ -204,6 +228,21 @@ impl Writer {
             best_work: self.tree.chain_work(&best).expect("the best header is in the tree"),
             best_height: self.tree.height(&best).expect("the best header is in the tree"),
         }
+    }
+
+    /// Checks that the last of consecutive headers stands at the height that its certificate names.
+    /// If their parent is unknown, nothing can be said; the tree does not take them then.
+    fn check_height(
+        &self,
+        headers: &[BlockHeader],
+        certificate: Option<&Certified>,
+    ) -> Result<(), Refusal> {
+        let parent = headers.first().and_then(|first| self.tree.height(&first.prev_block_hash));
+        let (Some(certificate), Some(parent)) = (certificate, parent) else {
+            return Ok(());
+        };
+        let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+        certificate.check_height(BlockHeight::new(parent.get().saturating_add(count)))
     }
 
     fn on_finalise(&mut self, hash: &BlockHash) -> Result<(), TipError> {

@@ -12,14 +12,17 @@ use pentad_store::{ChainStore, DataDir, IndexError, StoreError, StoreOptions};
 use tokio::sync::watch;
 
 use super::blocks::tip_view;
-use super::{Group, Job, MempoolFile, Writer};
+use super::certificates::{Extent, check_stored};
+use super::{Group, Job, MempoolFile, Proposals, Writer};
 use crate::clock::Clock;
+use crate::finality::Finality;
 use crate::metrics::ChainMetrics;
 use crate::view::Published;
 
 /// What a writer needs.
 pub(crate) struct Parts {
     pub(crate) spec: ChainSpec,
+    pub(crate) finality: Finality,
     pub(crate) directory: DataDir,
     pub(crate) options: StoreOptions,
     pub(crate) policy: Policy,
@@ -55,11 +58,11 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         }
         outcome => outcome?,
     };
-    let Parts { spec, directory, policy, clock, metrics, .. } = parts;
+    let Parts { spec, finality, directory, policy, clock, metrics, .. } = parts;
     let tip = store.tip().expect("genesis is connected").hash;
     let view = tip_view(&tree, &tip, store.commit()?);
     let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
-    let published = Arc::new(Published::new(spec.clone(), log, view, mempool));
+    let published = Arc::new(Published::new(spec.clone(), finality, log, view, mempool));
     let mut writer = Writer {
         spec,
         store,
@@ -68,6 +71,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         clock,
         metrics,
         group: Group::default(),
+        proposals: Proposals::default(),
         waiting: MempoolFile::new(&directory),
     };
     writer.catch_up()?;
@@ -94,7 +98,11 @@ fn open(parts: &Parts, options: &StoreOptions) -> Result<(ChainStore, HeaderTree
         );
     }
     connect_genesis(&mut store, &parts.spec)?;
-    let tree = load_tree(&store, &parts.spec)?;
+    let extent = match recovery.rebuilt {
+        Some(_) => Extent::All,
+        None => Extent::Tip,
+    };
+    let tree = load_tree(&store, &parts.spec, &parts.finality, extent)?;
     Ok((store, tree))
 }
 
@@ -148,9 +156,15 @@ fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), Store
 }
 
 /// The headers of every stored block, and which bodies there are.
-fn load_tree(store: &ChainStore, spec: &ChainSpec) -> Result<HeaderTree, StoreError> {
+fn load_tree(
+    store: &ChainStore,
+    spec: &ChainSpec,
+    finality: &Finality,
+    extent: Extent,
+) -> Result<HeaderTree, StoreError> {
     let mut tree = HeaderTree::new(spec);
     let mut entries = store.entries()?;
+    check_stored(store, &entries, finality, extent)?;
     let in_log_order: Vec<_> = entries.iter().map(|(hash, _)| *hash).collect();
     entries.sort_by_key(|(_, entry)| entry.height);
     for (hash, entry) in &entries {
