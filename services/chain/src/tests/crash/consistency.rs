@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::admin_service_client::AdminServiceClient;
+use pentad_api::chain::v1::verify_response::Event;
 use pentad_primitives::{BlockHash, OutPoint, Utxo};
 use pentad_store::{BlockEntry, EngineKind, IndexRead as _, Pair, Table};
 
@@ -60,8 +63,27 @@ async fn blocks(node: &Node) -> Vec<(BlockHash, BlockEntry)> {
     read.await.expect("a working index")
 }
 
-/// Compares a node that works with `options` with what a new index makes of its block log.
-pub async fn assert_equals_rebuild(node: &Node, options: &Options) {
+/// What the service itself finds when it verifies all that it stores, signatures included.
+async fn assert_verified(node: &Node) {
+    let level = proto::VerifyLevel::Signatures.into();
+    let request = proto::VerifyRequest { level, ..Default::default() };
+    let mut admin = AdminServiceClient::new(node.connection.clone());
+    let mut events = admin.verify(request).await.expect("a stream").into_inner();
+    let mut report = None;
+    while let Some(message) = events.message().await.expect("no error") {
+        match message.event.expect("an event") {
+            Event::Damage(damage) => panic!("{damage:?}"),
+            Event::Report(found) => report = Some(found),
+            Event::Progress(_) => {}
+        }
+    }
+    assert!(report.expect("a report").ok);
+}
+
+/// The service's own verification; and the same tables as a new index makes of the block log.
+/// `options` are those that the node works with.
+pub async fn assert_sound(node: &Node, options: &Options) {
+    assert_verified(node).await;
     let copied = directory();
     copy_log(&options.data_dir, copied.path());
     let mut rebuilt = Options { data_dir: copied.path().to_owned(), ..options.clone() };

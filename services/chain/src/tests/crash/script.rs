@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pentad_primitives::{Block, BlockHash, Decode as _, Encode as _, OutPoint, Transaction};
 
-use super::consistency::{State, assert_equals_rebuild, state};
+use super::consistency::{State, assert_sound, state};
 use super::victim::{move_to, small};
 use crate::tests::fixture::{COIN, FEE, Node, Person, alice, bob, directory, genesis_output};
 
@@ -106,7 +106,7 @@ impl Script {
         let may_be = &self.tips[acknowledged..self.tips.len().min(acknowledged + 2)];
         assert!(may_be.contains(&found.0), "{name}: {acknowledged} items, tip {}", found.0);
         assert_eq!(found, self.states[&found.0], "{name}");
-        assert_equals_rebuild(&node, &options).await;
+        assert_sound(&node, &options).await;
         let height = node.info().await.height;
         node.clock.advance(1_000);
         for item in &self.items {
