@@ -211,6 +211,18 @@ impl ChainStore {
         Ok(())
     }
 
+    /// Forgets where the undo data of a stored block is, because it is wrong: connecting the block
+    /// writes it anew.
+    ///
+    /// # Errors
+    /// When the block is not stored or the index fails.
+    pub fn forget_undo(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
+        let mut entry = self.block_entry(hash)?;
+        entry.undo = None;
+        self.set_entry(hash, &entry);
+        Ok(())
+    }
+
     /// A stored block.
     ///
     /// # Errors

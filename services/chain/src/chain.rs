@@ -22,6 +22,7 @@ use crate::error::ChainError;
 use crate::finality::Finality;
 use crate::grpc::{Admin, Assembly, ChainQueries, Events, Submit};
 use crate::metrics::ChainMetrics;
+use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::submitter::Submitter;
 use crate::view::Published;
@@ -139,6 +140,19 @@ impl Chain {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Result<Self, OpenError> {
+        Self::open_watched(options, clock, metrics, watch::Sender::new(Progress::BEGIN))
+    }
+
+    /// As [`Self::open`], and tells how far it is: a rebuild of the index verifies every block.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub fn open_watched(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+        progress: watch::Sender<Progress>,
+    ) -> Result<Self, OpenError> {
         let Options { spec, data_dir, store, policy } = options;
         let finality = Finality::of(&spec)?;
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
@@ -151,6 +165,7 @@ impl Chain {
             policy,
             clock,
             metrics,
+            progress,
         };
         let Started { published, jobs, ended } = writer::start(parts)?;
         let submitter = Submitter::new(spec, Arc::clone(&published), jobs);

@@ -15,7 +15,7 @@ use pentad_primitives::{Block, BlockHash, BlockHeader, Script, Transaction, Txid
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::ahead;
+use crate::ahead::{self, Ready};
 use crate::error::ChainError;
 use crate::refusal::Refusal;
 use crate::view::Published;
@@ -170,11 +170,25 @@ impl Submitter {
             Ok(transaction) => transaction,
             Err((id, refusal)) => return Ok(Ticket { id, answer: Answer::Refused(refusal) }),
         };
-        let id = Some(transaction.txid());
-        let (reply, answer) = oneshot::channel();
         let published = Arc::clone(&self.published);
         let ready = self.on_core(move || ahead::check(&published, vec![transaction])).await?;
         let ready = ready.into_iter().next().ok_or(ChainError::Broken)?;
+        self.hand_over(ready, room)
+    }
+
+    /// Hands in a transaction that was checked ahead.
+    #[cfg(test)]
+    pub(crate) async fn ready(&self, ready: Ready) -> Result<Ticket<Txid, Admission>, ChainError> {
+        self.hand_over(ready, self.room(0).await)
+    }
+
+    fn hand_over(
+        &self,
+        ready: Ready,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Ticket<Txid, Admission>, ChainError> {
+        let id = Some(ready.transaction.txid());
+        let (reply, answer) = oneshot::channel();
         self.send(Command::Transaction { ready, reply }, room)?;
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }

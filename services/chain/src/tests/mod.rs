@@ -10,6 +10,8 @@ mod following;
 mod properties;
 mod queries;
 mod reads;
+mod rebuild;
+mod signatures;
 mod start;
 mod transactions;
 mod verify;

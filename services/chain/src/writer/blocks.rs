@@ -121,7 +121,7 @@ impl Writer {
     }
 
     /// Ends the group on a long way to a better tip, as soon as that is progress for readers.
-    fn bound_group(&mut self) -> Result<(), StoreError> {
+    pub(super) fn bound_group(&mut self) -> Result<(), StoreError> {
         let work = self.tree.chain_work(&self.tip());
         if self.store.wants_commit() && work > Some(self.published.tip().chain_work) {
             self.settle_tip();
@@ -130,7 +130,7 @@ impl Writer {
         Ok(())
     }
 
-    fn settle_tip(&mut self) {
+    pub(super) fn settle_tip(&mut self) {
         let tip = self.tip();
         self.tree.set_tip(&tip).expect("a connected block can be the tip");
         if self.published.finality.is_instant() {
@@ -161,9 +161,19 @@ impl Writer {
             },
         };
         self.keep(block, certificate)?;
-        self.store.connect(block.block(), block.txids(), &undo.spent)?;
-        self.group.blocks.insert(hash, block.clone());
+        self.put_on_tip(block, &undo)?;
         Ok(Ok(()))
+    }
+
+    /// Connects a stored block that is valid.
+    pub(super) fn put_on_tip(
+        &mut self,
+        block: &CheckedBlock,
+        undo: &BlockUndo,
+    ) -> Result<(), StoreError> {
+        self.store.connect(block.block(), block.txids(), &undo.spent)?;
+        self.group.blocks.insert(block.hash(), block.clone());
+        Ok(())
     }
 
     fn tree_has_body(&self, hash: &BlockHash) -> bool {
@@ -183,19 +193,29 @@ impl Writer {
         &self,
         block: &CheckedBlock,
     ) -> Result<Result<BlockUndo, Refusal>, StoreError> {
-        let context = self.tree.context(&self.tip()).expect("the tip has room for a child");
-        let connected = match connect(block, &context, &self.spec, &Utxos(&self.store)) {
-            Ok(connected) => connected,
-            Err(ConnectError::Rule(error)) => return Ok(Err(Refusal::from(&error))),
-            Err(ConnectError::View(error)) => return Err(error.into()),
+        let undo = match self.check_but_signatures(block)? {
+            Ok(undo) => undo,
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        match signatures::verify_block(block, &connected.undo, &self.published.signatures) {
-            Ok(()) => Ok(Ok(connected.undo)),
+        match signatures::verify_block(block, &undo, &self.published.signatures) {
+            Ok(()) => Ok(Ok(undo)),
             Err(error) => Ok(Err(Refusal::from(&error))),
         }
     }
 
-    fn disconnect(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
+    pub(super) fn check_but_signatures(
+        &self,
+        block: &CheckedBlock,
+    ) -> Result<Result<BlockUndo, Refusal>, StoreError> {
+        let context = self.tree.context(&self.tip()).expect("the tip has room for a child");
+        match connect(block, &context, &self.spec, &Utxos(&self.store)) {
+            Ok(connected) => Ok(Ok(connected.undo)),
+            Err(ConnectError::Rule(error)) => Ok(Err(Refusal::from(&error))),
+            Err(ConnectError::View(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, hash: &BlockHash) -> Result<(), StoreError> {
         let block = self.stored(hash)?;
         let spent = self.store.undo(hash)?.ok_or(StoreError::UnknownBlock(*hash))?;
         self.store.disconnect(block.block(), block.txids(), &spent)?;

@@ -10,6 +10,7 @@ mod certificates;
 mod command;
 mod mempool_file;
 mod proposals;
+mod rebuild;
 pub(crate) mod signatures;
 mod start;
 mod transactions;
@@ -25,6 +26,7 @@ use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Utxo};
 use pentad_store::{ChainStore, IndexError, IndexRead as _, StoreError};
+use tokio::sync::watch;
 
 pub use command::{Admission, BlockOutcome, HeadersChecked, NotOnTip, Origin, TemplateRefused};
 pub(crate) use command::{Command, Job, Reply};
@@ -36,6 +38,7 @@ pub(crate) use start::{Parts, Started, start};
 use crate::clock::Clock;
 use crate::finality::Certified;
 use crate::metrics::ChainMetrics;
+use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::view::{Published, TipView};
 
@@ -61,6 +64,7 @@ pub(crate) struct Writer {
     group: Group,
     proposals: Proposals,
     waiting: MempoolFile,
+    progress: watch::Sender<Progress>,
 }
 
 /// Blocks that were dealt with and are not durable yet.

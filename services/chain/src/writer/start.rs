@@ -17,6 +17,7 @@ use super::{Group, Job, MempoolFile, Proposals, Writer};
 use crate::clock::Clock;
 use crate::finality::Finality;
 use crate::metrics::ChainMetrics;
+use crate::progress::{Phase, Progress};
 use crate::view::Published;
 
 /// What a writer needs.
@@ -28,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: ChainMetrics,
+    /// Is told how far the start is.
+    pub(crate) progress: watch::Sender<Progress>,
 }
 
 /// A writer at work.
@@ -50,7 +53,7 @@ pub enum Ended {
 /// Opens the store, connects what a crash left unconnected, and starts the thread.
 pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
     let started = Instant::now();
-    let (mut store, tree) = match open(&parts, &parts.options) {
+    let (mut store, tree, is_rebuilt) = match open(&parts, &parts.options) {
         Err(StoreError::Index(error)) => {
             tracing::warn!(%error, "the index cannot be read; rebuilding it");
             let reindex = true;
@@ -58,7 +61,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         }
         outcome => outcome?,
     };
-    let Parts { spec, finality, directory, policy, clock, metrics, .. } = parts;
+    let Parts { spec, finality, directory, policy, clock, metrics, progress, .. } = parts;
     let tip = store.tip().expect("genesis is connected").hash;
     let view = tip_view(&tree, &tip, store.commit()?);
     let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
@@ -73,8 +76,14 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         group: Group::default(),
         proposals: Proposals::default(),
         waiting: MempoolFile::new(&directory),
+        progress,
     };
-    writer.catch_up()?;
+    if is_rebuilt {
+        writer.rebuild()?;
+    } else {
+        writer.catch_up()?;
+    }
+    writer.progress.send_modify(|progress| progress.phase = Phase::Open);
     let tip = published.tip();
     tracing::info!(
         height = %tip.height, tip = %tip.hash,
@@ -85,8 +94,11 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
     Ok(Started { published, jobs, ended })
 }
 
-/// The store with genesis connected, and the tree of its headers.
-fn open(parts: &Parts, options: &StoreOptions) -> Result<(ChainStore, HeaderTree), StoreError> {
+/// The store with genesis connected, the tree of its headers, and whether the index was rebuilt.
+fn open(
+    parts: &Parts,
+    options: &StoreOptions,
+) -> Result<(ChainStore, HeaderTree, bool), StoreError> {
     let (mut store, recovery) = ChainStore::open(&parts.directory, options)?;
     if !recovery.is_clean() {
         tracing::warn!(
@@ -103,7 +115,7 @@ fn open(parts: &Parts, options: &StoreOptions) -> Result<(ChainStore, HeaderTree
         None => Extent::Tip,
     };
     let tree = load_tree(&store, &parts.spec, &parts.finality, extent)?;
-    Ok((store, tree))
+    Ok((store, tree, recovery.rebuilt.is_some()))
 }
 
 fn spawn(
