@@ -15,7 +15,7 @@ use crate::event::{Input, Output, Recipient, Timer};
 use crate::evidence::{Evidence, HaltReason};
 use crate::identifiers::{ReplicaId, Sequence, View};
 use crate::keys::{Keys, Signature};
-use crate::message::{Message, NewView, PrePrepare, SignedPrePrepare};
+use crate::message::{Message, PrePrepare, SignedPrePrepare};
 use crate::quorum::Quorum;
 use crate::record::Record;
 use crate::replica::Replica;
@@ -97,6 +97,9 @@ pub struct Final {
     pub body: Arc<[u8]>,
 }
 
+/// What a ledger was asked to execute.
+type Execution = (CommitCertificate, Arc<[u8]>);
+
 /// One replica with its disk and its driver.
 pub struct Node {
     pub replica: Replica<Named>,
@@ -130,7 +133,7 @@ pub struct Network {
     /// Roots that nodes have other than the honest one.
     pub wrong_root: BTreeSet<usize>,
     /// Nodes whose ledger is slow to execute.
-    pub slow: BTreeMap<usize, Vec<(CommitCertificate, Arc<[u8]>)>>,
+    pub slow: BTreeMap<usize, Vec<Execution>>,
 }
 
 impl Network {
@@ -447,23 +450,12 @@ impl Network {
                 }
                 _ => false,
             }),
-            Message::ViewChange(message) => {
-                log.iter().any(|record| *record == Record::ViewChange(message.clone()))
-            }
-            Message::NewView(message) => {
-                log.iter().any(|record| *record == Record::NewView(message.clone()))
-            }
-            Message::Checkpoint(message) => {
-                log.iter().any(|record| *record == Record::Checkpoint(*message))
-            }
+            Message::ViewChange(message) => log.contains(&Record::ViewChange(message.clone())),
+            Message::NewView(message) => log.contains(&Record::NewView(message.clone())),
+            Message::Checkpoint(message) => log.contains(&Record::Checkpoint(*message)),
             Message::FetchBody(_) | Message::Body(_) | Message::Certified(_) => true,
         };
         let is_others = message.sender().is_some_and(|sender| sender != own);
         assert!(is_written, "{place} sent {message:?} (of another: {is_others}) unwritten");
-    }
-
-    /// The NEW-VIEW that a node entered its view by.
-    pub fn new_view(&self, place: usize) -> NewView {
-        self.nodes[place].replica.new_view.clone().expect("a view that was changed into")
     }
 }
