@@ -18,6 +18,7 @@ mod mempool_reorg;
 mod oracle;
 mod pbft;
 mod pbft_spec;
+mod proof;
 mod properties;
 mod replacement;
 mod signatures;

@@ -223,7 +223,8 @@ proptest! {
     #[test]
     fn altered_blocks_decode_alike(changes in changes(), count in 0..4_u8) {
         let mut chain = Chain::development();
-        let payments: Vec<_> = (1..=count.min(3)).map(|n| pay(&chain.allocation(n), 4, 0)).collect();
+        let owners = 1..=count.min(3);
+        let payments: Vec<_> = owners.map(|owner| pay(&chain.allocation(owner), 4, 0)).collect();
         let block = chain.block_on(&chain.tip(), &payments);
         let bytes = altered(block.to_bytes(), &changes);
         let theirs = deserialize::<bitcoin::Block>(&bytes);

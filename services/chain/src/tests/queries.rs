@@ -1,6 +1,7 @@
 //! History, ranges, proofs, fees, supply.
 
 use pentad_api::chain::v1 as proto;
+use pentad_api::types::v1 as types;
 use pentad_api::{proof_from_message, status};
 use pentad_ledger::TransactionProof;
 use pentad_ledger::proof::ProofError;
@@ -136,6 +137,16 @@ async fn proof_holds_offline_and_nothing_else_does() {
     let message = answer.proof.expect("a proof");
     let (transaction, header, path) = proof_from_message(&message).expect("its own message");
     assert_eq!((&transaction, header), (&payments[0], block.header));
+    let malformed: [(fn(&mut types::TransactionProof), _); 3] = [
+        (|proof| proof.transaction = "x".into(), "proof.transaction"),
+        (|proof| proof.header = vec![0; 79].into(), "proof.header"),
+        (|proof| proof.siblings[0].truncate(63), "proof.siblings"),
+    ];
+    for (change, field) in malformed {
+        let mut changed = message.clone();
+        change(&mut changed);
+        assert_eq!(proof_from_message(&changed).expect_err(field).field, field);
+    }
     let proof = TransactionProof { transaction, header, path };
     let proved = proof.check(&spec()).expect("sound");
     assert_eq!((proved.txid, proved.block_hash), (payments[0].txid(), block.block_hash()));

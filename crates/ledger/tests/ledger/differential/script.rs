@@ -177,8 +177,8 @@ proptest! {
         let keys = (1..=count).map(|number| key(number).public_key()).collect();
         let Some(multisig) = Multisig::new(required, keys) else { return Ok(()) };
         let script_pubkey = Address::P2sh(multisig.script_hash()).script_pubkey();
-        let funding =
-            spend(&[Chain::development().allocation(1)], vec![TxOut { amount: coins(10), script_pubkey }]);
+        let output_of_all = vec![TxOut { amount: coins(10), script_pubkey }];
+        let funding = spend(&[Chain::development().allocation(1)], output_of_all);
         let coin = coin(&funding, 0, 0);
         let mut payment = unsigned(std::slice::from_ref(&coin), vec![output(4, coins(1))]);
         let redeem_script = multisig.redeem_script();
