@@ -45,3 +45,21 @@ impl Interrupted {
         Some(Self { log_end: LogPosition::from_be_bytes(*log_end), steps })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let (one, other) = (BlockHash::from_bytes([7; 32]), BlockHash::from_bytes([9; 32]));
+        let note = Interrupted {
+            log_end: LogPosition { segment: 1, offset: 0x0203 },
+            steps: vec![Step::Disconnect(one), Step::Connect(other)],
+        };
+        let bytes = [b"\0\0\0\x01\0\0\x02\x03\x02", &[7; 32][..], b"\x01", &[9; 32]].concat();
+        assert_eq!(note.to_bytes(), bytes);
+        assert_eq!(Interrupted::from_bytes(&bytes), Some(note));
+        assert_eq!(Interrupted::from_bytes(&bytes[..bytes.len() - 1]), None);
+    }
+}

@@ -286,3 +286,27 @@ impl IndexRead for Index {
         page(layers, &*self.engine, prefix, after, limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_the_state() {
+        assert_eq!(
+            (state_key(STATE), state_key(DESCENT)),
+            (b"sstate".to_vec(), b"sdescent".to_vec())
+        );
+        let log_end = LogPosition { segment: 1, offset: 0x0203 };
+        let empty = IndexState { tip: None, log_end };
+        assert_eq!(empty.to_bytes(), b"\0\0\0\x01\0\0\x02\x03");
+        let tip = Tip { hash: BlockHash::from_bytes([7; 32]), height: BlockHeight::new(0x0405) };
+        let state = IndexState { tip: Some(tip), log_end };
+        let bytes = [b"\0\0\0\x01\0\0\x02\x03", &[7; 32][..], b"\x05\x04\0\0"].concat();
+        assert_eq!(state.to_bytes(), bytes);
+        for state in [empty, state] {
+            assert_eq!(IndexState::from_bytes(&state.to_bytes()), Some(state));
+        }
+        assert_eq!(IndexState::from_bytes(&bytes[..43]), None);
+    }
+}

@@ -178,15 +178,19 @@ mod tests {
     fn golden_bytes() {
         let header = SegmentHeader { number: 3, salt: 0x0807_0605_0403_0201 };
         assert_eq!(
-            header.encode()[..24],
-            *b"PENTADBL\x01\0\0\0\x03\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08"
+            header.encode(),
+            *b"PENTADBL\x01\0\0\0\x03\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\x24\xa8\x25\x04"
         );
-        let record = RecordHeader::encode_record(RecordKind::Undo, 28, 0, b"abc").expect("short");
-        assert_eq!(record[..13], *b"PNTR\x02\x03\0\0\0\x1c\0\0\0");
-        // CRC32C over eight zero bytes (the salt), kind, length, durable and payload.
-        let summed = b"\0\0\0\0\0\0\0\0\x02\x03\0\0\0\x1c\0\0\0abc";
-        assert_eq!(record[13..17], crc32c::crc32c(summed).to_le_bytes());
-        assert_eq!(record[17..], *b"abc");
+        // The last four bytes of each: CRC32C over the salt (zeros), kind, length, durable, payload.
+        for (kind, expected) in [
+            (RecordKind::Block, b"PNTR\x01\x03\0\0\0\x1c\0\0\0\x55\xb2\x73\x10"),
+            (RecordKind::Undo, b"PNTR\x02\x03\0\0\0\x1c\0\0\0\x05\xce\xe1\x43"),
+            (RecordKind::CertifiedBlock, b"PNTR\x03\x03\0\0\0\x1c\0\0\0\x35\x1a\x90\x72"),
+        ] {
+            let record = RecordHeader::encode_record(kind, 28, 0, b"abc").expect("short");
+            assert_eq!(record[..17], *expected, "{kind:?}");
+            assert_eq!(record[17..], *b"abc");
+        }
         let kinds = [RecordKind::Block, RecordKind::Undo, RecordKind::CertifiedBlock];
         assert_eq!(kinds.map(RecordKind::code), [1, 2, 3]);
         assert_eq!([1, 2, 3].map(RecordKind::from_code), kinds.map(Some));

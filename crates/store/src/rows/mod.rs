@@ -195,7 +195,7 @@ fn is_data_output(output: &TxOut) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pentad_primitives::{Script, Txid};
+    use pentad_primitives::{Amount, Script, TxIn, Txid};
 
     use super::*;
     use crate::log::LogPosition;
@@ -214,6 +214,63 @@ mod tests {
         let entry = TxEntry { height, start: 81, length: 60 };
         assert_eq!(entry.to_bytes(), b"\x03\0\0\0\x51\0\0\0\x3c\0\0\0");
         assert_eq!(TxEntry::from_bytes(&entry.to_bytes()), Some(entry));
+    }
+
+    /// What one payment does to every table.
+    #[test]
+    fn rows_of_a_block_golden_bytes() {
+        let script = |byte: u8| Script::from(vec![0x51, byte]);
+        let output = |units, byte| TxOut {
+            amount: Amount::from_units(units).expect("small"),
+            script_pubkey: script(byte),
+        };
+        let input =
+            |previous_output| TxIn { previous_output, script_sig: Script::new(), sequence: 0 };
+        let transaction = |previous_output, outputs| Transaction {
+            version: 1,
+            inputs: vec![input(previous_output)],
+            outputs,
+            lock_time: 0,
+        };
+        let old = OutPoint { txid: Txid::from_bytes([9; 32]), vout: 3 };
+        let header = chain(1).0.remove(0).block.header;
+        let transactions = vec![
+            transaction(OutPoint::NULL, vec![output(5, 1)]),
+            transaction(old, vec![output(7, 2)]),
+        ];
+        let block = Block { header, transactions };
+        let spent = Utxo { output: output(8, 1), height: BlockHeight::new(2), from_coinbase: true };
+        let (coinbase, payment) = (block.transactions[0].txid(), block.transactions[1].txid());
+        let found = rows(&block, &[coinbase, payment], BlockHeight::new(0x0102), &[spent]);
+        let (coinbase, payment) = (*coinbase.as_bytes(), *payment.as_bytes());
+        let added = |key: &[&[u8]], value: &[u8]| (true, key.concat(), value.to_vec());
+        let removed = |key: &[&[u8]], value: &[u8]| (false, key.concat(), value.to_vec());
+        let (first, second) = (b"\x02\x51\x01", b"\x02\x51\x02");
+        let (height, index) = (b"\0\0\x01\x02", b"\0\0\0\x01");
+        let coin = b"\x02\x01\0\0\x01\x05\0\0\0\0\0\0\0\x02\x51\x01";
+        let paid = b"\x02\x01\0\0\0\x07\0\0\0\0\0\0\0\x02\x51\x02";
+        let gone = b"\x02\0\0\0\x01\x08\0\0\0\0\0\0\0\x02\x51\x01";
+        let expected = [
+            added(&[b"n", height], block.block_hash().as_bytes()),
+            // 80 bytes of header and one of count; 62 bytes of transaction each.
+            added(&[b"t", &coinbase], b"\x02\x01\0\0\x51\0\0\0\x3e\0\0\0"),
+            added(&[b"u", &coinbase, &[0; 4]], coin),
+            added(&[b"a", first, &coinbase, &[0; 4]], coin),
+            added(&[b"h", first, height, &[0; 4]], &coinbase),
+            added(&[b"t", &payment], b"\x02\x01\0\0\x8f\0\0\0\x3e\0\0\0"),
+            removed(&[b"u", &[9; 32], b"\0\0\0\x03"], gone),
+            removed(&[b"a", first, &[9; 32], b"\0\0\0\x03"], gone),
+            added(&[b"u", &payment, &[0; 4]], paid),
+            added(&[b"a", second, &payment, &[0; 4]], paid),
+            added(&[b"h", first, height, index], &payment),
+            added(&[b"h", second, height, index], &payment),
+        ];
+        let found = found.expect("its own undo data");
+        let found = found.iter().map(|row| match row {
+            Row::Added(key, value) => (true, key.to_vec(), value.to_vec()),
+            Row::Removed(key, value) => (false, key.to_vec(), value.to_vec()),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 
     #[test]
