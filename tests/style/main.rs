@@ -1,4 +1,5 @@
 //! Style is a test: what reviewers would otherwise have to repeat.
 
+mod attacks;
 mod dependencies;
 mod sources;
