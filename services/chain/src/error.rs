@@ -1,3 +1,4 @@
+use pentad_api::chain::v1::RemovalReason;
 use pentad_api::{Failure, FieldError};
 use pentad_ledger::verify::Fault;
 use pentad_primitives::{BlockHash, BlockHeight, Txid};
@@ -54,6 +55,17 @@ pub enum ChainError {
     /// The block was made by proof of work, or is genesis.
     #[error("block {0} has no commit certificate")]
     NoCertificate(BlockHash),
+    /// The transaction will not be in a block: something else took its place.
+    #[error("transaction {txid} left the mempool without a block: {}", reason.as_str_name())]
+    Departed {
+        /// The transaction.
+        txid: Txid,
+        /// Why it left.
+        reason: RemovalReason,
+    },
+    /// So many calls wait already.
+    #[error("too many calls wait for finality")]
+    TooManyWaiting,
     /// A proposal is on another block than the tip.
     #[error("the proposal is on block {}, the tip is {}", .0.parent, .0.tip)]
     NotOnTip(NotOnTip),
@@ -119,6 +131,14 @@ impl From<ChainError> for Failure {
                 .with_hint("wait for confirmations instead"),
             ChainError::NoCertificate(_) => Self::new(Code::NotFound, "NO_CERTIFICATE", message)
                 .with_hint("only blocks that PBFT made final have one"),
+            ChainError::Departed { .. } => Self::new(Code::Aborted, "LEFT_MEMPOOL", message)
+                .with_hint(
+                    "ExplainTransaction tells what became of it; hand it in again if it fits",
+                ),
+            ChainError::TooManyWaiting => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_WAITING", message)
+                    .with_hint("the transaction is in the mempool; follow the tip instead")
+            }
             ChainError::NotOnTip(_) => Self::new(Code::FailedPrecondition, "NOT_ON_TIP", message)
                 .with_hint("ask again once its parent is the tip"),
             ChainError::Reorganised(_) => Self::new(Code::Aborted, "REORGANISED", message)

@@ -13,6 +13,7 @@ mod ahead;
 mod chain;
 mod clock;
 mod config;
+mod departures;
 mod dry_run;
 mod error;
 mod finality;

@@ -11,6 +11,7 @@ pub(crate) struct ChainMetrics {
     mempool_transactions: Gauge,
     reorganisations: Counter,
     blocks_undone: Counter,
+    pub(crate) blocks_prechecked: Counter,
     pub(crate) connect_seconds: Histogram,
 }
 
@@ -21,6 +22,7 @@ impl ChainMetrics {
             mempool_transactions: Gauge::default(),
             reorganisations: Counter::default(),
             blocks_undone: Counter::default(),
+            blocks_prechecked: Counter::default(),
             // 0.25 ms to 8 s.
             connect_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
         };
@@ -41,6 +43,11 @@ impl ChainMetrics {
                 "chain_undone_blocks",
                 "Blocks taken off the main chain",
                 chain.blocks_undone,
+            );
+            registry.register(
+                "chain_prechecked_blocks",
+                "Blocks connected without another check, for they had been checked as proposals",
+                chain.blocks_prechecked,
             );
             registry.register(
                 "chain_connect_seconds",

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, watch};
 
 use pentad_api::chain::v1::RemovalReason;
 
+use crate::departures::Departures;
 use crate::finality::Finality;
 use crate::signature_cache::SignatureCache;
 
@@ -83,6 +84,8 @@ pub struct Published {
     mempool: RwLock<Mempool>,
     mempool_events: broadcast::Sender<MempoolEvent>,
     mempool_changes: AtomicU64,
+    /// Calls that wait for transactions to leave the mempool.
+    pub(crate) departures: Departures,
     /// Transactions whose signatures need not be verified again.
     pub(crate) signatures: SignatureCache,
     /// The first failure of the index that a reader met.
@@ -105,6 +108,7 @@ impl Published {
             mempool: RwLock::new(mempool),
             mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
             mempool_changes: AtomicU64::new(0),
+            departures: Departures::default(),
             signatures: SignatureCache::new(),
             index_failure: OnceLock::new(),
         }
@@ -170,6 +174,9 @@ impl Published {
         }
         self.mempool_changes.fetch_add(events.len() as u64, Ordering::SeqCst);
         for event in events {
+            if let MempoolEvent::Removed(txid, reason) = &event {
+                self.departures.tell(txid, *reason);
+            }
             // An error says that nobody follows.
             drop(self.mempool_events.send(event));
         }

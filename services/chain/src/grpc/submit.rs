@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::RemovalReason;
 use pentad_api::chain::v1::submit_service_server::SubmitService;
 use pentad_primitives::Txid;
 use tonic::{Request, Response, Status, Streaming};
@@ -11,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::at_most;
 use crate::dry_run::dry_run;
 use crate::error::ChainError;
-use crate::reader::Reader;
+use crate::reader::{BlockRef, Reader, View};
 use crate::refusal::Refusal;
 use crate::submitter::{Submitter, check_transaction};
 use crate::writer::{Admission, BlockOutcome, Origin};
@@ -42,15 +43,20 @@ impl SubmitService for Submit {
         request: Request<proto::SubmitTransactionRequest>,
     ) -> Result<Response<proto::SubmitTransactionResponse>, Status> {
         let request = request.into_inner();
-        if request.wait() == proto::Wait::Final {
+        let waits = request.wait() == proto::Wait::Final;
+        if waits && !self.reader.published().finality.is_instant() {
             return Err(ChainError::NoFinality.into());
         }
         let ticket = self.submitter.transaction(&request.transaction).await?;
         let admission = ticket.answer().await?.map_err(ChainError::Transaction)?;
+        let confirmed = match waits {
+            true => until_final(&self.reader, admission.txid).await?,
+            false => proto::SubmitTransactionResponse::default(),
+        };
         Ok(Response::new(proto::SubmitTransactionResponse {
             txid: admission.txid.to_string(),
             already_known: !admission.is_new,
-            ..Default::default()
+            ..confirmed
         }))
     }
 
@@ -144,6 +150,44 @@ fn outcome((txid, outcome): (Option<Txid>, Result<Admission, Refusal>)) -> proto
 
 fn is_known(refusal: &Refusal) -> bool {
     [ALREADY_KNOWN, ALREADY_CONFIRMED].contains(&refusal.reason)
+}
+
+/// Waits until a transaction that was admitted is in a final block.
+async fn until_final(
+    reader: &Reader,
+    txid: Txid,
+) -> Result<proto::SubmitTransactionResponse, ChainError> {
+    let departure = reader.published().departures.wait_for(txid);
+    let departure = departure.ok_or(ChainError::TooManyWaiting)?;
+    let found = reader.read_with(
+        move |mempool| mempool.contains(&txid),
+        move |view, waits| Ok((final_block(&view, &txid)?, waits)),
+    );
+    let reason = match found.await? {
+        (Some(response), _) => return Ok(response),
+        // It left between its admission and now.
+        (None, false) => RemovalReason::Unspecified,
+        (None, true) => departure.reason().await.ok_or(ChainError::Stopped)?,
+    };
+    let response = reader.read(move |view| final_block(&view, &txid)).await?;
+    response.ok_or(ChainError::Departed { txid, reason })
+}
+
+/// Where a transaction is, if it is final: under PBFT, on the main chain.
+fn final_block(
+    view: &View<'_>,
+    txid: &Txid,
+) -> Result<Option<proto::SubmitTransactionResponse>, ChainError> {
+    let Some(place) = view.transaction_entry(txid)? else {
+        return Ok(None);
+    };
+    let (hash, entry) = view.block(BlockRef::Height(place.height))?;
+    Ok(Some(proto::SubmitTransactionResponse {
+        block_hash: hash.to_string(),
+        height: place.height.get(),
+        certificate: view.certificate(&entry)?.unwrap_or_default(),
+        ..Default::default()
+    }))
 }
 
 async fn is_confirmed(reader: &Reader, txid: Txid) -> Result<bool, ChainError> {

@@ -145,8 +145,14 @@ impl Writer {
         certificate: Option<&Certified>,
     ) -> Result<Result<(), Refusal>, StoreError> {
         let hash = block.hash();
-        let checked = self.proposals.take(&hash);
-        let undo = match checked.map_or_else(|| self.known_undo(&hash), |undo| Ok(Some(undo)))? {
+        let known = match self.proposals.take(&hash) {
+            Some(undo) => {
+                self.metrics.blocks_prechecked.inc();
+                Some(undo)
+            }
+            None => self.known_undo(&hash)?,
+        };
+        let undo = match known {
             // Its presence says that the block has been on this parent, or checked on it, valid.
             Some(undo) => undo,
             None => match self.check(block)? {

@@ -1,0 +1,114 @@
+//! A network of four validators: their keys, their blocks, their certificates.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pentad_api::chain::v1 as proto;
+use pentad_ledger::ChainSpec;
+use pentad_ledger::spec::{Allocation, Validator};
+use pentad_pbft::secp::SecpKeys;
+use pentad_pbft::{CommitCertificate, Keys as _, Sequence, Statement, View};
+use pentad_primitives::{
+    Amount, Block, BlockHeight, Decode as _, Encode as _, Hash256, OutPoint, Transaction, Txid,
+    merkle,
+};
+use pentad_proof::Membership;
+use tonic::Status;
+
+use super::fixture::{ALLOCATIONS, COIN, FEE, Node, Person, START, alice, bob, options};
+use crate::Options;
+
+/// Validator `place`; its payout is its own key's.
+pub fn validator(place: u8) -> Person {
+    Person::new(100 + place)
+}
+
+pub fn spec() -> ChainSpec {
+    let amount = Amount::from_units(100 * COIN).expect("an amount");
+    let allocations = vec![Allocation { address: alice().address(), amount }; ALLOCATIONS];
+    let validators = (0..4).map(|place| Validator {
+        name: format!("v{place}"),
+        key: validator(place).0.public_key(),
+        payout: validator(place).address(),
+    });
+    ChainSpec::development_pbft("consortium", START, allocations, validators.collect())
+        .expect("a valid spec")
+}
+
+pub fn pbft_options(directory: &Path) -> Options {
+    Options { spec: spec(), ..options(directory) }
+}
+
+pub fn open(directory: &Path) -> Node {
+    Node::try_open(pbft_options(directory)).expect("a sound data directory")
+}
+
+/// Output `vout` of genesis, which is Alice's.
+pub fn genesis_output(vout: u32) -> OutPoint {
+    OutPoint { txid: spec().genesis_block().transactions[0].txid(), vout }
+}
+
+/// Alice pays Bob by one of her genesis outputs.
+pub fn payment(vout: u32) -> Transaction {
+    alice().spend(&[genesis_output(vout)], &[(&bob(), 100 * COIN - FEE)])
+}
+
+/// What validators of these places sign for a block.
+pub fn signed(block: &Block, height: u32, view: u64, signers: &[u8]) -> CommitCertificate {
+    let membership = Membership::of(&spec()).expect("a set").expect("validators");
+    let sequence = Sequence::from_height(BlockHeight::new(height));
+    let digest = Hash256::from_bytes(block.block_hash().to_bytes());
+    let view = View::new(view);
+    let statement = Statement::commit(view, sequence, digest);
+    let sign = |place: &u8| {
+        let keys = SecpKeys::new(validator(*place).0, Arc::clone(membership.validators()));
+        let keys = keys.expect("a validator");
+        (keys.own(), keys.sign(&statement.signing_hash(membership.domain(), keys.own())))
+    };
+    let signatures = signers.iter().map(sign).collect();
+    CommitCertificate { view, sequence, digest, signatures }
+}
+
+/// A certificate of a block as it should be.
+pub fn certificate(block: &Block, height: u32) -> Bytes {
+    signed(block, height, 0, &[0, 1, 2]).to_bytes().into()
+}
+
+/// Sets the merkle root again; nobody works.
+pub fn seal(mut block: Block) -> Block {
+    let txids: Vec<Txid> = block.transactions.iter().map(Transaction::txid).collect();
+    block.header.merkle_root = merkle::root(&txids);
+    block
+}
+
+/// What the validator of this place would propose on the tip.
+pub async fn proposed(node: &Node, place: u8) -> Block {
+    let payout_script = validator(place).script().into_bytes().into();
+    let request = proto::GetTemplateRequest { payout_script, extra_nonce: 0 };
+    let template = node.assembly.clone().get_template(request).await.expect("a template");
+    Block::from_bytes(&template.into_inner().block).expect("a block")
+}
+
+pub async fn submit(
+    node: &Node,
+    block: &Block,
+    certificate: Bytes,
+) -> Result<proto::BlockOutcome, Status> {
+    let request = proto::SubmitBlockRequest { block: block.to_bytes().into(), certificate };
+    Ok(node.submit.clone().submit_block(request).await?.into_inner().outcome())
+}
+
+/// Puts a block with a payment on top of each other, one for each output given.
+pub async fn extend(node: &Node, outputs: impl IntoIterator<Item = u32>) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for vout in outputs {
+        node.submit_transaction(&payment(vout)).await.expect("a valid payment");
+        let block = proposed(node, 0).await;
+        let height = node.info().await.height + 1;
+        let outcome = submit(node, &block, certificate(&block, height)).await;
+        assert_eq!(outcome.expect("a certified block"), proto::BlockOutcome::Connected);
+        blocks.push(block);
+    }
+    blocks
+}
