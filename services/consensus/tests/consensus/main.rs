@@ -1,0 +1,7 @@
+//! Validators with their chain services in one process.
+
+mod agreement;
+mod bed;
+mod questions;
+mod restarts;
+mod switch;
