@@ -124,6 +124,8 @@ pub struct Network {
     pub cut: BTreeSet<(usize, usize)>,
     /// Digests that no ledger takes.
     pub invalid: BTreeSet<Hash256>,
+    /// Whose keys each place runs with: its own, but for twins.
+    pub ids: Vec<usize>,
     /// There is work up to this height.
     pub work: usize,
     /// Drivers answer when they are asked to propose.
@@ -150,6 +152,7 @@ impl Network {
             queue: VecDeque::new(),
             cut: BTreeSet::new(),
             invalid: BTreeSet::new(),
+            ids: (0..replicas).collect(),
             work: 0,
             proposes: true,
             inputs: VecDeque::new(),
@@ -157,26 +160,36 @@ impl Network {
             slow: BTreeMap::new(),
         };
         for place in 0..replicas {
-            let (replica, outputs) = network.boot(place, Vec::new(), &[]);
-            assert!(outputs.is_empty(), "a new replica says {outputs:?}");
-            network.nodes.push(Node {
-                replica,
-                log: Vec::new(),
-                chain: Vec::new(),
-                timers: BTreeMap::new(),
-                evidence: Vec::new(),
-                halted: None,
-                sent: Vec::new(),
-                asked: None,
-                checks: 0,
-            });
+            network.add(place);
         }
         network
     }
 
+    fn add(&mut self, place: usize) {
+        let (replica, outputs) = self.boot(place, Vec::new(), &[]);
+        assert!(outputs.is_empty(), "a new replica says {outputs:?}");
+        self.nodes.push(Node {
+            replica,
+            log: Vec::new(),
+            chain: Vec::new(),
+            timers: BTreeMap::new(),
+            evidence: Vec::new(),
+            halted: None,
+            sent: Vec::new(),
+            asked: None,
+            checks: 0,
+        });
+    }
+
+    /// Another node with the keys of a replica.
+    pub fn add_twin(&mut self, place: usize) {
+        self.ids.push(place);
+        self.add(self.ids.len() - 1);
+    }
+
     pub fn config(&self, place: usize) -> Config {
         Config {
-            own: id(place),
+            own: id(self.ids[place]),
             quorum: self.quorum,
             domain: domain(),
             window: self.window,
@@ -205,7 +218,7 @@ impl Network {
             body: chain.last().map(|last| last.body.clone()),
         };
         let recovered = Recovered { records: records.collect(), tip, checkpoint: None };
-        Replica::new(self.config(place), Named(id(place)), recovered)
+        Replica::new(self.config(place), Named(id(self.ids[place])), recovered)
     }
 
     pub fn credentials(&self, place: usize) -> Credentials<Named> {
@@ -417,7 +430,7 @@ impl Network {
         for other in self.all() {
             let is_meant = match to {
                 Recipient::All => other != place,
-                Recipient::One(replica) => id(other) == replica,
+                Recipient::One(replica) => id(self.ids[other]) == replica,
             };
             if is_meant {
                 assert_ne!(other, place, "a message to itself");
@@ -429,7 +442,7 @@ impl Network {
     /// Durable before sent: the log holds what an own message rests on.
     fn assert_written_before(&self, place: usize, message: &Message) {
         let log = &self.nodes[place].log;
-        let own = id(place);
+        let own = id(self.ids[place]);
         let is_accepted = |wanted: &dyn Fn(&SignedPrePrepare) -> bool| {
             log.iter().any(|record| match record {
                 Record::PrePrepare(PrePrepare { signed, .. }) => wanted(signed),
