@@ -2,11 +2,13 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// Names on the left, values beside them.
+/// Names on the left, values beside them; further lines of a value stand below its first.
 pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let rows: Vec<(&str, String)> = rows.into_iter().collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name:width$}  {value}");
+    let indent = format!("\n{:width$}  ", "");
+    let line =
+        |(name, value): &(&str, String)| format!("{name:width$}  {}", value.replace('\n', &indent));
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -38,6 +40,8 @@ mod tests {
     fn columns_line_up() {
         let text = pairs([("a", "1".to_owned()), ("longer", "2".to_owned())]);
         assert_eq!(text, "a       1\nlonger  2");
+        let text = pairs([("a", "1\n2".to_owned()), ("longer", "3".to_owned())]);
+        assert_eq!(text, "a       1\n        2\nlonger  3");
         let rows = vec![["x".to_owned(), "1".to_owned()], ["yyyy".to_owned(), "100".to_owned()]];
         assert_eq!(
             grid(["NAME", "HEIGHT"], &[1], rows),

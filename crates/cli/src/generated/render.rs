@@ -138,7 +138,9 @@ fn cell(schema: &Schema, field: &FieldDescriptor, value: &Value) -> String {
         Value::List(values) => {
             let values: Vec<String> =
                 values.iter().map(|value| show(schema, field, value)).collect();
-            values.join(" ")
+            // Sentences and hashes stand below one another.
+            let is_long = values.iter().any(|value| value.contains(' ') || value.len() > 40);
+            values.join(if is_long { "\n" } else { " " })
         }
         value => show(schema, field, value),
     }
