@@ -52,7 +52,8 @@ check: tools ## Formatting, lints, protos, style rules
 
 .PHONY: bench
 bench: ## Measure; prints a table (docs/performance.md)
-	$(CARGO) run --release --locked -p pentad-bench
+	$(CARGO) build --release --locked -p pentad-chain -p pentad-bench
+	target/release/pentad-bench
 
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)

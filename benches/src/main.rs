@@ -5,14 +5,24 @@
 mod meter;
 mod node;
 mod payments;
+mod reads;
+mod server;
 mod signatures;
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use pentad_crypto::Address;
+use pentad_ledger::ChainSpec;
 use pentad_primitives::{Encode as _, Script, Transaction};
 use tempfile::TempDir;
 
 use crate::meter::{Cost, Meter, median};
 use crate::node::{Node, bytes};
 use crate::payments::{Coin, START, key, pay, script, spec, split};
+use crate::reads::Reads;
+use crate::server::Server;
 
 /// As in the services that hold a chain.
 #[global_allocator]
@@ -22,6 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PAYMENTS: usize = 4_429;
 /// Blocks of payments: a chain of 100,000 transactions.
 const ROUNDS: usize = 23;
+
+/// Starts of a process, of which the median counts.
+const STARTS: usize = 5;
 
 /// What the rounds on the two chains took.
 #[derive(Default)]
@@ -34,6 +47,10 @@ struct Rounds {
     warm: Vec<Cost>,
     /// It connects where nobody has seen them.
     cold: Vec<Cost>,
+    /// The block that splits the coins, then one of payments for each round.
+    blocks: Vec<Vec<u8>>,
+    /// The payments of each round.
+    payments: Vec<Vec<Vec<u8>>>,
 }
 
 #[tokio::main]
@@ -65,12 +82,68 @@ async fn main() {
     behind.stop().await;
     for (name, reindex) in [
         ("start on the chain of 100,000 transactions", false),
-        ("reindex of it (its signatures stay verified)", true),
+        ("reindex of it, all signatures verified again", true),
     ] {
         let meter = Meter::start();
         let node = Node::open(&spec, directories[0].path(), now, reindex);
         whole(name, meter.stop(), yardstick);
         node.stop().await;
+    }
+    let chain_spec = directories[1].path().join("chain.toml");
+    fs::write(&chain_spec, spec.to_toml()).expect("a writable directory");
+    processes(&spec, &chain_spec, directories[0].path(), &rounds.blocks, &rounds.payments).await;
+}
+
+/// The same chain through `pentad-chain` processes.
+async fn processes(
+    spec: &ChainSpec,
+    chain_spec: &Path,
+    full: &Path,
+    blocks: &[Vec<u8>],
+    payments: &[Vec<Vec<u8>>],
+) {
+    let empty = || TempDir::new().expect("a temporary directory");
+    let directory = empty();
+    let (server, _) = Server::start(chain_spec, directory.path()).await;
+    let mut admission = Vec::new();
+    for (number, block) in blocks.iter().enumerate() {
+        // The first block holds the splits alone.
+        if let Some(payments) = number.checked_sub(1).and_then(|round| payments.get(round)) {
+            admission.push(server.submit(payments).await);
+        }
+        server.connect(server.connection(), block).await;
+    }
+    each("admission over streaming gRPC, 16 connections", median(admission));
+    memory("memory of that process", server.resident_bytes());
+    server.stop();
+
+    let directory = empty();
+    let (server, _) = Server::start(chain_spec, directory.path()).await;
+    memory("memory of an empty process", server.resident_bytes());
+    let key = key(1).public_key().key_hash();
+    let reads =
+        Reads::start(server.connection(), Address::P2pkh(key).encode(spec.address_versions()));
+    for block in blocks {
+        server.connect(server.connection(), block).await;
+    }
+    let took = reads.stop().await;
+    time("point reads meanwhile, p50", took[took.len() / 2]);
+    time("point reads meanwhile, p99", took[took.len() * 99 / 100]);
+    memory("memory after connecting the chain cold", server.resident_bytes());
+    server.stop();
+
+    for (name, full) in
+        [("ready for calls, empty", None), ("ready for calls, that chain", Some(full))]
+    {
+        let mut ready = Vec::new();
+        for _ in 0..STARTS {
+            let directory = empty();
+            let (server, took) = Server::start(chain_spec, full.unwrap_or(directory.path())).await;
+            server.stop();
+            ready.push(took);
+        }
+        ready.sort_unstable();
+        time(name, ready[STARTS / 2]);
     }
 }
 
@@ -85,12 +158,13 @@ async fn run(
     ahead.submit(splits.iter().map(Transaction::to_bytes).collect()).await;
     let block = bytes(&ahead.mine(payee.clone()).await);
     ahead.connect(block.clone()).await;
-    behind.connect(block).await;
-    let mut rounds = Rounds::default();
+    behind.connect(block.clone()).await;
+    let mut rounds = Rounds { blocks: vec![block], ..Rounds::default() };
     for _ in 0..ROUNDS {
         let (transactions, kept) = payments(&coins, payee);
         coins = kept;
-        let transactions = transactions.iter().map(Transaction::to_bytes).collect();
+        let transactions: Vec<_> = transactions.iter().map(Transaction::to_bytes).collect();
+        rounds.payments.push(transactions.clone());
         let meter = Meter::start();
         ahead.submit(transactions).await;
         rounds.admission.push(meter.stop());
@@ -103,8 +177,9 @@ async fn run(
         ahead.connect(block.clone()).await;
         rounds.warm.push(meter.stop());
         let meter = Meter::start();
-        behind.connect(block).await;
+        behind.connect(block.clone()).await;
         rounds.cold.push(meter.stop());
+        rounds.blocks.push(block);
     }
     rounds
 }
@@ -124,6 +199,16 @@ fn each(name: &str, cost: Cost) {
     let per_second = f64::from(count) / cost.wall.as_secs_f64();
     let [wall, cpu] = [cost.wall, cost.cpu].map(|time| time.as_secs_f64() * 1e6 / f64::from(count));
     println!("{name:<52} {per_second:>12.0} {wall:>9.1} µs {cpu:>9.1} µs");
+}
+
+/// Prints what memory something takes.
+fn memory(name: &str, bytes: u64) {
+    println!("{name:<52} {:>12} {:>9} MB", "", bytes / 1_000_000);
+}
+
+/// Prints how long something took.
+fn time(name: &str, took: Duration) {
+    println!("{name:<52} {:>12} {:>9.1} ms", "", took.as_secs_f64() * 1e3);
 }
 
 /// Prints the cost of something as a whole, and how often the yardstick's CPU time goes into it.

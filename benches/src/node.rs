@@ -73,7 +73,8 @@ impl Node {
     /// Hands in a block and waits until it is durable and readers see it.
     pub(crate) async fn connect(&self, bytes: Vec<u8>) {
         let submitter = self.chain.submitter();
-        let ticket = submitter.block(bytes.into(), Origin::Submitted).await.expect("a live writer");
+        let ticket = submitter.block(bytes.into(), Vec::new().into(), Origin::Submitted).await;
+        let ticket = ticket.expect("a live writer");
         let outcome = ticket.answer().await.expect("a live writer").expect("a valid block");
         assert_eq!(outcome, BlockOutcome::Connected);
     }

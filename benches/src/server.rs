@@ -1,0 +1,150 @@
+//! A real `pentad-chain` process, reached over gRPC on loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use pentad_api::Connection;
+use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
+use tokio::task::JoinSet;
+
+use crate::meter::Cost;
+
+/// Connections that hand in transactions at once, as in the reference.
+const CONNECTIONS: usize = 16;
+/// Transactions in one message of a stream.
+const MESSAGE_LEN: usize = 16;
+/// Time between two tries to reach a process that starts.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// When a process that does not answer has failed.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The kernel counts CPU time in hundredths of a second.
+const TICK: Duration = Duration::from_millis(10);
+
+pub(crate) struct Server {
+    process: Child,
+    address: String,
+    cookie: PathBuf,
+}
+
+impl Server {
+    /// Starts a process on a directory; returns once it answers, and how long that took.
+    pub(crate) async fn start(chain_spec: &Path, data: &Path) -> (Self, Duration) {
+        let program = std::env::current_exe().expect("a program knows its own path");
+        let program = program.with_file_name("pentad-chain");
+        assert!(program.exists(), "{} is missing: run `make bench`", program.display());
+        let [grpc, metrics] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+        let cookie = data.join("cookie");
+        let begun = Instant::now();
+        let process = Command::new(program)
+            .arg("--chain")
+            .arg(chain_spec)
+            .arg("--data")
+            .arg(data)
+            .args(["--grpc", &grpc, "--metrics", &metrics])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("pentad-chain starts");
+        let server = Self { process, address: format!("http://{grpc}"), cookie };
+        while !server.answers().await {
+            assert!(begun.elapsed() < START_TIMEOUT, "pentad-chain does not answer");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        (server, begun.elapsed())
+    }
+
+    async fn answers(&self) -> bool {
+        match self.try_connection() {
+            Ok(connection) => {
+                let info = proto::GetInfoRequest {};
+                ChainServiceClient::new(connection).get_info(info).await.is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn try_connection(&self) -> io::Result<Connection> {
+        let cookie = fs::read_to_string(&self.cookie)?;
+        let connection = Connection::lazy(&self.address).map_err(io::Error::other)?;
+        connection.with_credential(cookie.trim()).map_err(io::Error::other)
+    }
+
+    /// A connection of its own.
+    pub(crate) fn connection(&self) -> Connection {
+        self.try_connection().expect("a live server")
+    }
+
+    /// Streams transactions over several connections, and waits for all answers.
+    pub(crate) async fn submit(&self, transactions: &[Vec<u8>]) -> Cost {
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| self.connection()).collect();
+        let share = transactions.len().div_ceil(CONNECTIONS);
+        let (wall, cpu) = (Instant::now(), self.cpu());
+        let mut streams = JoinSet::new();
+        for (connection, share) in clients.into_iter().zip(transactions.chunks(share)) {
+            let message = |some: &[Vec<u8>]| proto::SubmitTransactionsRequest {
+                transactions: some.iter().map(|bytes| bytes.clone().into()).collect(),
+            };
+            let messages: Vec<_> = share.chunks(MESSAGE_LEN).map(message).collect();
+            streams.spawn(stream(connection, messages));
+        }
+        while let Some(ended) = streams.join_next().await {
+            ended.expect("no panic");
+        }
+        Cost { wall: wall.elapsed(), cpu: self.cpu() - cpu }
+    }
+
+    /// Hands in a block and waits until it is durable and readers see it.
+    pub(crate) async fn connect(&self, connection: Connection, block: &[u8]) {
+        let request =
+            proto::SubmitBlockRequest { block: block.to_vec().into(), ..Default::default() };
+        let answer = SubmitServiceClient::new(connection).submit_block(request).await;
+        let outcome = answer.expect("a valid block").into_inner().outcome();
+        assert_eq!(outcome, proto::BlockOutcome::Connected);
+    }
+
+    /// Bytes of memory that the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.expect("a live process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.expect("the kernel says how much") * 1024
+    }
+
+    /// CPU time of the process so far.
+    fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.expect("a live process");
+        // The name in parentheses may hold anything; behind it, times are the 12th and 13th.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        let ticks = |at: usize| fields[at].parse::<u32>().expect("a number");
+        TICK * (ticks(12) + ticks(13))
+    }
+
+    /// Ends the process.
+    pub(crate) fn stop(mut self) {
+        self.process.kill().expect("a live process");
+        self.process.wait().expect("a child");
+    }
+}
+
+async fn stream(connection: Connection, messages: Vec<proto::SubmitTransactionsRequest>) {
+    let mut client = SubmitServiceClient::new(connection);
+    let answers = client.submit_transactions(tokio_stream::iter(messages)).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    while let Some(answer) = answers.message().await.expect("no error") {
+        for outcome in answer.outcomes {
+            assert!(outcome.reason.is_empty() && !outcome.already_known, "{outcome:?}");
+        }
+    }
+}
+
+fn free_ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("a bound listener").port())
+}
