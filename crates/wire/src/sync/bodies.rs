@@ -285,7 +285,7 @@ impl Sync {
         body: Body,
         outputs: &mut Vec<Output>,
     ) {
-        let asked = self.on_delivery(now, peer, &hash, outputs);
+        let asked = self.on_delivery(now, peer, &hash, body.len(), outputs);
         let Some(source) = self.sources.get_mut(&peer) else {
             return;
         };
@@ -311,7 +311,7 @@ impl Sync {
         hash: BlockHash,
         outputs: &mut Vec<Output>,
     ) {
-        if self.on_delivery(now, peer, &hash, outputs) {
+        if self.on_delivery(now, peer, &hash, 0, outputs) {
             self.bodies.release(peer, &[hash]);
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.on_miss(now);
@@ -326,12 +326,13 @@ impl Sync {
         now: Duration,
         peer: PeerId,
         hash: &BlockHash,
+        bytes: usize,
         outputs: &mut Vec<Output>,
     ) -> bool {
         let Some(source) = self.sources.get_mut(&peer) else {
             return false;
         };
-        let Some(skipped) = source.answer(now, hash) else {
+        let Some(skipped) = source.answer(now, hash, bytes) else {
             return false;
         };
         if !skipped.is_empty() {

@@ -3,12 +3,17 @@ use std::time::Duration;
 
 use pentad_primitives::{BlockHash, BlockHeight, Work};
 
-use super::STALL_TIMEOUT;
+use super::{BLOCKS_PER_REQUEST_MAX, STALL_TIMEOUT};
 use crate::Direction;
 use crate::handshake::Claim;
 
 /// Stalls after which a peer is left for good.
 const STALLS_MAX: u32 = 3;
+/// Bytes of blocks that a peer has to send in a second, or it stalls: one that sends a little now
+/// and then would keep what it was asked for from everybody else.
+const RATE_MIN: usize = 128 << 10;
+/// What a block may take beside its bytes.
+const BLOCK_TIME_MAX: Duration = Duration::from_millis(100);
 /// How long a peer rests after its first stall; longer after more of them.
 const REST_AFTER_STALL: Duration = Duration::from_secs(10);
 /// After this time without headers a second peer is asked as well: a hundred liars that do not
@@ -37,10 +42,12 @@ pub(super) struct Source {
     refuted: Option<Work>,
     /// Blocks it was asked for, in that order.
     requests: VecDeque<BlockHash>,
-    /// When it last sent a block asked for, or was asked while nothing was open.
-    progress: Duration,
+    /// When it stalls unless it sends a block asked for.
+    deadline: Duration,
     resting_until: Duration,
     stalls: u32,
+    /// Blocks sent since the last stall.
+    sent: usize,
 }
 
 /// The exchange of headers with one peer.
@@ -65,9 +72,10 @@ impl Source {
             pushed: BTreeSet::new(),
             refuted: None,
             requests: VecDeque::new(),
-            progress: Duration::ZERO,
+            deadline: Duration::ZERO,
             resting_until: Duration::ZERO,
             stalls: 0,
+            sent: 0,
         }
     }
 
@@ -112,18 +120,28 @@ impl Source {
 
     pub fn request(&mut self, now: Duration, hashes: &[BlockHash]) {
         if self.requests.is_empty() {
-            self.progress = now;
+            self.deadline = now.saturating_add(STALL_TIMEOUT);
         }
         self.requests.extend(hashes);
     }
 
-    /// A block arrived, or word that it is not there. Returns the blocks in front of it, which the
-    /// peer has skipped; `None` if it was not asked for.
-    pub fn answer(&mut self, now: Duration, hash: &BlockHash) -> Option<Vec<BlockHash>> {
+    /// A block of `bytes` arrived, or word that it is not there. Returns the blocks in front of it,
+    /// which the peer has skipped; `None` if it was not asked for.
+    pub fn answer(
+        &mut self,
+        now: Duration,
+        hash: &BlockHash,
+        bytes: usize,
+    ) -> Option<Vec<BlockHash>> {
         let position = self.requests.iter().position(|asked| asked == hash)?;
         let skipped = self.requests.drain(..position).collect();
         self.requests.pop_front();
-        self.progress = now;
+        // Each block buys the time that it may take at the least rate, and no more than a stall
+        // timeout is ever left.
+        let millis = bytes.saturating_mul(1000).checked_div(RATE_MIN).unwrap_or_default();
+        let bought = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        let deadline = self.deadline.saturating_add(bought).saturating_add(BLOCK_TIME_MAX);
+        self.deadline = deadline.min(now.saturating_add(STALL_TIMEOUT));
         Some(skipped)
     }
 
@@ -134,13 +152,14 @@ impl Source {
     pub fn is_stalled(&self, now: Duration) -> bool {
         let late = |since: Duration| now.saturating_sub(since) >= STALL_TIMEOUT;
         let headers = matches!(self.headers, Headers::Asked { since, .. } if late(since));
-        headers || (!self.requests.is_empty() && late(self.progress))
+        headers || (!self.requests.is_empty() && now >= self.deadline)
     }
 
     /// True if the peer is to be left.
     pub const fn on_stall(&mut self, now: Duration) -> bool {
         self.headers = Headers::Idle;
         self.stalls = self.stalls.saturating_add(1);
+        self.sent = 0;
         let rest = REST_AFTER_STALL.saturating_mul(self.stalls);
         self.resting_until = now.saturating_add(rest);
         self.stalls >= STALLS_MAX
@@ -155,7 +174,11 @@ impl Source {
         self.resting_until = self.resting_until.max(now.saturating_add(REST_AFTER_MISS));
     }
 
-    pub const fn on_success(&mut self) {
-        self.stalls = 0;
+    /// It sent a block that it was asked for. A whole run of them makes up for a stall.
+    pub fn on_success(&mut self) {
+        self.sent = self.sent.saturating_add(1);
+        if self.requests.is_empty() || self.sent >= BLOCKS_PER_REQUEST_MAX {
+            self.stalls = 0;
+        }
     }
 }

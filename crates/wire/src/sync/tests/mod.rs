@@ -56,7 +56,8 @@ fn sync_ends_with_the_most_work_whatever_other_peers_do() {
     let main = extend(GENESIS, 300, 2, OWN_BODY);
     let all = [Liar, Silent, Lacks, Skips, BadHeaders, Mutates, Honest];
     // (who, within how many seconds, who may be penalised)
-    let cases: [(&[Manner], u64, &[u64]); 8] = [
+    let cases: [(&[Manner], u64, &[u64]); 9] = [
+        (&[Trickles, Honest], 8, &[]),
         (&[StallsOnBlocks, Honest], 8, &[]),
         (&[Silent, Honest], 3, &[]),
         (&[Liar, Honest], 1, &[1]),
@@ -97,6 +98,15 @@ fn a_peer_that_never_sends_blocks_is_left() {
     let main = extend(GENESIS, 20, 2, OWN_BODY);
     let report = World::new(&[], vec![(Manner::StallsOnBlocks, main.clone())])
         .run(main[19].hash, Duration::from_secs(120));
+    assert_eq!(report.left, BTreeSet::from([PeerId(1)]));
+}
+
+/// Attack 39: a block now and then does not keep the window, nor the peer.
+#[test]
+fn a_peer_that_trickles_blocks_is_left() {
+    let main = extend(GENESIS, 100, 2, OWN_BODY);
+    let report = World::new(&[], vec![(Manner::Trickles, main.clone())])
+        .run(main[99].hash, Duration::from_secs(120));
     assert_eq!(report.left, BTreeSet::from([PeerId(1)]));
 }
 

@@ -148,6 +148,8 @@ pub(super) enum Manner {
     Honest,
     /// Sends headers, never a block.
     StallsOnBlocks,
+    /// Sends blocks one by one, each just before anybody would call it a stall.
+    Trickles,
     /// Never answers.
     Silent,
     /// Claims a thousand blocks more than it has.
@@ -209,6 +211,8 @@ pub(super) struct World {
     peers: BTreeMap<PeerId, Peer>,
     pub(super) queue: VecDeque<(Duration, Input)>,
     pub(super) now: Duration,
+    /// When the last block of a trickle arrives.
+    trickled: Duration,
     pub(super) report: Report,
 }
 
@@ -241,11 +245,15 @@ impl World {
             queue.push_back((Duration::ZERO, Input::Connected { peer: *id, direction, claim }));
         }
         let sync = Sync::new(claim(own));
-        Self { sync, chain, peers, queue, now: Duration::ZERO, report }
+        let (now, trickled) = (Duration::ZERO, Duration::ZERO);
+        Self { sync, chain, peers, queue, now, trickled, report }
     }
 
     fn later(&mut self, input: Input) {
-        let at = self.now + DELAY;
+        self.at(self.now + DELAY, input);
+    }
+
+    fn at(&mut self, at: Duration, input: Input) {
         let place = self.queue.partition_point(|(time, _)| *time <= at);
         self.queue.insert(place, (at, input));
     }
@@ -329,7 +337,15 @@ impl World {
                     .enumerate()
                     .filter_map(|(index, hash)| source.block(peer, index, hash))
                     .collect();
-                answers.into_iter().for_each(|answer| self.later(answer));
+                let trickles = source.manner == Manner::Trickles;
+                for answer in answers {
+                    if trickles {
+                        self.trickled = self.trickled.max(self.now) + STALL_TIMEOUT - DELAY;
+                        self.at(self.trickled, answer);
+                    } else {
+                        self.later(answer);
+                    }
+                }
             }
             Output::Connect { peer, hash, body } => {
                 let outcome = self.chain.connect(hash, &body.block);
