@@ -44,10 +44,12 @@ impl Orphans {
         Self::default()
     }
 
-    /// Keeps one for later, unless it was refused too often.
-    pub fn keep(&mut self, orphan: Orphan) {
+    /// Keeps one for later, unless it was refused too often. Returns those that leave for it: they
+    /// are not tried again, so they may come again.
+    pub fn keep(&mut self, orphan: Orphan) -> Vec<Txid> {
+        let mut evicted = Vec::new();
         if orphan.attempts > ATTEMPTS_MAX || self.waiting.contains_key(&orphan.txid) {
-            return;
+            return evicted;
         }
         self.bytes = self.bytes.saturating_add(orphan.transaction.len());
         self.order.push_back(orphan.txid);
@@ -58,7 +60,9 @@ impl Orphans {
                 break;
             };
             self.forget(&oldest);
+            evicted.push(oldest);
         }
+        evicted
     }
 
     /// Those that spend outputs of a transaction that has just become known.
@@ -134,7 +138,7 @@ mod tests {
         let (first, second, third) = (orphan(1, one), orphan(2, two), orphan(3, one));
         let mut orphans = Orphans::new();
         for orphan in [&first, &second, &third, &first] {
-            orphans.keep(orphan.clone());
+            assert!(orphans.keep(orphan.clone()).is_empty());
         }
         let mut children = orphans.take_children(&one);
         children.sort_by_key(|orphan| orphan.attempts);
@@ -148,18 +152,21 @@ mod tests {
     #[test]
     fn orphan_flood_is_bounded() {
         let mut orphans = Orphans::new();
+        let mut evicted = 0;
         for number in 0..1000_u32 {
             let mut bytes = [0; 32];
             bytes[..4].copy_from_slice(&number.to_be_bytes());
             let mut orphan = orphan(0, Txid::from_bytes(bytes));
             orphan.transaction = Bytes::from(vec![0; 50_000]);
-            orphans.keep(orphan);
+            orphan.txid = Txid::from_bytes(bytes);
+            evicted += orphans.keep(orphan).len();
+            assert_eq!(orphans.len() + evicted, number as usize + 1);
             assert!(orphans.len() <= ORPHANS_MAX && orphans.bytes <= ORPHAN_BYTES_MAX);
         }
         let given_up =
             Orphan { attempts: ATTEMPTS_MAX + 1, ..orphan(9, Txid::from_bytes([9; 32])) };
         let txid = given_up.txid;
-        orphans.keep(given_up);
+        assert!(orphans.keep(given_up).is_empty());
         assert!(orphans.take_all().iter().all(|orphan| orphan.txid != txid));
     }
 }

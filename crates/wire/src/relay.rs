@@ -15,8 +15,10 @@ const KNOWN_BY_PEER: usize = 8_000;
 const HELD: usize = 50_000;
 /// Transactions remembered as refused until the tip moves.
 const REFUSED: usize = 10_000;
-/// Transactions asked for and not there yet, over all peers.
+/// Transactions asked for and not there yet, over all peers. Each may take up an equal share.
 const REQUESTS_MAX: usize = 20_000;
+/// The share of a peer where there are many.
+const REQUESTS_PER_PEER_MIN: usize = TRANSACTIONS_MAX;
 /// Other peers to turn to if the first one does not send a transaction that it told of.
 const ALTERNATES_MAX: usize = 3;
 /// Questions for transactions that one peer has open: more would count as an offence there.
@@ -88,6 +90,9 @@ impl Relay {
 
     /// A peer told which transactions it has. [`Relay::questions`] asks for them.
     pub fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
+        let share = REQUESTS_MAX.checked_div(self.peers.len()).unwrap_or(REQUESTS_MAX);
+        let asked = self.requests.values().filter(|request| request.from == peer).count();
+        let mut free = share.max(REQUESTS_PER_PEER_MIN).saturating_sub(asked);
         for txid in txids {
             self.peer_has(peer, txid.as_bytes());
             if self.held.contains(txid.as_bytes()) || self.refused.contains(txid.as_bytes()) {
@@ -98,7 +103,8 @@ impl Relay {
                 if !known && request.alternates.len() < ALTERNATES_MAX {
                     request.alternates.push(peer);
                 }
-            } else if self.requests.len() < REQUESTS_MAX {
+            } else if let Some(left) = free.checked_sub(1) {
+                free = left;
                 let request = Request { from: peer, asked: None, alternates: Vec::new() };
                 self.requests.insert(*txid, request);
             }
@@ -155,6 +161,16 @@ impl Relay {
     pub fn refuse(&mut self, txid: &Txid) {
         self.held.remove(txid.as_bytes());
         self.refused.insert(txid.as_bytes());
+    }
+
+    /// A refused transaction that was to be tried again is forgotten: it may come again.
+    pub fn forgive(&mut self, txid: &Txid) {
+        self.refused.remove(txid.as_bytes());
+    }
+
+    /// The mempool is told anew: what does not come again is not there any more.
+    pub fn reset(&mut self) {
+        self.held.clear();
     }
 
     /// What was invalid on the old tip may be valid on the new one.
@@ -224,6 +240,19 @@ mod tests {
         assert!(relay.on_transaction(BERT, &txid(1)));
     }
 
+    /// What the stream of the mempool did not tell while it was broken.
+    #[test]
+    fn what_left_unnoticed_may_come_again_after_a_reset() {
+        let mut relay = relay();
+        assert!(relay.on_transaction(ANNA, &txid(1)));
+        relay.hold(&txid(1));
+        relay.hold(&txid(2));
+        relay.reset();
+        relay.hold(&txid(2));
+        assert!(relay.on_transaction(BERT, &txid(1)), "it is thought to be here for ever");
+        assert!(!relay.on_transaction(BERT, &txid(2)));
+    }
+
     /// Attack 39, for transactions.
     #[test]
     fn announced_and_withheld_is_fetched_elsewhere() {
@@ -272,9 +301,22 @@ mod tests {
         assert_eq!(again, BTreeMap::from([(BERT, vec![txid(1)])]));
     }
 
+    /// A peer that tells of what it does not have leaves the others their share.
+    #[test]
+    fn a_flood_of_ids_leaves_room_for_other_peers() {
+        let mut relay = relay();
+        for batch in 0..60_u16 {
+            let ids: Vec<Txid> = (0..1000).map(|index| numbered(batch * 1000 + index)).collect();
+            relay.on_inventory(ANNA, &ids);
+        }
+        let honest = numbered(60_001);
+        assert_eq!(asked(&mut relay, BERT, &[honest], Duration::ZERO), [honest]);
+    }
+
     #[test]
     fn a_flood_of_ids_is_bounded() {
-        let mut relay = relay();
+        let mut relay = Relay::new();
+        relay.connect(ANNA);
         for batch in 0..60_u16 {
             let ids: Vec<Txid> = (0..1000).map(|index| numbered(batch * 1000 + index)).collect();
             relay.on_inventory(ANNA, &ids);

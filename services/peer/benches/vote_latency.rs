@@ -133,7 +133,8 @@ async fn votes(
                 let now = u64::try_from(start.elapsed().as_nanos()).expect("a short run");
                 let mut payload = vec![0; VOTE_LEN];
                 payload[..8].copy_from_slice(&now.to_be_bytes());
-                let message = proto::OutboundMessage { payload: payload.into(), ..Default::default() };
+                let payload = payload.into();
+                let message = proto::OutboundMessage { payload, ..Default::default() };
                 let request = proto::ExchangeRequest { messages: vec![message] };
                 from.requests.send(request).await.expect("attached");
                 sent += 1;

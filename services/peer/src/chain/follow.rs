@@ -92,6 +92,10 @@ async fn follow_mempool_once(
 ) -> Result<(), ChainError> {
     let request = FollowMempoolRequest { with_transactions: true };
     let mut stream = chain.events.clone().follow_mempool(request).await?.into_inner();
+    // What left while nobody listened is not told.
+    if events.send(Event::MempoolReset).await.is_err() {
+        return Ok(());
+    }
     while let Some(message) = stream.message().await? {
         *received += 1;
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
@@ -105,7 +109,7 @@ async fn follow_mempool_once(
                 Event::TransactionRemoved { txid, confirmed }
             }
             // The present ones follow; who was told of them before is not told again.
-            MempoolEvent::Reset(_) => continue,
+            MempoolEvent::Reset(_) => Event::MempoolReset,
         };
         if events.send(event).await.is_err() {
             return Ok(());

@@ -9,7 +9,7 @@ mod peers;
 mod relaying;
 mod syncing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use pentad_wire::relay::Relay;
 use pentad_wire::sync::{Body, HeaderReport, Outcome, Sync, TICK_INTERVAL};
 use pentad_wire::{PeerId, sync};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,6 +68,8 @@ pub(crate) enum Event {
     TransactionAdded { txid: Txid, transaction: Bytes },
     /// A transaction left the mempool.
     TransactionRemoved { txid: Txid, confirmed: bool },
+    /// The transactions that are in the mempool follow; all others have left.
+    MempoolReset,
     /// The chain service took or refused a block.
     BlockAnswered { peer: PeerId, hash: BlockHash, outcome: Outcome },
     /// The chain service took or refused (how badly its sender behaved) a transaction.
@@ -107,8 +109,9 @@ pub(crate) struct Hub {
     bans: Bans,
     /// Transactions to be told to peers at the end of the batch.
     fresh: Vec<(Txid, Bytes)>,
-    /// Questions to the chain service.
+    /// Questions to the chain service, and on whose account each is asked.
     calls: JoinSet<Event>,
+    callers: HashMap<task::Id, Option<PeerId>>,
     /// Whether this node takes part in consensus at present.
     consensus: watch::Receiver<bool>,
 }
@@ -128,6 +131,7 @@ impl Hub {
             bans: Bans::new(),
             fresh: Vec::new(),
             calls: JoinSet::new(),
+            callers: HashMap::new(),
             consensus,
         }
     }
@@ -149,10 +153,7 @@ impl Hub {
                         self.on_event(event);
                     }
                 }
-                Some(done) = self.calls.join_next() => match done {
-                    Ok(event) => self.on_event(event),
-                    Err(error) => tracing::error!(%error, "a question to the chain failed"),
-                },
+                Some(done) = self.calls.join_next_with_id() => self.on_called(done),
                 // It is told when the loop is through.
                 Ok(()) = self.consensus.changed() => {}
                 _ = ticks.tick() => self.on_tick(),
@@ -198,6 +199,7 @@ impl Hub {
                     self.relay.release(&txid);
                 }
             }
+            Event::MempoolReset => self.relay.reset(),
             Event::BlockAnswered { peer, hash, outcome } => {
                 self.step(sync::Input::Answered { peer, hash, outcome });
             }

@@ -129,12 +129,15 @@ impl Hub {
         self.relay.refuse(&item.txid);
         if score == 0 {
             // Perhaps only too early: its parent, or the block with its parent, is on the way.
-            self.orphans.keep(Orphan {
+            let evicted = self.orphans.keep(Orphan {
                 txid: item.txid,
                 from: item.peer,
                 transaction: item.transaction,
                 attempts: item.refusals.saturating_add(1),
             });
+            for txid in evicted {
+                self.relay.forgive(&txid);
+            }
         } else {
             self.penalize(item.peer, Offence::Refused(score));
         }

@@ -4,6 +4,7 @@ use pentad_primitives::BlockHash;
 use pentad_wire::handshake::Reason;
 use pentad_wire::sync::{HeaderBatch, Input, Outcome, Output};
 use pentad_wire::{Class, PeerId};
+use tokio::task::{self, JoinError};
 
 use super::{Event, Hub};
 use crate::chain::BlockItem;
@@ -41,6 +42,28 @@ impl Hub {
         }
     }
 
+    /// A question to the chain service is done. One that panicked has no answer.
+    pub(super) fn on_called(&mut self, done: Result<(task::Id, Event), JoinError>) {
+        match done {
+            Ok((id, event)) => {
+                self.callers.remove(&id);
+                self.on_event(event);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a question to the chain service failed");
+                if let Some(peer) = self.callers.remove(&error.id()) {
+                    self.step(Input::CheckFailed { peer });
+                }
+            }
+        }
+    }
+
+    /// Asks the chain service something on account of `peer`.
+    fn call(&mut self, peer: Option<PeerId>, call: impl Future<Output = Event> + Send + 'static) {
+        let id = self.calls.spawn(call).id();
+        self.callers.insert(id, peer);
+    }
+
     /// Asks the chain service for a locator and the peer for headers after it.
     fn request_headers(&mut self, id: PeerId, after: Option<BlockHash>) {
         let Some(peer) = self.peers.get(&id) else {
@@ -48,7 +71,7 @@ impl Hub {
         };
         let (chain, outbox) = (self.parts.local.chain.clone(), peer.outbox.clone());
         let context = trace::current();
-        self.calls.spawn(async move {
+        self.call(Some(id), async move {
             let failed = Event::HeadersChecked { peer: Some(id), report: None };
             let locator = match chain.locator().await {
                 Ok(locator) => after.into_iter().chain(locator).take(LOCATOR_MAX).collect(),
@@ -70,7 +93,7 @@ impl Hub {
 
     fn check_headers(&mut self, peer: Option<PeerId>, batch: HeaderBatch) {
         let chain = self.parts.local.chain.clone();
-        self.calls.spawn(async move {
+        self.call(peer, async move {
             let report = match chain.check_headers(batch).await {
                 Ok(report) => Some(report),
                 Err(error) => {

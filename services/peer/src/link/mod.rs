@@ -33,7 +33,7 @@ use serve::{Job, REQUESTS_MAX, serve};
 use transport::{FrameReader, FrameWriter, LinkError};
 
 /// The system's buffers of a link, at both ends: what is in them can no longer be overtaken by
-/// something more urgent, so they are small; at 100 MB/s both together last for 5 ms. Kernels double it.
+/// something more urgent, so they are small; at 100 MB/s both together last for 5 ms.
 const SOCKET_BUFFER: usize = 256 << 10;
 /// A link on which nothing arrives for this long is dead: heartbeats come every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(30);

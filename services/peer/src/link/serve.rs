@@ -42,8 +42,8 @@ enum ServeError {
     Closing,
 }
 
-/// Runs until the link ends. What the chain service cannot answer now stays without an answer: the
-/// other side turns to somebody else.
+/// Runs until the link ends. For what the chain service cannot answer now, the other side turns to
+/// somebody else: blocks are said not to be there, other questions stay without an answer.
 pub(crate) async fn serve(chain: Chain, outbox: Outbox, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.recv().await {
         let outcome = match job {
@@ -61,6 +61,24 @@ pub(crate) async fn serve(chain: Chain, outbox: Outbox, mut jobs: mpsc::Receiver
 }
 
 async fn blocks(chain: &Chain, outbox: &Outbox, hashes: &[BlockHash]) -> Result<(), ServeError> {
+    let mut rest = hashes;
+    let outcome = fetched_blocks(chain, outbox, &mut rest).await;
+    if matches!(outcome, Err(ServeError::Chain(_))) {
+        // Left out, they would look withheld when the next question is answered.
+        for hash in rest {
+            send(outbox, &Message::NoBlock(*hash)).await?;
+        }
+    }
+    outcome
+}
+
+/// Takes from `rest` what is answered.
+async fn fetched_blocks(
+    chain: &Chain,
+    outbox: &Outbox,
+    rest: &mut &[BlockHash],
+) -> Result<(), ServeError> {
+    let hashes = *rest;
     let mut stream = chain.fetch_blocks(hashes).await?;
     for hash in hashes {
         let next = stream.message().await.map_err(ChainError::from)?;
@@ -72,6 +90,7 @@ async fn blocks(chain: &Chain, outbox: &Outbox, hashes: &[BlockHash]) -> Result<
             Message::Block { hash: *hash, body }
         };
         send(outbox, &message).await?;
+        *rest = rest.get(1..).unwrap_or_default();
     }
     Ok(())
 }

@@ -71,6 +71,9 @@ struct State {
     connects: usize,
     /// Transactions handed out.
     fetched: usize,
+    /// Calls that are to break off after a few blocks, and checks of headers that are to panic.
+    breaks: usize,
+    panics: usize,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -136,6 +139,16 @@ impl FakeChain {
             let (hash, bytes) = block(self.tip(), salt, size);
             assert_eq!(self.connect(&bytes, &self.certificate(hash)).refusal, None);
         }
+    }
+
+    /// Lets the next `count` calls for blocks break off.
+    pub(super) fn break_off(&self, count: usize) {
+        self.state().breaks = count;
+    }
+
+    /// Lets the next `count` checks of headers panic.
+    pub(super) fn panic_at_headers(&self, count: usize) {
+        self.state().panics = count;
     }
 
     /// Takes a transaction as if submitted here.
@@ -585,7 +598,7 @@ impl AssemblyService for FakeChain {
         };
         let start = hashes(&request.into_inner().locator).iter().find_map(place).unwrap_or(0);
         let located = state.main[start..].iter().take(2000);
-        let certificate = located.clone().last().map(|hash| self.certificate(*hash));
+        let certificate = located.clone().next_back().map(|hash| self.certificate(*hash));
         let headers = located.map(|hash| state.headers[hash].1.clone()).collect();
         let certificate = certificate.unwrap_or_default();
         Ok(Response::new(proto::LocateHeadersResponse { headers, certificate }))
@@ -595,6 +608,11 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<proto::CheckHeadersRequest>,
     ) -> Reply<proto::CheckHeadersResponse> {
+        let panics = self.state().panics;
+        if let Some(left) = panics.checked_sub(1) {
+            self.state().panics = left;
+            panic!("as the test wants");
+        }
         let mut state = self.state();
         let proto::CheckHeadersRequest { headers, certificate } = request.into_inner();
         let last = headers.last().map(|last| self.certificate(BlockHash::from(sha256d(last))));
@@ -639,9 +657,9 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<proto::FetchBlocksRequest>,
     ) -> Reply<Self::FetchBlocksStream> {
-        let state = self.state();
+        let mut state = self.state();
         let wanted = hashes(&request.into_inner().hashes);
-        let answers: Vec<_> = wanted
+        let mut answers: Vec<_> = wanted
             .iter()
             .map(|hash| {
                 let (block, certificate) = state.bodies.get(hash).cloned().unwrap_or_default();
@@ -649,6 +667,11 @@ impl AssemblyService for FakeChain {
                 Ok(proto::FetchBlocksResponse { hash, block, certificate })
             })
             .collect();
+        if let Some(left) = state.breaks.checked_sub(1) {
+            state.breaks = left;
+            answers.truncate(answers.len() / 2);
+            answers.push(Err(Status::unavailable("as the test wants")));
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
     }
 

@@ -58,3 +58,31 @@ async fn large_blocks_pass() {
     anna.chain.mine(1, 1, 8 << 19);
     until_tip(&bert, anna.chain.tip()).await;
 }
+
+/// The chain service of the node that serves restarts in the middle of its answers.
+#[tokio::test]
+async fn a_node_whose_chain_was_away_is_not_penalised() {
+    let anna = Node::start("test", &[]).await;
+    anna.chain.mine(500, 0, 1_000);
+    anna.chain.break_off(5);
+    let bert = Node::start("test", &[&anna]).await;
+    let synced = async || {
+        bert.chain.tip() == anna.chain.tip()
+            || bert.peers().await.iter().any(|peer| peer.misbehavior > 0)
+    };
+    until("the tip or a penalty", synced).await;
+    let penalised = bert.peers().await.iter().any(|peer| peer.misbehavior > 0);
+    assert!(!penalised, "an honest peer is penalised");
+}
+
+/// A question to the chain service that panics is like one without an answer.
+#[tokio::test]
+async fn a_panic_in_a_check_does_not_end_the_sync() {
+    let anna = Node::start("test", &[]).await;
+    anna.chain.mine(50, 0, 300);
+    let chain = FakeChain::new("test");
+    chain.panic_at_headers(1);
+    let bootstrap = vec![anna.address.to_string()];
+    let bert = Node::start_with(chain, PeerConfig { bootstrap, ..config() }).await;
+    until_tip(&bert, anna.chain.tip()).await;
+}
