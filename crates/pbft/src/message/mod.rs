@@ -4,6 +4,8 @@ mod catch_up;
 mod checkpoint;
 mod new_view;
 mod pre_prepare;
+#[cfg(test)]
+mod tests;
 mod view_change;
 mod vote;
 
