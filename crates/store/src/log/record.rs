@@ -177,10 +177,11 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let header = SegmentHeader { number: 3, salt: 0x0807_0605_0403_0201 };
-        assert_eq!(
-            header.encode(),
-            *b"PENTADBL\x01\0\0\0\x03\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\x24\xa8\x25\x04"
-        );
+        let bytes = header.encode();
+        assert_eq!(bytes[..16], *b"PENTADBL\x01\0\0\0\x03\0\0\0");
+        // The salt; CRC32C of all before.
+        assert_eq!(bytes[16..24], *b"\x01\x02\x03\x04\x05\x06\x07\x08");
+        assert_eq!(bytes[24..], *b"\x24\xa8\x25\x04");
         // The last four bytes of each: CRC32C over the salt (zeros), kind, length, durable, payload.
         for (kind, expected) in [
             (RecordKind::Block, b"PNTR\x01\x03\0\0\0\x1c\0\0\0\x55\xb2\x73\x10"),

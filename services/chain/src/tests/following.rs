@@ -16,6 +16,7 @@ use tonic::Streaming;
 use super::fixture::{
     COIN, FEE, Node, Person, START, alice, bob, directory, genesis_output, reason, spec,
 };
+use super::validators;
 use crate::MempoolEvent;
 use crate::view::MEMPOOL_EVENTS_MAX;
 
@@ -145,6 +146,31 @@ async fn final_blocks_are_told_to_followers_of_addresses_as_far_as_they_matter()
     node.mine(1, &Person::new(9)).await;
     finalise(&node, &own).await;
     assert_eq!(next(&mut events).await.0, "final 3");
+    node.stop().await;
+}
+
+/// Under PBFT every block is final at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn certified_blocks_are_told_as_final_and_stay_so_over_a_restart() {
+    let directory = directory();
+    let node = validators::open(directory.path());
+    let mut live = follow_tip(&node, "").await;
+    assert!(next_tip(&mut live).await.0.starts_with("reset"));
+    let mut blocks = Vec::new();
+    for vout in 0..3 {
+        let block = validators::extend(&node, [vout]).await.remove(0);
+        assert_eq!(next_tip(&mut live).await.0, format!("apply {}", block.block_hash()));
+        assert_eq!(next_tip(&mut live).await.0, format!("final {}", vout + 1));
+        blocks.push(block);
+    }
+    node.stop().await;
+
+    let node = validators::open(directory.path());
+    let mut resumed = follow_tip(&node, &format!("1:{}", blocks[0].block_hash())).await;
+    for block in &blocks[1..] {
+        assert_eq!(next_tip(&mut resumed).await.0, format!("apply {}", block.block_hash()));
+    }
+    assert_eq!(next_tip(&mut resumed).await.0, "final 3");
     node.stop().await;
 }
 

@@ -10,6 +10,7 @@ use pentad_api::chain::v1::admin_service_client::AdminServiceClient;
 use pentad_api::chain::v1::verify_damage::Place;
 use pentad_api::chain::v1::verify_response::Event;
 use pentad_api::chain::v1::{Remedy, VerifyLevel};
+use pentad_ledger::HeaderTree;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::{
     Amount, Block, BlockHeight, Encode as _, MerkleRoot, OutPoint, Utxo, Work,
@@ -24,6 +25,7 @@ use tonic::{Code, Streaming};
 use super::fixture::{
     COIN, FEE, Node, Person, alice, bob, directory, genesis_output, reason, reseal, solve, spec,
 };
+use super::validators;
 use crate::Ended;
 use crate::verify::{Event as Told, Level, Phase, Plan, Verification};
 
@@ -433,4 +435,50 @@ async fn one_verification_at_a_time_and_it_ends_with_its_client() {
     };
     timeout(PATIENCE, freed).await.expect("the place is free again");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_block_without_a_sound_certificate_is_named() {
+    let source = directory();
+    let node = validators::open(source.path());
+    let blocks = validators::extend(&node, 0..3).await;
+    assert!(verify(&node, VerifyLevel::Signatures).await.report.ok);
+    node.stop().await;
+    let sound = |at: usize| {
+        let height = u32::try_from(at + 1).expect("low");
+        validators::certificate(&blocks[at], height).to_vec()
+    };
+    let few = validators::signed(&blocks[1], 2, 0, &[0, 1]).to_bytes();
+    let higher = validators::signed(&blocks[1], 3, 0, &[0, 1, 2]).to_bytes();
+    for wrong in [Vec::new(), few, sound(0), higher] {
+        let directory = directory();
+        validators::open(directory.path()).stop().await;
+        let data = DataDir::open(directory.path(), &validators::spec().spec_hash());
+        let data = data.expect("a free directory");
+        let (mut store, _) = ChainStore::open(&data, &StoreOptions::default()).expect("sound");
+        let mut tree = HeaderTree::new(&validators::spec());
+        for (at, block) in blocks.iter().enumerate() {
+            let inserted = tree.insert(&block.header, block.header.time).expect("a valid header");
+            let work = tree.chain_work(&inserted.hash).expect("just inserted");
+            let certificate = if at == 1 { wrong.clone() } else { sound(at) };
+            store
+                .append_block(block, inserted.height, work, Some(&certificate))
+                .expect("a working disk");
+            let output = validators::spec().genesis_block().transactions[0].outputs[at].clone();
+            let spent = Utxo { output, height: BlockHeight::GENESIS, from_coinbase: true };
+            let checked = CheckedBlock::assume_valid(block.clone());
+            store.connect(block, checked.txids(), &[spent]).expect("on the tip");
+        }
+        store.close().expect("a working disk");
+        drop(data);
+        // A start looks at the tip's certificate, which proves all below it; this looks at each.
+        let node = validators::open(directory.path());
+        assert!(verify(&node, VerifyLevel::Records).await.report.ok);
+        let outcome = verify(&node, VerifyLevel::Ledger).await;
+        let [damage] = &outcome.damages[..] else { panic!("{:?}", outcome.damages) };
+        assert_eq!(damage.place, Some(Place::Block(blocks[1].block_hash().to_string())));
+        assert!(damage.problem.contains("certificate"), "{}", damage.problem);
+        assert_eq!(outcome.report.remedy(), Remedy::Restore);
+        node.stop().await;
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use pentad_ledger::connect::{ConnectError, connect};
 use pentad_ledger::verify::contextual::{self, BlockContext};
 use pentad_ledger::verify::{
@@ -10,7 +11,9 @@ use pentad_ledger::verify::{
 };
 use pentad_ledger::{BlockUndo, UtxoView};
 use pentad_primitives::{Block, BlockHash, BlockHeight, OutPoint, Utxo};
-use pentad_store::{BlockEntry, Contents, IndexRead as _, Pair, Row, Table, block_key, rows};
+use pentad_store::{
+    BlockEntry, Contents, IndexRead as _, Pair, Row, Table, block_key, read_certificate, rows,
+};
 
 use super::sums::Sums;
 use super::{Event, Level, Phase, Place, Stop, Verification};
@@ -31,9 +34,11 @@ impl UtxoView for Spent {
 
 /// A block of the main chain as it is stored.
 pub(super) struct Stored {
-    pub(super) block: CheckedBlock,
-    pub(super) height: BlockHeight,
-    pub(super) undo: BlockUndo,
+    block: CheckedBlock,
+    height: BlockHeight,
+    undo: BlockUndo,
+    /// Empty where it has none.
+    certificate: Bytes,
 }
 
 impl Stored {
@@ -97,8 +102,13 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         let problem = match self.record(position)? {
             Ok(Contents::Undo(of, spent)) if of == *hash => {
                 let block = CheckedBlock::assume_valid(block);
-                let undo = BlockUndo { spent };
-                return Ok(Some(Stored { block, height: entry.height, undo }));
+                let certificate = read_certificate(&self.reader.published().log, &entry);
+                return Ok(Some(Stored {
+                    block,
+                    height: entry.height,
+                    undo: BlockUndo { spent },
+                    certificate: certificate?.unwrap_or_default().into(),
+                }));
             }
             Ok(_) => format!("the record is not the undo data of block {hash}"),
             Err(problem) => problem,
@@ -164,6 +174,13 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
             Ok(_) => {}
             Err(ConnectError::Rule(error)) => return Some(error.to_string()),
             Err(ConnectError::View(error)) => match error {},
+        }
+        let finality = &self.reader.published().finality;
+        let certified = finality.check(&stored.certificate, &hash);
+        let certified =
+            certified.and_then(|it| it.map_or(Ok(()), |it| it.check_height(stored.height)));
+        if let Err(refusal) = certified {
+            return Some(refusal.message);
         }
         if self.plan.level < Level::Signatures {
             return None;

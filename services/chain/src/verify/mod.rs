@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::log::{LogError, LogPosition};
-use pentad_store::{BlockEntry, IndexRead as _};
+use pentad_store::{BlockEntry, IndexRead as _, StoreError};
 
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
@@ -107,6 +107,12 @@ pub(crate) enum Stop {
 impl From<ChainError> for Stop {
     fn from(error: ChainError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
     }
 }
 
