@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use pentad_primitives::Amount;
 
 use crate::console::Format;
+use crate::verbs::{ProofArgs, VerifyProofArgs};
 
 /// Where a development network lives unless `--dir` says otherwise.
 pub const DEVNET_DIR: &str = "pentad-devnet";
@@ -103,6 +104,10 @@ pub enum Verb {
         /// How many
         blocks: u32,
     },
+    /// Write the proof that a transaction is in a block
+    Proof(ProofArgs),
+    /// Check a proof against the chain spec; no node is asked
+    VerifyProof(VerifyProofArgs),
     /// Watch a network live: nodes, finality, peers, mempools, blocks
     #[command(after_help = "Keys: q quits, p pauses, s sorts. NO_COLOR turns colours off.")]
     Top(TopArgs),
@@ -284,6 +289,8 @@ mod tests {
             "pentad send --from a --to b --amount 1 --wait",
             "pentad print 0",
             "pentad print 1 --output=json",
+            "pentad proof 00ff --out proof.json",
+            "pentad verify-proof proof.json --chain chain.toml",
             "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",
             "pentad completions bash",
             "pentad top --dir D --interval 5",
@@ -312,6 +319,8 @@ mod tests {
             ("pentad print -1", "-1"),
             ("pentad print 4294967296", "HEIGHT"),
             ("pentad generate many", "BLOCKS"),
+            ("pentad proof 00ff", "--out"),
+            ("pentad verify-proof proof.json", "--chain"),
             ("pentad send --from a --to b", "--amount"),
         ] {
             let error = parse(line).expect_err(line);

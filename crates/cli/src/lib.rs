@@ -103,6 +103,8 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Send(send) => verbs::send(console, &globals, send).await,
         Verb::Print { height } => verbs::print(console, &globals, height).await,
         Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
+        Verb::Proof(arguments) => verbs::proof(console, &globals, &arguments).await,
+        Verb::VerifyProof(arguments) => verbs::verify_proof(console, &arguments),
         Verb::Top(arguments) => top::top(&globals, &arguments).await,
         Verb::Completions { shell } => console.raw(&completions(shell)),
     }

@@ -79,6 +79,27 @@ impl Proven {
 }
 
 impl PortableProof {
+    /// From what a node answers; `certificate` is empty if the block has none.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn new(
+        network: String,
+        spec_hash: Hash256,
+        height: BlockHeight,
+        transaction: TransactionProof,
+        certificate: &[u8],
+    ) -> Result<Self, ProofError> {
+        let certificate = match certificate {
+            [] => None,
+            bytes => Some(CommitCertificate::from_bytes(bytes).map_err(|error| {
+                let fault = CertificateFault::Malformed(error);
+                ProofError::new("certificate", fault.into())
+            })?),
+        };
+        Ok(Self { network, spec_hash, height, transaction, certificate })
+    }
+
     /// Checks the proof against the spec of the network that the reader means.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod balance;
 mod blocks;
 mod genesis;
+mod proofs;
 mod send;
 mod start;
 mod wallets;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use balance::balance;
 pub use blocks::{generate, print};
 pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
+pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;
 pub use start::start;
 pub use wallets::{create_wallet, print_wallets};

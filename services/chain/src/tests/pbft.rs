@@ -75,13 +75,14 @@ async fn certified_blocks_are_final_at_once() {
 fn prove(found: &proto::GetProofResponse) -> pentad_proof::Proven {
     let message = found.proof.as_ref().expect("a proof");
     let (transaction, header, path) = proof_from_message(message).expect("a proof");
-    let proof = PortableProof {
-        network: spec().name().to_owned(),
-        spec_hash: spec().spec_hash(),
-        height: BlockHeight::new(found.height),
-        transaction: TransactionProof { transaction, header, path },
-        certificate: Some(CommitCertificate::from_bytes(&found.certificate).expect("one")),
-    };
+    let proof = PortableProof::new(
+        spec().name().to_owned(),
+        spec().spec_hash(),
+        BlockHeight::new(found.height),
+        TransactionProof { transaction, header, path },
+        &found.certificate,
+    );
+    let proof = proof.expect("a certificate");
     PortableProof::from_json(&proof.to_json()).expect("its own text").check(&spec()).expect("sound")
 }
 
