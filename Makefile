@@ -55,6 +55,18 @@ bench: ## Measure; prints a table (docs/performance.md)
 	$(CARGO) build --release --locked -p pentad-chain -p pentad-bench
 	target/release/pentad-bench
 
+.PHONY: sim
+sim: ## Simulate PBFT networks: SEEDS=10000 [FROM=1], or SEED=17 to replay one with its trace
+	$(CARGO) run --locked -p pentad-sim -- $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))
+
+.PHONY: model
+model: ## Check the PBFT core exhaustively within the bounds of docs/protocol/testing.md
+	$(CARGO) run --locked -p pentad-sim -- --model $(or $(TRANSITIONS),30000000)
+
+.PHONY: mutants
+mutants: ## Take one rule at a time out of the PBFT core and see which tests notice
+	$(PYTHON) crates/sim/mutants/run.py
+
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)
 

@@ -50,7 +50,12 @@ impl fmt::Display for Outcome {
 #[must_use]
 pub fn setup_of(seed: u64, traced: bool) -> Setup {
     let mut rng = Rng::new(seed);
-    let replicas = *rng.pick(&[1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 7, 10, 13, 31]);
+    let replicas = match rng.below(100) {
+        0 => 31,
+        1..=3 => 13,
+        4..=7 => 10,
+        _ => *rng.pick(&[1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7]),
+    };
     let mut setup = Setup::new(replicas).seed(seed).window(*rng.pick(&[1, 4]));
     setup.links = match rng.below(4) {
         0 => LinkModel::calm(),

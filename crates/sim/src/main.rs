@@ -1,9 +1,10 @@
-//! `make sim`: runs many seeds, or replays one with its trace.
+//! `make sim`: runs many seeds, or replays one with its trace. `make model`: the exhaustive check.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use pentad_sim::campaign::{self, Outcome};
+use pentad_sim::model::{check, scopes};
 
 /// Seeds between two lines of progress.
 const PROGRESS_EVERY: u64 = 500;
@@ -20,13 +21,28 @@ fn main() -> ExitCode {
             "--seeds" => count = value,
             "--from" => first = value,
             "--seed" => (first, count, traced) = (value, 1, true),
+            "--model" => return model(value),
             _ => {
-                eprintln!("usage: pentad-sim [--seeds COUNT] [--from FIRST] | --seed SEED");
+                eprintln!(
+                    "usage: pentad-sim [--seeds COUNT] [--from FIRST] | --seed SEED | --model STATES"
+                );
                 return ExitCode::from(2);
             }
         }
     }
     if run(first, count, traced) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Checks every scope up to so many states.
+fn model(states_max: u64) -> ExitCode {
+    let mut is_kept = true;
+    for scope in scopes::ALL {
+        let start = Instant::now();
+        let report = check(scope, usize::try_from(states_max).unwrap_or(usize::MAX));
+        println!("{report}, {} s", start.elapsed().as_secs());
+        is_kept &= report.failures.is_empty();
+    }
+    if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(first: u64, count: u64, traced: bool) -> bool {

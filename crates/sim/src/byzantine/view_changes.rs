@@ -1,7 +1,8 @@
 //! Adversaries that lie when views change.
 
 use pentad_pbft::{
-    Message, NewView, PreparedCertificate, Recipient, ReplicaId, SignedPrePrepare, View, ViewChange,
+    Message, NewView, PreparedCertificate, Recipient, ReplicaId, SignedPrePrepare, Statement, View,
+    ViewChange,
 };
 use pentad_primitives::sha256d;
 
@@ -33,7 +34,8 @@ impl Adversary for FalseViewChange {
     }
 }
 
-/// A VIEW-CHANGE, well signed, in which one certificate is false.
+/// A VIEW-CHANGE, well signed, in which one certificate is false: of one signer many times, or of
+/// nobody.
 #[must_use]
 pub fn false_view_change(forge: &mut Forge<'_>, view: View) -> ViewChange {
     let last_final = forge.last_final();
@@ -41,6 +43,14 @@ pub fn false_view_change(forge: &mut Forge<'_>, view: View) -> ViewChange {
     let next = pentad_pbft::Sequence::new(base + 1);
     let digest = sha256d(b"a block that nobody saw");
     let signers = forge.credentials.quorum.replicas();
+    if forge.rng.chance(300) {
+        // Its own true signature, once for each replica that a quorum needs.
+        let mut certificate = false_certificate(next, digest, signers);
+        let statement = Statement::commit(certificate.view, next, digest);
+        let own = (forge.credentials.own, forge.credentials.sign(&statement));
+        certificate.signatures.fill(own);
+        return ViewChange::sign(&forge.credentials, view, Some(certificate), Vec::new());
+    }
     if forge.rng.chance(500) {
         let false_final = false_certificate(next, digest, signers);
         return ViewChange::sign(&forge.credentials, view, Some(false_final), Vec::new());

@@ -1,4 +1,4 @@
-//! Liveness: from any state, a schedule that delivers everything and lets timers run out only when
+//! Liveness: from any state, a schedule that delivers everything, syncs chains and lets timers run out only when
 //! nothing else happens makes all blocks final. The faulty replica falls silent.
 
 use pentad_pbft::Timer;
@@ -7,7 +7,9 @@ use super::tables::Move;
 use super::{Action, Pbft, State};
 
 /// Rounds in which every timer runs out once: each can cost a view, and there are four primaries.
-const ROUNDS_MAX: usize = 24;
+const ROUNDS_MAX: usize = 12;
+/// Times that messages are sent again before the timers of views run out.
+const RESENDS: usize = 3;
 
 impl Pbft {
     /// A sample of the states: the check of each costs a whole run.
@@ -24,38 +26,48 @@ impl Pbft {
     pub(super) fn becomes_final(&self, state: &State) -> bool {
         let mut state = state.clone();
         for _ in 0..ROUNDS_MAX {
-            self.deliver_all(&mut state);
-            if self.is_final_everywhere(&state) {
-                return true;
+            for _ in 0..RESENDS {
+                self.deliver_all(&mut state);
+                self.sync_all(&mut state);
+                if self.is_final_everywhere(&state) {
+                    return true;
+                }
+                self.expire_all(&mut state, Timer::Resend);
             }
-            if !self.expire_all(&mut state, Timer::Resend) || !self.deliver_all(&mut state) {
-                self.expire_all(&mut state, Timer::View);
-            }
+            self.expire_all(&mut state, Timer::View);
         }
         false
     }
 
     /// Delivers what honest replicas sent until it changes nothing more.
-    fn deliver_all(&self, state: &mut State) -> bool {
-        let mut has_changed = false;
+    fn deliver_all(&self, state: &mut State) {
         loop {
             let before = state.clone();
             for post in before.posts.iter().filter(|post| self.tables.is_honest(**post)) {
                 for node in 0..state.locals.len() {
                     if self.tables.is_for(*post, node) {
-                        self.advance(state, node, Move::Deliver(*post));
+                        let alone = self.tables.bundle(&[*post]);
+                        self.advance(state, node, Move::Deliver(alone));
                     }
                 }
             }
             if *state == before {
-                return has_changed;
+                return;
             }
-            has_changed = true;
         }
     }
 
-    fn expire_all(&self, state: &mut State, timer: Timer) -> bool {
-        let before = state.clone();
+    /// Lets every replica take blocks from the one with the most.
+    fn sync_all(&self, state: &mut State) {
+        let highest = state.locals.iter().flatten().copied();
+        if let Some(highest) = highest.max_by_key(|local| self.tables.local(*local).height()) {
+            for node in 0..state.locals.len() {
+                self.advance(state, node, Move::Sync(highest));
+            }
+        }
+    }
+
+    fn expire_all(&self, state: &mut State, timer: Timer) {
         for node in 0..state.locals.len() {
             let runs =
                 state.locals[node].is_some_and(|local| self.tables.local(local).has_timer(timer));
@@ -63,7 +75,6 @@ impl Pbft {
                 self.advance(state, node, Move::Expire(timer));
             }
         }
-        *state != before
     }
 
     fn advance(&self, state: &mut State, node: usize, happens: Move) {

@@ -97,12 +97,11 @@ impl Local {
         local.drive(scope, outputs.into(), inputs, None)
     }
 
-    /// The replica after an input and all answers of its ledger to what it then asks. If
+    /// The replica after some inputs and all answers of its ledger to what it then asks. If
     /// `dies_after` is given, the process dies when so many records are written.
     #[must_use]
-    pub fn take(&self, scope: &Scope, input: Input, dies_after: Option<u8>) -> Outcome {
-        let inputs = VecDeque::from([input]);
-        let outcome = self.clone().drive(scope, VecDeque::new(), inputs, dies_after);
+    pub fn take(&self, scope: &Scope, inputs: Vec<Input>, dies_after: Option<u8>) -> Outcome {
+        let outcome = self.clone().drive(scope, VecDeque::new(), inputs.into(), dies_after);
         if dies_after.is_none() {
             return outcome;
         }
@@ -117,6 +116,32 @@ impl Local {
     pub fn crash(&self, scope: &Scope) -> Outcome {
         let node = usize::from(self.own());
         Self::restart(scope, node, self.log.clone(), self.chain.clone())
+    }
+
+    /// The replica after it took the certified blocks that it lacks from another's chain.
+    #[must_use]
+    pub fn sync(&self, scope: &Scope, other: &Self) -> Outcome {
+        let mut local = self.clone();
+        let mut inputs = VecDeque::new();
+        for (body, certificate) in other.chain.iter().skip(self.chain.len()) {
+            inputs.extend(local.connect(scope, Arc::clone(body), certificate.clone()));
+        }
+        local.drive(scope, VecDeque::new(), inputs, None)
+    }
+
+    fn connect(
+        &mut self,
+        scope: &Scope,
+        body: Arc<[u8]>,
+        certificate: CommitCertificate,
+    ) -> Vec<Input> {
+        let (sequence, digest) = (certificate.sequence, digest_of(&body));
+        self.chain.push((body, certificate.clone()));
+        let executed = Input::Executed { sequence, digest, certificate, root: None };
+        if sequence.get() < scope.blocks {
+            return vec![executed];
+        }
+        vec![executed, Input::Pending(false)]
     }
 
     fn drive(
@@ -166,17 +191,10 @@ impl Local {
                 vec![Input::Checked { view, sequence, digest, verdict }]
             }
             Output::Execute { certificate, body } => {
-                let sequence = certificate.sequence;
-                if sequence.get() != self.chain.len() as u64 + 1 {
+                if certificate.sequence.get() != self.chain.len() as u64 + 1 {
                     return Vec::new();
                 }
-                let digest = digest_of(&body);
-                self.chain.push((body, certificate.clone()));
-                let executed = Input::Executed { sequence, digest, certificate, root: None };
-                if sequence.get() < scope.blocks {
-                    return vec![executed];
-                }
-                vec![executed, Input::Pending(false)]
+                self.connect(scope, body, certificate)
             }
             Output::SetTimer { timer, .. } => {
                 self.timers.insert(timer);
@@ -203,7 +221,7 @@ impl Local {
     pub fn expire(&self, scope: &Scope, timer: Timer) -> Outcome {
         let mut local = self.clone();
         local.timers.remove(&timer);
-        local.take(scope, Input::Timeout(timer), None)
+        local.take(scope, vec![Input::Timeout(timer)], None)
     }
 
     #[must_use]
@@ -219,6 +237,12 @@ impl Local {
     #[must_use]
     pub fn view(&self) -> u64 {
         self.core.status().view.get()
+    }
+
+    /// Whether it waits for the NEW-VIEW of its view.
+    #[must_use]
+    pub fn is_in_view_change(&self) -> bool {
+        self.core.status().in_view_change
     }
 
     #[must_use]

@@ -10,8 +10,10 @@
 //! of what was sent; what a replica does with a message is computed once ([`tables::Tables`]).
 
 mod adversary;
+mod bundles;
 mod fair;
 mod local;
+pub mod scopes;
 mod tables;
 
 use std::fmt;
@@ -149,11 +151,16 @@ impl Model for Pbft {
             let Some(local) = local else {
                 continue;
             };
-            for post in &state.posts {
-                if self.tables.is_for(*post, node) {
-                    actions.push(Action { node, happens: Move::Deliver(*post) });
-                    for records in 1..=self.tables.records_of(*local, *post, state.crashes_left) {
-                        let happens = Move::DeliverThenCrash(*post, records);
+            for other in state.locals.iter().flatten() {
+                if self.tables.local(*other).height() > self.tables.local(*local).height() {
+                    actions.push(Action { node, happens: Move::Sync(*other) });
+                }
+            }
+            for bundle in self.bundles(*local, node, &state.posts) {
+                actions.push(Action { node, happens: Move::Deliver(bundle) });
+                if state.crashes_left > 0 {
+                    for records in 1..=self.tables.records_of(*local, bundle) {
+                        let happens = Move::DeliverThenCrash(bundle, records);
                         actions.push(Action { node, happens });
                     }
                 }
@@ -249,7 +256,7 @@ impl fmt::Display for Report {
 pub fn check(scope: Scope, states_max: usize) -> Report {
     let name = scope.name;
     let checker =
-        Pbft::new(scope).checker().threads(2).target_state_count(states_max).spawn_bfs().join();
+        Pbft::new(scope).checker().threads(2).target_state_count(states_max).spawn_dfs().join();
     let model = checker.model();
     let mut failures = Vec::new();
     let mut unseen = Vec::new();

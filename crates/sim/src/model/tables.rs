@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pentad_pbft::{Input, Message, Recipient, Timer};
 
@@ -13,12 +13,14 @@ use crate::claim::{self, Claim};
 /// Something that happens to one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Move {
-    /// It receives the message of this number.
+    /// It receives the messages of the bundle of this number.
     Deliver(u32),
-    /// It receives a message, and dies when so many records of what follows are durable.
+    /// It receives a bundle, and dies when so many records of what follows are durable.
     DeliverThenCrash(u32, u8),
     Expire(Timer),
     Crash,
+    /// It takes the blocks it lacks from the replica in this local state, as nodes sync.
+    Sync(u32),
 }
 
 /// A message with its receivers.
@@ -45,6 +47,8 @@ struct Inner {
     local_ids: HashMap<u64, u32>,
     posts: Vec<(Arc<Post>, Vec<Claim>)>,
     post_ids: HashMap<u64, u32>,
+    bundles: Vec<Arc<[u32]>>,
+    bundle_ids: HashMap<Arc<[u32]>, u32>,
     moves: HashMap<(u32, Move), Option<Arc<Moved>>>,
     sayable: HashMap<Vec<u32>, Arc<Vec<u32>>>,
 }
@@ -52,7 +56,7 @@ struct Inner {
 /// Grows while the check goes on; shared by its threads.
 pub struct Tables {
     pub scope: Scope,
-    inner: Mutex<Inner>,
+    inner: RwLock<Inner>,
 }
 
 /// 64 bits name a local state or message: of the at most some 10^6 here, two have the same name
@@ -68,11 +72,15 @@ fn number(length: usize) -> u32 {
 impl Tables {
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, inner: Mutex::default() }
+        Self { scope, inner: RwLock::default() }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inner_mut(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
@@ -97,13 +105,13 @@ impl Tables {
 
     /// The number of a post.
     pub fn number_of(&self, post: Post) -> u32 {
-        self.inner().number_of(post)
+        self.inner_mut().number_of(post)
     }
 
     /// A replica at its very first start.
     pub fn start(&self, node: usize) -> Moved {
         let outcome = Local::start(&self.scope, node);
-        self.inner().keep(node, outcome)
+        self.inner_mut().keep(node, outcome)
     }
 
     /// What a move makes of a local state; none if nothing.
@@ -114,18 +122,19 @@ impl Tables {
         let before = self.local(local);
         let node = usize::from(before.own());
         let outcome = match happens {
-            Move::Deliver(post) | Move::DeliverThenCrash(post, _) => {
-                let message = self.post(post).message.clone();
+            Move::Deliver(bundle) | Move::DeliverThenCrash(bundle, _) => {
+                let inputs = self.inputs_of(bundle);
                 let dies_after = match happens {
                     Move::DeliverThenCrash(_, records) => Some(records),
                     _ => None,
                 };
-                before.take(&self.scope, Input::Message { message }, dies_after)
+                before.take(&self.scope, inputs, dies_after)
             }
             Move::Expire(timer) => before.expire(&self.scope, timer),
             Move::Crash => before.crash(&self.scope),
+            Move::Sync(other) => before.sync(&self.scope, &self.local(other)),
         };
-        let mut inner = self.inner();
+        let mut inner = self.inner_mut();
         let moved = inner.keep(node, outcome);
         let changes = moved.local != local || !moved.posts.is_empty();
         let result = changes.then(|| Arc::new(moved));
@@ -133,13 +142,31 @@ impl Tables {
         result
     }
 
-    /// Records that receiving `post` writes, if a crash may come between them.
-    #[must_use]
-    pub fn records_of(&self, local: u32, post: u32, crashes_left: u8) -> u8 {
-        if crashes_left == 0 {
-            return 0;
+    /// The number of a bundle of messages that are received one after the other.
+    pub fn bundle(&self, posts: &[u32]) -> u32 {
+        if let Some(known) = self.inner().bundle_ids.get(posts) {
+            return *known;
         }
-        self.perform(local, Move::Deliver(post)).map_or(0, |moved| moved.records)
+        let mut inner = self.inner_mut();
+        let posts: Arc<[u32]> = posts.into();
+        let next = number(inner.bundles.len());
+        let id = *inner.bundle_ids.entry(Arc::clone(&posts)).or_insert(next);
+        if id == next {
+            inner.bundles.push(posts);
+        }
+        id
+    }
+
+    fn inputs_of(&self, bundle: u32) -> Vec<Input> {
+        let posts = Arc::clone(&self.inner().bundles[bundle as usize]);
+        let message = |post: &u32| self.post(*post).message.clone();
+        posts.iter().map(|post| Input::Message { message: message(post) }).collect()
+    }
+
+    /// Records that receiving a bundle writes.
+    #[must_use]
+    pub fn records_of(&self, local: u32, bundle: u32) -> u8 {
+        self.perform(local, Move::Deliver(bundle)).map_or(0, |moved| moved.records)
     }
 
     /// Whether two messages of one honest replica contradict each other.
@@ -170,25 +197,33 @@ impl Tables {
         let messages: Vec<Arc<Post>> = heard.iter().map(|post| self.post(*post)).collect();
         let said = super::adversary::sayable(&self.scope, faulty, &messages);
         let numbers: Vec<u32> = said.into_iter().map(|post| self.number_of(post)).collect();
-        self.inner().sayable.insert(heard, Arc::new(numbers.clone()));
+        self.inner_mut().sayable.insert(heard, Arc::new(numbers.clone()));
         numbers
     }
 
     #[must_use]
     pub fn describe(&self, happens: Move) -> String {
         match happens {
-            Move::Deliver(post) => {
-                let post = self.post(post);
-                format!("receives from {}: {}", post.from, claim::describe(&post.message))
-            }
-            Move::DeliverThenCrash(post, records) => {
-                let post = self.post(post);
-                let what = claim::describe(&post.message);
-                format!("receives from {}: {what}; dies after {records} records", post.from)
+            Move::Deliver(bundle) => format!("receives {}", self.describe_bundle(bundle)),
+            Move::DeliverThenCrash(bundle, records) => {
+                let what = self.describe_bundle(bundle);
+                format!("receives {what}; dies after {records} records")
             }
             Move::Expire(timer) => format!("its {timer:?} timer runs out"),
             Move::Crash => "crashes and restarts".to_owned(),
+            Move::Sync(_) => "takes certified blocks from another".to_owned(),
         }
+    }
+}
+
+impl Tables {
+    fn describe_bundle(&self, bundle: u32) -> String {
+        let posts = Arc::clone(&self.inner().bundles[bundle as usize]);
+        let describe = |post: &u32| {
+            let post = self.post(*post);
+            format!("from {}: {}", post.from, claim::describe(&post.message))
+        };
+        posts.iter().map(describe).collect::<Vec<_>>().join(" + ")
     }
 }
 
