@@ -135,10 +135,7 @@ impl DataDir {
     /// # Errors
     /// IO errors.
     pub fn request_reindex(&self) -> Result<(), DataDirError> {
-        let path = self.path.join(REINDEX_FILE);
-        let text = b"the index was found damaged\n";
-        fail_point::write(Point::ReindexMark, text, |bytes| fs::write(&path, bytes))
-            .map_err(io_error("write", &path))
+        request_reindex(&self.path)
     }
 
     pub(crate) fn wants_reindex(&self) -> bool {
@@ -153,6 +150,17 @@ impl DataDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Asks the next start on a data directory to rebuild the index.
+///
+/// # Errors
+/// IO errors.
+pub fn request_reindex(directory: &Path) -> Result<(), DataDirError> {
+    let path = directory.join(REINDEX_FILE);
+    let text = b"the next start rebuilds the index\n";
+    fail_point::write(Point::ReindexMark, text, |bytes| fs::write(&path, bytes))
+        .map_err(io_error("write", &path))
 }
 
 fn lock(directory: &Path) -> Result<File, DataDirError> {

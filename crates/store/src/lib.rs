@@ -33,7 +33,7 @@ pub use chain_store::{
     ChainStore, StoreError, StoreMemory, read_block, read_block_bytes, read_certificate,
     read_header_bytes, read_transaction_bytes, read_undo,
 };
-pub use data_dir::{DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError, request_reindex};
 pub use engine::{
     Batch, CoinCache, CoinCacheUsage, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine,
     SledOptions,

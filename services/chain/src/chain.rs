@@ -47,6 +47,7 @@ pub struct Chain {
     reader: Reader,
     submitter: Submitter,
     ended: watch::Receiver<Option<Ended>>,
+    data_dir: PathBuf,
 }
 
 /// Why a chain cannot be opened.
@@ -170,19 +171,19 @@ impl Chain {
         let Started { published, jobs, ended } = writer::start(parts)?;
         let submitter = Submitter::new(spec, Arc::clone(&published), jobs);
         let reader = Reader::new(published);
-        Ok(Self { reader, submitter, ended })
+        Ok(Self { reader, submitter, ended, data_dir })
     }
 
     /// Adds the chain's gRPC services to a server.
     #[must_use]
     pub fn add_to(&self, server: Server) -> Server {
-        let Self { reader, submitter, .. } = self.clone();
+        let Self { reader, submitter, data_dir, .. } = self.clone();
         let probe = self.probe();
         let probe = || [probe.clone()];
         let queries = ChainQueries { reader: reader.clone() };
         let events = Events { reader: reader.clone() };
         let submit = Submit { reader: reader.clone(), submitter: submitter.clone() };
-        let admin = Admin::new(reader.clone(), submitter.clone());
+        let admin = Admin::new(reader.clone(), submitter.clone(), data_dir);
         let assembly = Assembly { reader, submitter };
         server
             .service(sized!(ChainServiceServer::new(queries)), probe())

@@ -3,7 +3,7 @@ use pentad_api::{Failure, FieldError};
 use pentad_ledger::verify::Fault;
 use pentad_primitives::{BlockHash, BlockHeight, Txid};
 use pentad_store::log::LogError;
-use pentad_store::{IndexError, StoreError};
+use pentad_store::{DataDirError, IndexError, StoreError};
 use thiserror::Error;
 use tonic::{Code, Status};
 
@@ -81,6 +81,9 @@ pub enum ChainError {
     /// There is no template for this request.
     #[error("no block template: {}", .0.0)]
     Template(TemplateRefused),
+    /// The data directory cannot be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -154,6 +157,11 @@ impl From<ChainError> for Failure {
                 .with_hint("wait for its end; it also ends when its client goes"),
             ChainError::MovedOn => Self::new(Code::Aborted, "MOVED_ON", message)
                 .with_hint("read the answers faster, or try again once the node is in sync"),
+            ChainError::DataDir(error) => {
+                tracing::error!(%error, "the data directory cannot be written");
+                Self::new(Code::Unavailable, "STORE_FAILED", "the data directory is not writable")
+                    .with_hint("the node's log says more")
+            }
             ChainError::Store(error) => store_failure(&error),
             ChainError::Stopped => Self::new(Code::Unavailable, "STOPPING", message)
                 .with_hint("try again once the node is back"),

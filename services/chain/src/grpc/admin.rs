@@ -1,5 +1,6 @@
 //! `AdminService`: is what the node stores sound, and how to have its index rebuilt.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pentad_api::FieldError;
@@ -7,6 +8,7 @@ use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::admin_service_server::AdminService;
 use pentad_api::chain::v1::verify_response;
 use pentad_primitives::BlockHeight;
+use pentad_store::request_reindex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -25,13 +27,14 @@ const EVENTS_IN_FLIGHT: usize = 16;
 pub(crate) struct Admin {
     reader: Reader,
     submitter: Submitter,
+    data_dir: PathBuf,
     /// Held by the one verification: each keeps a core busy.
     place: Arc<Semaphore>,
 }
 
 impl Admin {
-    pub(crate) fn new(reader: Reader, submitter: Submitter) -> Self {
-        Self { reader, submitter, place: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(reader: Reader, submitter: Submitter, data_dir: PathBuf) -> Self {
+        Self { reader, submitter, data_dir, place: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -57,10 +60,15 @@ impl AdminService for Admin {
 
     async fn reindex(
         &self,
-        _: Request<proto::ReindexRequest>,
+        request: Request<proto::ReindexRequest>,
     ) -> Result<Response<proto::ReindexResponse>, Status> {
-        self.submitter.reindex().await?;
-        let message = "the node ends now and rebuilds its index when it is started again";
+        let message = if request.into_inner().end_now {
+            self.submitter.reindex().await?;
+            "the node ends now and rebuilds its index when it is started again"
+        } else {
+            request_reindex(&self.data_dir).map_err(ChainError::from)?;
+            "the node rebuilds its index when it is started again"
+        };
         Ok(Response::new(proto::ReindexResponse { message: message.to_owned() }))
     }
 }

@@ -211,8 +211,14 @@ async fn every_kind_of_damage_to_a_row_is_named_and_a_reindex_mends_it() {
     assert!(outcome.phases.contains(&(proto::VerifyPhase::Search as i32)));
     assert!(verify(&node, VerifyLevel::Records).await.report.ok);
 
-    let answer = admin(&node).reindex(proto::ReindexRequest {}).await.expect("taken");
-    assert!(answer.into_inner().message.contains("started again"));
+    let reindex = async |end_now| {
+        let answer = admin(&node).reindex(proto::ReindexRequest { end_now }).await.expect("taken");
+        assert!(answer.into_inner().message.contains("started again"));
+    };
+    reindex(false).await;
+    assert!(directory.path().join("REINDEX").exists());
+    assert_eq!(node.mempool().await.len(), 1, "it serves on");
+    reindex(true).await;
     let ended = timeout(PATIENCE, node.chain.ended()).await.expect("it ends");
     let Ended::Failed(reason) = ended else { panic!("it ended as if told to stop") };
     assert!(reason.contains("rebuilt"), "{reason}");
