@@ -14,9 +14,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Build and start a two-node development network on loopback (Ctrl-C stops it)
+run: ## Build and start four validators on loopback, and say what to try (Ctrl-C stops them)
 	$(CARGO) build --release --locked -p pentad-cli -p pentad-node
-	target/release/pentad devnet up --nodes 2 --engine pow --dir $(DEVNET)
+	target/release/pentad devnet up --nodes 4 --engine pbft --dir $(DEVNET)
 
 .PHONY: build
 build: ## Build everything, tests included (debug)
@@ -40,6 +40,14 @@ SOAK_KILLS ?= 200
 soak: ## Kill a node two hundred times under load, fail its disk, play long random histories (minutes)
 	PENTAD_TEST_KILLS=$(SOAK_KILLS) PENTAD_TEST_CASES=200 \
 		$(FAULT_TESTS) -- --nocapture crash faults properties
+
+CAMPAIGN_SECONDS ?= 60
+
+.PHONY: campaign
+campaign: ## Kill primaries and backups of a network of validators under load for a minute
+	$(CARGO) build --locked -p pentad-cli -p pentad-node
+	PENTAD_TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
+		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture pbft_kills
 
 .PHONY: check
 check: tools ## Formatting, lints, protos, style rules

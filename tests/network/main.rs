@@ -10,4 +10,6 @@ mod fork;
 mod grpc;
 mod kademlia;
 mod payment;
+mod pbft;
+mod pbft_kills;
 mod readme;

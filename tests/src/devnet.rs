@@ -102,9 +102,22 @@ impl Devnet {
     /// When it does not come up.
     #[must_use]
     pub fn up(nodes: usize) -> Self {
+        Self::up_with("pow", nodes)
+    }
+
+    /// A new network of so many validators.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn up_pbft(nodes: usize) -> Self {
+        Self::up_with("pbft", nodes)
+    }
+
+    fn up_with(engine: &str, nodes: usize) -> Self {
         let devnet = Self { dir: TempDir::new().expect("a temporary folder") };
         let nodes = nodes.to_string();
-        let arguments = ["devnet", "up", "--nodes", &nodes, "--engine", "pow", "--base-port", "0"];
+        let arguments = ["devnet", "up", "--nodes", &nodes, "--engine", engine, "--base-port", "0"];
         devnet.run(&[&arguments[..], &["--detach"]].concat()).success();
         devnet
     }

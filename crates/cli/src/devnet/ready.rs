@@ -82,11 +82,12 @@ impl Member<'_> {
     /// Waits until the node is healthy; a node that is not wanted only has one chance.
     async fn up(&self, lacking: &RefCell<String>) -> Option<Probe> {
         loop {
-            // A new probe each time: the cookie is made while the node starts.
+            // A new probe each time: the cookie is made while the node starts, after its port is
+            // open, so that the probe that waited for an answer may be one without it.
             if let Some(probe) = Probe::new(self.node)
                 && probe.is_healthy().await
             {
-                return Some(probe);
+                return Probe::new(self.node);
             }
             if !self.is_wanted {
                 return None;
