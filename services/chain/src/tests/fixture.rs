@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pentad_api::Connection;
 use pentad_api::chain::v1 as proto;
@@ -20,7 +21,7 @@ use pentad_primitives::{
     TxIn, TxOut, Txid,
 };
 use pentad_service_kit::{Cookie, Gate, InProcess, Metrics, Server};
-use pentad_store::{EngineKind, StoreOptions};
+use pentad_store::{DataDirError, EngineKind, StoreOptions};
 use tempfile::TempDir;
 use tonic::Status;
 
@@ -165,7 +166,7 @@ impl Node {
     pub fn try_open(options: Options) -> Result<Self, OpenError> {
         let clock = Arc::new(ManualClock::new(START + 1_000));
         let metrics = Metrics::new();
-        let chain = Chain::open(options, clock.clone(), &metrics)?;
+        let chain = open_unlocked(options, &clock, &metrics)?;
         let cookie = TempDir::new().expect("a temporary directory");
         let file = cookie.path().join("cookie");
         let gate = Gate::new(Cookie::load_or_create(&file).expect("a new cookie"), &file);
@@ -282,6 +283,26 @@ impl Node {
     /// Ends in good order.
     pub async fn stop(self) {
         self.chain.stop().await.expect("a working disk");
+    }
+}
+
+/// A process that another test is starting holds our files, and their locks with them, from its
+/// fork until it runs its own program.
+fn open_unlocked(
+    options: Options,
+    clock: &Arc<ManualClock>,
+    metrics: &Metrics,
+) -> Result<Chain, OpenError> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match Chain::open(options.clone(), clock.clone(), metrics) {
+            Err(OpenError::DataDir(DataDirError::Locked { pid, .. }))
+                if pid == Some(std::process::id()) && Instant::now() < deadline =>
+            {
+                std::thread::yield_now();
+            }
+            outcome => return outcome,
+        }
     }
 }
 
