@@ -38,7 +38,7 @@ SOAK_KILLS ?= 200
 
 .PHONY: soak
 soak: ## Kill a node two hundred times under load, fail its disk, play long random histories (minutes)
-	PENTAD_TEST_KILLS=$(SOAK_KILLS) PENTAD_TEST_CASES=200 \
+	PENTAD_TEST_KILLS=$(SOAK_KILLS) PENTAD_TEST_CASES=100 \
 		$(FAULT_TESTS) -- --nocapture crash faults properties
 
 CAMPAIGN_SECONDS ?= 60
