@@ -12,4 +12,5 @@ mod kademlia;
 mod payment;
 mod pbft;
 mod pbft_kills;
+mod proof;
 mod readme;
