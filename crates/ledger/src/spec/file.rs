@@ -319,13 +319,15 @@ heartbeat_ms = {heartbeat_ms}
 # Blocks between checkpoints.
 checkpoint_interval = {checkpoint_interval}
 
-# Who signs. A validator's place in this list is its number; blocks that it proposes pay to `payout`.
+# Who signs. A validator's place in this list is its number; blocks that it proposes pay to its
+# payout address.
 "#
     );
     for Validator { name, key, payout } in &pbft.validators {
         let (key, payout) = (hex::encode(key.to_bytes()), payout.encode(versions));
         text.push_str(&format!(
-            "[[engine.pbft.validators]]\nname = \"{name}\"\nkey = \"{key}\"\npayout = \"{payout}\"\n\n"
+            "[[engine.pbft.validators]]\nname = \"{name}\"\nkey = \"{key}\"\n\
+             payout = \"{payout}\"\n\n"
         ));
     }
     text.truncate(text.trim_end().len().saturating_add(1));
