@@ -45,3 +45,35 @@ fn proof_of_a_payment_is_checked_with_no_node_running() {
     fs::remove_file(&path).expect("a file");
     verify().failure(2);
 }
+
+#[test]
+fn proof_of_a_final_payment_names_who_signed_it() {
+    let devnet = Devnet::up_pbft(4);
+    let bob = create_wallet(&devnet, 2, "bob");
+    let genesis = devnet.genesis_address();
+    let pay = ["send", "--from", &genesis, "--to", &bob, "--amount", "10", "--wait"];
+    let paid = devnet.on(1, &pay).success();
+    let txid = paid["txid"].as_str().expect("a txid").to_owned();
+    let path = devnet.dir().join("proof.json");
+    let file = path.to_str().expect("a plain path");
+    let spec = devnet.network()["chain_spec"].as_str().expect("a path").to_owned();
+    let written = devnet.on(1, &["proof", &txid, "--out", file]).success();
+    assert_eq!(written["block_hash"], paid["block_hash"]);
+
+    let verify = || devnet.run(&["verify-proof", file, "--chain", &spec]);
+    let verified = verify().success();
+    assert_eq!((&verified["txid"], &verified["height"]), (&json!(txid), &json!(1)));
+    assert_eq!(
+        (&verified["basis"], &verified["does_not_prove"]),
+        (&json!("certificate"), &Value::Null)
+    );
+    assert!(verified["signers"].as_array().expect("names").len() >= 3, "{verified}");
+
+    // One signature less is no quorum, whoever holds the file.
+    let text = fs::read_to_string(&path).expect("a file");
+    let mut forged: Value = serde_json::from_str(&text).expect("JSON");
+    forged["certificate"]["signatures"].as_array_mut().expect("a list").truncate(2);
+    fs::write(&path, forged.to_string()).expect("a writable file");
+    let error = verify().failure(1);
+    assert!(error.contains("`certificate`") && error.contains("quorum"), "{error}");
+}
