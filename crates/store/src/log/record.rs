@@ -182,7 +182,7 @@ mod tests {
         // The salt; CRC32C of all before.
         assert_eq!(bytes[16..24], *b"\x01\x02\x03\x04\x05\x06\x07\x08");
         assert_eq!(bytes[24..], *b"\x24\xa8\x25\x04");
-        // The last four bytes of each: CRC32C over the salt (zeros), kind, length, durable, payload.
+        // Last in each: CRC32C over the salt (zeros), kind, length, durable and payload.
         for (kind, expected) in [
             (RecordKind::Block, b"PNTR\x01\x03\0\0\0\x1c\0\0\0\x55\xb2\x73\x10"),
             (RecordKind::Undo, b"PNTR\x02\x03\0\0\0\x1c\0\0\0\x05\xce\xe1\x43"),
