@@ -75,6 +75,11 @@ model: ## Check the PBFT core exhaustively within the bounds of docs/protocol/te
 mutants: ## Take one rule at a time out of the PBFT core and see which tests notice
 	$(PYTHON) crates/sim/mutants/run.py
 
+.PHONY: bench-pbft
+bench-pbft: ## Measure four validators: finality, rate, view change, memory, fsyncs
+	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
+	target/release/pentad-bench-pbft
+
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)
 
