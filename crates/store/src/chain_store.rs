@@ -74,6 +74,12 @@ impl ChainStore {
         Self { log, index, layer_bytes_max, coin_cache }
     }
 
+    /// Lets so many bytes of recent changes wait above the engine from now on; returns the bound
+    /// until now.
+    pub fn set_layer_bytes_max(&mut self, bytes: usize) -> usize {
+        std::mem::replace(&mut self.layer_bytes_max, bytes)
+    }
+
     /// What it keeps in memory.
     #[must_use]
     pub fn memory(&self) -> StoreMemory {

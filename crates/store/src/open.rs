@@ -48,9 +48,9 @@ impl Default for StoreOptions {
             log: LogOptions::default(),
             // Some full blocks: the more go down together, the more coins came and went among
             // them, which sled then never sees. An idle node needs none of it.
-            layer_bytes_max: 48 * 1024 * 1024,
-            // A hundred thousand coins: what the blocks of an hour create.
-            coin_cache_bytes_max: 16 * 1024 * 1024,
+            layer_bytes_max: 24 * 1024 * 1024,
+            // Fifty thousand coins: what some full blocks create.
+            coin_cache_bytes_max: 8 * 1024 * 1024,
             reindex: false,
         }
     }

@@ -1,5 +1,6 @@
 use pentad_primitives::BlockHeight;
 use pentad_service_kit::Metrics;
+use pentad_store::StoreMemory;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -9,6 +10,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 pub(crate) struct ChainMetrics {
     height: Gauge,
     mempool_transactions: Gauge,
+    index_layer_bytes: Gauge,
+    coin_cache_bytes: Gauge,
     reorganisations: Counter,
     blocks_undone: Counter,
     pub(crate) blocks_prechecked: Counter,
@@ -20,6 +23,8 @@ impl ChainMetrics {
         let chain = Self {
             height: Gauge::default(),
             mempool_transactions: Gauge::default(),
+            index_layer_bytes: Gauge::default(),
+            coin_cache_bytes: Gauge::default(),
             reorganisations: Counter::default(),
             blocks_undone: Counter::default(),
             blocks_prechecked: Counter::default(),
@@ -33,6 +38,16 @@ impl ChainMetrics {
                 "chain_mempool_transactions",
                 "Transactions in the mempool",
                 chain.mempool_transactions,
+            );
+            registry.register(
+                "chain_index_layer_bytes",
+                "Memory of changes that the index engine does not have yet",
+                chain.index_layer_bytes,
+            );
+            registry.register(
+                "chain_coin_cache_bytes",
+                "Memory of unspent outputs that are kept above the index engine",
+                chain.coin_cache_bytes,
             );
             registry.register(
                 "chain_reorganisations",
@@ -65,6 +80,11 @@ impl ChainMetrics {
             self.blocks_undone.inc_by(undone as u64);
         }
         self.on_mempool(mempool);
+    }
+
+    pub(crate) fn on_memory(&self, memory: StoreMemory) {
+        self.index_layer_bytes.set(i64::try_from(memory.layers).unwrap_or(i64::MAX));
+        self.coin_cache_bytes.set(i64::try_from(memory.coin_cache).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn on_mempool(&self, transactions: usize) {

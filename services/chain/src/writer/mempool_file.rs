@@ -62,6 +62,7 @@ impl Writer {
             return Err(IndexError::Reported(failure.to_owned()).into());
         }
         self.expire();
+        self.metrics.on_memory(self.store.memory());
         let MempoolFile { saved, saved_at, .. } = self.waiting;
         let bytes = self.published.mempool().total_bytes() as u64;
         let interval = SAVE_INTERVAL.max(Duration::from_secs(bytes / SAVE_BYTES_PER_SECOND));

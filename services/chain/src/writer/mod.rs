@@ -10,6 +10,7 @@ mod certificates;
 mod command;
 mod mempool_file;
 mod proposals;
+mod queue;
 mod rebuild;
 pub(crate) mod signatures;
 mod start;
@@ -17,7 +18,7 @@ mod transactions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use pentad_ledger::header_tree::TipError;
@@ -32,6 +33,7 @@ pub use command::{Admission, BlockOutcome, HeadersChecked, NotOnTip, Origin, Tem
 pub(crate) use command::{Command, Job, Reply};
 use mempool_file::MempoolFile;
 use proposals::Proposals;
+use queue::{Abandoned, Queue};
 pub use start::Ended;
 pub(crate) use start::{Parts, Started, start};
 
@@ -46,7 +48,7 @@ use crate::view::{Published, TipView};
 pub(crate) const QUEUE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// What the smallest command counts for, which bounds their number to 1024.
 pub(crate) const COMMAND_BYTES_MIN: u32 = 64 * 1024;
-/// How often the writer looks after the mempool when nobody asks anything of it.
+/// How often the writer looks after the mempool, busy or not.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of blocks that are made durable together: they stay in memory until then.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -94,36 +96,35 @@ impl Writer {
     /// When the store fails: nothing more is acknowledged after that.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Result<(), StoreError> {
         self.load_mempool()?;
+        let mut queue = Queue::new(jobs);
+        let mut house_kept = Instant::now();
         loop {
-            match jobs.recv_timeout(HOUSEKEEPING_INTERVAL) {
-                Ok(first) => {
-                    if let Some(stop) = self.work(first, jobs)? {
-                        self.close()?;
-                        answer(stop, ());
-                        return Ok(());
+            let next = match queue.next() {
+                Some(job) => Some(job),
+                None => {
+                    self.finish_group()?;
+                    match queue.wait(HOUSEKEEPING_INTERVAL) {
+                        Ok(next) => next,
+                        Err(Abandoned) => return self.close(),
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            };
+            if let Some(Job { command, room, span }) = next {
+                if let Command::Stop { reply } = command {
+                    self.finish_group()?;
+                    self.close()?;
+                    answer(reply, ());
+                    return Ok(());
+                }
+                span.in_scope(|| self.on_command(command))?;
+                drop(room);
             }
-            self.keep_house()?;
-        }
-    }
-
-    /// Works through what waits in the queue, up to a stop.
-    fn work(&mut self, first: Job, jobs: &Receiver<Job>) -> Result<Option<Reply<()>>, StoreError> {
-        let mut next = Some(first);
-        while let Some(job) = next {
-            if let Command::Stop { reply } = job.command {
+            if house_kept.elapsed() >= HOUSEKEEPING_INTERVAL {
                 self.finish_group()?;
-                return Ok(Some(reply));
+                self.keep_house()?;
+                house_kept = Instant::now();
             }
-            job.span.in_scope(|| self.on_command(job.command))?;
-            drop(job.room);
-            next = jobs.try_recv().ok();
         }
-        self.finish_group()?;
-        Ok(None)
     }
 
     fn close(mut self) -> Result<(), StoreError> {

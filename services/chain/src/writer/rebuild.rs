@@ -22,6 +22,9 @@ use super::{Writer, signatures};
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusal;
 
+/// Bytes of changes that may wait above the engine meanwhile: nobody else needs the memory yet, and
+/// every coin that comes and goes among them spares the engine four writes.
+const LAYER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Blocks that may be ready before the writer gets to them: each is in memory.
 const READY_MAX: usize = 6;
 /// Time between two words in the log on how far it is.
@@ -136,6 +139,16 @@ fn prepare(
 impl Writer {
     /// Connects what the log holds. Blocks that break a rule stay off the chain, with all above.
     pub(super) fn rebuild(&mut self) -> Result<(), StoreError> {
+        let layer_bytes_max = self.store.set_layer_bytes_max(LAYER_BYTES_MAX);
+        self.store.set_layer_bytes_max(layer_bytes_max.max(LAYER_BYTES_MAX));
+        self.connect_log()?;
+        // What is too much for ordinary work goes down.
+        self.store.set_layer_bytes_max(layer_bytes_max);
+        self.finish_group()?;
+        self.store.tidy()
+    }
+
+    fn connect_log(&mut self) -> Result<(), StoreError> {
         loop {
             let (tip, best) = (self.tip(), self.tree.best_candidate());
             if tip == best {
@@ -153,7 +166,7 @@ impl Writer {
             }
         }
         self.settle_tip();
-        self.finish_group()
+        Ok(())
     }
 
     /// Connects blocks that follow one another; returns the first that breaks a rule.
