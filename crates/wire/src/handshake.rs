@@ -109,6 +109,8 @@ pub enum Reason {
     Full,
     /// The other node's static key is banned.
     Banned,
+    /// Only known static keys may connect, and the other node's is none of them.
+    NotAllowed,
     /// The other node broke the protocol or sent what is invalid.
     Misbehavior,
     /// The other node does not read, does not answer or withholds blocks.
@@ -121,7 +123,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnsupportedVersion,
         Self::WrongNetwork,
         Self::WrongGenesis,
@@ -129,6 +131,7 @@ impl Reason {
         Self::Duplicate,
         Self::Full,
         Self::Banned,
+        Self::NotAllowed,
         Self::Misbehavior,
         Self::TooSlow,
         Self::Removed,
@@ -146,6 +149,7 @@ impl Reason {
             Self::Duplicate => "DUPLICATE",
             Self::Full => "FULL",
             Self::Banned => "BANNED",
+            Self::NotAllowed => "NOT_ALLOWED",
             Self::Misbehavior => "MISBEHAVIOR",
             Self::TooSlow => "TOO_SLOW",
             Self::Removed => "REMOVED",

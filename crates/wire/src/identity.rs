@@ -1,6 +1,9 @@
 //! What names a node and a link.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 /// A node's static Curve25519 public key: its name among peers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +27,22 @@ impl fmt::Display for StaticKey {
     /// 64 hex digits, first byte first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no static key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a static key has 64 hex digits")]
+pub struct StaticKeyError;
+
+impl FromStr for StaticKey {
+    type Err = StaticKeyError;
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| StaticKeyError)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -28,11 +28,13 @@ pub mod penalty;
 mod recent;
 pub mod relay;
 pub mod sync;
+mod tally;
 
 pub use chunk::{Assembler, Chunker};
 pub use class::{CERTIFICATE_MAX, Class};
 pub use frame::{Frame, FrameError};
-pub use identity::{Direction, PeerId, StaticKey};
+pub use identity::{Direction, PeerId, StaticKey, StaticKeyError};
 pub use kind::Kind;
 pub use penalty::Offence;
 pub use recent::Recent;
+pub use tally::{Tallies, Tally};

@@ -11,8 +11,8 @@ pub const SCORE_MAX: u32 = 100;
 pub const SCORE_DECAY: Duration = Duration::from_secs(60);
 /// How long a ban lasts.
 pub const BAN_DURATION: Duration = Duration::from_secs(24 * 3600);
-/// Most bans; the one that ends first gives way. A static key costs an attacker nothing, so a
-/// longer list would keep nobody out.
+/// Most bans; the one that ends first gives way, those of the operator last. A static key costs
+/// an attacker nothing, so a longer list would keep nobody out.
 pub const BANS_MAX: usize = 1024;
 
 /// What a peer did wrong.
@@ -75,45 +75,68 @@ impl Score {
     }
 }
 
+/// Why and until when a static key may not connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// When it ends.
+    pub until: Duration,
+    /// For people.
+    pub reason: String,
+    /// Who wants it.
+    pub by: Banned,
+}
+
+/// Who wants a ban. The order is that in which bans give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Banned {
+    /// This node, for misbehaviour.
+    ByOffence,
+    /// Its operator.
+    ByOperator,
+}
+
 /// Static keys that may not connect, each until a time.
 #[derive(Clone, Debug, Default)]
 pub struct Bans {
-    until: BTreeMap<StaticKey, Duration>,
+    bans: BTreeMap<StaticKey, Ban>,
 }
 
 impl Bans {
     /// Nobody.
     #[must_use]
     pub const fn new() -> Self {
-        Self { until: BTreeMap::new() }
+        Self { bans: BTreeMap::new() }
     }
 
-    /// Bans a key for [`BAN_DURATION`].
-    pub fn ban(&mut self, key: StaticKey, now: Duration) {
-        self.until.retain(|_, until| *until > now);
-        if self.until.len() >= BANS_MAX && !self.until.contains_key(&key) {
-            let first = self.until.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key);
-            if let Some(first) = first {
-                self.until.remove(&first);
+    /// Bans a key, in place of an older ban. An offence does not shorten what the operator wants.
+    pub fn ban(&mut self, key: StaticKey, ban: Ban, now: Duration) {
+        self.bans.retain(|_, ban| ban.until > now);
+        if self.bans.get(&key).is_some_and(|old| old.by > ban.by) {
+            return;
+        }
+        if self.bans.len() >= BANS_MAX && !self.bans.contains_key(&key) {
+            let first = self.bans.iter().min_by_key(|(_, ban)| (ban.by, ban.until));
+            if let Some(first) = first.map(|(key, _)| *key) {
+                self.bans.remove(&first);
             }
         }
-        self.until.insert(key, now.saturating_add(BAN_DURATION));
+        self.bans.insert(key, ban);
     }
 
     /// Lifts a ban; true if there was one.
     pub fn unban(&mut self, key: &StaticKey) -> bool {
-        self.until.remove(key).is_some()
+        self.bans.remove(key).is_some()
     }
 
     /// Whether a key is banned at `now`.
     #[must_use]
     pub fn contains(&self, key: &StaticKey, now: Duration) -> bool {
-        self.until.get(key).is_some_and(|until| *until > now)
+        self.bans.get(key).is_some_and(|ban| ban.until > now)
     }
 
-    /// The bans that hold at `now`, with their ends.
-    pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&StaticKey, Duration)> {
-        self.until.iter().filter(move |(_, until)| **until > now).map(|(key, until)| (key, *until))
+    /// The bans that hold at `now`.
+    pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&StaticKey, &Ban)> {
+        self.bans.iter().filter(move |(_, ban)| ban.until > now)
     }
 }
 
@@ -152,14 +175,25 @@ mod tests {
             bytes[..8].copy_from_slice(&number.to_be_bytes());
             StaticKey::from_bytes(bytes)
         };
+        let ban = |at: Duration, by| {
+            let (until, reason) = (at + BAN_DURATION, "for nothing".to_owned());
+            Ban { until, reason, by }
+        };
+        let operators = key(1 << 40);
+        bans.ban(operators, ban(Duration::ZERO, Banned::ByOperator), Duration::ZERO);
         for number in 0..BANS_MAX as u64 + 10 {
-            bans.ban(key(number), Duration::from_millis(number));
+            let now = Duration::from_millis(number);
+            bans.ban(key(number), ban(now, Banned::ByOffence), now);
         }
         let now = Duration::from_secs(10);
+        assert!(bans.contains(&operators, now), "what the operator wants gives way last");
         assert_eq!(bans.iter(now).count(), BANS_MAX);
         assert!(!bans.contains(&key(0), now), "the oldest gave way");
         assert!(bans.contains(&key(500), now));
         assert!(bans.unban(&key(500)) && !bans.contains(&key(500), now));
         assert!(!bans.contains(&key(501), now + BAN_DURATION));
+        let over = Ban { until: now, ..ban(now, Banned::ByOffence) };
+        bans.ban(operators, over, now);
+        assert!(bans.contains(&operators, now), "an offence shortens no ban of the operator");
     }
 }

@@ -1,10 +1,24 @@
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use pentad_wire::StaticKey;
 use serde::Deserialize;
+
+use crate::shares::{IpRange, Shares};
 
 /// Port of the TCP and UDP listeners.
 const PORT: u16 = 5678;
+/// Loopback, private and link-local addresses (RFC 1918, 4193, 4291).
+const SHARED_RANGES: [&str; 7] = [
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
 
 /// Section `[peer]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +32,14 @@ pub struct PeerConfig {
     pub advertise: Option<SocketAddr>,
     /// Links that other nodes may open to this one.
     pub inbound_max: usize,
+    /// Of those, links from one address (of IPv6: one /64).
+    pub inbound_per_address_max: usize,
+    /// Of those, links from one subnet (IPv4 /24, IPv6 /48).
+    pub inbound_per_subnet_max: usize,
+    /// Ranges whose addresses are not counted: many nodes share few addresses there.
+    pub shared_ranges: Vec<IpRange>,
+    /// Static keys that may be peers, 64 hex digits each; nobody else may, unless it is empty.
+    pub allowed_keys: Vec<String>,
     /// Links that this node opens by itself, besides those to bootstrap and added nodes.
     pub outbound_max: usize,
     /// How long another node may take for the whole handshake.
@@ -38,6 +60,10 @@ impl Default for PeerConfig {
             bootstrap: Vec::new(),
             advertise: None,
             inbound_max: 64,
+            inbound_per_address_max: 8,
+            inbound_per_subnet_max: 16,
+            shared_ranges: SHARED_RANGES.iter().filter_map(|range| range.parse().ok()).collect(),
+            allowed_keys: Vec::new(),
             outbound_max: 8,
             handshake_ms_max: 5_000,
             write_ms_max: 20_000,
@@ -48,6 +74,22 @@ impl Default for PeerConfig {
 }
 
 impl PeerConfig {
+    pub(crate) fn shares(&self) -> Shares {
+        Shares {
+            per_host: self.inbound_per_address_max,
+            per_subnet: self.inbound_per_subnet_max,
+            shared: self.shared_ranges.clone(),
+        }
+    }
+
+    /// The keys that may be peers; `None`: all.
+    pub(crate) fn allowed(&self) -> Result<Option<BTreeSet<StaticKey>>, String> {
+        let parse = |key: &String| key.parse().map_err(|error| format!("{key:?}: {error}"));
+        let keys: BTreeSet<StaticKey> =
+            self.allowed_keys.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok((!keys.is_empty()).then_some(keys))
+    }
+
     pub(crate) const fn handshake_time_max(&self) -> Duration {
         Duration::from_millis(self.handshake_ms_max)
     }
@@ -58,5 +100,15 @@ impl PeerConfig {
 
     pub(crate) const fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ranges_of_the_defaults_are_valid() {
+        assert_eq!(PeerConfig::default().shared_ranges.len(), SHARED_RANGES.len());
     }
 }

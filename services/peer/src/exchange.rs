@@ -97,6 +97,11 @@ impl Exchange {
         membership
     }
 
+    /// Whether the other side of a link takes part in consensus.
+    pub(crate) fn is_replica(&self, peer: PeerId) -> bool {
+        self.lock().links.get(&peer).is_some_and(|link| link.is_capable)
+    }
+
     /// The consensus service opens a stream, which takes the place of an older one.
     pub(crate) fn attach(&self) -> Attachment {
         let mut state = self.lock();

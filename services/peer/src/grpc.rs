@@ -1,20 +1,25 @@
 //! `PeerService`: the operator's view.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pentad_api::Failure;
 use pentad_api::peer::v1 as proto;
 use pentad_api::peer::v1::peer_service_server::PeerService;
 use pentad_wire::handshake::VERSIONS;
 use pentad_wire::kademlia::{Contact, NodeId};
-use pentad_wire::{Direction, StaticKey};
+use pentad_wire::penalty::{BAN_DURATION, Banned};
+use pentad_wire::{Direction, StaticKey, StaticKeyError};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Code, Request, Response, Status};
 
 use crate::addresses::AddressError;
 use crate::discovery::{DiscoveryError, Handle as Discovery};
-use crate::hub::{Command, CommandError, Event, PeerInfo};
+use crate::hub::{Command, CommandError, Event, PeerInfo, Traffic};
+
+/// Longest ban: a hundred years.
+const BAN_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
 /// Answers `PeerService`.
 #[derive(Clone, Debug)]
@@ -22,6 +27,7 @@ pub(crate) struct PeerApi {
     pub(crate) key: StaticKey,
     pub(crate) node_id: NodeId,
     pub(crate) listen: SocketAddr,
+    pub(crate) advertised: Option<SocketAddr>,
     pub(crate) events: mpsc::Sender<Event>,
     /// Discovery, once the chain service has been reached and links are taken.
     pub(crate) running: watch::Receiver<Option<Discovery>>,
@@ -38,6 +44,10 @@ enum CallError {
     Command(#[from] CommandError),
     #[error("not 40 hex digits")]
     NodeId,
+    #[error(transparent)]
+    StaticKey(StaticKeyError),
+    #[error("{0} is not banned")]
+    NotBanned(StaticKey),
     #[error("too many lookups are under way")]
     Busy,
     #[error("no entropy: {0}")]
@@ -64,6 +74,11 @@ impl From<CallError> for Status {
             CallError::Command(CommandError::Unknown { .. }) => {
                 failure(Code::NotFound, "UNKNOWN_PEER")
                     .with_hint("PeerService.ListPeers shows the connected ones")
+            }
+            CallError::StaticKey(_) => Failure::invalid_field("static_key", message)
+                .with_hint("PeerService.ListPeers shows the keys of the connected nodes"),
+            CallError::NotBanned(_) => {
+                failure(Code::NotFound, "NOT_BANNED").with_hint("PeerService.ListBans shows who is")
             }
             CallError::NodeId => Failure::invalid_field("node_id", message),
             CallError::Busy => failure(Code::ResourceExhausted, "TOO_MANY_LOOKUPS")
@@ -94,6 +109,7 @@ impl PeerService for PeerApi {
             listen_address: self.listen.to_string(),
             version_min: *VERSIONS.start(),
             version_max: *VERSIONS.end(),
+            advertised_address: self.advertised.map(|at| at.to_string()).unwrap_or_default(),
         }))
     }
 
@@ -124,6 +140,61 @@ impl PeerService for PeerApi {
         let outcome = self.ask(|answer| Command::Remove { address, answer }).await?;
         outcome.map_err(CallError::from)?;
         Ok(Response::new(proto::RemovePeerResponse {}))
+    }
+
+    async fn ban_peer(
+        &self,
+        request: Request<proto::BanPeerRequest>,
+    ) -> Reply<proto::BanPeerResponse> {
+        let proto::BanPeerRequest { static_key, seconds, reason } = request.into_inner();
+        let key = static_key.parse().map_err(CallError::StaticKey)?;
+        let duration = match seconds {
+            0 => BAN_DURATION,
+            seconds => Duration::from_secs(seconds.min(BAN_SECONDS_MAX)),
+        };
+        self.ask(|answer| Command::Ban { key, duration, reason, answer }).await?;
+        Ok(Response::new(proto::BanPeerResponse {}))
+    }
+
+    async fn unban_peer(
+        &self,
+        request: Request<proto::UnbanPeerRequest>,
+    ) -> Reply<proto::UnbanPeerResponse> {
+        let key = request.into_inner().static_key.parse().map_err(CallError::StaticKey)?;
+        if !self.ask(|answer| Command::Unban { key, answer }).await? {
+            return Err(CallError::NotBanned(key).into());
+        }
+        Ok(Response::new(proto::UnbanPeerResponse {}))
+    }
+
+    async fn list_bans(
+        &self,
+        _: Request<proto::ListBansRequest>,
+    ) -> Reply<proto::ListBansResponse> {
+        let bans = self.ask(|answer| Command::Bans { answer }).await?;
+        let bans = bans.into_iter().map(|(key, ban)| proto::Ban {
+            static_key: key.to_string(),
+            reason: ban.reason,
+            until: ban.until.as_secs(),
+            by_operator: ban.by == Banned::ByOperator,
+        });
+        Ok(Response::new(proto::ListBansResponse { bans: bans.collect() }))
+    }
+
+    async fn get_sync_status(
+        &self,
+        _: Request<proto::GetSyncStatusRequest>,
+    ) -> Reply<proto::GetSyncStatusResponse> {
+        let status = self.ask(|answer| Command::Sync { answer }).await?;
+        let progress = status.progress;
+        Ok(Response::new(proto::GetSyncStatusResponse {
+            height: progress.height.get(),
+            best_height: progress.best_height.get(),
+            blocks_per_second: status.blocks_per_second,
+            remaining_seconds: status.remaining.map(|time| time.as_secs()),
+            blocks_in_flight: progress.in_flight as u64,
+            buffered_bytes: progress.buffered_bytes as u64,
+        }))
     }
 
     async fn get_routing_table(
@@ -195,6 +266,21 @@ impl From<PeerInfo> for proto::Peer {
             bytes_sent: info.bytes_sent,
             misbehavior: info.score,
             added: info.added,
+            consensus: info.consensus,
+            traffic: info.traffic.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Traffic> for proto::Traffic {
+    fn from(traffic: Traffic) -> Self {
+        Self {
+            class: traffic.class.name().to_owned(),
+            bytes_received: traffic.received.bytes,
+            bytes_sent: traffic.sent.bytes,
+            messages_received: traffic.received.frames,
+            messages_sent: traffic.sent.frames,
+            messages_dropped: traffic.dropped,
         }
     }
 }

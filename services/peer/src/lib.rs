@@ -11,6 +11,7 @@
 mod addresses;
 mod addresses_file;
 mod backoff;
+mod ban_list;
 mod chain;
 mod config;
 pub mod discovery;
@@ -19,12 +20,14 @@ mod exchange;
 mod grpc;
 mod hub;
 mod identity;
+mod kept_file;
 mod link;
 mod listener;
 mod message;
 mod metrics;
 mod relay_service;
 mod service;
+mod shares;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -34,3 +37,4 @@ pub use addresses::AddressError;
 pub use config::PeerConfig;
 pub use identity::IdentityError;
 pub use service::{Peer, Sockets, StartError};
+pub use shares::{IpRange, IpRangeError};

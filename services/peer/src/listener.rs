@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::door::{Door, Pass};
+use crate::door::{Door, Pass, Presence};
 use crate::hub::Event;
 use crate::link::{self, End, Local};
 use crate::metrics::PeerMetrics;
@@ -39,9 +39,9 @@ pub(crate) async fn accept(
             }
         };
         match door.enter(address.ip(), Instant::now()) {
-            Ok(pass) => {
+            Ok(admitted) => {
                 let span = tracing::info_span!(parent: None, "link", from = %address);
-                let link = receive(Arc::clone(&local), stream, address, pass, Arc::clone(&log));
+                let link = receive(Arc::clone(&local), stream, address, admitted, Arc::clone(&log));
                 links.spawn(link.instrument(span));
             }
             Err(reason) => {
@@ -56,7 +56,7 @@ async fn receive(
     local: Arc<Local>,
     stream: TcpStream,
     address: SocketAddr,
-    pass: Pass,
+    (pass, _presence): (Pass, Presence),
     log: Arc<LogQuota>,
 ) {
     let started = Instant::now();

@@ -63,6 +63,9 @@ pub enum StartError {
     /// The system does not tell where it listens.
     #[error("cannot tell the listening address: {0}")]
     Address(std::io::Error),
+    /// A configured static key is none.
+    #[error("configuration field peer.allowed_keys: {0}")]
+    AllowedKeys(String),
     /// The system gives no random numbers.
     #[error("no entropy: {0}")]
     Entropy(getrandom::Error),
@@ -98,6 +101,7 @@ impl Peer {
         supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
+        let allowed = config.allowed().map_err(StartError::AllowedKeys)?;
         let identity = Identity::load_or_create(data_dir)?;
         let listen = sockets.tcp.local_addr().map_err(StartError::Address)?;
         let (events, received) = mpsc::channel(EVENTS_MAX);
@@ -106,6 +110,7 @@ impl Peer {
             key: identity.public(),
             node_id: node_id(&signing_key(identity.private()).public_key()),
             listen,
+            advertised: config.advertise,
             events: events.clone(),
             running: is_running,
         };
@@ -117,6 +122,7 @@ impl Peer {
         let relay = RelayApi { exchange: exchange.clone() };
         let startup = Startup {
             config,
+            allowed,
             data_dir: data_dir.to_owned(),
             identity,
             instance: u64::from_be_bytes(instance),

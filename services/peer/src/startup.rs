@@ -1,12 +1,14 @@
 //! What runs once the chain service answers.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pentad_service_kit::Supervisor;
+use pentad_wire::StaticKey;
 use pentad_wire::handshake::{Claim, Hello, VERSIONS};
 use pentad_wire::kademlia::{Contact, NetworkId};
 use tokio::net::TcpListener;
@@ -18,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::addresses::{Addresses, Origin};
 use crate::addresses_file::AddressesFile;
 use crate::backoff::Backoff;
+use crate::ban_list::BanList;
 use crate::chain::{
     Chain, Network, Pump, follow_mempool, follow_tip, pump_blocks, pump_transactions,
 };
@@ -43,6 +46,8 @@ const FAREWELL_TIME_MAX: Duration = Duration::from_secs(3);
 /// All that is needed but the chain service's answer.
 pub(crate) struct Startup {
     pub(crate) config: PeerConfig,
+    /// The static keys that may be peers; `None`: all.
+    pub(crate) allowed: Option<BTreeSet<StaticKey>>,
     pub(crate) data_dir: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) instance: u64,
@@ -119,7 +124,11 @@ impl Startup {
         self.mind("transaction pump", pump_transactions(chain(), transactions.clone(), events()));
         self.mind("tip", follow_tip(chain(), events()));
         self.mind("mempool", follow_mempool(chain(), events()));
-        let (addresses, file) = addresses(&self.config, &self.data_dir);
+        let (file, writing) = AddressesFile::new(&self.data_dir);
+        self.finish("kept peers", writing);
+        let addresses = addresses(&self.config, &file);
+        let (bans, writing) = BanList::load(&self.data_dir);
+        self.finish("bans", writing);
         Parts {
             local,
             config: self.config.clone(),
@@ -128,15 +137,25 @@ impl Startup {
             transactions,
             addresses,
             file,
+            bans,
+            allowed: self.allowed.clone(),
             metrics: self.metrics.clone(),
             links,
         }
     }
 
     fn listen(&self, listener: TcpListener, local: Arc<Local>, links: TaskTracker) {
-        let door = Door::new(self.config.strict_loopback);
+        let door = Door::new(&self.config);
         let accepting = accept(listener, local, door, self.metrics.clone(), links);
         self.mind("listener", accepting);
+    }
+
+    /// Runs a task to its end, which comes with the hub's.
+    fn finish(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.supervisor.spawn(name, async move {
+            task.await;
+            Ok::<(), Infallible>(())
+        });
     }
 
     /// Runs a task until shutdown; the service does not outlive its panic.
@@ -180,16 +199,15 @@ async fn reach(chain: &Chain) -> Network {
 }
 
 /// The addresses of the configuration and those that were kept.
-fn addresses(config: &PeerConfig, data_dir: &Path) -> (Addresses, AddressesFile) {
+fn addresses(config: &PeerConfig, file: &AddressesFile) -> Addresses {
     let mut addresses = Addresses::new(config.outbound_max);
-    let mut file = AddressesFile::new(data_dir);
     file.load(&mut addresses);
     for address in &config.bootstrap {
         if let Err(error) = addresses.insert(address, Origin::Bootstrap) {
             tracing::warn!(%error, "configuration field peer.bootstrap");
         }
     }
-    (addresses, file)
+    addresses
 }
 
 /// Contacts of discovery may take links, too.

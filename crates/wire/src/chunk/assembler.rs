@@ -3,7 +3,7 @@ use thiserror::Error;
 
 use super::{CHUNK_HEADER_LEN, CHUNK_MAX};
 use crate::frame::{HEADER_LEN, Header};
-use crate::{Class, Frame, FrameError};
+use crate::{Class, Frame, FrameError, Tallies};
 
 /// What is set aside for a frame before its bytes are here; more is taken as they arrive, so that
 /// a length alone costs its receiver nothing.
@@ -16,6 +16,7 @@ pub struct Assembler {
     announcements: Stream,
     bulk: Stream,
     skipped: u64,
+    received: Tallies,
 }
 
 /// What a sender that keeps to the protocol never sends.
@@ -50,6 +51,7 @@ impl Assembler {
             announcements: Stream::new(Class::Announcements),
             bulk: Stream::new(Class::Bulk),
             skipped: 0,
+            received: Tallies::new(),
         }
     }
 
@@ -69,7 +71,11 @@ impl Assembler {
             }
             let class = Class::from_byte(tag).ok_or(AssemblyError::UnknownClass(tag))?;
             let (chunk, tail) = tail.split_at_checked(length).ok_or(AssemblyError::Truncated)?;
+            let before = frames.len();
             let skipped = self.stream_mut(class).push(chunk, frames)?;
+            let complete = frames.len().saturating_sub(before);
+            let bytes = CHUNK_HEADER_LEN.saturating_add(length);
+            self.received.of_mut(class).add(bytes, complete);
             self.skipped = self.skipped.saturating_add(skipped);
             rest = tail;
         }
@@ -80,6 +86,12 @@ impl Assembler {
     #[must_use]
     pub const fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// What came since the start.
+    #[must_use]
+    pub const fn received(&self) -> Tallies {
+        self.received
     }
 
     /// Bytes held for unfinished frames.

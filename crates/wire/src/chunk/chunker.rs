@@ -4,7 +4,7 @@ use bytes::{Buf as _, Bytes};
 use thiserror::Error;
 
 use super::{CHUNK_HEADER_LEN, CHUNK_MAX, PLAINTEXT_MAX};
-use crate::Class;
+use crate::{Class, Tally};
 
 /// Frames that wait to be sent, by class; it cuts them into Noise messages.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ struct Queue {
     bytes: usize,
     /// Those among them that may be dropped.
     expendable: usize,
+    /// Frames that were dropped since the start.
+    dropped: u64,
+    sent: Tally,
 }
 
 /// An encoded frame, or the rest of one.
@@ -69,6 +72,7 @@ impl Chunker {
         let mut dropped = 0_u64;
         while queue.expendable.saturating_add(frame.len()) > class.expendable_max() {
             dropped = dropped.saturating_add(1);
+            queue.dropped = queue.dropped.saturating_add(1);
             if !queue.drop_oldest() {
                 return dropped;
             }
@@ -80,18 +84,26 @@ impl Chunker {
     /// Drops what is less urgent than the consensus class: only a farewell is to come. What was cut
     /// in the middle is never finished, so nothing may be queued in those classes afterwards.
     pub fn keep_consensus_only(&mut self) {
-        self.announcements = Queue::default();
-        self.bulk = Queue::default();
+        self.announcements.clear();
+        self.bulk.clear();
     }
 
     /// Bytes that wait in a class.
     #[must_use]
     pub const fn queued(&self, class: Class) -> usize {
-        match class {
-            Class::Consensus => self.consensus.bytes,
-            Class::Announcements => self.announcements.bytes,
-            Class::Bulk => self.bulk.bytes,
-        }
+        self.queue(class).bytes
+    }
+
+    /// What was taken in a class since the start.
+    #[must_use]
+    pub const fn sent(&self, class: Class) -> Tally {
+        self.queue(class).sent
+    }
+
+    /// Frames of a class that were dropped since the start.
+    #[must_use]
+    pub const fn dropped(&self, class: Class) -> u64 {
+        self.queue(class).dropped
     }
 
     /// Nothing waits.
@@ -125,6 +137,14 @@ impl Chunker {
         }
     }
 
+    const fn queue(&self, class: Class) -> &Queue {
+        match class {
+            Class::Consensus => &self.consensus,
+            Class::Announcements => &self.announcements,
+            Class::Bulk => &self.bulk,
+        }
+    }
+
     const fn queue_mut(&mut self, class: Class) -> &mut Queue {
         match class {
             Class::Consensus => &mut self.consensus,
@@ -135,6 +155,11 @@ impl Chunker {
 }
 
 impl Queue {
+    fn clear(&mut self) {
+        self.frames.clear();
+        (self.bytes, self.expendable) = (0, 0);
+    }
+
     fn append(&mut self, bytes: Bytes, is_expendable: bool) {
         self.bytes = self.bytes.saturating_add(bytes.len());
         if is_expendable {
@@ -158,6 +183,7 @@ impl Queue {
     /// Moves `count` bytes, which must be there, to the end of `to`.
     fn take(&mut self, count: usize, to: &mut Vec<u8>) {
         let mut left = count;
+        let before = self.frames.len();
         while left > 0 {
             let Some(frame) = self.frames.front_mut() else {
                 break;
@@ -174,5 +200,7 @@ impl Queue {
             }
         }
         self.bytes = self.bytes.saturating_sub(count);
+        let complete = before.saturating_sub(self.frames.len());
+        self.sent.add(CHUNK_HEADER_LEN.saturating_add(count), complete);
     }
 }

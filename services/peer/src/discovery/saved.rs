@@ -3,12 +3,14 @@
 //! A line of format and version, then a line for each contact: its id in hex, a space, its
 //! endpoint. It is a hint for the next start, not a truth: what is damaged is left out.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use pentad_wire::kademlia::{Contact, NodeId};
 use tracing::{debug, warn};
+
+use crate::kept_file::replace;
 
 const HEADER: &str = "pentad contacts 1";
 /// Contacts written and read; the file stays below 64 KiB.
@@ -65,15 +67,6 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Writes beside the file and renames, so that a crash leaves the old one or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
 }
 
 fn format(contacts: &[Contact]) -> String {

@@ -4,12 +4,13 @@
 
 mod command;
 mod dial;
+mod pace;
 mod peer;
 mod peers;
 mod relaying;
 mod syncing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,9 @@ use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
 use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
-use pentad_wire::penalty::Bans;
 use pentad_wire::relay::Relay;
 use pentad_wire::sync::{Body, HeaderReport, Outcome, Sync, TICK_INTERVAL};
-use pentad_wire::{PeerId, sync};
+use pentad_wire::{PeerId, StaticKey, sync};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,12 +30,14 @@ use tracing::Span;
 
 use crate::addresses::Addresses;
 use crate::addresses_file::AddressesFile;
+use crate::ban_list::BanList;
 use crate::chain::{BlockItem, Pump, TransactionItem};
 use crate::config::PeerConfig;
 use crate::link::{Candidate, End, Local, Verdict};
 use crate::message::Message;
 use crate::metrics::PeerMetrics;
-pub(crate) use command::{Command, CommandError, PeerInfo};
+pub(crate) use command::{Command, CommandError, PeerInfo, Traffic};
+use pace::Pace;
 pub(crate) use peer::Peer;
 
 /// Events that wait for the hub. Each may hold a message; who sends more waits, and with it the
@@ -93,6 +95,9 @@ pub(crate) struct Parts {
     pub(crate) transactions: Pump<TransactionItem>,
     pub(crate) addresses: Addresses,
     pub(crate) file: AddressesFile,
+    pub(crate) bans: BanList,
+    /// The static keys that may be peers; `None`: all.
+    pub(crate) allowed: Option<BTreeSet<StaticKey>>,
     pub(crate) metrics: PeerMetrics,
     pub(crate) links: TaskTracker,
 }
@@ -106,7 +111,6 @@ pub(crate) struct Hub {
     sync: Sync,
     relay: Relay,
     orphans: Orphans,
-    bans: Bans,
     /// Transactions to be told to peers at the end of the batch.
     fresh: Vec<(Txid, Bytes)>,
     /// Questions to the chain service, and on whose account each is asked.
@@ -114,6 +118,7 @@ pub(crate) struct Hub {
     callers: HashMap<task::Id, Option<PeerId>>,
     /// Whether this node takes part in consensus at present.
     consensus: watch::Receiver<bool>,
+    pace: Pace,
 }
 
 impl Hub {
@@ -128,11 +133,11 @@ impl Hub {
             sync: Sync::new(own),
             relay: Relay::new(),
             orphans: Orphans::new(),
-            bans: Bans::new(),
             fresh: Vec::new(),
             calls: JoinSet::new(),
             callers: HashMap::new(),
             consensus,
+            pace: Pace::default(),
         }
     }
 
@@ -247,6 +252,7 @@ impl Hub {
         self.send_heartbeats();
         self.dial_due();
         let progress = self.sync.progress();
+        self.pace.observe(self.now(), &progress);
         self.parts.metrics.observe(&progress, self.peers.values(), self.orphans.len());
     }
 

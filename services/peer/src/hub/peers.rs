@@ -42,7 +42,11 @@ impl Hub {
 
     /// Whether a node may become a peer. A link that gives way to it is closed.
     fn judge(&mut self, candidate: &Candidate) -> Verdict {
-        if self.bans.contains(&candidate.key, self.now()) {
+        if self.parts.allowed.as_ref().is_some_and(|keys| !keys.contains(&candidate.key)) {
+            let message = "only known static keys may connect here";
+            return Err((Reason::NotAllowed, message.to_owned()));
+        }
+        if self.parts.bans.contains(&candidate.key) {
             return Err((Reason::Banned, "this static key is banned here".to_owned()));
         }
         let existing = self.peers.iter().find(|(_, peer)| peer.key == candidate.key);
@@ -60,8 +64,13 @@ impl Hub {
         }
         if candidate.direction == Direction::Inbound {
             let inbound = |peer: &&Peer| peer.direction == Direction::Inbound;
-            if self.peers.values().filter(inbound).count() >= self.parts.config.inbound_max {
+            let inbound = self.peers.values().filter(inbound).map(|peer| peer.address.ip());
+            if inbound.clone().count() >= self.parts.config.inbound_max {
                 return Err((Reason::Full, "all inbound slots are taken".to_owned()));
+            }
+            if !self.parts.config.shares().admit(candidate.address.ip(), inbound) {
+                let message = "the inbound slots of this address or subnet are taken";
+                return Err((Reason::Full, message.to_owned()));
             }
         }
         self.next_peer += 1;
@@ -133,8 +142,7 @@ impl Hub {
             && error.is_offence()
         {
             tracing::warn!(peer = %id, address = %peer.address, %error, "banned");
-            let now = self.now();
-            self.bans.ban(peer.key, now);
+            self.parts.bans.punish(peer.key, &error.to_string());
             self.parts.metrics.bans.inc();
         } else {
             tracing::info!(peer = %id, address = %peer.address, %end, "disconnected");
@@ -171,7 +179,7 @@ impl Hub {
         if over {
             let key = peer.key;
             tracing::warn!(peer = %id, address = %peer.address, ?offence, "banned");
-            self.bans.ban(key, now);
+            self.parts.bans.punish(key, &format!("{offence:?}"));
             self.parts.metrics.bans.inc();
             self.close(id, Reason::Misbehavior, "too much misbehaviour");
         }

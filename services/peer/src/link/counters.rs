@@ -1,7 +1,9 @@
 //! What went over a link.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
+use pentad_wire::{Class, Tallies, Tally};
 use prometheus_client::metrics::counter::Counter;
 
 /// Bytes of one link, added up for the service too.
@@ -10,6 +12,8 @@ pub(crate) struct Counters {
     received: AtomicU64,
     sent: AtomicU64,
     skipped: AtomicU64,
+    /// A std mutex is right: it is held while a few numbers are copied.
+    by_class: Mutex<Tallies>,
     total: Totals,
 }
 
@@ -40,6 +44,15 @@ impl Counters {
     pub(super) fn skipped(&self, frames: u64) {
         let before = self.skipped.swap(frames, Relaxed);
         self.total.skipped.inc_by(frames.saturating_sub(before));
+    }
+
+    /// What was received since the link was opened.
+    pub(super) fn tallied(&self, tallies: Tallies) {
+        *self.by_class.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
+    }
+
+    pub(crate) fn received_in(&self, class: Class) -> Tally {
+        self.by_class.lock().unwrap_or_else(PoisonError::into_inner).of(class)
     }
 
     pub(crate) fn bytes_received(&self) -> u64 {

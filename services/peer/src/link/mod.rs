@@ -122,7 +122,8 @@ struct Opened {
 }
 
 /// Runs a connection from its first byte to its end. `on_open` is called once the other side has
-/// proved to be of this network: the connection is not half-open any more. Returns the peer that it
+/// proved to be of this network and is a peer or refused: the connection is not half-open any more.
+/// Returns the peer that it
 /// was, if it became one.
 pub(crate) async fn run(
     local: Arc<Local>,
@@ -147,7 +148,6 @@ pub(crate) async fn run(
         farewell(reader, writer, reason, &incompatible.to_string()).await;
         return (None, End::Incompatible(incompatible));
     }
-    on_open();
     let outbox = Outbox::default();
     let (jobs, receiver) = mpsc::channel(REQUESTS_MAX);
     let takes_part = handshake.consensus;
@@ -163,9 +163,14 @@ pub(crate) async fn run(
         jobs: jobs.clone(),
     };
     let peer = match introduce(&local, candidate).await {
-        Some(Ok(peer)) => peer,
+        Some(Ok(peer)) => {
+            on_open();
+            peer
+        }
         Some(Err((reason, message))) => {
+            // It counts as half-open until it is closed.
             farewell(reader, writer, reason, &message).await;
+            on_open();
             return (None, End::Refused { reason, message });
         }
         None => return (None, End::Closed),

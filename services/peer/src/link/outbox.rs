@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use pentad_wire::chunk::QueueFull;
-use pentad_wire::{Chunker, Class};
+use pentad_wire::{Chunker, Class, Tally};
 use tokio::sync::Notify;
 
 /// Bounded queues by class, between everybody who sends and the link's writer. A std mutex is
@@ -76,6 +76,12 @@ impl Outbox {
     /// Whether at least half of a class's queue is free.
     pub(crate) fn has_room(&self, class: Class) -> bool {
         self.lock().chunker.queued(class) <= class.queue_max() / 2
+    }
+
+    /// What was taken in a class since the start, and how many frames were dropped.
+    pub(crate) fn sent(&self, class: Class) -> (Tally, u64) {
+        let state = self.lock();
+        (state.chunker.sent(class), state.chunker.dropped(class))
     }
 
     /// Drops blocks and transactions that are queued, queues a farewell and takes nothing more.

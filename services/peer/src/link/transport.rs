@@ -179,6 +179,7 @@ impl FrameReader {
         self.nonce += 1;
         self.assembler.push(&self.plaintext[..length], frames)?;
         self.counters.skipped(self.assembler.skipped());
+        self.counters.tallied(self.assembler.received());
         give_way(length).await;
         Ok(())
     }

@@ -6,10 +6,11 @@ mod fake_chain;
 mod golden;
 mod hostile;
 mod links;
+mod operator;
 mod relay;
 mod sync;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use pentad_service_kit::{Metrics, Supervisor};
 use pentad_wire::handshake::{Claim, Hello, VERSIONS};
 use pentad_wire::{Chunker, Class, Direction, Frame};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -195,7 +196,17 @@ impl Stranger {
 
     /// Noise and the handshake message, nothing of the answer read yet.
     async fn connect(&self, to: SocketAddr) -> Session {
-        let stream = TcpStream::connect(to).await.expect("it listens");
+        self.open(TcpStream::connect(to).await.expect("it listens")).await
+    }
+
+    /// The same from another address of this machine.
+    async fn connect_from(&self, ip: IpAddr, to: SocketAddr) -> Session {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(ip, 0)).expect("an address of this machine");
+        self.open(socket.connect(to).await.expect("it listens")).await
+    }
+
+    async fn open(&self, stream: TcpStream) -> Session {
         let counters = Arc::new(Counters::default());
         let (reader, writer, _) =
             transport::open(stream, Direction::Outbound, &self.identity, DEADLINE, counters)
