@@ -19,6 +19,7 @@ pub mod base58check;
 pub mod hash;
 pub mod hd;
 pub mod keys;
+pub mod muhash;
 pub mod script;
 mod verification;
 
@@ -26,5 +27,6 @@ pub use address::{Address, AddressError, AddressVersions};
 pub use base58check::Base58CheckError;
 pub use hash::{KeyHash, ScriptHash, hash160};
 pub use keys::{KeyError, PublicKey, SecretKey, Signature, SignatureError};
+pub use muhash::MuHash;
 pub use pentad_primitives::sha256d;
 pub use script::{ScriptSigError, ScriptTemplate, classify};
