@@ -237,3 +237,164 @@ fn skews<'a>(snapshot: &'a Snapshot, names: &'a Names) -> impl Iterator<Item = S
 fn shown(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pentad_crypto::SecretKey;
+    use pentad_pbft::{Sequence, Validator, ValidatorSet, View};
+    use pentad_primitives::{Hash256, Script};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const OWN: ReplicaId = ReplicaId::new(1);
+
+    fn names() -> Names {
+        let validator = |number: u8| Validator {
+            name: format!("node{number}"),
+            key: SecretKey::from_bytes([number; 32]).expect("a key").public_key(),
+            payout: Script::default(),
+        };
+        Names(Arc::new(ValidatorSet::new((1..=4).map(validator).collect()).expect("a set")))
+    }
+
+    fn vitals() -> Vitals {
+        let vitals = Vitals::default();
+        vitals.set_chain_up(true);
+        vitals.set_relay_up(true);
+        vitals
+    }
+
+    fn ids(numbers: &[u16]) -> Vec<ReplicaId> {
+        numbers.iter().map(|number| ReplicaId::new(*number)).collect()
+    }
+
+    /// Heard of all just now; a payment has waited for five seconds.
+    fn stalled() -> Snapshot {
+        Snapshot {
+            status: Status {
+                view: View::ZERO,
+                primary: ReplicaId::new(0),
+                in_view_change: false,
+                view_changes: Vec::new(),
+                failed_views: 0,
+                last_final: Sequence::new(7),
+                last_digest: Hash256::ZERO,
+                low_watermark: Sequence::GENESIS,
+                high_watermark: Sequence::new(128),
+                in_flight: Vec::new(),
+                is_pending: true,
+                fetching: Vec::new(),
+                halted: None,
+            },
+            since_heard: vec![Some(Duration::ZERO); 4],
+            skews: vec![Some(0); 4],
+            since_progress: Some(Duration::from_secs(9)),
+            since_view: Duration::from_secs(60),
+            pending: 3,
+            longest_wait: Some(Duration::from_secs(5)),
+            evidence: Vec::new(),
+        }
+    }
+
+    fn in_flight(prepared_by: &[u16], committed_by: &[u16], is_prepared: bool) -> InFlight {
+        InFlight {
+            sequence: Sequence::new(8),
+            digest: Some(Hash256::ZERO),
+            stage: None,
+            prepared_by: ids(prepared_by),
+            committed_by: ids(committed_by),
+            is_prepared,
+            is_committed: false,
+        }
+    }
+
+    fn explained(snapshot: &Snapshot, vitals: &Vitals) -> (Explanation, String) {
+        let explanation = explain(snapshot, vitals, OWN, &names(), TIMEOUT);
+        let text = explanation.findings.join("\n");
+        (explanation, text)
+    }
+
+    #[test]
+    fn a_primary_that_does_not_propose_is_named() {
+        let (explanation, text) = explained(&stalled(), &vitals());
+        assert!(!explanation.is_healthy);
+        assert_eq!((explanation.votes_missing, explanation.silent), (1, ids(&[0])));
+        assert!(text.contains("primary node1 of view 0 has not proposed"), "{text}");
+        assert!(text.contains("block 7 became final 9.0 s ago"), "{text}");
+    }
+
+    #[test]
+    fn votes_that_are_missing_are_counted_by_phase() {
+        let mut snapshot = stalled();
+        snapshot.status.in_flight = vec![in_flight(&[1], &[], false)];
+        let (explanation, text) = explained(&snapshot, &vitals());
+        assert_eq!((explanation.votes_missing, explanation.silent), (1, ids(&[2, 3])));
+        assert!(text.contains("lacks 1 of 3 votes (PREPARE)"), "{text}");
+        assert!(text.contains("voted: node1, node2; silent: node3, node4"), "{text}");
+        snapshot.status.in_flight = vec![in_flight(&[1, 2], &[1], true)];
+        let (explanation, text) = explained(&snapshot, &vitals());
+        assert_eq!((explanation.votes_missing, explanation.silent), (2, ids(&[0, 2, 3])));
+        assert!(text.contains("lacks 2 of 3 votes (COMMIT)"), "{text}");
+    }
+
+    #[test]
+    fn a_view_change_says_who_has_not_left() {
+        let mut snapshot = stalled();
+        let view = View::new(1);
+        snapshot.status.view = view;
+        snapshot.status.primary = OWN;
+        snapshot.status.in_view_change = true;
+        snapshot.status.view_changes = vec![(OWN, view), (ReplicaId::new(2), View::ZERO)];
+        let (explanation, text) = explained(&snapshot, &vitals());
+        assert_eq!((explanation.votes_missing, explanation.silent), (2, ids(&[0, 2, 3])));
+        assert!(text.contains("the change into view 1 lacks 2 of 3 votes"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_quorum_and_a_spare_vote_are_told_apart() {
+        let mut snapshot = stalled();
+        snapshot.since_heard[3] = None;
+        let (_, text) = explained(&snapshot, &vitals());
+        assert!(text.contains("3 of 4 validators are heard: 0 more may fall silent"), "{text}");
+        assert!(text.contains("node4: not heard since the start"), "{text}");
+        snapshot.since_heard[0] = Some(Duration::from_secs(30));
+        let (_, text) = explained(&snapshot, &vitals());
+        assert!(text.contains("no block can become final"), "{text}");
+        assert!(text.contains("node1: last heard 30.0 s ago"), "{text}");
+    }
+
+    #[test]
+    fn case_25_a_clock_that_is_off_is_named() {
+        let mut snapshot = stalled();
+        snapshot.skews[2] = Some(-180);
+        let (_, text) = explained(&snapshot, &vitals());
+        assert!(text.contains("the clock of node3 is 180 s behind ours"), "{text}");
+    }
+
+    #[test]
+    fn services_that_are_away_and_a_halt_come_first() {
+        let vitals = Vitals::default();
+        vitals.halt("it forgot what it said");
+        let (explanation, text) = explained(&stalled(), &vitals);
+        assert!(!explanation.is_healthy);
+        assert!(explanation.findings[0].contains("it forgot what it said"), "{text}");
+        assert!(explanation.findings[1].contains("chain service"), "{text}");
+        assert!(explanation.findings[2].contains("peer service"), "{text}");
+    }
+
+    #[test]
+    fn idleness_and_a_payment_on_its_way_are_no_stall() {
+        let mut snapshot = stalled();
+        snapshot.longest_wait = Some(Duration::from_millis(20));
+        assert!(explained(&snapshot, &vitals()).0.is_healthy);
+        snapshot.pending = 0;
+        snapshot.longest_wait = None;
+        snapshot.since_heard = vec![None; 4];
+        let (explanation, text) = explained(&snapshot, &vitals());
+        assert!(explanation.is_healthy, "{text}");
+        assert!(text.contains("nothing to agree on"), "{text}");
+    }
+}

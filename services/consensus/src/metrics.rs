@@ -5,11 +5,11 @@
 //! | `pentad_consensus_view` | the view that this validator is in, or waits for |
 //! | `pentad_consensus_final_height_blocks` | height of the last final block |
 //! | `pentad_consensus_blocks_final_total` | blocks that became final here since the start |
-//! | `pentad_consensus_phase_seconds{phase}` | from each phase of a block to the next: prepare, commit, connect |
+//! | `pentad_consensus_phase_seconds{phase}` | from a phase to the next: prepare, commit, connect |
 //! | `pentad_consensus_block_interval_seconds` | between two final blocks |
 //! | `pentad_consensus_sent_total{message}` | messages to other replicas |
 //! | `pentad_consensus_received_total{message}` | messages from other replicas |
-//! | `pentad_consensus_dropped_total{reason}` | messages dropped here: malformed, with a body that is not theirs, no room on the way out |
+//! | `pentad_consensus_dropped_total{reason}` | messages dropped here: malformed, body, no_room |
 //! | `pentad_consensus_log_fsyncs_total` | durable writes of the safety log |
 //! | `pentad_consensus_log_bytes` | size of the safety log |
 //! | `pentad_consensus_log_write_seconds` | one durable write, as the core waits for it |
