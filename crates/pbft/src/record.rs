@@ -1,6 +1,8 @@
 //! The safety log: what a replica writes down before it speaks, so that it never contradicts
 //! itself after a restart.
 
+use std::sync::Arc;
+
 use pentad_primitives::Hash256;
 use pentad_primitives::encode::Reader;
 
@@ -80,6 +82,18 @@ impl Record {
             }
         }
         out
+    }
+
+    /// Length of the encoding in bytes, without copying a body.
+    pub(crate) fn encoded_len(&self) -> usize {
+        match self {
+            Self::PrePrepare(PrePrepare { signed, body }) => {
+                let empty = PrePrepare { signed: signed.clone(), body: Arc::from([]) };
+                let rest = Self::PrePrepare(empty).to_bytes();
+                rest.len().saturating_add(body.len())
+            }
+            other => other.to_bytes().len(),
+        }
     }
 
     /// From exactly its canonical encoding.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use pentad_primitives::Hash256;
 
 use super::{Fault, Replica};
-use crate::event::Output;
 use crate::evidence::HaltReason;
 use crate::identifiers::{ReplicaId, Sequence};
 use crate::keys::{Keys, Signature};
@@ -138,9 +137,7 @@ impl<K: Keys> Replica<K> {
         }
         self.checkpoints.set_stable(stable);
         self.accused.retain(|(_, fault)| *fault != Fault::Checkpoint);
-        let records = self.records();
-        self.log_len = u64::try_from(records.len()).unwrap_or(u64::MAX);
-        self.emit(Output::Compact(records));
+        self.compact();
         true
     }
 

@@ -43,7 +43,6 @@ use crate::evidence::{Evidence, HaltReason};
 use crate::identifiers::{ReplicaId, Sequence, View};
 use crate::keys::Keys;
 use crate::message::{Certified, Message, NewView, Phase, PrePrepare, ViewChange};
-use crate::record::Record;
 
 /// A replica of the protocol, without IO.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +91,8 @@ pub struct Replica<K> {
     /// Against whom it gave evidence.
     accused: BTreeSet<(ReplicaId, Fault)>,
     timers: timers::Timers,
-    /// Records in the safety log.
-    log_len: u64,
+    /// Bytes of the safety log.
+    log_bytes: usize,
     halted: Option<HaltReason>,
     /// Outputs of the step under way; empty between steps.
     outputs: Vec<Output>,
@@ -149,7 +148,7 @@ impl<K: Keys> Replica<K> {
             heard: BTreeSet::new(),
             accused: BTreeSet::new(),
             timers: timers::Timers::new(config.view_timeout_ms, config.resend_ms),
-            log_len: 0,
+            log_bytes: 0,
             halted: None,
             outputs: Vec::new(),
         };
@@ -252,11 +251,6 @@ impl<K: Keys> Replica<K> {
 
     fn emit(&mut self, output: Output) {
         self.outputs.push(output);
-    }
-
-    fn persist(&mut self, record: Record) {
-        self.log_len = self.log_len.saturating_add(1);
-        self.emit(Output::Persist(record));
     }
 
     fn send_all(&mut self, message: Message) {

@@ -4,6 +4,7 @@ use super::Replica;
 use crate::certificate::CommitCertificate;
 use crate::event::Output;
 use crate::evidence::{Evidence, HaltReason};
+use crate::identifiers::Sequence;
 use crate::keys::Keys;
 use crate::message::{Body, Certified, FetchBody};
 
@@ -48,11 +49,16 @@ impl<K: Keys> Replica<K> {
     /// watermarks are, or a contradiction of what is executed.
     fn is_learnable(&self, certificate: &CommitCertificate) -> bool {
         let sequence = certificate.sequence;
-        if let Some(executed) = self.recent.get(&sequence) {
-            return executed.certificate.digest != certificate.digest;
+        if let Some(executed) = self.executed_certificate(sequence) {
+            return executed.digest != certificate.digest;
         }
         sequence > self.last.sequence
             && sequence <= self.last.sequence.plus(self.window.saturating_mul(2))
+    }
+
+    fn executed_certificate(&self, sequence: Sequence) -> Option<&CommitCertificate> {
+        let last = self.last.certificate.as_ref().filter(|last| last.sequence == sequence);
+        last.or_else(|| self.recent.get(&sequence).map(|block| &block.certificate))
     }
 
     /// Takes a certificate that was checked. Two for one sequence name one block, or more than f
@@ -62,9 +68,8 @@ impl<K: Keys> Replica<K> {
             return;
         }
         let sequence = certificate.sequence;
-        let executed = self.recent.get(&sequence).map(|block| block.certificate.clone());
-        let known = executed
-            .or_else(|| self.slots.get(&sequence).and_then(|slot| slot.certificate.clone()));
+        let in_flight = self.slots.get(&sequence).and_then(|slot| slot.certificate.as_ref());
+        let known = self.executed_certificate(sequence).or(in_flight).cloned();
         match known {
             Some(known) if known.digest != certificate.digest => {
                 let (own, quorum) = (known.digest, certificate.digest);

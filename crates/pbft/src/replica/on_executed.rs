@@ -28,8 +28,8 @@ impl<K: Keys> Replica<K> {
         for (sequence, slot) in &below {
             self.remember_voters(*sequence, slot);
         }
-        let mut body = below.get(&sequence).and_then(|slot| slot.bodies.get(&digest)).cloned();
-        if let Some(body) = body.take() {
+        let body = below.get(&sequence).and_then(|slot| slot.bodies.get(&digest)).cloned();
+        if let Some(body) = body {
             let certificate = certificate.clone();
             self.recent.insert(sequence, Certified { certificate, body });
         }
@@ -40,6 +40,7 @@ impl<K: Keys> Replica<K> {
         if let Some(root) = root {
             self.take_checkpoint(sequence, digest, root);
         }
+        self.bound_log();
     }
 
     fn remember_voters(&mut self, sequence: Sequence, slot: &Slot) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pentad_primitives::Hash256;
 
 use super::Replica;
+use super::log::bytes_of;
 use super::slot::{Proposal, Stage};
 use crate::identifiers::Sequence;
 use crate::keys::Keys;
@@ -21,7 +22,7 @@ impl<K: Keys> Replica<K> {
         records: Vec<Record>,
         checkpoint: Option<(Sequence, Hash256, Hash256)>,
     ) {
-        self.log_len = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        self.log_bytes = bytes_of(&records);
         let mut bodies = Bodies::new();
         for record in records {
             self.restore(record, &mut bodies);

@@ -2,15 +2,10 @@
 
 use super::slot::{Proposal, Stage};
 use super::{Fault, Replica};
-use crate::event::Output;
 use crate::identifiers::{ReplicaId, View};
 use crate::keys::Keys;
 use crate::message::{Message, NewView, ViewChange};
 use crate::record::Record;
-
-/// Records after which entering a view rewrites the log: without progress there is no checkpoint
-/// to cut it.
-const LOG_LEN_MAX: u64 = 1_024;
 
 impl<K: Keys> Replica<K> {
     /// Leaves the view, or gives up waiting for it, for the next one.
@@ -99,11 +94,7 @@ impl<K: Keys> Replica<K> {
             self.hold_vote(phase, vote);
         }
         self.assume_view_known();
-        if self.log_len > LOG_LEN_MAX {
-            let records = self.records();
-            self.log_len = u64::try_from(records.len()).unwrap_or(u64::MAX);
-            self.emit(Output::Compact(records));
-        }
+        self.bound_log();
     }
 
     /// The part of entering a view that a restart repeats.

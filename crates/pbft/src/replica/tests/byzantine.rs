@@ -1,5 +1,7 @@
 //! What up to f byzantine replicas do: `attacks` 1 to 18, as far as one replica can show it.
 
+use pentad_primitives::Hash256;
+
 use super::network::{Final, K, Named, Network, block, domain, genesis, id, seq, view};
 use crate::certificate::{CommitCertificate, PreparedCertificate};
 use crate::credentials::Credentials;
@@ -11,6 +13,7 @@ use crate::message::{
     Certified, Checkpoint, FetchBody, Message, NewView, Phase, PrePrepare, SignedPrePrepare,
     ViewChange, Vote,
 };
+use crate::replica::Stage;
 
 fn pre_prepare(
     credentials: &Credentials<Named>,
@@ -42,7 +45,7 @@ fn prepared(
     network: &Network,
     (number, sequence): (u64, u64),
     backups: &[usize],
-    (parent, salt): (pentad_primitives::Hash256, u64),
+    (parent, salt): (Hash256, u64),
 ) -> PreparedCertificate {
     let (digest, _) = block(parent, salt);
     let (view, sequence) = (view(number), seq(sequence));
@@ -155,8 +158,8 @@ fn attack_8_a_signature_counts_as_no_other_type_chain_or_validator_set() {
     network.deliver(3, Message::Prepare(Vote { sender: id(2), ..honest }));
     // From another chain, or from another validator set of this chain.
     let elsewhere = [
-        Domain { chain: pentad_primitives::Hash256::ZERO, ..domain() },
-        Domain { validators: pentad_primitives::Hash256::ZERO, ..domain() },
+        Domain { chain: Hash256::ZERO, ..domain() },
+        Domain { validators: Hash256::ZERO, ..domain() },
     ];
     for domain in elsewhere {
         let credentials = Credentials { domain, ..network.credentials(1) };
@@ -258,6 +261,52 @@ fn nothing_is_proposed_again_above_a_gap_or_on_another_parent() {
     assert_eq!(proposed(all, vec![other]), [1]);
 }
 
+/// Gives replica 3 a proposal of the primary of a view.
+fn propose_to_3(network: &mut Network, number: u64, sequence: u64, parent: Hash256, salt: u64) {
+    let view = view(number);
+    let primary = usize::from(network.quorum.primary(view).get());
+    let (digest, body) = block(parent, salt);
+    let credentials = network.credentials(primary);
+    let signed = SignedPrePrepare::sign(&credentials, view, seq(sequence), digest, parent);
+    network.deliver(3, Message::PrePrepare(PrePrepare { signed, body }));
+}
+
+#[test]
+fn a_proposal_is_voted_for_only_once_its_parent_is_prepared_in_the_same_view() {
+    let mut network = Network::with_window(4, 4);
+    let (one, _) = block(genesis(), 1);
+    propose_to_3(&mut network, 0, 2, one, 2);
+    assert_eq!(network.nodes[3].checks, 0, "nothing is known of its parent");
+    propose_to_3(&mut network, 0, 1, genesis(), 1);
+    assert_eq!(network.nodes[3].checks, 1, "its parent is accepted, not prepared");
+    network.deliver(3, Message::Prepare(vote(&network, 1, Phase::Prepare, 1)));
+    assert_eq!(network.nodes[3].checks, 2);
+    // In a view in which nothing is proposed again, what was prepared before settles nothing.
+    let change = |sender| ViewChange::sign(&network.credentials(sender), view(1), None, vec![]);
+    let changes = [0, 1, 2].map(change).to_vec();
+    let new_view = NewView::sign(&network.credentials(1), view(1), changes);
+    network.deliver(3, Message::NewView(new_view));
+    assert_eq!(network.views()[3], (1, true));
+    propose_to_3(&mut network, 1, 2, one, 2);
+    assert_eq!(network.nodes[3].checks, 2);
+}
+
+#[test]
+fn a_proposal_on_another_parent_than_the_prepared_one_is_refused() {
+    let mut network = Network::with_window(4, 4);
+    propose_to_3(&mut network, 0, 1, genesis(), 1);
+    network.deliver(3, Message::Prepare(vote(&network, 1, Phase::Prepare, 1)));
+    assert!(network.nodes[3].replica.status().in_flight[0].is_prepared);
+    let (other, _) = block(genesis(), 9);
+    propose_to_3(&mut network, 0, 2, other, 2);
+    assert_eq!(network.nodes[3].checks, 1);
+    assert_eq!(network.nodes[3].replica.status().in_flight[1].stage, Some(Stage::Rejected));
+    // On another block than the final one.
+    let mut network = Network::of(4);
+    propose_to_3(&mut network, 0, 1, other, 1);
+    assert_eq!(network.nodes[3].replica.status().in_flight[0].stage, Some(Stage::Rejected));
+}
+
 #[test]
 fn a_replica_below_the_base_of_its_view_votes_for_nothing_there() {
     // Block 1 is final with replica 0 alone; replicas 1 and 2 prepared it and execute late. The
@@ -321,6 +370,31 @@ fn attack_16_with_more_than_f_faulty_two_certificates_are_seen_and_the_replica_h
 }
 
 #[test]
+fn a_ledger_that_tells_of_another_final_block_than_before_halts_the_replica() {
+    for is_sync in [false, true] {
+        let mut network = Network::of(4);
+        let first = certificate(&network, 0, &[0, 1, 2], 1);
+        let second = certificate(&network, 1, &[1, 2, 3], 2);
+        if is_sync {
+            // Without the body, as from a sync that reports no more than hashes.
+            let (sequence, digest) = (first.sequence, first.digest);
+            let certificate = first.clone();
+            network.step(3, Input::Executed { sequence, digest, certificate, root: None });
+        } else {
+            let body = block(genesis(), 1).1;
+            let certificate = first.clone();
+            network.deliver(3, Message::Certified(Certified { certificate, body }));
+        }
+        assert_eq!(network.nodes[3].replica.last.digest, first.digest);
+        let (sequence, digest) = (second.sequence, second.digest);
+        let certificate = second.clone();
+        network.step(3, Input::Executed { sequence, digest, certificate, root: None });
+        assert_eq!(network.nodes[3].evidence, [Evidence::Fork { first: Some(first), second }]);
+        assert!(network.nodes[3].halted.is_some());
+    }
+}
+
+#[test]
 fn attack_17_a_loop_of_invalid_proposals_costs_one_check_for_each_sequence_of_a_view() {
     let mut network = Network::of(4);
     let message = pre_prepare(&network.credentials(0), view(0), seq(1), 1);
@@ -355,7 +429,7 @@ fn attack_18_fake_roots_of_f_are_ignored_and_a_replica_with_another_root_than_a_
     let Some(HaltReason::DifferentRoot { sequence, own, quorum }) = network.nodes[2].halted else {
         panic!("replica 2 goes on with its own state");
     };
-    assert_eq!((sequence, own), (seq(K), pentad_primitives::Hash256::ZERO));
+    assert_eq!((sequence, own), (seq(K), Hash256::ZERO));
     assert_ne!(own, quorum);
     assert!(network.nodes[2].replica.status().halted.is_some());
     // Two faulty of seven say another root together: nobody minds.
@@ -371,7 +445,7 @@ fn a_replica_that_states_two_roots_leaves_evidence_and_its_first_counts() {
     let mut network = Network::of(4);
     let credentials = network.credentials(1);
     let state = |root: u8| {
-        let root = pentad_primitives::Hash256::from_bytes([root; 32]);
+        let root = Hash256::from_bytes([root; 32]);
         Checkpoint::sign(&credentials, seq(K), genesis(), root)
     };
     for root in 1..20 {

@@ -146,6 +146,21 @@ fn checkpoints_move_the_watermarks_and_cut_the_log() {
 }
 
 #[test]
+fn a_log_that_grew_large_is_rewritten_without_a_checkpoint() {
+    let mut network = Network::of(4);
+    network.order(1);
+    assert!(network.nodes.iter().all(|node| node.log.len() == 2), "too early for a checkpoint");
+    for node in &mut network.nodes {
+        node.replica.log_bytes = 64 * 1024 * 1024;
+    }
+    network.order(2);
+    assert!(network.nodes.iter().all(|node| node.log.is_empty()), "all of it is final");
+    assert!(network.nodes.iter().all(|node| node.replica.log_bytes == 0));
+    network.order(3);
+    assert_eq!(network.heights(), [3; 4]);
+}
+
+#[test]
 fn no_replica_goes_beyond_the_high_watermark() {
     let mut network = Network::of(4);
     let high = usize::try_from(2 * K).unwrap();
