@@ -34,8 +34,10 @@ impl<'a> Queue<'a> {
             self.take_in(job);
         }
         let is_last = self.transactions.front().is_some_and(|job| ends_the_work(&job.command));
-        let has_turn = self.blocks_in_a_row >= BLOCKS_IN_A_ROW_MAX && !is_last;
-        if !self.blocks.is_empty() && !(has_turn && !self.transactions.is_empty()) {
+        let have_turn = self.blocks_in_a_row >= BLOCKS_IN_A_ROW_MAX
+            && !self.transactions.is_empty()
+            && !is_last;
+        if !self.blocks.is_empty() && !have_turn {
             self.blocks_in_a_row += 1;
             return self.blocks.pop_front();
         }
