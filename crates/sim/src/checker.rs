@@ -4,13 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use pentad_pbft::{CommitCertificate, Domain, ValidatorSet};
+use pentad_pbft::{CommitCertificate, Domain, Size, ValidatorSet};
 use pentad_primitives::Hash256;
 
 use crate::claim::{Claim, Kind};
 use crate::keys::SimulatedKeys;
 use crate::ledger::{Block, Ledger, Terms, digest_of};
 use crate::network::NodeId;
+
+/// Broken promises that are kept: the first ones tell the story.
+const VIOLATIONS_MAX: usize = 100;
+/// Records of a safety log at most: it is rewritten at a stable checkpoint, or by the thousand
+/// where there is no progress.
+const RECORDS_MAX: usize = 1_024 + 256;
+
+/// Most votes, certificates and notes of a replica among `n` with a window of `w`. Votes are kept
+/// for 2w sequences: with proposal, certificates and two votes of each replica that is 2w(5 + 2n);
+/// of each other replica, votes for a view not entered (4w), a VIEW-CHANGE, two checkpoints, what
+/// it was helped with (2 + 8w), late votes (6w), that it was heard, what it is accused of (4w + 2);
+/// beside that recent blocks, early proposals, bodies asked for, own checkpoints.
+const fn items_max(n: usize, w: usize) -> usize {
+    2 * w * (5 + 2 * n) + n * (22 * w + 8) + 10 * w + 3
+}
 
 /// A broken promise, with what a reader needs to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +86,9 @@ impl Checker {
     }
 
     pub fn report(&mut self, violation: Violation) {
-        self.violations.push(violation);
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(violation);
+        }
     }
 
     /// Blocks that some honest replica holds to be final.
@@ -134,6 +151,22 @@ impl Checker {
         let told = self.told[node];
         if kept < told {
             self.report(Violation::LostBlock { node, told, kept });
+        }
+    }
+
+    /// An honest replica holds this much.
+    pub fn on_size(&mut self, node: NodeId, size: Size, records: usize, window: u64) {
+        let replicas = usize::from(self.validators.quorum().replicas());
+        let window = usize::try_from(window).expect("at most 8");
+        let bounds = [
+            ("items", size.items, items_max(replicas, window)),
+            ("bodies", size.bodies, 10 * window),
+            ("records", records, RECORDS_MAX),
+        ];
+        for (what, size, limit) in bounds {
+            if size > limit {
+                self.report(Violation::Unbounded { node, what, size, limit });
+            }
         }
     }
 

@@ -69,6 +69,7 @@ impl World {
                 let outputs = core.step(input);
                 let entered = core.status().view;
                 it.outputs.extend(outputs);
+                self.weigh(node);
                 if entered != view {
                     self.totals.view_changes += 1;
                     self.trace.line(self.queue.now(), node, || format!("enters view {entered}"));
@@ -76,6 +77,15 @@ impl World {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Shows the checker what an honest replica holds in memory and on disk.
+    fn weigh(&mut self, node: NodeId) {
+        let it = &self.nodes[node];
+        if let Some(core) = it.core.as_ref().filter(|_| it.is_honest()) {
+            let (size, records) = (core.size(), it.disk.records().len());
+            self.checker.on_size(node, size, records, self.setup.window);
         }
     }
 

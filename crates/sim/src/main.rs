@@ -23,9 +23,7 @@ fn main() -> ExitCode {
             "--seed" => (first, count, traced) = (value, 1, true),
             "--model" => return model(value),
             _ => {
-                eprintln!(
-                    "usage: pentad-sim [--seeds COUNT] [--from FIRST] | --seed SEED | --model STATES"
-                );
+                eprintln!("usage: pentad-sim [--seeds N] [--from FIRST] | --seed SEED | --model N");
                 return ExitCode::from(2);
             }
         }

@@ -37,15 +37,19 @@ impl Equivocator {
         }
     }
 
-    fn split(&mut self, forge: &Forge<'_>, to: Recipient, first: &PrePrepare) -> Vec<Parcel> {
+    fn split(&mut self, forge: &mut Forge<'_>, to: Recipient, first: &PrePrepare) -> Vec<Parcel> {
         let second = other_block(forge, first);
         let signed = &first.signed;
+        let is_repeated = self.known.contains_key(&(signed.view, signed.sequence));
         self.note(signed.view, signed.sequence, signed.digest);
         self.note(signed.view, signed.sequence, second.signed.digest);
         recipients(forge, to)
             .into_iter()
             .map(|replica| {
-                let block = if replica.get() % 2 == 0 { first } else { &second };
+                // Who is asked again may have forgotten what it answered.
+                let half = replica.get() % 2 == 0;
+                let is_first = if is_repeated { forge.rng.chance(500) } else { half };
+                let block = if is_first { first } else { &second };
                 Parcel::new(Recipient::One(replica), Message::PrePrepare(block.clone()))
             })
             .collect()

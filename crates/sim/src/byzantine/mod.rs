@@ -9,7 +9,7 @@ use pentad_pbft::Recipient;
 
 pub use equivocator::{Colluder, Equivocator, InvalidProposer};
 pub use forger::{CheckpointLiar, Forger};
-pub use view_changes::{FalseNewView, FalseViewChange, Stormer};
+pub use view_changes::{FalseNewView, FalseViewChange, Stormer, omitted};
 pub use withholder::{Censor, Chaos, Silent, Slow};
 
 use crate::adversary::Adversary;

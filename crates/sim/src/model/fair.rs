@@ -1,5 +1,5 @@
-//! Liveness: from any state, a schedule that delivers everything, syncs chains and lets timers run out only when
-//! nothing else happens makes all blocks final. The faulty replica falls silent.
+//! Liveness: from any state, a schedule that delivers everything, syncs chains, and lets timers run
+//! out only when nothing else happens, makes all blocks final. The faulty replica falls silent.
 
 use pentad_pbft::Timer;
 

@@ -1,5 +1,7 @@
 //! Cases 27 and 28: processes die, and what was not synced is lost.
 
+use pentad_pbft::Message;
+use pentad_sim::byzantine::Equivocator;
 use pentad_sim::checker::Violation;
 use pentad_sim::{LinkModel, Setup, World};
 
@@ -42,6 +44,50 @@ fn attack_28_death_around_every_sync_never_makes_a_replica_contradict_itself() {
             world.expect_progress(2, within);
             world.assert_kept();
         }
+    }
+}
+
+#[test]
+fn attack_28_death_around_every_sync_under_a_primary_that_equivocates() {
+    for window in WINDOWS {
+        for seed in 0..40 {
+            let mut setup = Setup::new(4).seed(seed).window(window);
+            setup.crash_at_sync_per_mille = 200;
+            let mut world = World::new(setup);
+            world.corrupt(0, Equivocator::default());
+            for _ in 0..10 {
+                world.submit(4);
+                world.run_for(1_000);
+            }
+            world.heal(LinkModel::calm());
+            let within = pentad_sim::campaign::time_to_progress(&world);
+            world.expect_progress(2, within);
+            world.assert_kept();
+        }
+    }
+}
+
+#[test]
+fn attack_27_a_block_that_one_node_holds_to_be_final_outlives_a_restart_of_all_others() {
+    for window in WINDOWS {
+        let mut world = world(4, window);
+        world.filter(|_, to, message| !matches!(message, Message::Commit(_)) || to == 3);
+        world.submit(1);
+        assert!(world.run_until(400, |world| world.height(3) == 1), "{}", world.trace);
+        world.isolate(3);
+        for node in 0..3 {
+            world.crash_for(node, 50);
+        }
+        world.run_for(60);
+        for node in 0..3 {
+            world.suspect(node);
+        }
+        world.filter = None;
+        let others = |world: &World| (0..3).all(|node| world.height(node) >= 1);
+        assert!(world.run_until(20_000, others), "{}", world.trace);
+        world.network.heal();
+        world.expect_progress(2, 20_000);
+        world.assert_kept();
     }
 }
 

@@ -1,4 +1,5 @@
-//! Cases 19 to 23, 25, 26 and 33: links, clocks and pauses. Progress within a stated time of healing.
+//! Cases 19 to 23, 25, 26 and 33: links, clocks and pauses. Progress within a stated time of
+//! healing.
 
 use pentad_sim::{LinkModel, Setup, World};
 

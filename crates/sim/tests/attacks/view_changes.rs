@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use pentad_pbft::Message;
+use pentad_pbft::{Message, PrePrepare, Recipient, Sequence, SignedPrePrepare};
 use pentad_sim::World;
-use pentad_sim::byzantine::{FalseNewView, FalseViewChange, Silent, Stormer};
+use pentad_sim::adversary::{Adversary, Forge, Parcel};
+use pentad_sim::byzantine::{Colluder, FalseNewView, FalseViewChange, Silent, Stormer, omitted};
 use pentad_sim::claim::Kind;
+use pentad_sim::ledger::{Block, digest_of};
 
 use crate::{WINDOWS, world};
 
@@ -93,6 +95,58 @@ fn attack_12_a_false_new_view_is_rejected_and_the_next_view_follows() {
             assert!(world.totals.evidence > 0);
             world.assert_kept();
         }
+    }
+}
+
+/// Starts its view as if nothing had been prepared, proposes another block, and votes for it.
+#[derive(Debug, Default)]
+struct Forgetful {
+    colluder: Colluder,
+}
+
+impl Adversary for Forgetful {
+    fn outgoing(&mut self, forge: &mut Forge<'_>, to: Recipient, message: Message) -> Vec<Parcel> {
+        let Message::NewView(honest) = &message else {
+            return vec![Parcel::new(to, message)];
+        };
+        let (view, sequence) = (honest.view, Sequence::new(1));
+        let parent = forge.ledger.tip();
+        let block = Block {
+            parent,
+            height: 1,
+            proposer: forge.credentials.own.get(),
+            time_ms: 9,
+            transactions: vec![4],
+        };
+        let body = block.encode();
+        let own = &forge.credentials;
+        let signed = SignedPrePrepare::sign(own, view, sequence, digest_of(&body), parent);
+        let proposal = Message::PrePrepare(PrePrepare { signed, body });
+        let false_start = Message::NewView(omitted(forge, honest));
+        vec![Parcel::new(to, false_start), Parcel::new(Recipient::All, proposal).after(20)]
+    }
+
+    fn incoming(&mut self, forge: &mut Forge<'_>, message: &Message) -> Vec<Parcel> {
+        self.colluder.incoming(forge, message)
+    }
+}
+
+#[test]
+fn attack_12_a_new_view_that_omits_a_final_block_is_rejected() {
+    for window in WINDOWS {
+        let mut world = world(4, window);
+        world.filter(|_, to, message| !matches!(message, Message::Commit(_)) || to == 3);
+        world.submit(1);
+        assert!(world.run_until(400, |world| world.height(3) == 1), "{}", world.trace);
+        world.isolate(3);
+        world.corrupt(1, Forgetful::default());
+        suspect_all(&mut world);
+        world.filter = None;
+        assert!(world.run_until(20_000, |world| world.height(0) == 1 && world.height(2) == 1));
+        assert!(world.totals.evidence > 0);
+        world.network.heal();
+        world.expect_progress(2, 20_000);
+        world.assert_kept();
     }
 }
 
