@@ -108,6 +108,8 @@ pub enum Verb {
     Proof(ProofArgs),
     /// Check a proof against the chain spec; no node is asked
     VerifyProof(VerifyProofArgs),
+    /// Check what a node has stored: every record, block and index row
+    Verify(VerifyArgs),
     /// Watch a network live: nodes, finality, peers, mempools, blocks
     #[command(after_help = "Keys: q quits, p pauses, s sorts. NO_COLOR turns colours off.")]
     Top(TopArgs),
@@ -245,6 +247,24 @@ pub struct SendArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// How much; each level checks what those before it do
+    #[arg(long, value_enum, default_value_t = Depth::Ledger)]
+    pub level: Depth,
+}
+
+/// How much of what is stored is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Depth {
+    /// Every record of the block log
+    Records,
+    /// Every block by the rules of the network, and every row of the index
+    Ledger,
+    /// Every signature
+    Signatures,
+}
+
+#[derive(Debug, Args)]
 pub struct TopArgs {
     /// Seconds between two looks, 1 to 60
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
@@ -293,6 +313,8 @@ mod tests {
             "pentad verify-proof proof.json --chain chain.toml",
             "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",
             "pentad completions bash",
+            "pentad verify",
+            "pentad verify --level signatures --node 2",
             "pentad top --dir D --interval 5",
         ] {
             if let Err(error) = parse(line) {

@@ -170,10 +170,9 @@ mod tests {
         let utxos = answer(
             "ChainService",
             "GetUtxos",
-            r#"{"utxos":[
-                {"outpoint":{"txid":"aa"},"output":{"amount":"150000000","address":"1x"},"height":3},
-                {"outpoint":{"txid":"bb","vout":1},"output":{"amount":"1"},"height":12}],
-               "height":12,"tip":"cc"}"#,
+            r#"{"height":12,"tip":"cc","utxos":[
+                {"outpoint":{"txid":"aa"},"output":{"amount":"150000000"},"height":3},
+                {"outpoint":{"txid":"bb","vout":1},"output":{"amount":"1"},"height":12}]}"#,
         );
         let text = Rendered::new(Schema::own(), &utxos, false).to_table();
         let expected = "\

@@ -6,6 +6,7 @@ mod genesis;
 mod proofs;
 mod send;
 mod start;
+mod verify;
 mod wallets;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
 pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;
 pub use start::start;
+pub use verify::verify;
 pub use wallets::{create_wallet, print_wallets};
 
 /// A node answers what it knows in milliseconds; a busy laptop may take a thousand times longer.
