@@ -42,13 +42,16 @@ fn amount(units: u64) -> Amount {
     Amount::from_units(units).expect("less than there is")
 }
 
-/// A development network whose genesis pays key 0 what `count` coins take.
-pub(crate) fn spec(count: usize) -> ChainSpec {
-    let splits = count.div_ceil(SPLIT_MAX);
+/// What genesis pays key 0, so that it splits into `count` coins.
+pub(crate) fn allocations(count: usize) -> Vec<Allocation> {
     let units = COIN_UNITS * u64::try_from(SPLIT_MAX).expect("small") + SPLIT_FEE_UNITS;
     let address = Address::P2pkh(key(0).public_key().key_hash());
-    let allocation = Allocation { address, amount: amount(units) };
-    ChainSpec::development("bench", START, vec![allocation; splits]).expect("a valid spec")
+    vec![Allocation { address, amount: amount(units) }; count.div_ceil(SPLIT_MAX)]
+}
+
+/// A development network whose genesis pays key 0 what `count` coins take.
+pub(crate) fn spec(count: usize) -> ChainSpec {
+    ChainSpec::development("bench", START, allocations(count)).expect("a valid spec")
 }
 
 /// Transactions that split what genesis pays into `count` coins, each with a key of its own.

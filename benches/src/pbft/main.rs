@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use pentad_api::Connection;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{SubmitTransactionRequest, SubmitTransactionsRequest};
+use pentad_api::consensus::v1::GetStatusRequest;
+use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
 use pentad_primitives::{Encode as _, Transaction, Txid};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::network::{NODES, Node};
-use crate::payments::{START, key, pay, script, split};
+use crate::payments::{START, allocations, key, pay, script, split};
 use crate::watch::Watch;
 
 /// Payments made one at a time.
@@ -38,8 +40,7 @@ async fn main() {
         eprintln!("a debug build: the figures below say nothing");
     }
     let count = SINGLE + RATE * SECONDS + 1;
-    let coins = payments::spec(count).parameters().genesis.allocations.clone();
-    let spec = network::spec(START, coins);
+    let spec = network::spec(START, allocations(count));
     let (splits, coins) = split(&spec, count);
     let payee = script(&key(0));
     let payments: Vec<Transaction> = coins.iter().map(|coin| pay(coin, &payee).0).collect();
@@ -62,7 +63,7 @@ async fn main() {
     sustained(&connections, &watch, many).await;
     let after = Use::of(&nodes);
     after.print_since(&before);
-    view_change(&mut nodes, &connections[1], &watch, &last[0]).await;
+    view_change(&mut nodes, &connections, &watch, &last[0]).await;
 }
 
 async fn submit(connection: &Connection, transaction: &Transaction) {
@@ -160,13 +161,17 @@ impl Use {
 /// Kills the primary; a payment that a backup takes at that moment needs a new one.
 async fn view_change(
     nodes: &mut [Node],
-    backup: &Connection,
+    connections: &[Connection],
     watch: &Watch,
     payment: &Transaction,
 ) {
-    nodes[0].kill();
+    let mut client = ConsensusServiceClient::new(connections[0].clone());
+    let status = client.get_status(GetStatusRequest {}).await.expect("a status").into_inner();
+    println!("{:<60} {:>8}", "  views left until here", status.view);
+    let primary = usize::try_from(status.view).expect("small") % NODES;
+    nodes[primary].kill();
     let begun = Instant::now();
-    submit(backup, payment).await;
+    submit(&connections[(primary + 1) % NODES], payment).await;
     let took = watch.is_final(payment.txid(), NODES - 1).await - begun;
     let name = "primary killed, submit to final on the other three";
     println!("{name:<60} {:>5.0} ms", took.as_secs_f64() * 1e3);
