@@ -24,7 +24,8 @@ const MAX_METERED: usize = 4_096;
 const PER_ADDRESS: Rate = Rate { interval: Duration::from_millis(20), burst: 200 };
 /// Requests answered for one subnet: 200 a second, 800 at once.
 const PER_SUBNET: Rate = Rate { interval: Duration::from_millis(5), burst: 800 };
-/// Requests answered altogether: 5,000 a second, 5,000 at once; about a third of a core.
+/// Requests answered altogether, of strangers and of proven endpoints each: 5,000 a second, 5,000
+/// at once; about a third of a core.
 const OVERALL: Rate = Rate { interval: Duration::from_micros(200), burst: 5_000 };
 
 /// The proofs, credits and request rates of endpoints.
@@ -34,7 +35,9 @@ pub(super) struct Admission {
     credits: Aging<SocketAddr, Credit>,
     addresses: Aging<IpAddr, Meter>,
     subnets: Aging<Subnet, Meter>,
-    overall: Meter,
+    /// Requests of strangers, and of proven endpoints: forged senders use up only the first.
+    strangers: Meter,
+    proven: Meter,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,7 +60,8 @@ impl Admission {
             credits: Aging::new(MAX_ENDPOINTS),
             addresses: Aging::new(MAX_METERED),
             subnets: Aging::new(MAX_METERED),
-            overall: Meter::default(),
+            strangers: Meter::default(),
+            proven: Meter::default(),
         }
     }
 
@@ -67,10 +71,12 @@ impl Admission {
         if Scope::of(from.ip()) == Scope::Loopback {
             return true;
         }
+        let overall =
+            if self.is_proven(from, now) { &mut self.proven } else { &mut self.strangers };
         self.addresses.entry(from.ip()).allows(&PER_ADDRESS, now)
             && Subnet::of(from.ip())
                 .is_none_or(|subnet| self.subnets.entry(subnet).allows(&PER_SUBNET, now))
-            && self.overall.allows(&OVERALL, now)
+            && overall.allows(&OVERALL, now)
     }
 
     /// Credits an endpoint with a request of `bytes`.
@@ -172,6 +178,21 @@ mod tests {
         assert_eq!(admission.id_at(peer, now), Some(id));
         admission.prove(peer, None, now + PROOF_LIFETIME);
         assert_eq!(admission.id_at(peer, now + PROOF_LIFETIME), None);
+    }
+
+    /// Forged senders from everywhere use up what there is for strangers, and no more.
+    #[test]
+    fn a_flood_of_strangers_leaves_proven_endpoints_served() {
+        let mut admission = Admission::new();
+        let now = Duration::from_secs(1);
+        let friend = at("198.51.100.1:1");
+        admission.prove(friend, None, now);
+        let forged =
+            (0..100_000_u32).map(|n| SocketAddr::from((n.rotate_left(11).to_be_bytes(), 9)));
+        let admitted = forged.filter(|from| admission.admits(*from, now)).count();
+        assert!(admitted <= 5_200, "{admitted}");
+        assert!(admission.admits(friend, now));
+        assert!(!admission.admits(at("192.0.2.1:1"), now));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::table::BucketView;
+use super::contact::Subnet;
+use super::table::{BucketView, MAX_PER_SUBNET_BUCKET};
 use super::{Contact, K, NodeId};
 
 /// Newcomers remembered for when a contact of a full bucket fails; five times k, as in Python.
@@ -90,6 +91,13 @@ impl Bucket {
         self.replacements.push_back(contact);
     }
 
+    /// Whether the subnet of `contact` has its share of this bucket.
+    pub fn is_crowded(&self, contact: &Contact) -> bool {
+        let subnet = Subnet::of(contact.endpoint.ip());
+        let neighbours = self.contacts().filter(|other| Subnet::of(other.endpoint.ip()) == subnet);
+        subnet.is_some() && neighbours.count() >= MAX_PER_SUBNET_BUCKET
+    }
+
     /// Moves a contact that was just heard of to the tail; false if it is not here.
     pub fn touch(&mut self, contact: &Contact) -> bool {
         let Some(entry) = self.remove_entry(contact) else {
@@ -113,13 +121,15 @@ impl Bucket {
         true
     }
 
-    /// Drops the contact, in favour of the newest replacement whose id is not here otherwise.
+    /// Drops the contact, in favour of the newest replacement whose id is not here otherwise and
+    /// whose subnet has not its share.
     pub fn remove(&mut self, contact: &Contact) {
         self.replacements.retain(|other| other != contact);
         if self.remove_entry(contact).is_none() {
             return;
         }
-        let newest = self.replacements.iter().rposition(|other| self.get(&other.id).is_none());
+        let fits = |other: &Contact| self.get(&other.id).is_none() && !self.is_crowded(other);
+        let newest = self.replacements.iter().rposition(fits);
         if let Some(newest) = newest.and_then(|index| self.replacements.remove(index)) {
             self.entries.push_back(Entry { contact: newest, failures: 0 });
         }
@@ -150,7 +160,8 @@ impl Bucket {
         }
         for contact in self.replacements {
             let half = if high.contains(&contact.id) { &mut high } else { &mut low };
-            if half.get(&contact.id).is_some() || !half.push(contact) {
+            let fits = half.get(&contact.id).is_none() && !half.is_crowded(&contact);
+            if !(fits && half.push(contact)) {
                 half.cache(contact);
             }
         }

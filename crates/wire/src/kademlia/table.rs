@@ -176,7 +176,7 @@ impl RoutingTable {
         let neighbours = |bucket: &Bucket| {
             bucket.contacts().filter(|it| Subnet::of(it.endpoint.ip()) == Some(subnet)).count()
         };
-        self.buckets.get(index).is_some_and(|it| neighbours(it) >= MAX_PER_SUBNET_BUCKET)
+        self.buckets.get(index).is_some_and(|bucket| bucket.is_crowded(contact))
             || self.buckets.iter().map(neighbours).sum::<usize>() >= MAX_PER_SUBNET_TABLE
     }
 

@@ -164,6 +164,36 @@ fn many_ids_from_one_subnet_are_limited() {
     }
 }
 
+/// Attack 43: those who wait for a place have not more of them once places become free.
+#[test]
+fn many_replacements_from_one_subnet_are_limited() {
+    let mut table = table();
+    let id = |n: u8, kind: u8| {
+        // One bucket, far from the own id, whose contacts share a prefix of five bits.
+        let mut id = [0; 20];
+        id[..3].copy_from_slice(&[0b1111_1000 | (n & 7), n, kind]);
+        NodeId::from_bytes(id)
+    };
+    let honest: Vec<Contact> = (0..100)
+        .map(|n| Contact { id: id(n, 0), endpoint: ([50, n, 1, 1], 5678).into() })
+        .collect();
+    for contact in &honest {
+        table.insert(*contact);
+    }
+    for n in 0..100 {
+        let endpoint: SocketAddr = ([203, 0, 113, n], 5678).into();
+        table.insert(Contact { id: id(n, 1), endpoint });
+    }
+    for contact in honest.iter().chain(&honest) {
+        table.fail(contact);
+    }
+    let sybils = |it: &&Contact| it.endpoint.ip().to_string().starts_with("203.0.113.");
+    for bucket in table.buckets() {
+        let count = bucket.contacts.iter().filter(sybils).count();
+        assert!(count <= MAX_PER_SUBNET_BUCKET, "{count} of one subnet");
+    }
+}
+
 #[test]
 fn closest_leaves_out_the_target_and_the_asking_endpoint() {
     let mut table = table();
