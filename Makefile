@@ -46,7 +46,7 @@ CAMPAIGN_SECONDS ?= 60
 .PHONY: campaign
 campaign: ## Kill primaries and backups of a network of validators under load for a minute
 	$(CARGO) build --locked -p pentad-cli -p pentad-node
-	PENTAD_TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
+	TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
 		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture pbft_kills
 
 .PHONY: check

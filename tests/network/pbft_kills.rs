@@ -12,7 +12,7 @@ use crate::pbft::{chain, pay};
 
 /// Seconds that a campaign goes on, which then is held to its times; unset: a few kills, and only
 /// what must hold on any machine.
-const CAMPAIGN: &str = "PENTAD_TEST_CAMPAIGN_SECONDS";
+const CAMPAIGN: &str = "TEST_CAMPAIGN_SECONDS";
 /// Kills where no campaign was asked for: a primary, a backup, a primary.
 const KILLS: usize = 3;
 /// View timer of a development network, and a second.
