@@ -12,5 +12,6 @@ mod kademlia;
 mod payment;
 mod pbft;
 mod pbft_kills;
+mod pbft_liars;
 mod proof;
 mod readme;
