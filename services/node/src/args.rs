@@ -72,7 +72,8 @@ mod tests {
         let config = load(
             "pentad-node --chain c.toml --data d --grpc 127.0.0.1:1 --metrics 127.0.0.1:2 \
              --p2p 127.0.0.1:3 --bootstrap a:4 --bootstrap b:5 --mine --passphrase-file p \
-             --validator-key v --cookie k --insecure-listen --log-format json --otlp-endpoint http://127.0.0.1:6",
+             --validator-key v --cookie k --insecure-listen --log-format json \
+             --otlp-endpoint http://127.0.0.1:6",
         )
         .expect("valid");
         assert_eq!(config.chain_spec, Path::new("c.toml"));
