@@ -135,6 +135,7 @@ async fn sustained(connections: &[Connection], watch: &Watch, payments: &[Transa
 struct Use {
     fsyncs: f64,
     blocks: f64,
+    suspicions: f64,
     resident: u64,
 }
 
@@ -144,6 +145,7 @@ impl Use {
         Self {
             fsyncs: sum("pentad_consensus_log_fsyncs_total"),
             blocks: sum("pentad_consensus_blocks_final_total"),
+            suspicions: sum("pentad_consensus_suspicions_total"),
             resident: nodes.iter().map(Node::resident_bytes).max().unwrap_or_default(),
         }
     }
@@ -152,6 +154,8 @@ impl Use {
         let fsyncs = (self.fsyncs - before.fsyncs) / (self.blocks - before.blocks);
         println!("{:<60} {fsyncs:>8.2}", "  fsyncs of the safety log for each block and replica");
         println!("{:<60} {:>8.2}", "  with that of the block log", fsyncs + 1.0);
+        let suspicions = self.suspicions - before.suspicions;
+        println!("{:<60} {suspicions:>8}", "  primaries held to censor, by all nodes together");
         let [first, last] = [before.resident, self.resident].map(|bytes| bytes / (1024 * 1024));
         println!("{:<60} {:>5} MB", "  largest resident memory before", first);
         println!("{:<60} {:>5} MB", "  largest resident memory after", last);

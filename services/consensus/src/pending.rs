@@ -151,11 +151,18 @@ impl Pending {
     }
 }
 
+/// Doublings of the patience at most: 16 times the view timer.
+const DOUBLINGS_MAX: u32 = 4;
+
 /// Finds a primary that keeps a valid transaction out of blocks that have room (attacks 3, 4).
+///
+/// Where a network is so busy that a transaction takes long to reach a primary, another primary
+/// is no better: each suspicion doubles the patience, until transactions flow again.
 #[derive(Debug, Default)]
 pub(crate) struct Censorship {
     /// Had waited too long when the last block of the view had room for it.
     candidate: Option<Txid>,
+    doublings: u32,
 }
 
 impl Censorship {
@@ -176,9 +183,15 @@ impl Censorship {
         has_room: bool,
     ) -> bool {
         let is_suspect = has_room && self.candidate.take().is_some_and(|txid| pending.holds(&txid));
-        let oldest = pending.oldest().filter(|_| has_room);
+        let oldest = pending.oldest();
+        if is_suspect {
+            self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX);
+        } else if oldest.is_none_or(|(_, since)| since.elapsed() < patience) {
+            self.doublings = 0;
+        }
+        let patience = patience * 2_u32.pow(self.doublings);
         self.candidate = oldest
-            .filter(|(_, since)| (*since).max(view_since).elapsed() >= patience)
+            .filter(|(_, since)| has_room && (*since).max(view_since).elapsed() >= patience)
             .map(|(txid, _)| txid);
         is_suspect
     }
@@ -241,6 +254,25 @@ mod tests {
         assert!(!censorship.observe(&waiting, start, patience, true));
         waiting.lock().remove(&txid(1));
         assert!(!censorship.observe(&waiting, start, patience, true));
+    }
+
+    #[test]
+    fn each_suspicion_doubles_the_patience_until_transactions_flow() {
+        let patience = Duration::from_millis(20);
+        let waiting = pending([1]);
+        let start = Instant::now();
+        let mut censorship = Censorship::default();
+        let mut times = Vec::new();
+        while times.len() < 2 {
+            if censorship.observe(&waiting, start, patience, true) {
+                times.push(start.elapsed());
+            }
+            std::thread::yield_now();
+        }
+        assert!(times[0] >= patience && times[1] >= 2 * patience, "{times:?}");
+        assert_eq!(censorship.doublings, 2);
+        assert!(!censorship.observe(&pending([2]), start, patience, true));
+        assert_eq!(censorship.doublings, 0);
     }
 
     #[test]

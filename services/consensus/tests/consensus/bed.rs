@@ -190,11 +190,19 @@ impl Bed {
     /// Waits until all nodes that run have the same tip at `height` or above; its hash.
     pub async fn agree(&self, height: u32) -> String {
         let mut found = None;
+        let started = Instant::now();
+        let mut is_told = false;
         until(&format!("all are at height {height}"), async || {
             let mut tips = Vec::new();
             for node in self.running() {
                 let info = node.info().await;
                 tips.push((info.height, info.tip));
+            }
+            if started.elapsed() > PATIENCE / 3 && !is_told {
+                is_told = true;
+                for node in self.running() {
+                    eprintln!("{:#?}", node.explain().await);
+                }
             }
             let (lowest, tip) = tips[0].clone();
             found = Some(tip);
