@@ -14,7 +14,9 @@ impl<K: Keys> Replica<K> {
         }
         let sender = message.sender;
         match self.view_changes.get(&sender) {
-            Some(held) if held.view > message.view || *held == message => return,
+            Some(held) if held.view > message.view => return,
+            // Sent again: its sender lacks what has become final here since it left its view.
+            Some(held) if *held == message => return self.help_with_missed(&message),
             Some(held) if held.view == message.view => {
                 let first = Box::new(held.clone());
                 if !self.is_accused(sender, Fault::ViewChange)
@@ -31,15 +33,20 @@ impl<K: Keys> Replica<K> {
         if message.verify(&self.credentials, self.window).is_err() {
             return;
         }
-        if message.last_final_sequence() < self.last.sequence
-            && let Some(missed) = message.last_final_sequence().next()
-        {
-            self.help_with_blocks(sender, missed);
-        }
+        self.help_with_missed(&message);
         if let Some(certificate) = message.last_final.clone() {
             self.learn(certificate);
         }
         self.view_changes.insert(sender, message);
+    }
+
+    /// The blocks that the sender of a VIEW-CHANGE, which was checked, has not executed.
+    fn help_with_missed(&mut self, message: &ViewChange) {
+        if message.last_final_sequence() < self.last.sequence
+            && let Some(missed) = message.last_final_sequence().next()
+        {
+            self.help_with_blocks(message.sender, missed);
+        }
     }
 
     /// Its sender is behind, or lost the NEW-VIEW.

@@ -235,6 +235,23 @@ fn a_node_behind_learns_the_view_from_its_own_view_change() {
 }
 
 #[test]
+fn a_node_that_left_alone_gets_what_became_final_after_its_view_change_came() {
+    let mut network = Network::of(4);
+    network.step(3, Input::Suspect { view: view(0) });
+    network.run();
+    // All know that it left, and order a block without it.
+    for place in 0..3 {
+        network.cut.insert((place, 3));
+    }
+    network.order(1);
+    assert_eq!(network.heights(), [1, 1, 1, 0]);
+    network.heal();
+    network.fire(3, Timer::Resend);
+    network.run();
+    assert_eq!(network.heights(), [1; 4]);
+}
+
+#[test]
 fn messages_of_the_next_view_may_come_before_its_new_view() {
     let mut network = Network::of(4);
     network.work(1);
