@@ -65,11 +65,11 @@ bench: ## Measure; prints a table (docs/performance.md)
 
 .PHONY: sim
 sim: ## Simulate PBFT networks: SEEDS=10000 [FROM=1], or SEED=17 to replay one with its trace
-	$(CARGO) run --locked -p pentad-sim -- $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))
+	$(CARGO) run --release --locked -p pentad-sim -- $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))
 
 .PHONY: model
 model: ## Check the PBFT core exhaustively within the bounds of docs/protocol/testing.md
-	$(CARGO) run --locked -p pentad-sim -- --model $(or $(TRANSITIONS),30000000)
+	$(CARGO) run --release --locked -p pentad-sim -- --model $(or $(TRANSITIONS),30000000)
 
 .PHONY: mutants
 mutants: ## Take one rule at a time out of the PBFT core and see which tests notice
