@@ -1,12 +1,12 @@
 //! The least a service is: `cargo run -p pentad-service-kit --example minimal`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use pentad_service_kit::config::ConfigArgs;
 use pentad_service_kit::server::BuildError;
-use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, run};
+use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, run, settings};
 use serde::Deserialize;
 
 const SERVICE: Service =
@@ -20,19 +20,7 @@ struct Config {
     telemetry: TelemetryConfig,
 }
 
-impl Settings for Config {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(Config);
 
 /// Serves health and reflection alone.
 #[derive(Parser)]

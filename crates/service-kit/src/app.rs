@@ -50,6 +50,26 @@ pub trait Settings: DeserializeOwned + Default {
     fn data_dir(&self) -> &Path;
 }
 
+/// Implements [`Settings`] for a configuration with fields `server`, `telemetry` and `data_dir`.
+#[macro_export]
+macro_rules! settings {
+    ($config:ty) => {
+        impl $crate::Settings for $config {
+            fn server(&self) -> &$crate::ServerConfig {
+                &self.server
+            }
+
+            fn telemetry(&self) -> &$crate::TelemetryConfig {
+                &self.telemetry
+            }
+
+            fn data_dir(&self) -> &::std::path::Path {
+                &self.data_dir
+            }
+        }
+    };
+}
+
 /// A service that listens and has its credential, and does not serve yet.
 #[derive(Debug)]
 pub struct App {

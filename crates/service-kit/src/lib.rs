@@ -5,6 +5,7 @@
 //! - [`Server`]: services behind one [`stack`] of layers (rights, limits, deadlines, spans,
 //!   metrics), over TCP or [in process](InProcess).
 //! - [`health`]: truth per dependency. [`Metrics`] and their page. [`shutdown`].
+//! - [`Backoff`]: growing pauses between attempts to reach another service.
 //! - [`run`]: all of it, from `main` to a clean end.
 //!
 //! Invariant: a method whose proto declares no right is called by nobody.
@@ -12,6 +13,7 @@
 //! Invariant: nothing listens beyond loopback without TLS unless the operator says so.
 
 pub mod app;
+mod backoff;
 pub mod config;
 pub mod cookie;
 pub mod health;
@@ -27,6 +29,7 @@ pub mod telemetry;
 mod upstream;
 
 pub use app::{App, Service, Settings, run};
+pub use backoff::Backoff;
 pub use cookie::Cookie;
 pub use health::{HealthProbe, Probe};
 pub use in_process::{Binding, InProcess};

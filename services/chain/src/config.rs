@@ -1,6 +1,6 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use pentad_service_kit::{ServerConfig, Settings, TelemetryConfig};
+use pentad_service_kit::{ServerConfig, TelemetryConfig, settings};
 use pentad_store::{EngineKind, SledOptions, StoreOptions};
 use serde::Deserialize;
 
@@ -85,16 +85,4 @@ impl StoreConfig {
     }
 }
 
-impl Settings for ChainConfig {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(ChainConfig);

@@ -8,9 +8,10 @@ use pentad_pbft::CommitCertificate;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError};
 use crate::vitals::Vitals;
+use pentad_service_kit::Backoff;
 
 /// Blocks that may wait for the chain service: more than the largest window.
 pub(crate) const BLOCKS_MAX: usize = 16;
@@ -37,7 +38,7 @@ pub(crate) async fn run(
     mut blocks: mpsc::Receiver<FinalBlock>,
     vitals: Vitals,
 ) {
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     let mut unanswered = None;
     loop {
         let error = match connect(&chain, &mut blocks, &mut unanswered, &mut backoff, &vitals).await

@@ -1,13 +1,13 @@
 //! `pentad-consensus`: the consensus service as a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use pentad_consensus::{Consensus, ConsensusConfig};
 use pentad_ledger::ChainSpec;
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, Upstream, run};
+use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
@@ -55,19 +55,7 @@ impl Default for Config {
     }
 }
 
-impl Settings for Config {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(Config);
 
 fn main() -> ExitCode {
     let args = Args::parse();

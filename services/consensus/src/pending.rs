@@ -10,9 +10,10 @@ use pentad_api::txid_from_hex;
 use pentad_primitives::Txid;
 use tokio::sync::mpsc;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError};
 use crate::event::Event;
+use pentad_service_kit::Backoff;
 
 /// Transactions whose waiting time is known: the oldest of those that wait. More than a few
 /// blocks hold, so that a censored one is among them sooner or later.
@@ -122,7 +123,7 @@ impl Pending {
 
     /// Follows the chain's mempool until the driver is gone.
     pub(crate) async fn follow(self, chain: ChainClient, events: mpsc::Sender<Event>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         while !events.is_closed() {
             if let Err(error) = self.follow_once(&chain, &events, &mut backoff).await {
                 tracing::debug!(%error, "the stream of mempool events broke");

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::body;
 use crate::event::{Event, Inbound};
 use crate::metrics::ConsensusMetrics;
 use crate::vitals::Vitals;
+use pentad_service_kit::Backoff;
 
 /// Bytes of messages that wait for the peer service: a few of the largest proposals. Beyond that
 /// the oldest go; the core sends again what matters.
@@ -109,7 +110,7 @@ pub(crate) struct Relay {
 impl Relay {
     /// Runs until the driver is gone.
     pub(crate) async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         while !self.events.is_closed() {
             let status = self.exchange(&mut backoff).await;
             self.vitals.set_relay_up(false);

@@ -5,14 +5,15 @@ use pentad_api::types::v1::BlockHeader;
 use pentad_pbft::Sequence;
 use tokio::sync::mpsc;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError, hash};
 use crate::event::Event;
 use crate::vitals::Vitals;
+use pentad_service_kit::Backoff;
 
 /// Runs until nobody listens.
 pub(crate) async fn follow(chain: ChainClient, events: mpsc::Sender<Event>, vitals: Vitals) {
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     while !events.is_closed() {
         if let Err(error) = follow_once(&chain, &events, &vitals, &mut backoff).await {
             tracing::debug!(%error, "the stream of tips broke");

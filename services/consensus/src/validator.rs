@@ -16,7 +16,7 @@ use pentad_service_kit::Supervisor;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError};
 use crate::config::ConsensusConfig;
 use crate::connect::{self, BLOCKS_MAX};
@@ -143,7 +143,7 @@ impl Validator {
     /// Asks the chain service for the last final block, and the last at a checkpoint height,
     /// until it answers.
     async fn reach_chain(&self) -> (Tip, Option<(Sequence, Hash256, Hash256)>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         loop {
             match self.ask_chain().await {
                 Ok(answer) => return answer,

@@ -1,12 +1,12 @@
 //! `pentad-miner`: the miner service as a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use pentad_miner::{Miner, MinerConfig};
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, Upstream, run};
+use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
@@ -33,19 +33,7 @@ struct Config {
     miner: MinerConfig,
 }
 
-impl Settings for Config {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(Config);
 
 fn main() -> ExitCode {
     run(&SERVICE, &Args::parse().config.sources(), start)

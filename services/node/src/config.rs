@@ -1,12 +1,12 @@
 //! The configuration of a node: that of its services, and what they share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pentad_chain::{ChainConfig, MempoolConfig, StoreConfig};
 use pentad_consensus::ConsensusConfig;
 use pentad_miner::MinerConfig;
 use pentad_peer::PeerConfig;
-use pentad_service_kit::{ServerConfig, Settings, TelemetryConfig};
+use pentad_service_kit::{ServerConfig, TelemetryConfig, settings};
 use pentad_wallet::WalletConfig;
 use serde::Deserialize;
 
@@ -66,16 +66,4 @@ impl NodeConfig {
     }
 }
 
-impl Settings for NodeConfig {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(NodeConfig);

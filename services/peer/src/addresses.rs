@@ -7,7 +7,7 @@ use std::time::Duration;
 use pentad_wire::StaticKey;
 use thiserror::Error;
 
-use crate::backoff::Backoff;
+use pentad_service_kit::Backoff;
 
 /// Most addresses added by hand; each is dialled for ever.
 pub(crate) const ADDED_MAX: usize = 64;
@@ -216,10 +216,10 @@ impl Addresses {
         let pause = match how {
             Ending::AfterGoodTime => {
                 entry.backoff.reset();
-                entry.backoff.next()
+                entry.backoff.next_pause()
             }
-            Ending::Early => entry.backoff.next(),
-            Ending::Final => entry.backoff.next().max(FINAL_PAUSE),
+            Ending::Early => entry.backoff.next_pause(),
+            Ending::Final => entry.backoff.next_pause().max(FINAL_PAUSE),
         };
         entry.state = State::Waiting { until: now.saturating_add(pause) };
         let hopeless = entry.backoff.failures() > HINT_FAILURES_MAX || how == Ending::Final;

@@ -10,7 +10,6 @@
 
 mod addresses;
 mod addresses_file;
-mod backoff;
 mod ban_list;
 mod chain;
 mod config;

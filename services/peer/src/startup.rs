@@ -19,7 +19,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::addresses::{Addresses, Origin};
 use crate::addresses_file::AddressesFile;
-use crate::backoff::Backoff;
 use crate::ban_list::BanList;
 use crate::chain::{
     Chain, Network, Pump, follow_mempool, follow_tip, pump_blocks, pump_transactions,
@@ -34,6 +33,7 @@ use crate::link::Local;
 use crate::listener::accept;
 use crate::metrics::PeerMetrics;
 use crate::service::Sockets;
+use pentad_service_kit::Backoff;
 
 /// File of the Kademlia contacts in the data directory.
 const CONTACTS_FILE: &str = "contacts";
@@ -194,7 +194,7 @@ async fn reach(chain: &Chain) -> Network {
             Ok(network) => return network,
             Err(error) => tracing::debug!(%error, "the chain service does not answer yet"),
         }
-        tokio::time::sleep(backoff.next()).await;
+        backoff.pause().await;
     }
 }
 

@@ -1,11 +1,11 @@
 //! `pentad-wallet`: the wallet service as a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, Settings, TelemetryConfig, Upstream, run};
+use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
 use pentad_wallet::{WalletConfig, Wallets};
 use serde::Deserialize;
 
@@ -31,19 +31,7 @@ struct Config {
     wallet: WalletConfig,
 }
 
-impl Settings for Config {
-    fn server(&self) -> &ServerConfig {
-        &self.server
-    }
-
-    fn telemetry(&self) -> &TelemetryConfig {
-        &self.telemetry
-    }
-
-    fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-}
+settings!(Config);
 
 fn main() -> ExitCode {
     run(&SERVICE, &Args::parse().config.sources(), start)

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use pentad_ledger::spec::{
-    Allocation, ChainSpec, Engine, FileError, PBFT_BITS, Parameters, Pbft, SpecError, Validator,
+    Allocation, ChainSpec, Engine, PBFT_BITS, Parameters, Pbft, SpecError, Validator,
 };
 use pentad_primitives::{Amount, BlockHeight};
 
 use crate::chain::{GENESIS_TIME, address, coins, key};
+use crate::spec::file_error;
 
 /// Validator `number`, with the key and address of that number.
 pub fn validator(number: u8) -> Validator {
@@ -119,16 +120,6 @@ fn one_error_per_rule() {
     ChainSpec::new(shared).unwrap();
 }
 
-/// The error in a text, after replacing a piece of a valid one.
-fn file_error(from: &str, to: &str) -> FileError {
-    let text = ChainSpec::new(parameters()).unwrap().to_toml();
-    assert!(text.contains(from), "{from}");
-    match ChainSpec::from_toml(&text.replacen(from, to, 1)) {
-        Err(SpecError::File(error)) => error,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_damaged_file_names_line_and_field() {
     for (from, to, field, message) in [
@@ -138,7 +129,7 @@ fn a_damaged_file_names_line_and_field() {
         ("payout = \"1", "payout = \"2", "payout", "address"),
         ("name = \"validator-1\"\n", "", "name", "missing field"),
     ] {
-        let error = file_error(from, to);
+        let error = file_error(parameters(), from, to);
         assert_eq!(error.field, field, "{error}");
         assert!(error.message.contains(message), "{error}");
     }

@@ -117,8 +117,8 @@ fn supply_is_bounded_exactly() {
 }
 
 /// The error in a text, after replacing a piece of a valid one.
-fn file_error(from: &str, to: &str) -> FileError {
-    let text = ChainSpec::new(parameters()).unwrap().to_toml();
+pub fn file_error(parameters: Parameters, from: &str, to: &str) -> FileError {
+    let text = ChainSpec::new(parameters).unwrap().to_toml();
     assert!(text.contains(from), "{from}");
     match ChainSpec::from_toml(&text.replacen(from, to, 1)) {
         Err(SpecError::File(error)) => error,
@@ -144,21 +144,21 @@ fn a_damaged_file_names_line_and_field() {
         ("address = \"1", "address = \"2", "address", "address"),
         ("amount = \"1000.00000000\"", "amount = 1000", "amount", "invalid type"),
     ] {
-        let error = file_error(from, to);
+        let error = file_error(parameters(), from, to);
         assert_eq!(error.field, field, "{error}");
         let key = from.split(' ').next().unwrap();
         assert_eq!(error.line, line_of(key), "{error}");
         assert!(error.message.contains(message), "{error}");
     }
-    let error = file_error("p2sh = 5\n", "");
+    let error = file_error(parameters(), "p2sh = 5\n", "");
     assert_eq!((error.field.as_str(), error.message.as_str()), ("p2sh", "missing field `p2sh`"));
-    let error = file_error("[limits]", "[limit");
+    let error = file_error(parameters(), "[limits]", "[limit");
     assert_eq!(error.line, line_of("[limits]"));
 }
 
 #[test]
 fn an_address_of_another_network_is_named() {
-    let error = file_error("p2pkh = 0", "p2pkh = 111");
+    let error = file_error(parameters(), "p2pkh = 0", "p2pkh = 111");
     assert_eq!(error.field, "address");
     assert!(error.message.contains("another network"), "{error}");
 }
@@ -168,7 +168,7 @@ fn engines_to_come_are_refused_by_name() {
     let text = ChainSpec::new(parameters()).unwrap().to_toml();
     let hybrid = text.replace("[engine.pow]", "[engine.hybrid]");
     assert_eq!(ChainSpec::from_toml(&hybrid), Err(SpecError::EngineUnsupported("hybrid")));
-    let error = file_error("[engine.pow]", "[engine.raft]");
+    let error = file_error(parameters(), "[engine.pow]", "[engine.raft]");
     assert!(error.message.contains("unknown variant `raft`"), "{error}");
 }
 

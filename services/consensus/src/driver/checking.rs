@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::Driver;
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::body::{self, Link};
 use crate::chain::{ChainClient, Verdict};
 use crate::event::Event;
@@ -80,7 +80,7 @@ async fn ask(
     if body::link(body) != Some(Link { digest: *digest, parent: *parent }) {
         return Some(Err("the body is not that block on that parent".to_owned()));
     }
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     loop {
         let at = *tip.borrow_and_update();
         if at >= *sequence {

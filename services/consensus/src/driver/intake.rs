@@ -7,7 +7,7 @@ use pentad_primitives::Hash256;
 use tracing::Span;
 
 use super::{Driver, Executing};
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::event::{Event, Inbound};
 use crate::traces;
 use crate::validator::root;
@@ -88,7 +88,7 @@ impl Driver {
         self.is_fetching = true;
         let (chain, events) = (self.parts.chain.clone(), self.parts.events.clone());
         tokio::spawn(async move {
-            let mut backoff = Backoff::default();
+            let mut backoff = backoff();
             while !events.is_closed() {
                 match chain.certificate(digest).await {
                     Ok(certificate) => {

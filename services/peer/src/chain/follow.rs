@@ -11,9 +11,9 @@ use pentad_wire::sync::Body;
 use tokio::sync::mpsc;
 
 use super::{Chain, ChainError, work_from_hex};
-use crate::backoff::Backoff;
 use crate::chain::pump::{RETRY_MAX, RETRY_MIN};
 use crate::hub::Event;
+use pentad_service_kit::Backoff;
 
 /// Follows the main chain. After a break it resumes where it was.
 pub(crate) async fn follow_tip(chain: Chain, events: mpsc::Sender<Event>) {
@@ -28,7 +28,7 @@ pub(crate) async fn follow_tip(chain: Chain, events: mpsc::Sender<Event>) {
             backoff.reset();
         }
         tracing::debug!(%error, "the stream of tips broke");
-        tokio::time::sleep(backoff.next()).await;
+        backoff.pause().await;
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn follow_mempool(chain: Chain, events: mpsc::Sender<Event>) {
             backoff.reset();
         }
         tracing::debug!(%error, "the stream of mempool events broke");
-        tokio::time::sleep(backoff.next()).await;
+        backoff.pause().await;
     }
 }
 

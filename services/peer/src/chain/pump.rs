@@ -17,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
 use super::{Chain, ChainError};
-use crate::backoff::Backoff;
 use crate::hub::Event;
+use pentad_service_kit::Backoff;
 
 /// First and longest pause before a broken stream is opened again.
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -194,7 +194,7 @@ where
         }
         pump.put_back(unanswered);
         tracing::debug!(%error, "a stream to the chain service broke");
-        tokio::time::sleep(backoff.next()).await;
+        backoff.pause().await;
     }
 }
 
