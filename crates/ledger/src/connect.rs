@@ -51,10 +51,10 @@ pub fn connect<V: UtxoView>(
     let mut undo = BlockUndo::default();
     let mut fees = Amount::ZERO;
     for (index, transaction) in block.block().transactions.iter().enumerate() {
+        let at = |source| BlockError::Transaction { index, source };
+        contextual::check_final(transaction, context.height, context.median_time_past)
+            .map_err(at)?;
         if index > 0 {
-            let at = |source| BlockError::Transaction { index, source };
-            contextual::check_final(transaction, context.height, context.median_time_past)
-                .map_err(at)?;
             let spent = resolver.resolve(index, transaction)?;
             let maturity = spec.coinbase_maturity();
             let fee = contextual::check_spends(transaction, &spent, context.height, maturity)

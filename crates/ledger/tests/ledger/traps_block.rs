@@ -418,3 +418,20 @@ fn unreached_lock_time_is_refused() {
         chain = Chain::development();
     }
 }
+
+/// Bitcoin asks it of the coinbase as well, which [`unreached_lock_time_is_refused`] leaves open.
+#[test]
+fn unreached_lock_time_of_the_coinbase_is_refused() {
+    let mut chain = Chain::development();
+    let context = chain.context();
+    let mut locked = |lock_time: u32, sequence: u32| {
+        let mut coinbase = chain.coinbase(&context, 0);
+        coinbase.lock_time = lock_time;
+        coinbase.inputs[0].sequence = sequence;
+        assemble(&context, vec![coinbase])
+    };
+    let (unreached, ignored) = (locked(1, 0), locked(1, u32::MAX));
+    let error = TransactionError::NotFinal { lock_time: 1 };
+    assert_eq!(chain.submit(&unreached), at(0, error));
+    assert_eq!(chain.submit(&ignored), Ok(ignored.block_hash()));
+}
