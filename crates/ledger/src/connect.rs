@@ -16,10 +16,9 @@ use crate::verify::contextual::{self, BlockContext, BlockError, TransactionError
 /// ([`block_signatures`](crate::verify::block_signatures)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connected {
-    /// What it takes to disconnect the block again.
+    /// What it takes to disconnect the block again, and ([`UtxoChanges::of_block`]) what the block
+    /// does to the UTXO set.
     pub undo: BlockUndo,
-    /// What the block does to the UTXO set.
-    pub changes: UtxoChanges,
     /// Sum of the fees.
     pub fees: Amount,
 }
@@ -69,8 +68,7 @@ pub fn connect<V: UtxoView>(
         Engine::Pow(_) => check_coinbase_amount(block, reward)?,
         Engine::Pbft(pbft) => check_coinbase_pays_validator(block, pbft, reward)?,
     }
-    let changes = UtxoChanges::of_resolved(block, context.height, &undo);
-    Ok(Connected { undo, changes, fees })
+    Ok(Connected { undo, fees })
 }
 
 /// The changes that take a block off the chain again.

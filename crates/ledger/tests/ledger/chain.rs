@@ -7,7 +7,7 @@ use pentad_ledger::coinbase;
 use pentad_ledger::connect::{Connected, connect, disconnect, genesis};
 use pentad_ledger::header_tree::{HeaderTree, InsertError};
 use pentad_ledger::spec::{Allocation, ChainSpec};
-use pentad_ledger::utxo::{BlockUndo, UtxoOverlay, UtxoSet, UtxoView};
+use pentad_ledger::utxo::{BlockUndo, UtxoChanges, UtxoOverlay, UtxoSet, UtxoView};
 use pentad_ledger::verify::contextual::{self, BlockContext, TransactionError};
 use pentad_ledger::verify::{
     self, CheckedBlock, CheckedTransaction, SignatureError, block_signatures, verify_signatures,
@@ -226,7 +226,8 @@ impl Chain {
         }
         for hash in &path.apply {
             let connected = self.connect(hash, &overlay).map_err(|refusal| (*hash, refusal))?;
-            overlay.apply(&connected.changes);
+            let (body, height) = (&self.bodies[hash], self.tree.height(hash).unwrap());
+            overlay.apply(&UtxoChanges::of_block(body, height, &connected.undo).unwrap());
             undos.insert(*hash, connected.undo);
         }
         let changes = overlay.into_changes();
@@ -280,8 +281,9 @@ impl Chain {
         utxos.apply(&genesis(&self.spec));
         let mut height = 1;
         while let Some(hash) = self.tree.hash_at(BlockHeight::new(height)) {
-            let changes = self.connect(&hash, &utxos).unwrap().changes;
-            utxos.apply(&changes);
+            let undo = self.connect(&hash, &utxos).unwrap().undo;
+            let (body, at) = (&self.bodies[&hash], BlockHeight::new(height));
+            utxos.apply(&UtxoChanges::of_block(body, at, &undo).unwrap());
             height += 1;
         }
         utxos

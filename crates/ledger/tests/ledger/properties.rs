@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pentad_ledger::connect::connect;
 use pentad_ledger::mempool::{Entry, FeeRate, Mempool, Policy, Totals};
 use pentad_ledger::template::BlockTemplate;
-use pentad_ledger::utxo::{UtxoSet, UtxoView};
+use pentad_ledger::utxo::{UtxoChanges, UtxoSet, UtxoView};
 use pentad_ledger::verify::{CheckedBlock, block_signatures, verify_signatures};
 use pentad_primitives::hash::{BlockHash, Txid};
 use pentad_primitives::{BlockHeight, OutPoint, Transaction, TxOut};
@@ -186,7 +186,7 @@ impl World {
         let block = self.chain.block_on(&parent, &transactions);
         let checked = CheckedBlock::check(block.clone(), &self.chain.spec).unwrap();
         let connected = connect(&checked, &context, &self.chain.spec, &set).unwrap();
-        set.apply(&connected.changes);
+        set.apply(&UtxoChanges::of_block(&checked, context.height, &connected.undo).unwrap());
         self.sets.insert(checked.hash(), set);
         let from = self.chain.tip();
         self.chain.submit(&block).unwrap();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pentad_api::chain::v1 as proto;
 use pentad_ledger::connect::connect;
-use pentad_ledger::utxo::UtxoSet;
+use pentad_ledger::utxo::{UtxoChanges, UtxoSet};
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{HeaderTree, coinbase};
 use pentad_primitives::{
@@ -265,7 +265,8 @@ impl World {
         let checked = CheckedBlock::check(block.clone(), &self.options.spec).expect("well-formed");
         let mut set = self.sets[&parent].clone();
         let connected = connect(&checked, &context, &self.options.spec, &set).expect("valid");
-        set.apply(&connected.changes);
+        let changes = UtxoChanges::of_block(&checked, context.height, &connected.undo);
+        set.apply(&changes.expect("its own undo data"));
         self.tree.insert(&block.header, NOW).expect("a valid header");
         self.sets.insert(checked.hash(), set);
     }
