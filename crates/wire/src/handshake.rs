@@ -119,11 +119,13 @@ pub enum Reason {
     Removed,
     /// This node stops.
     ShuttingDown,
+    /// It was only to be seen whether a node of the network is there.
+    Feeler,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnsupportedVersion,
         Self::WrongNetwork,
         Self::WrongGenesis,
@@ -136,6 +138,7 @@ impl Reason {
         Self::TooSlow,
         Self::Removed,
         Self::ShuttingDown,
+        Self::Feeler,
     ];
 
     /// As it stands in a `Goodbye`.
@@ -154,6 +157,7 @@ impl Reason {
             Self::TooSlow => "TOO_SLOW",
             Self::Removed => "REMOVED",
             Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Feeler => "FEELER",
         }
     }
 

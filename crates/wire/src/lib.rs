@@ -14,10 +14,14 @@
     )
 )]
 
+pub mod address;
+mod aging;
 pub mod chunk;
 mod class;
 pub mod consensus;
+pub mod eviction;
 pub mod frame;
+pub mod gate;
 pub mod handshake;
 mod identity;
 pub mod inbox;
@@ -25,6 +29,7 @@ pub mod kademlia;
 mod kind;
 pub mod orphans;
 pub mod penalty;
+mod rate;
 mod recent;
 pub mod relay;
 pub mod sync;

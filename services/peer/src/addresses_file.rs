@@ -68,11 +68,13 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::PeerConfig;
 
     #[tokio::test]
     async fn addresses_survive_and_damage_is_skipped() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut addresses = Addresses::new(8);
+        let addresses = || Addresses::new(8, PeerConfig::default().shares(), 7);
+        let (mut addresses, mut loaded) = (addresses(), addresses());
         addresses.insert("a:1", Origin::Added).expect("valid");
         addresses.insert("b:2", Origin::Hint).expect("valid");
         addresses.on_connected("b:2");
@@ -84,7 +86,6 @@ mod tests {
         let text = fs::read_to_string(&path).expect("written");
         assert_eq!(text, "added a:1\nanchor b:2\n");
         fs::write(&path, format!("{text}rubbish\nadded nowhere\n")).expect("written");
-        let mut loaded = Addresses::new(8);
         AddressesFile::new(directory.path()).0.load(&mut loaded);
         loaded.on_connected("b:2");
         assert!(loaded.to_keep().eq(addresses.to_keep()));

@@ -42,15 +42,15 @@ pub struct PeerConfig {
     pub allowed_keys: Vec<String>,
     /// Links that this node opens by itself, besides those to bootstrap and added nodes.
     pub outbound_max: usize,
+    /// Time between two feelers: short connections to addresses that are not peers, which show
+    /// where a node of this network is. 0: none.
+    pub feeler_seconds: u64,
     /// How long another node may take for the whole handshake.
     pub handshake_ms_max: u64,
     /// How long another node may take to read 64 KiB.
     pub write_ms_max: u64,
     /// Time between heartbeats while the tip stays.
     pub heartbeat_ms: u64,
-    /// Counts failed handshakes from loopback addresses too, which otherwise are trusted not to
-    /// flood this node.
-    pub strict_loopback: bool,
 }
 
 impl Default for PeerConfig {
@@ -65,10 +65,10 @@ impl Default for PeerConfig {
             shared_ranges: SHARED_RANGES.iter().filter_map(|range| range.parse().ok()).collect(),
             allowed_keys: Vec::new(),
             outbound_max: 8,
+            feeler_seconds: 120,
             handshake_ms_max: 5_000,
             write_ms_max: 20_000,
             heartbeat_ms: 5_000,
-            strict_loopback: false,
         }
     }
 }
@@ -96,6 +96,13 @@ impl PeerConfig {
 
     pub(crate) const fn write_time_max(&self) -> Duration {
         Duration::from_millis(self.write_ms_max)
+    }
+
+    pub(crate) const fn feeler(&self) -> Option<Duration> {
+        match self.feeler_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
     }
 
     pub(crate) const fn heartbeat(&self) -> Duration {

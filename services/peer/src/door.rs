@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use pentad_wire::address::host;
+use pentad_wire::gate::{Gate, TooFast};
 use tokio::time::Instant;
 
 use crate::config::PeerConfig;
-use crate::shares::{Shares, host};
+use crate::shares::Shares;
 
 /// Connections in the handshake, over all addresses: each costs two key exchanges (0.3 ms) and
 /// some kilobytes.
@@ -17,19 +18,12 @@ pub(crate) const HALF_OPEN_MAX: usize = 64;
 const CLOSING_MAX: usize = 64;
 /// Of one address; several nodes may share it.
 const HALF_OPEN_PER_ADDRESS_MAX: usize = 32;
-/// Failed handshakes of one address in one [`FAILURE_WINDOW`].
-const FAILURES_MAX: u32 = 32;
-/// After this time without a failure an address is as good as new.
-const FAILURE_WINDOW: Duration = Duration::from_secs(60);
-/// Addresses whose failures are remembered; when full, those with nothing open are forgotten.
-const ADDRESSES_MAX: usize = 4096;
-
 /// The state of the door. A std mutex is right: it is held for a few instructions.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     state: Arc<Mutex<State>>,
-    /// Failures from loopback count as well.
-    strict: bool,
+    /// From where the gate counts its time.
+    started: Instant,
     /// Connections in any state, in all and of one address.
     present_max: usize,
     present_per_address_max: usize,
@@ -40,15 +34,15 @@ pub(crate) struct Door {
 struct State {
     open: usize,
     present: usize,
+    /// Those with a connection in any state.
     addresses: HashMap<IpAddr, Tally>,
+    gate: Gate,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     open: usize,
     present: usize,
-    failures: u32,
-    last_failure: Option<Instant>,
 }
 
 /// Held during the handshake.
@@ -71,8 +65,8 @@ pub(crate) struct Presence {
 pub(crate) enum Turned {
     /// Too many are in the handshake, or inside.
     Crowded,
-    /// This address failed too often lately.
-    Failing,
+    /// They come too fast.
+    TooFast(TooFast),
 }
 
 impl Door {
@@ -80,7 +74,7 @@ impl Door {
         let per_address = config.inbound_per_address_max;
         Self {
             state: Arc::default(),
-            strict: config.strict_loopback,
+            started: Instant::now(),
             present_max: config.inbound_max + HALF_OPEN_MAX + CLOSING_MAX,
             present_per_address_max: per_address + HALF_OPEN_PER_ADDRESS_MAX,
             shares: config.shares(),
@@ -90,31 +84,25 @@ impl Door {
     /// Lets a connection from `address` into the handshake at `now`.
     pub(crate) fn enter(&self, address: IpAddr, now: Instant) -> Result<(Pass, Presence), Turned> {
         let is_counted = self.shares.counts(address);
-        let address = host(address);
+        let of_host = host(address);
         let mut state = self.lock();
         if state.open >= HALF_OPEN_MAX || state.present >= self.present_max {
             return Err(Turned::Crowded);
         }
-        if state.addresses.len() >= ADDRESSES_MAX {
-            state.addresses.retain(|_, tally| tally.open + tally.present > 0);
-        }
-        let tally = state.addresses.entry(address).or_default();
-        if tally.last_failure.is_some_and(|at| now.duration_since(at) >= FAILURE_WINDOW) {
-            (tally.failures, tally.last_failure) = (0, None);
-        }
-        if tally.failures >= FAILURES_MAX {
-            return Err(Turned::Failing);
-        }
+        let tally = state.addresses.get(&of_host).copied().unwrap_or_default();
         let too_many = is_counted && tally.present >= self.present_per_address_max;
         if tally.open >= HALF_OPEN_PER_ADDRESS_MAX || too_many {
             return Err(Turned::Crowded);
         }
+        let now = now.saturating_duration_since(self.started);
+        state.gate.enter(address, !is_counted, now).map_err(Turned::TooFast)?;
+        let tally = state.addresses.entry(of_host).or_default();
         tally.open += 1;
         tally.present += 1;
         state.open += 1;
         state.present += 1;
         let pass = Pass { door: self.clone(), address, settled: false };
-        Ok((pass, Presence { door: self.clone(), address }))
+        Ok((pass, Presence { door: self.clone(), address: of_host }))
     }
 
     fn vanish(&self, address: IpAddr) {
@@ -128,17 +116,21 @@ impl Door {
     }
 
     fn leave(&self, address: IpAddr, failed: bool) {
+        let is_counted = self.shares.counts(address);
+        let of_host = host(address);
+        let now = self.started.elapsed();
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
-        let Some(tally) = state.addresses.get_mut(&address) else {
+        match failed {
+            false => state.gate.on_success(address),
+            true if is_counted => state.gate.on_failure(address, now),
+            true => {}
+        }
+        let Some(tally) = state.addresses.get_mut(&of_host) else {
             return;
         };
         tally.open = tally.open.saturating_sub(1);
-        if failed && (self.strict || !address.is_loopback()) {
-            tally.failures = tally.failures.saturating_add(1);
-            tally.last_failure = Some(Instant::now());
-        }
-        state.forget_idle(address);
+        state.forget_idle(of_host);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,7 +140,7 @@ impl Door {
 
 impl State {
     fn forget_idle(&mut self, address: IpAddr) {
-        let is_idle = |tally: &Tally| tally.open + tally.present == 0 && tally.failures == 0;
+        let is_idle = |tally: &Tally| tally.open + tally.present == 0;
         if self.addresses.get(&address).is_some_and(is_idle) {
             self.addresses.remove(&address);
         }
@@ -177,6 +169,9 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
     use super::*;
 
     fn address(last: u8) -> IpAddr {
@@ -195,8 +190,11 @@ mod tests {
     #[test]
     fn connections_are_bounded_in_all_and_of_one_address() {
         let door = door();
+        let now = Cell::new(Instant::now());
         let stay = |address| {
-            let (pass, presence) = door.enter(address, Instant::now())?;
+            // Slowly enough for the gate.
+            now.set(now.get() + Duration::from_secs(2));
+            let (pass, presence) = door.enter(address, now.get())?;
             pass.succeed();
             Ok::<_, Turned>(presence)
         };
@@ -217,12 +215,14 @@ mod tests {
     fn addresses_of_an_ipv6_subnet_count_as_one() {
         let door = door();
         let of = |subnet, host| IpAddr::from([0x2001, 0xdb8, 0, subnet, 0, 0, 0, host]);
-        let inside = (1..=100).map_while(|host| enter(&door, of(1, host)).ok());
-        let inside: Vec<_> = inside.collect();
+        let now = Instant::now();
+        let enter = |subnet, host: u16| {
+            let now = now + Duration::from_secs(2) * u32::from(host);
+            door.enter(of(subnet, host), now).map(|(pass, _)| pass)
+        };
+        let inside: Vec<_> = (1..=100).map_while(|host| enter(1, host).ok()).collect();
         assert_eq!(inside.len(), HALF_OPEN_PER_ADDRESS_MAX);
-        assert!(enter(&door, of(2, 1)).is_ok());
-        drop(inside);
-        assert_eq!(enter(&door, of(1, 200)).err(), Some(Turned::Failing));
+        assert!(enter(2, 100).is_ok());
     }
 
     /// Attack 46: half-open connections.
@@ -241,28 +241,33 @@ mod tests {
         enter(&door, address(3)).expect("room again").succeed();
     }
 
+    /// Attack 46: garbage without end.
     #[test]
     fn an_address_that_keeps_failing_is_turned_away_for_a_while() {
         let door = door();
-        for _ in 0..FAILURES_MAX {
-            drop(enter(&door, address(1)).expect("allowed"));
-        }
-        assert_eq!(enter(&door, address(1)).err(), Some(Turned::Failing));
-        enter(&door, address(2)).expect("others are served").succeed();
-        let later = Instant::now() + FAILURE_WINDOW;
-        door.enter(address(1), later).expect("forgiven").0.succeed();
-        let local = IpAddr::from([127, 0, 0, 1]);
-        for _ in 0..2 * FAILURES_MAX {
-            drop(enter(&door, local).expect("loopback is not counted"));
+        let stranger = IpAddr::from([192, 0, 2, 1]);
+        let failed = (0..100).map_while(|_| enter(&door, stranger).ok().map(drop)).count();
+        assert_eq!(failed, 20);
+        let error = enter(&door, stranger).err();
+        assert_eq!(error, Some(Turned::TooFast(TooFast::Connections)));
+        enter(&door, IpAddr::from([198, 51, 100, 1])).expect("others are served").succeed();
+        let later = Instant::now() + Duration::from_secs(60);
+        door.enter(stranger, later).expect("forgiven").0.succeed();
+        for _ in 0..100 {
+            let shared = door.enter(address(1), later);
+            drop(shared.expect("a shared range is not counted"));
         }
     }
 
+    /// Attack 41: what is kept of strangers is gone with them.
     #[test]
-    fn the_table_of_addresses_is_bounded() {
+    fn those_who_left_are_not_remembered_here() {
         let door = door();
+        let now = Instant::now();
         for number in 0..10_000_u32 {
-            drop(enter(&door, IpAddr::from(number.to_be_bytes())).expect("allowed"));
-            assert!(door.lock().addresses.len() <= ADDRESSES_MAX);
+            let now = now + Duration::from_secs(number.into());
+            drop(door.enter(IpAddr::from(number.to_be_bytes()), now).expect("allowed"));
+            assert!(door.lock().addresses.is_empty());
         }
     }
 }

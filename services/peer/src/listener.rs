@@ -64,7 +64,7 @@ async fn receive(
     let mut pass = Some(pass);
     let on_open = || pass.take().into_iter().for_each(Pass::succeed);
     let (peer, end) = link::run(local, stream, address, None, on_open).await;
-    if peer.is_none() && log.take(Instant::now()) {
+    if peer.is_none() && !end.is_feeler() && log.take(Instant::now()) {
         match &end {
             End::Incompatible(_) | End::Refused { .. } => tracing::warn!(%end, "not a peer"),
             end => tracing::info!(%end, "not a peer"),

@@ -8,8 +8,10 @@
 //! | `pentad_peer_frames_skipped_total` | frames of kinds that this version does not know |
 //! | `pentad_peer_connections_turned_away_total` | closed before the handshake: too many |
 //! | `pentad_peer_links_refused_total` | closed after the handshake: banned, duplicate, no slot |
+//! | `pentad_peer_links_evicted_total` | inbound ones that gave way to a newcomer |
 //! | `pentad_peer_links_slow_total` | closed because the other side did not read |
 //! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
+//! | `pentad_peer_feelers_total` | nodes found by short test connections |
 //! | `pentad_peer_bans_total` | static keys banned |
 //! | `pentad_peer_transactions_dropped_total` | transactions not checked because too many waited |
 //! | `pentad_peer_consensus_dropped_total{direction,class}` | messages of replicas that gave way |
@@ -87,8 +89,10 @@ pub(crate) struct PeerMetrics {
     pub(crate) totals: Totals,
     pub(crate) turned_away: Counter,
     pub(crate) refused: Counter,
+    pub(crate) evicted: Counter,
     pub(crate) slow: Counter,
     pub(crate) bans: Counter,
+    pub(crate) feelers: Counter,
     pub(crate) dropped: Counter,
     pub(crate) dropped_consensus: Dropped,
     orphans: Gauge,
@@ -116,8 +120,10 @@ impl PeerMetrics {
             ("frames_skipped", "Frames of unknown kinds", &self.totals.skipped),
             ("connections_turned_away", "Closed before the handshake", &self.turned_away),
             ("links_refused", "Closed after the handshake", &self.refused),
+            ("links_evicted", "Inbound links that gave way to a newcomer", &self.evicted),
             ("links_slow", "Closed because the other side did not read", &self.slow),
             ("bans", "Static keys banned", &self.bans),
+            ("feelers", "Nodes found by short test connections", &self.feelers),
             ("transactions_dropped", "Transactions not checked: overload", &self.dropped),
         ] {
             registry.register(name, help, counter.clone());

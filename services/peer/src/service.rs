@@ -86,6 +86,12 @@ impl Sockets {
     }
 }
 
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
 impl Peer {
     /// Starts the peer service. The chain service need not be there yet: links are opened once it
     /// answers. Ends with `shutdown`.
@@ -115,8 +121,7 @@ impl Peer {
             running: is_running,
         };
         tracing::info!(key = %identity.public(), %listen, "this node");
-        let mut instance = [0; 8];
-        getrandom::fill(&mut instance).map_err(StartError::Entropy)?;
+        let [instance, secret] = [random()?, random()?];
         let metrics = PeerMetrics::register(metrics);
         let exchange = Exchange::new(metrics.dropped_consensus.clone());
         let relay = RelayApi { exchange: exchange.clone() };
@@ -125,7 +130,8 @@ impl Peer {
             allowed,
             data_dir: data_dir.to_owned(),
             identity,
-            instance: u64::from_be_bytes(instance),
+            instance,
+            secret,
             chain: Chain::new(&chain),
             listen,
             metrics,

@@ -1,41 +1,12 @@
 //! How many links one address and one subnet may have to this node.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use pentad_wire::address::{host, prefix, subnet};
 use serde::Deserialize;
 use thiserror::Error;
-
-/// What one stranger has of addresses: an IPv6 host chooses freely among the 2^64 of its subnet.
-pub(crate) fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => cut(address.into(), 64),
-        address => address,
-    }
-}
-
-/// What one network has of addresses: IPv4 /24, IPv6 /48.
-fn subnet(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        address @ IpAddr::V4(_) => cut(address, 24),
-        address @ IpAddr::V6(_) => cut(address, 48),
-    }
-}
-
-/// The first `bits` of an address.
-fn cut(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
-    }
-}
 
 /// Addresses that begin with the same bits, for example `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -53,7 +24,7 @@ pub struct IpRangeError(String);
 impl IpRange {
     fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4() && cut(address, self.bits) == self.address
+        address.is_ipv4() == self.address.is_ipv4() && prefix(address, self.bits) == self.address
     }
 }
 
@@ -66,7 +37,7 @@ impl FromStr for IpRange {
             let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse().ok()?);
             let width = if address.is_ipv4() { 32 } else { 128 };
             // Bits behind the prefix would be a mistake.
-            (bits <= width && cut(address, bits) == address).then_some(Self { address, bits })
+            (bits <= width && prefix(address, bits) == address).then_some(Self { address, bits })
         };
         parse().ok_or_else(|| IpRangeError(text.to_owned()))
     }

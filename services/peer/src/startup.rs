@@ -51,6 +51,8 @@ pub(crate) struct Startup {
     pub(crate) data_dir: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) instance: u64,
+    /// See [`Parts::secret`].
+    pub(crate) secret: u64,
     pub(crate) chain: Chain,
     pub(crate) listen: SocketAddr,
     pub(crate) metrics: PeerMetrics,
@@ -126,7 +128,7 @@ impl Startup {
         self.mind("mempool", follow_mempool(chain(), events()));
         let (file, writing) = AddressesFile::new(&self.data_dir);
         self.finish("kept peers", writing);
-        let addresses = addresses(&self.config, &file);
+        let addresses = addresses(&self.config, self.secret, &file);
         let (bans, writing) = BanList::load(&self.data_dir);
         self.finish("bans", writing);
         Parts {
@@ -140,6 +142,7 @@ impl Startup {
             bans,
             allowed: self.allowed.clone(),
             metrics: self.metrics.clone(),
+            secret: self.secret,
             links,
         }
     }
@@ -199,8 +202,8 @@ async fn reach(chain: &Chain) -> Network {
 }
 
 /// The addresses of the configuration and those that were kept.
-fn addresses(config: &PeerConfig, file: &AddressesFile) -> Addresses {
-    let mut addresses = Addresses::new(config.outbound_max);
+fn addresses(config: &PeerConfig, secret: u64, file: &AddressesFile) -> Addresses {
+    let mut addresses = Addresses::new(config.outbound_max, config.shares(), secret);
     file.load(&mut addresses);
     for address in &config.bootstrap {
         if let Err(error) = addresses.insert(address, Origin::Bootstrap) {

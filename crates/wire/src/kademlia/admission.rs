@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::NodeId;
-use super::aging::Aging;
 use super::contact::{Scope, Subnet};
+use crate::aging::Aging;
+use crate::rate::{Meter, Rate};
 
 /// Bytes to an unproven endpoint for each byte from it.
 pub const AMPLIFICATION_MAX: u64 = 3;
@@ -119,27 +120,6 @@ impl Admission {
     /// The id that is known to answer at `endpoint`.
     pub fn id_at(&self, endpoint: SocketAddr, now: Duration) -> Option<NodeId> {
         self.proofs.get(&endpoint).filter(|proof| proof.until > now)?.id
-    }
-}
-
-/// One event per `interval` on average, `burst` at once.
-struct Rate {
-    interval: Duration,
-    burst: u32,
-}
-
-/// The theoretical arrival time of the generic cell rate algorithm (ITU-T I.371, annex A).
-#[derive(Clone, Debug, Default)]
-struct Meter(Duration);
-
-impl Meter {
-    fn allows(&mut self, rate: &Rate, now: Duration) -> bool {
-        let next = self.0.max(now).saturating_add(rate.interval);
-        let allowed = next <= now.saturating_add(rate.interval.saturating_mul(rate.burst));
-        if allowed {
-            self.0 = next;
-        }
-        allowed
     }
 }
 

@@ -10,7 +10,6 @@
 //! XOR Metric", IPTPS 2002; section numbers in this module refer to its long version.
 
 mod admission;
-mod aging;
 mod bucket;
 mod contact;
 mod datagram;

@@ -261,6 +261,7 @@ impl Item for BlockItem {
     }
 
     fn answer(self, response: Self::Response) -> Event {
+        let is_new = response.outcome() == BlockOutcome::Connected;
         let outcome = match (response.outcome(), response.refusal) {
             (_, Some(refusal)) => {
                 let reason = refusal.reason;
@@ -276,12 +277,12 @@ impl Item for BlockItem {
                 None,
             ) => Outcome::Kept,
         };
-        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome }
+        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome, is_new }
     }
 
     fn give_up(self) -> Event {
         let outcome = Outcome::Refused(0);
-        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome }
+        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome, is_new: false }
     }
 }
 

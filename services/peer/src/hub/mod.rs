@@ -62,6 +62,8 @@ pub(crate) enum Event {
     Overasked { peer: PeerId },
     /// A connection is over; `dialed` if it was opened from here.
     Ended { peer: Option<PeerId>, dialed: Option<String>, lived: Duration, end: End },
+    /// A feeler found a node of this network, or not.
+    Felt { address: String, outcome: Result<StaticKey, End> },
     /// An address could not be reached.
     Unreachable { address: String },
     /// The chain has a new tip; the block, unless it is not new to the world.
@@ -72,8 +74,8 @@ pub(crate) enum Event {
     TransactionRemoved { txid: Txid, confirmed: bool },
     /// The transactions that are in the mempool follow; all others have left.
     MempoolReset,
-    /// The chain service took or refused a block.
-    BlockAnswered { peer: PeerId, hash: BlockHash, outcome: Outcome },
+    /// The chain service took or refused a block; `is_new` if the main chain goes on with it.
+    BlockAnswered { peer: PeerId, hash: BlockHash, outcome: Outcome, is_new: bool },
     /// The chain service took or refused (how badly its sender behaved) a transaction.
     TransactionAnswered { item: TransactionItem, refused: Option<u32> },
     /// The chain service checked headers of a peer, or told what is wanted.
@@ -99,6 +101,8 @@ pub(crate) struct Parts {
     /// The static keys that may be peers; `None`: all.
     pub(crate) allowed: Option<BTreeSet<StaticKey>>,
     pub(crate) metrics: PeerMetrics,
+    /// Drawn at the start; nobody can aim at what is chosen by it.
+    pub(crate) secret: u64,
     pub(crate) links: TaskTracker,
 }
 
@@ -119,6 +123,8 @@ pub(crate) struct Hub {
     /// Whether this node takes part in consensus at present.
     consensus: watch::Receiver<bool>,
     pace: Pace,
+    /// When the last feeler was sent.
+    felt: Duration,
 }
 
 impl Hub {
@@ -138,6 +144,7 @@ impl Hub {
             callers: HashMap::new(),
             consensus,
             pace: Pace::default(),
+            felt: Duration::ZERO,
         }
     }
 
@@ -194,6 +201,7 @@ impl Hub {
             Event::Ended { peer, dialed, lived, end } => {
                 self.on_ended(peer, dialed.as_deref(), lived, &end);
             }
+            Event::Felt { address, outcome } => self.on_felt(&address, outcome),
             Event::Unreachable { address } => self.on_unreachable(&address),
             Event::Tip { claim, body } => self.on_tip(claim, body),
             Event::TransactionAdded { txid, transaction } => {
@@ -205,7 +213,10 @@ impl Hub {
                 }
             }
             Event::MempoolReset => self.relay.reset(),
-            Event::BlockAnswered { peer, hash, outcome } => {
+            Event::BlockAnswered { peer, hash, outcome, is_new } => {
+                if is_new {
+                    self.on_useful_block(peer);
+                }
                 self.step(sync::Input::Answered { peer, hash, outcome });
             }
             Event::TransactionAnswered { item, refused } => {
@@ -251,6 +262,7 @@ impl Hub {
         self.ask_for_transactions();
         self.send_heartbeats();
         self.dial_due();
+        self.send_feeler();
         let progress = self.sync.progress();
         self.pace.observe(self.now(), &progress);
         self.parts.metrics.observe(&progress, self.peers.values(), self.orphans.len());

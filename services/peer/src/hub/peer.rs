@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_primitives::BlockHeight;
+use pentad_wire::eviction::Resident;
 use pentad_wire::handshake::{Claim, Hello};
 use pentad_wire::penalty::Score;
-use pentad_wire::{Class, Direction, StaticKey};
+use pentad_wire::{Class, Direction, PeerId, StaticKey};
 use tokio::sync::mpsc;
 
 use crate::link::Candidate;
@@ -33,9 +34,21 @@ pub(crate) struct Peer {
     pub(super) score: Score,
     pub(super) heartbeat: Heartbeat,
     pub(super) round_trip: Option<Duration>,
+    /// What speaks for keeping it.
+    pub(super) merits: Merits,
     pub(super) counters: Arc<Counters>,
     pub(super) outbox: Outbox,
     pub(super) jobs: mpsc::Sender<Job>,
+}
+
+/// What makes an inbound peer worth its slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Merits {
+    /// Its shortest round trip.
+    pub(super) nearest: Option<Duration>,
+    /// When it last brought a block, and a transaction, that was new.
+    pub(super) block: Option<Duration>,
+    pub(super) transaction: Option<Duration>,
 }
 
 /// What this node told the peer of itself, and when.
@@ -78,6 +91,7 @@ impl Peer {
                 received: 0,
             },
             round_trip: None,
+            merits: Merits::default(),
             counters: candidate.counters,
             outbox: candidate.outbox,
             jobs: candidate.jobs,
@@ -92,6 +106,20 @@ impl Peer {
                 tracing::error!(%error, "a message that no frame can carry");
                 Ok(())
             }
+        }
+    }
+
+    /// As the choice of who gives way to a newcomer sees it.
+    pub(super) const fn resident(&self, peer: PeerId) -> Resident {
+        let Merits { nearest, block, transaction } = self.merits;
+        Resident {
+            peer,
+            address: self.address.ip(),
+            opened: self.opened,
+            round_trip: nearest,
+            block,
+            transaction,
+            is_kept: false,
         }
     }
 

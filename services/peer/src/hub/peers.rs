@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pentad_wire::eviction::{self, Resident};
 use pentad_wire::handshake::{self, Link, Reason, Survivor};
 use pentad_wire::sync::Input;
-use pentad_wire::{Class, Direction, Offence, PeerId};
+use pentad_wire::{Class, Direction, Offence, PeerId, StaticKey};
 use tokio::sync::oneshot;
 
 use super::Hub;
@@ -25,7 +26,8 @@ const GOOD_TIME: Duration = Duration::from_secs(10);
 impl Hub {
     pub(super) fn on_opened(&mut self, candidate: Candidate, verdict: oneshot::Sender<Verdict>) {
         if let Some(address) = &candidate.dialed {
-            self.parts.addresses.on_found(address, candidate.key);
+            let now = self.now();
+            self.parts.addresses.on_found(address, now, candidate.key);
         }
         let answer = self.judge(&candidate);
         let Ok(peer) = answer else {
@@ -65,16 +67,34 @@ impl Hub {
         if candidate.direction == Direction::Inbound {
             let inbound = |peer: &&Peer| peer.direction == Direction::Inbound;
             let inbound = self.peers.values().filter(inbound).map(|peer| peer.address.ip());
-            if inbound.clone().count() >= self.parts.config.inbound_max {
-                return Err((Reason::Full, "all inbound slots are taken".to_owned()));
-            }
+            let count = inbound.clone().count();
             if !self.parts.config.shares().admit(candidate.address.ip(), inbound) {
                 let message = "the inbound slots of this address or subnet are taken";
                 return Err((Reason::Full, message.to_owned()));
             }
+            if count >= self.parts.config.inbound_max && !self.make_room() {
+                return Err((Reason::Full, "all inbound slots are taken".to_owned()));
+            }
         }
         self.next_peer += 1;
         Ok(PeerId(self.next_peer))
+    }
+
+    /// Closes the inbound link that is of least use; false if all are worth their slots.
+    fn make_room(&mut self) -> bool {
+        let inbound = |peer: &Peer| peer.direction == Direction::Inbound;
+        let residents: Vec<Resident> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| inbound(peer))
+            .map(|(id, peer)| peer.resident(*id))
+            .collect();
+        let Some(victim) = eviction::victim(&residents, self.parts.secret, self.now()) else {
+            return false;
+        };
+        self.parts.metrics.evicted.inc();
+        self.close(victim, Reason::Full, "it gives way to a newcomer");
+        true
     }
 
     fn welcome(&mut self, id: PeerId, candidate: Candidate) {
@@ -89,7 +109,7 @@ impl Hub {
             (None, Some(port)) => {
                 let listener = std::net::SocketAddr::new(address.ip(), port).to_string();
                 self.on_hint(&listener);
-                self.parts.addresses.on_found(&listener, key);
+                self.parts.addresses.on_named(&listener, key);
             }
             (None, None) => {}
         }
@@ -115,6 +135,12 @@ impl Hub {
             self.on_peer_ended(peer, end);
         }
         let Some(address) = dialed else { return };
+        let was_good = peer.is_some() && lived >= GOOD_TIME;
+        self.on_dial_ended(address, was_good, end);
+    }
+
+    /// What an address led to is over.
+    fn on_dial_ended(&mut self, address: &str, was_good: bool, end: &End) {
         let how = match end {
             End::Incompatible(handshake::Incompatible::OneSelf) => {
                 tracing::debug!(address, "this is the node itself");
@@ -125,7 +151,7 @@ impl Hub {
                 tracing::warn!(address, %end, "not a peer");
                 Ending::Final
             }
-            _ if peer.is_some() && lived >= GOOD_TIME => Ending::AfterGoodTime,
+            _ if was_good => Ending::AfterGoodTime,
             end => {
                 tracing::debug!(address, %end, "no link");
                 Ending::Early
@@ -133,6 +159,19 @@ impl Hub {
         };
         let now = self.now();
         self.parts.addresses.on_end(address, now, how);
+    }
+
+    /// A feeler is back.
+    pub(super) fn on_felt(&mut self, address: &str, outcome: Result<StaticKey, End>) {
+        let now = self.now();
+        match outcome {
+            Ok(key) => {
+                tracing::debug!(address, %key, "a feeler found a node");
+                self.parts.metrics.feelers.inc();
+                self.parts.addresses.on_tested(address, now, key);
+            }
+            Err(end) => self.on_dial_ended(address, false, &end),
+        }
     }
 
     fn on_peer_ended(&mut self, id: PeerId, end: &End) {
@@ -214,7 +253,10 @@ impl Hub {
         }
         if handshake.echo == peer.heartbeat.sent && !peer.heartbeat.answered {
             peer.heartbeat.answered = true;
-            peer.round_trip = Some(now.saturating_sub(peer.heartbeat.sent_at));
+            let round_trip = now.saturating_sub(peer.heartbeat.sent_at);
+            peer.round_trip = Some(round_trip);
+            let nearest = peer.merits.nearest.unwrap_or(round_trip);
+            peer.merits.nearest = Some(nearest.min(round_trip));
         }
         peer.claim = handshake.claim;
         let wants_answer = handshake.heartbeat != 0;

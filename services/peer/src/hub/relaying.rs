@@ -120,8 +120,20 @@ impl Hub {
         }
     }
 
+    /// A block of this peer went on the main chain.
+    pub(super) fn on_useful_block(&mut self, id: PeerId) {
+        let now = self.now();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.merits.block = Some(now);
+        }
+    }
+
     pub(super) fn on_transaction_answered(&mut self, item: TransactionItem, refused: Option<u32>) {
+        let now = self.now();
         let Some(score) = refused else {
+            if let Some(peer) = self.peers.get_mut(&item.peer) {
+                peer.merits.transaction = Some(now);
+            }
             // Its event may have overtaken the refusal of a child; answers come in order.
             self.admit_children(&item.txid);
             return;

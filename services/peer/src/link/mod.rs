@@ -1,6 +1,7 @@
 //! One link to another node: handshake, then a reader, a writer and a task that answers questions.
 
 pub(crate) mod counters;
+pub(crate) mod feeler;
 pub(crate) mod outbox;
 pub(crate) mod serve;
 pub(crate) mod transport;
@@ -111,6 +112,13 @@ impl End {
     }
 }
 
+impl End {
+    /// The other side only looked who is here.
+    pub(crate) fn is_feeler(&self) -> bool {
+        matches!(self, Self::Goodbye { reason, .. } if reason == Reason::Feeler.name())
+    }
+}
+
 struct Opened {
     reader: FrameReader,
     writer: FrameWriter,
@@ -138,7 +146,12 @@ pub(crate) async fn run(
     let opening = open(&local, stream, direction, Arc::clone(&counters));
     let opened = match timeout(limit, opening).await {
         Ok(Ok(opened)) => opened,
-        Ok(Err(end)) => return (None, end),
+        Ok(Err(end)) => {
+            if end.is_feeler() {
+                on_open();
+            }
+            return (None, end);
+        }
         Err(_) => return (None, LinkError::HandshakeTimeout(limit).into()),
     };
     let Opened { reader, writer, key, handshake, told_consensus, early } = opened;
@@ -192,10 +205,7 @@ async fn open(
     direction: Direction,
     counters: Arc<Counters>,
 ) -> Result<Opened, End> {
-    stream.set_nodelay(true).map_err(LinkError::from)?;
-    let socket = SockRef::from(&stream);
-    socket.set_send_buffer_size(SOCKET_BUFFER).map_err(LinkError::from)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER).map_err(LinkError::from)?;
+    tune(&stream)?;
     let limit = local.write_time_max;
     let (mut reader, mut writer, key) =
         transport::open(stream, direction, &local.identity, limit, counters).await?;
@@ -209,6 +219,20 @@ async fn open(
         consensus: told_consensus,
     };
     writer.send_frame(&Message::Handshake(own).to_frame(Bytes::new())).await?;
+    let (handshake, early) = first_message(&mut reader).await?;
+    Ok(Opened { reader, writer, key, handshake, told_consensus, early })
+}
+
+fn tune(stream: &TcpStream) -> Result<(), LinkError> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    Ok(())
+}
+
+/// The other side's handshake, and what came together with it.
+async fn first_message(reader: &mut FrameReader) -> Result<(Handshake, Vec<Frame>), End> {
     let mut early = Vec::new();
     while early.is_empty() {
         reader.receive(&mut early).await?;
@@ -218,9 +242,7 @@ async fn open(
         }
     }
     match Message::from_frame(early.remove(0)).map_err(LinkError::from)? {
-        Message::Handshake(handshake) => {
-            Ok(Opened { reader, writer, key, handshake, told_consensus, early })
-        }
+        Message::Handshake(handshake) => Ok((handshake, early)),
         Message::Goodbye { reason, message } => Err(End::Goodbye { reason, message }),
         _ => Err(End::NoHandshake),
     }

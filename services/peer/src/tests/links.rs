@@ -1,5 +1,6 @@
 //! Links are opened, refused, replaced and opened again.
 
+use pentad_wire::handshake::Reason;
 use tonic::Code;
 
 use super::*;
@@ -156,6 +157,35 @@ async fn nodes_find_each_other_through_a_common_one() {
     assert!(!table.expect("ok").into_inner().contacts.is_empty());
     let found = anna.client().lookup(proto::LookupRequest::default()).await.expect("ok");
     assert!(!found.into_inner().contacts.is_empty());
+}
+
+/// Attack 41: the address table is kept honest, at no cost for those who are looked at.
+#[tokio::test]
+async fn a_feeler_looks_who_is_at_an_address_and_takes_no_slot() {
+    let config = PeerConfig { feeler_seconds: 1, outbound_max: 0, ..config() };
+    let anna = Node::start_with(FakeChain::new("test"), config).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let named = Stranger { listen_port: Some(port), ..Stranger::new(&anna.chain, "test") };
+    let session = named.connect(anna.address).await;
+    until("a peer", async || anna.peers().await.len() == 1).await;
+    drop(session);
+    let (stream, _) = timeout(DEADLINE, listener.accept()).await.expect("a feeler").expect("open");
+    let mut session = named.noise(stream, Direction::Inbound).await;
+    session.send(&Message::Handshake(named.handshake())).await;
+    let first = session.receive().await.expect("a farewell in place of a handshake");
+    let Message::Goodbye { reason, .. } = first else { panic!("{first:?}") };
+    assert_eq!(reason, "FEELER");
+    drop(session);
+
+    // And from the other side: it is nobody's peer, and no failure.
+    let stranger = Stranger::new(&anna.chain, "test");
+    let stream = TcpStream::connect(anna.address).await.expect("it listens");
+    let mut session = stranger.noise(stream, Direction::Outbound).await;
+    assert!(matches!(session.receive().await, Ok(Message::Handshake(_))));
+    session.send(&Message::goodbye(Reason::Feeler, "only a look")).await;
+    assert_eq!(session.end().await, None);
+    assert!(anna.peers().await.iter().all(|peer| peer.static_key == named.key()));
 }
 
 /// Attack 44: the inbound slots are taken.

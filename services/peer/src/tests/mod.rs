@@ -151,6 +151,7 @@ struct Stranger {
     identity: Identity,
     hello: Hello,
     claim: Claim,
+    listen_port: Option<u16>,
     consensus: bool,
 }
 
@@ -171,6 +172,7 @@ impl Stranger {
                 height: BlockHeight::GENESIS,
                 tip: chain.genesis(),
             },
+            listen_port: None,
             consensus: false,
         }
     }
@@ -187,7 +189,7 @@ impl Stranger {
         Handshake {
             hello: self.hello.clone(),
             claim: self.claim,
-            listen_port: None,
+            listen_port: self.listen_port,
             heartbeat: 0,
             echo: 0,
             consensus: self.consensus,
@@ -207,14 +209,23 @@ impl Stranger {
     }
 
     async fn open(&self, stream: TcpStream) -> Session {
-        let counters = Arc::new(Counters::default());
-        let (reader, writer, _) =
-            transport::open(stream, Direction::Outbound, &self.identity, DEADLINE, counters)
-                .await
-                .expect("noise");
-        let mut session = Session { reader, writer, frames: Vec::new() };
+        let mut session = self.noise(stream, Direction::Outbound).await;
         session.send(&Message::Handshake(self.handshake())).await;
         session
+    }
+}
+
+impl Stranger {
+    fn key(&self) -> String {
+        self.identity.public().to_string()
+    }
+
+    /// Noise only.
+    async fn noise(&self, stream: TcpStream, direction: Direction) -> Session {
+        let counters = Arc::new(Counters::default());
+        let opening = transport::open(stream, direction, &self.identity, DEADLINE, counters);
+        let (reader, writer, _) = opening.await.expect("noise");
+        Session { reader, writer, frames: Vec::new() }
     }
 }
 
@@ -252,7 +263,6 @@ impl Session {
         Ok(Message::from_frame(self.frames.remove(0)).expect("well-formed"))
     }
 
-    /// Reads until a message that `select` wants.
     /// Reads to the end; the reason of the farewell, if there was one.
     async fn end(&mut self) -> Option<String> {
         let mut farewell = None;

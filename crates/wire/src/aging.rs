@@ -7,7 +7,7 @@ use std::hash::Hash;
 /// when the young one is full it becomes the old one, and the old one goes. Each operation is
 /// O(1), so that a flood of keys costs its sender more than us.
 #[derive(Clone, Debug)]
-pub(super) struct Aging<Key, V> {
+pub(crate) struct Aging<Key, V> {
     generation_max: usize,
     young: HashMap<Key, V>,
     old: HashMap<Key, V>,

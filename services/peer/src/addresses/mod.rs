@@ -1,18 +1,27 @@
 //! Whom to dial, and when: added nodes, bootstrap nodes and anchors from before the last restart,
 //! and hints from discovery.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use pentad_primitives::hash::sha256;
+use pentad_service_kit::Backoff;
 use pentad_wire::StaticKey;
+use pentad_wire::address::subnet;
 use thiserror::Error;
 
-use pentad_service_kit::Backoff;
+use crate::shares::Shares;
 
 /// Most addresses added by hand; each is dialled for ever.
 pub(crate) const ADDED_MAX: usize = 64;
 /// Most other addresses; the oldest hint gives way.
 const HINTS_MAX: usize = 256;
+/// Of those, addresses of one subnet: who rents one subnet does not own the table.
+const HINTS_PER_SUBNET_MAX: usize = 16;
+/// Links opened by hints to one subnet, though others are asked first.
+const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Dials at once.
 const DIALING_MAX: usize = 8;
 /// Failures in a row after which a hint is forgotten.
@@ -67,6 +76,10 @@ pub enum AddressError {
 pub(crate) struct Addresses {
     entries: BTreeMap<String, Entry>,
     outbound_max: usize,
+    /// Which addresses count by subnet.
+    shares: Shares,
+    /// Ranks hints, so that nobody can choose addresses that come first.
+    secret: u64,
     /// Numbers hints, to tell the oldest.
     next_number: u64,
 }
@@ -75,6 +88,11 @@ pub(crate) struct Addresses {
 struct Entry {
     origin: Origin,
     number: u64,
+    rank: [u8; 32],
+    /// The subnet that it counts for.
+    subnet: Option<IpAddr>,
+    /// When a node of this network was found there last.
+    seen: Option<Duration>,
     state: State,
     backoff: Backoff,
     /// The static key found there last.
@@ -85,15 +103,19 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting { until: Duration },
+    Waiting {
+        until: Duration,
+    },
     Dialing,
+    /// Dialled only to see who is there.
+    Testing,
     Connected,
 }
 
 impl Addresses {
     /// `outbound_max`: how many nodes are dialled besides those that are kept.
-    pub(crate) const fn new(outbound_max: usize) -> Self {
-        Self { entries: BTreeMap::new(), outbound_max, next_number: 0 }
+    pub(crate) const fn new(outbound_max: usize, shares: Shares, secret: u64) -> Self {
+        Self { entries: BTreeMap::new(), outbound_max, shares, secret, next_number: 0 }
     }
 
     /// Takes an address; a known one gets the higher origin and is dialled at once.
@@ -119,14 +141,18 @@ impl Addresses {
             }
             return Ok(());
         }
+        let subnet = self.subnet_of(address);
         if !origin.is_kept() {
-            self.make_room();
+            self.make_room(subnet);
         }
         let number = self.next_number;
         self.next_number += 1;
         let entry = Entry {
             origin,
             number,
+            rank: sha256(format!("{:016x} {address}", self.secret).as_bytes()),
+            subnet,
+            seen: None,
             state: State::Waiting { until: Duration::ZERO },
             backoff: backoff(origin),
             key: None,
@@ -136,14 +162,26 @@ impl Addresses {
         Ok(())
     }
 
-    fn make_room(&mut self) {
+    /// None: a name, or within a range that many nodes share.
+    fn subnet_of(&self, address: &str) -> Option<IpAddr> {
+        let ip = address.parse::<SocketAddr>().ok()?.ip();
+        self.shares.counts(ip).then(|| subnet(ip))
+    }
+
+    /// Lets a hint go if a newcomer finds the table, or the share of its subnet, full: first those
+    /// where nobody was seen, the oldest of them.
+    fn make_room(&mut self, subnet: Option<IpAddr>) {
         let hints = self.entries.iter().filter(|(_, entry)| !entry.origin.is_kept());
-        if hints.clone().count() < HINTS_MAX {
+        let neighbours = hints.clone().filter(|(_, it)| subnet.is_some() && it.subnet == subnet);
+        let is_crowded = neighbours.count() >= HINTS_PER_SUBNET_MAX;
+        if !is_crowded && hints.clone().count() < HINTS_MAX {
             return;
         }
         let waiting = hints
+            .filter(|(_, it)| !is_crowded || it.subnet == subnet)
             .filter(|(_, entry)| matches!(entry.state, State::Waiting { .. }) && !entry.is_self);
-        let oldest = waiting.min_by_key(|(_, entry)| (entry.origin, entry.number));
+        let oldest =
+            waiting.min_by_key(|(_, entry)| (entry.origin, entry.seen.is_some(), entry.number));
         if let Some(address) = oldest.map(|(address, _)| address.clone()) {
             self.entries.remove(&address);
         }
@@ -164,31 +202,84 @@ impl Addresses {
     ) -> Vec<String> {
         let is_dialing = |entry: &&Entry| entry.state == State::Dialing;
         let dialing = self.entries.values().filter(is_dialing).count();
-        let mut free = DIALING_MAX.saturating_sub(dialing);
         let mut slots = self.outbound_max.saturating_sub(outbound + dialing);
-        let mut due: Vec<(&String, &mut Entry)> = self
-            .entries
-            .iter_mut()
-            .filter(|(_, entry)| !entry.is_self)
-            .filter(|(_, entry)| matches!(entry.state, State::Waiting { until } if until <= now))
-            .filter(|(_, entry)| entry.key.is_none_or(|key| !connected.contains(&key)))
-            .collect();
-        due.sort_by_key(|(_, entry)| (std::cmp::Reverse(entry.origin), entry.backoff.failures()));
         let mut addresses = Vec::new();
-        for (address, entry) in due {
-            if free == 0 || (!entry.origin.is_kept() && slots == 0) {
-                continue;
-            }
-            free -= 1;
+        for _ in dialing..DIALING_MAX {
+            let Some(address) = self.next_due(now, connected, slots > 0) else {
+                break;
+            };
             slots = slots.saturating_sub(1);
-            entry.state = State::Dialing;
-            addresses.push(address.clone());
+            addresses.push(address);
         }
         addresses
     }
 
+    /// The next address to dial; it counts as being dialled.
+    fn next_due(
+        &mut self,
+        now: Duration,
+        connected: &BTreeSet<StaticKey>,
+        with_hints: bool,
+    ) -> Option<String> {
+        let subnets = self.linked_subnets();
+        let links = |entry: &Entry| {
+            entry.subnet.and_then(|subnet| subnets.get(&subnet)).copied().unwrap_or(0)
+        };
+        let may_be_dialed = |entry: &Entry| {
+            entry.origin.is_kept() || (with_hints && links(entry) < OUTBOUND_PER_SUBNET_MAX)
+        };
+        let due = self.entries.iter_mut();
+        let due = due.filter(|(_, entry)| entry.is_due(now, connected) && may_be_dialed(entry));
+        let (address, entry) = due.min_by_key(|(_, entry)| {
+            let failures = entry.backoff.failures();
+            (Reverse(entry.origin), links(entry), failures, entry.rank)
+        })?;
+        entry.state = State::Dialing;
+        Some(address.clone())
+    }
+
+    /// How many links there are to each subnet, or on their way.
+    fn linked_subnets(&self) -> BTreeMap<IpAddr, usize> {
+        let mut subnets = BTreeMap::new();
+        let linked = |entry: &&Entry| matches!(entry.state, State::Dialing | State::Connected);
+        for subnet in self.entries.values().filter(linked).filter_map(|entry| entry.subnet) {
+            *subnets.entry(subnet).or_insert(0) += 1;
+        }
+        subnets
+    }
+
+    /// The hint to test now, if there is one: where nobody was seen yet, or longest ago. It counts
+    /// as being tested.
+    pub(crate) fn due_feeler(
+        &mut self,
+        now: Duration,
+        connected: &BTreeSet<StaticKey>,
+    ) -> Option<String> {
+        let hints = self.entries.iter_mut().filter(|(_, entry)| !entry.origin.is_kept());
+        let due = hints.filter(|(_, entry)| entry.is_due(now, connected));
+        let (address, entry) = due.min_by_key(|(_, entry)| (entry.seen, entry.rank))?;
+        entry.state = State::Testing;
+        Some(address.clone())
+    }
+
+    /// A test found a node of this network.
+    pub(crate) fn on_tested(&mut self, address: &str, now: Duration, key: StaticKey) {
+        self.on_found(address, now, key);
+        if let Some(entry) = self.entries.get_mut(address) {
+            entry.backoff.reset();
+            entry.state = State::Waiting { until: now };
+        }
+    }
+
     /// A dial led to a node, whether or not the link stays.
-    pub(crate) fn on_found(&mut self, address: &str, key: StaticKey) {
+    pub(crate) fn on_found(&mut self, address: &str, now: Duration, key: StaticKey) {
+        if let Some(entry) = self.entries.get_mut(address) {
+            (entry.key, entry.seen) = (Some(key), Some(now));
+        }
+    }
+
+    /// The node of this key is reached at this address, or says so.
+    pub(crate) fn on_named(&mut self, address: &str, key: StaticKey) {
         if let Some(entry) = self.entries.get_mut(address) {
             entry.key = Some(key);
         }
@@ -244,6 +335,13 @@ impl Addresses {
 }
 
 impl Entry {
+    /// Whether it is worth a dial.
+    fn is_due(&self, now: Duration, connected: &BTreeSet<StaticKey>) -> bool {
+        let is_waiting = matches!(self.state, State::Waiting { until } if until <= now);
+        let is_linked = self.key.is_some_and(|key| connected.contains(&key));
+        is_waiting && !is_linked && !self.is_self
+    }
+
     fn raise(&mut self, origin: Origin) {
         self.origin = origin;
         self.backoff = backoff(origin);
@@ -273,108 +371,4 @@ const fn backoff(origin: Origin) -> Backoff {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Duration = Duration::from_secs(1000);
-    const KEY: StaticKey = StaticKey::from_bytes([7; 32]);
-
-    fn due(addresses: &mut Addresses, now: Duration) -> Vec<String> {
-        addresses.due(now, &BTreeSet::new(), 0)
-    }
-
-    #[test]
-    fn malformed_addresses_are_refused() {
-        let mut addresses = Addresses::new(8);
-        for bad in ["", "host", "host:", ":1", "host:0", "host:65536", "a b:1", "host:1\n:2"] {
-            let error = addresses.insert(bad, Origin::Added).expect_err(bad);
-            assert_eq!(error, AddressError::Malformed { address: bad.to_owned() });
-        }
-        for good in ["host:1", "127.0.0.1:65535", "[::1]:5678", "peer-1.example:5678"] {
-            addresses.insert(good, Origin::Added).expect(good);
-        }
-    }
-
-    #[test]
-    fn kept_nodes_are_dialled_for_ever_and_hints_are_not() {
-        let mut addresses = Addresses::new(8);
-        addresses.insert("kept:1", Origin::Bootstrap).expect("valid");
-        addresses.insert("hint:1", Origin::Hint).expect("valid");
-        let mut now = NOW;
-        assert_eq!(due(&mut addresses, now), ["kept:1", "hint:1"]);
-        assert!(due(&mut addresses, now).is_empty(), "both are being dialled");
-        for _ in 0..20 {
-            addresses.on_end("kept:1", now, Ending::Early);
-            addresses.on_end("hint:1", now, Ending::Early);
-            assert!(due(&mut addresses, now).is_empty(), "no dial without a pause");
-            now += HINT_PAUSE_MAX;
-            assert!(due(&mut addresses, now).contains(&"kept:1".to_owned()));
-        }
-        assert!(!addresses.entries.contains_key("hint:1"));
-    }
-
-    #[test]
-    fn a_node_that_is_connected_by_another_address_is_left_alone() {
-        let mut addresses = Addresses::new(8);
-        addresses.insert("a:1", Origin::Added).expect("valid");
-        assert_eq!(due(&mut addresses, NOW), ["a:1"]);
-        addresses.on_found("a:1", KEY);
-        addresses.on_end("a:1", NOW, Ending::Early);
-        let later = NOW + KEPT_PAUSE_MAX;
-        assert!(addresses.due(later, &BTreeSet::from([KEY]), 1).is_empty());
-        assert_eq!(due(&mut addresses, later), ["a:1"], "the other link is gone");
-    }
-
-    #[test]
-    fn this_node_itself_is_dialled_once() {
-        let mut addresses = Addresses::new(8);
-        addresses.insert("me:1", Origin::Bootstrap).expect("valid");
-        assert_eq!(due(&mut addresses, NOW).len(), 1);
-        addresses.on_self("me:1");
-        addresses.on_end("me:1", NOW, Ending::Final);
-        assert!(due(&mut addresses, NOW * 2).is_empty());
-    }
-
-    /// Attack 44: inbound links and hints cannot take what is for kept nodes.
-    #[test]
-    fn slots_are_for_hints_and_kept_nodes_need_none() {
-        let mut addresses = Addresses::new(2);
-        for number in 1..=4 {
-            addresses.insert(&format!("hint:{number}"), Origin::Hint).expect("valid");
-        }
-        addresses.insert("kept:1", Origin::Added).expect("valid");
-        assert_eq!(due(&mut addresses, NOW).len(), 2);
-        let mut addresses = Addresses::new(0);
-        addresses.insert("kept:1", Origin::Added).expect("valid");
-        assert_eq!(due(&mut addresses, NOW), ["kept:1"]);
-    }
-
-    /// Attack 41: the address table.
-    #[test]
-    fn the_table_is_bounded() {
-        let mut addresses = Addresses::new(8);
-        for number in 1..=1000 {
-            addresses.insert(&format!("hint:{number}"), Origin::Hint).expect("valid");
-        }
-        assert_eq!(addresses.entries.len(), HINTS_MAX);
-        assert!(!addresses.entries.contains_key("hint:1"));
-        for number in 1..=ADDED_MAX {
-            addresses.insert(&format!("kept:{number}"), Origin::Added).expect("room");
-        }
-        let error = addresses.insert("kept:65535", Origin::Added).expect_err("full");
-        assert_eq!(error, AddressError::TooMany);
-    }
-
-    #[test]
-    fn what_is_kept_over_a_restart() {
-        let mut addresses = Addresses::new(8);
-        for (address, origin) in
-            [("a:1", Origin::Added), ("b:1", Origin::Bootstrap), ("c:1", Origin::Hint)]
-        {
-            addresses.insert(address, origin).expect("valid");
-        }
-        addresses.on_connected("b:1");
-        let kept: Vec<_> = addresses.to_keep().collect();
-        assert_eq!(kept, [("a:1", Origin::Added), ("b:1", Origin::Anchor)]);
-    }
-}
+mod tests;
