@@ -1,6 +1,7 @@
 //! Networks of real processes over real sockets.
 
 mod alone;
+mod attacks;
 mod bad_input;
 mod coins;
 mod crash;
@@ -15,3 +16,4 @@ mod pbft_kills;
 mod pbft_liars;
 mod proof;
 mod readme;
+mod stranger;

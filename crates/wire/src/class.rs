@@ -75,6 +75,17 @@ impl Class {
         self.payload_max().saturating_add(HEADER_LEN).saturating_mul(2)
     }
 
+    /// Bytes that may wait while more is queued that could as well be queued later.
+    #[must_use]
+    pub const fn low_water(self) -> usize {
+        match self {
+            Self::Consensus | Self::Announcements => self.queue_max() / 2,
+            // Enough to keep a fast link busy until the next block is fetched; each of many who do
+            // not read may make this node hold that much and a block.
+            Self::Bulk => 1 << 20,
+        }
+    }
+
     /// Most bytes of frames that wait to be sent in this class and may be dropped, beside those of
     /// [`Class::queue_max`]: the oldest gives way.
     #[must_use]

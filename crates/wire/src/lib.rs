@@ -16,6 +16,7 @@
 
 pub mod address;
 mod aging;
+pub mod budget;
 pub mod chunk;
 mod class;
 pub mod consensus;

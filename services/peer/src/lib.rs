@@ -22,6 +22,7 @@ mod identity;
 mod kept_file;
 mod link;
 mod listener;
+mod log_quota;
 mod message;
 mod metrics;
 mod relay_service;

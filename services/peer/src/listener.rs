@@ -12,13 +12,13 @@ use tracing::Instrument as _;
 use crate::door::{Door, Pass, Presence};
 use crate::hub::Event;
 use crate::link::{self, End, Local};
+use crate::log_quota::LogQuota;
 use crate::metrics::PeerMetrics;
 
 /// Pause after a failed accept: out of file descriptors, retrying at once would only burn the CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Failed handshakes that are logged; more of them within [`LOG_WINDOW`] are counted only.
+/// Failed handshakes that are logged in a minute.
 const LOG_LINES_MAX: u32 = 10;
-const LOG_WINDOW: Duration = Duration::from_secs(60);
 
 /// Accepts for ever.
 pub(crate) async fn accept(
@@ -28,7 +28,7 @@ pub(crate) async fn accept(
     metrics: PeerMetrics,
     links: TaskTracker,
 ) {
-    let log = Arc::new(LogQuota::default());
+    let log = Arc::new(LogQuota::new(LOG_LINES_MAX));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -73,35 +73,5 @@ async fn receive(
     let lived = started.elapsed();
     if events.send(Event::Ended { peer, dialed: None, lived, end }).await.is_err() {
         tracing::trace!("the peer service has stopped");
-    }
-}
-
-/// Strangers decide how often handshakes fail; they shall not fill the disk with log lines.
-#[derive(Debug, Default)]
-struct LogQuota(std::sync::Mutex<Option<(Instant, u32)>>);
-
-impl LogQuota {
-    /// Whether one more line may be written at `now`.
-    fn take(&self, now: Instant) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (since, lines) = match *state {
-            Some((since, lines)) if now.duration_since(since) < LOG_WINDOW => (since, lines + 1),
-            _ => (now, 1),
-        };
-        *state = Some((since, lines));
-        lines <= LOG_LINES_MAX
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Attack 41: log lines.
-    #[test]
-    fn log_lines_are_capped() {
-        let (quota, now) = (LogQuota::default(), Instant::now());
-        assert_eq!((0..100).filter(|_| quota.take(now)).count(), 10);
-        assert!(quota.take(now + LOG_WINDOW));
     }
 }

@@ -96,11 +96,18 @@ impl Assembler {
 
     /// Bytes held for unfinished frames.
     #[must_use]
-    pub const fn buffered(&self) -> usize {
-        self.consensus
-            .buffered()
-            .saturating_add(self.announcements.buffered())
-            .saturating_add(self.bulk.buffered())
+    pub fn buffered(&self) -> usize {
+        Class::ALL.iter().fold(0, |sum, class| sum.saturating_add(self.unfinished(*class)))
+    }
+
+    /// Bytes held for the unfinished frame of a class.
+    #[must_use]
+    pub const fn unfinished(&self, class: Class) -> usize {
+        match class {
+            Class::Consensus => self.consensus.buffered(),
+            Class::Announcements => self.announcements.buffered(),
+            Class::Bulk => self.bulk.buffered(),
+        }
     }
 
     const fn stream_mut(&mut self, class: Class) -> &mut Stream {

@@ -13,11 +13,13 @@ use pentad_primitives::{BlockHash, Txid};
 use pentad_wire::PeerId;
 use pentad_wire::sync::{Body, Outcome};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
 use super::{Chain, ChainError};
 use crate::hub::Event;
+use crate::log_quota::LogQuota;
 use pentad_service_kit::Backoff;
 
 /// First and longest pause before a broken stream is opened again.
@@ -27,6 +29,8 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: usize = 512;
 /// Messages between the queue and the transport.
 const STREAM_BUFFER: usize = 64;
+/// Lines about refused blocks.
+static REFUSED_LINES: LogQuota = LogQuota::new(60);
 /// An item that broke the stream this often without being answered is dropped.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -265,7 +269,9 @@ impl Item for BlockItem {
         let outcome = match (response.outcome(), response.refusal) {
             (_, Some(refusal)) => {
                 let reason = refusal.reason;
-                tracing::info!(hash = %self.hash, reason, "block refused: {}", refusal.message);
+                if REFUSED_LINES.take(Instant::now()) {
+                    tracing::info!(hash = %self.hash, reason, "block refused: {}", refusal.message);
+                }
                 Outcome::Refused(refusal.misbehavior)
             }
             (BlockOutcome::Orphan, None) => Outcome::Orphan,

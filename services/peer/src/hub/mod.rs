@@ -34,6 +34,7 @@ use crate::ban_list::BanList;
 use crate::chain::{BlockItem, Pump, TransactionItem};
 use crate::config::PeerConfig;
 use crate::link::{Candidate, End, Local, Verdict};
+use crate::log_quota::LogQuota;
 use crate::message::Message;
 use crate::metrics::PeerMetrics;
 pub(crate) use command::{Command, CommandError, PeerInfo, Traffic};
@@ -48,6 +49,8 @@ const BATCH_MAX: usize = 64;
 /// Bytes of blocks with the chain service: the window of the sync and half as much for blocks that
 /// are pushed meanwhile.
 pub(crate) const BLOCK_BYTES_MAX: usize = 48 << 20;
+/// Lines about inbound links that are logged in a minute.
+const LOG_LINES_MAX: u32 = 100;
 /// Bytes of transactions with the chain service.
 pub(crate) const TRANSACTION_BYTES_MAX: usize = 32 << 20;
 
@@ -125,6 +128,8 @@ pub(crate) struct Hub {
     pace: Pace,
     /// When the last feeler was sent.
     felt: Duration,
+    /// Lines about inbound links.
+    log: LogQuota,
 }
 
 impl Hub {
@@ -145,6 +150,7 @@ impl Hub {
             consensus,
             pace: Pace::default(),
             felt: Duration::ZERO,
+            log: LogQuota::new(LOG_LINES_MAX),
         }
     }
 
@@ -259,6 +265,7 @@ impl Hub {
 
     fn on_tick(&mut self) {
         self.step(sync::Input::Tick);
+        self.close_hoarders();
         self.ask_for_transactions();
         self.send_heartbeats();
         self.dial_due();

@@ -123,7 +123,7 @@ impl Peer {
         }
     }
 
-    /// Whether at least half of a class's queue is free.
+    /// Whether little waits in a class.
     pub(super) fn has_room(&self, class: Class) -> bool {
         self.outbox.has_room(class)
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use pentad_wire::budget::{self, ANSWER_BYTES_MAX, ARRIVING_BYTES_MAX, Holding};
 use pentad_wire::eviction::{self, Resident};
 use pentad_wire::handshake::{self, Link, Reason, Survivor};
 use pentad_wire::sync::Input;
 use pentad_wire::{Class, Direction, Offence, PeerId, StaticKey};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Hub;
 use super::peer::Peer;
@@ -100,7 +102,10 @@ impl Hub {
     fn welcome(&mut self, id: PeerId, candidate: Candidate) {
         let (key, address, direction) = (candidate.key, candidate.address, candidate.direction);
         let claim = candidate.handshake.claim;
-        tracing::info!(peer = %id, %address, ?direction, %key, height = %claim.height, "connected");
+        if self.may_log(direction) {
+            let height = claim.height;
+            tracing::info!(peer = %id, %address, ?direction, %key, %height, "connected");
+        }
         match (&candidate.dialed, candidate.handshake.listen_port) {
             (Some(dialed), _) => {
                 self.parts.addresses.on_connected(dialed);
@@ -177,13 +182,16 @@ impl Hub {
     fn on_peer_ended(&mut self, id: PeerId, end: &End) {
         // A peer that was closed from here is gone already.
         let Some(peer) = self.forget(id) else { return };
+        let may_log = self.may_log(peer.direction);
         if let End::Link(error) = end
             && error.is_offence()
         {
-            tracing::warn!(peer = %id, address = %peer.address, %error, "banned");
+            if may_log {
+                tracing::warn!(peer = %id, address = %peer.address, %error, "banned");
+            }
             self.parts.bans.punish(peer.key, &error.to_string());
             self.parts.metrics.bans.inc();
-        } else {
+        } else if may_log {
             tracing::info!(peer = %id, address = %peer.address, %end, "disconnected");
         }
     }
@@ -191,10 +199,37 @@ impl Hub {
     /// Ends a link with a farewell.
     pub(super) fn close(&mut self, id: PeerId, reason: Reason, message: &str) {
         let Some(peer) = self.forget(id) else { return };
-        let why = reason.name();
-        tracing::info!(peer = %id, address = %peer.address, reason = why, "closing: {message}");
+        if self.may_log(peer.direction) {
+            let why = reason.name();
+            tracing::info!(peer = %id, address = %peer.address, reason = why, "closing: {message}");
+        }
         let farewell = Message::goodbye(reason, message).to_frame(trace::current());
         peer.outbox.close(farewell.encode().ok());
+    }
+
+    /// Ends the links that hold most of this node's memory for longest, if all hold too much.
+    pub(super) fn close_hoarders(&mut self) {
+        let (now, started) = (self.now(), self.started);
+        let holding = |id: PeerId, (bytes, since): (usize, Instant)| Holding {
+            peer: id,
+            bytes,
+            since: since.saturating_duration_since(started),
+        };
+        let arriving = |(id, peer): (&PeerId, &Peer)| Some(holding(*id, peer.counters.arriving()?));
+        let arriving: Vec<Holding> = self.peers.iter().filter_map(arriving).collect();
+        let answers = |(id, peer): (&PeerId, &Peer)| holding(*id, peer.outbox.waiting_answers());
+        let answers: Vec<Holding> = self.peers.iter().map(answers).collect();
+        for (holdings, limit) in [(arriving, ARRIVING_BYTES_MAX), (answers, ANSWER_BYTES_MAX)] {
+            for id in budget::overdrawn(holdings, limit, now) {
+                self.parts.metrics.slow.inc();
+                self.close(id, Reason::TooSlow, "it holds too much memory for too long");
+            }
+        }
+    }
+
+    /// Whether a line about a link may be written: others decide how many come.
+    fn may_log(&self, direction: Direction) -> bool {
+        direction == Direction::Outbound || self.log.take(Instant::now())
     }
 
     fn forget(&mut self, id: PeerId) -> Option<Peer> {
@@ -216,8 +251,10 @@ impl Hub {
         tracing::debug!(peer = %id, ?offence, score = peer.score.at(now), "misbehaviour");
         self.parts.metrics.on_offence(offence);
         if over {
-            let key = peer.key;
-            tracing::warn!(peer = %id, address = %peer.address, ?offence, "banned");
+            let (key, address, direction) = (peer.key, peer.address, peer.direction);
+            if self.may_log(direction) {
+                tracing::warn!(peer = %id, %address, ?offence, "banned");
+            }
             self.parts.bans.punish(key, &format!("{offence:?}"));
             self.parts.metrics.bans.inc();
             self.close(id, Reason::Misbehavior, "too much misbehaviour");

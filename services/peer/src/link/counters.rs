@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pentad_wire::{Class, Tallies, Tally};
 use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
 
 /// Bytes of one link, added up for the service too.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Counters {
     skipped: AtomicU64,
     /// A std mutex is right: it is held while a few numbers are copied.
     by_class: Mutex<Tallies>,
+    /// Bytes of frames that have begun to arrive, and since when the oldest of them has.
+    arriving: Mutex<Option<(usize, Instant)>>,
     total: Totals,
 }
 
@@ -49,6 +52,16 @@ impl Counters {
     /// What was received since the link was opened.
     pub(super) fn tallied(&self, tallies: Tallies) {
         *self.by_class.lock().unwrap_or_else(PoisonError::into_inner) = tallies;
+    }
+
+    pub(super) fn arrives(&self, bytes: usize, since: Instant) {
+        let arriving = (bytes > 0).then_some((bytes, since));
+        *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = arriving;
+    }
+
+    /// Bytes of frames that have begun to arrive, and since when the oldest of them has.
+    pub(crate) fn arriving(&self) -> Option<(usize, Instant)> {
+        *self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn received_in(&self, class: Class) -> Tally {

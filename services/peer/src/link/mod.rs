@@ -36,6 +36,8 @@ use transport::{FrameReader, FrameWriter, LinkError};
 /// The system's buffers of a link, at both ends: what is in them can no longer be overtaken by
 /// something more urgent, so they are small; at 100 MB/s both together last for 5 ms.
 const SOCKET_BUFFER: usize = 256 << 10;
+/// How long another node may take to read a farewell.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(3);
 /// A link on which nothing arrives for this long is dead: heartbeats come every few seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -283,14 +285,21 @@ async fn exchange(
             outbox.close(None);
             return end;
         }
-        written = &mut writing => match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return End::Closed,
+        written = &mut writing => return match written {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => End::Closed,
         },
+        // Closed from here: what still comes is of no use, and takes no memory.
+        () = outbox.closed() => {}
     }
     drop(inlet);
-    transport::linger(reader).await;
+    reader.forget_unfinished();
+    match timeout(FAREWELL_TIME_MAX, &mut writing).await {
+        Ok(Ok(Ok(()))) => transport::linger(reader).await,
+        Ok(Ok(Err(error))) => return error.into(),
+        Ok(Err(_)) => {}
+        Err(_) => tracing::debug!("the farewell was not read in time"),
+    }
     End::Closed
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pentad_wire::chunk::QueueFull;
 use pentad_wire::{Chunker, Class, Tally};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Bounded queues by class, between everybody who sends and the link's writer. A std mutex is
 /// right: it is held while at most 64 KiB are copied and never across an await.
@@ -19,13 +20,23 @@ struct Shared {
     filled: Notify,
     /// There is room again.
     drained: Notify,
+    /// Nothing is taken any more.
+    closed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     chunker: Chunker,
+    /// When something was taken last, or there was nothing.
+    taken: Instant,
     /// Nothing is taken any more; what is queued is the farewell.
     closing: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { chunker: Chunker::new(), taken: Instant::now(), closing: false }
+    }
 }
 
 /// A frame that was not queued.
@@ -62,7 +73,7 @@ impl Outbox {
         dropped
     }
 
-    /// Queues a frame once at least half of its class's queue is free: for answers, which can wait.
+    /// Queues a frame once little waits in its class: for answers, which can wait.
     pub(crate) async fn push_patiently(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
         loop {
             let drained = self.0.drained.notified();
@@ -73,9 +84,15 @@ impl Outbox {
         }
     }
 
-    /// Whether at least half of a class's queue is free.
+    /// Whether little waits in a class: see [`Class::low_water`].
     pub(crate) fn has_room(&self, class: Class) -> bool {
-        self.lock().chunker.queued(class) <= class.queue_max() / 2
+        self.lock().chunker.queued(class) <= class.low_water()
+    }
+
+    /// Bytes of answers that wait, and since when none of them was taken.
+    pub(crate) fn waiting_answers(&self) -> (usize, Instant) {
+        let state = self.lock();
+        (state.chunker.queued(Class::Bulk), state.taken)
     }
 
     /// What was taken in a class since the start, and how many frames were dropped.
@@ -100,6 +117,15 @@ impl Outbox {
         drop(state);
         self.0.filled.notify_one();
         self.0.drained.notify_waiters();
+        self.0.closed.notify_waiters();
+    }
+
+    /// Waits until nothing is taken any more.
+    pub(super) async fn closed(&self) {
+        let closed = self.0.closed.notified();
+        if !self.lock().closing {
+            closed.await;
+        }
     }
 
     /// Waits for the next plaintext; false once the link is closing and the farewell is taken.
@@ -108,6 +134,7 @@ impl Outbox {
             let closing = {
                 let mut state = self.lock();
                 state.chunker.next_message(plaintext);
+                state.taken = Instant::now();
                 state.closing
             };
             if !plaintext.is_empty() {
@@ -134,7 +161,9 @@ mod tests {
     async fn a_full_queue_refuses_and_patience_waits_for_room() {
         let outbox = Outbox::default();
         let frame = Bytes::from(vec![0; Class::Bulk.queue_max() / 2 + 1]);
+        assert!(outbox.has_room(Class::Bulk));
         assert_eq!(outbox.push(Class::Bulk, frame.clone()), Ok(()));
+        assert!(!outbox.has_room(Class::Bulk));
         assert_eq!(outbox.push(Class::Bulk, frame.clone()), Err(Refused::Full));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::identity::Identity;
 use crate::link::counters::Counters;
@@ -80,6 +80,8 @@ pub(crate) struct FrameReader {
     ciphertext: Vec<u8>,
     plaintext: Vec<u8>,
     counters: Arc<Counters>,
+    /// When a frame was completed last, by class, and how many have been.
+    completed: [(Class, u64, Instant); 3],
 }
 
 /// Writes plaintexts made by a [`Chunker`].
@@ -128,6 +130,7 @@ pub(crate) async fn open(
         ciphertext: Vec::new(),
         plaintext: Vec::new(),
         counters: Arc::clone(&counters),
+        completed: Class::ALL.map(|class| (class, 0, Instant::now())),
     };
     let writer = FrameWriter {
         stream: write,
@@ -180,12 +183,33 @@ impl FrameReader {
         self.assembler.push(&self.plaintext[..length], frames)?;
         self.counters.skipped(self.assembler.skipped());
         self.counters.tallied(self.assembler.received());
+        self.note_unfinished();
         give_way(length).await;
         Ok(())
     }
 
+    /// What is held for frames that have begun, and for how long.
+    fn note_unfinished(&mut self) {
+        let now = Instant::now();
+        let (assembler, mut since) = (&self.assembler, now);
+        for (class, frames, at) in &mut self.completed {
+            let count = assembler.received().of(*class).frames;
+            let is_empty = assembler.unfinished(*class) == 0;
+            if *frames != count || is_empty {
+                (*frames, *at) = (count, now);
+            }
+            since = since.min(*at);
+        }
+        self.counters.arrives(assembler.buffered(), since);
+    }
+
+    /// Drops what has begun to arrive. No frame can be received afterwards.
+    pub(crate) fn forget_unfinished(&mut self) {
+        self.assembler = Assembler::new();
+    }
+
     /// Bytes held for unfinished frames.
-    pub(crate) const fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.assembler.buffered()
     }
 }

@@ -110,6 +110,27 @@ fn a_peer_that_trickles_blocks_is_left() {
     assert_eq!(report.left, BTreeSet::from([PeerId(1)]));
 }
 
+/// Attack 39: one that is never slow enough to be left does not hold the window up for the others.
+#[test]
+fn a_peer_that_dawdles_holds_nobody_up() {
+    let main = extend(GENESIS, 10_000, 2, OWN_BODY);
+    let peers = vec![(Manner::Dawdles, main.clone()), (Manner::Honest, main.clone())];
+    let report = World::new(&[], peers).run(main[9_999].hash, Duration::from_secs(60));
+    assert_eq!(report.main.len(), main.len(), "took {:?}", report.elapsed);
+    assert!(report.elapsed < Duration::from_secs(20), "took {:?}", report.elapsed);
+    assert!(report.penalized.is_empty());
+}
+
+/// All are slow alike: nothing is asked for twice without end.
+#[test]
+fn where_all_dawdle_blocks_still_come_once() {
+    let main = extend(GENESIS, 400, 2, OWN_BODY);
+    let peers = vec![(Manner::Dawdles, main.clone()); 3];
+    let report = World::new(&[], peers).run(main[399].hash, Duration::from_secs(120));
+    assert_eq!(report.main.len(), main.len(), "took {:?}", report.elapsed);
+    assert!(report.delivered < 2 * main.len(), "{} blocks were sent", report.delivered);
+}
+
 #[test]
 fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
     let main = extend(GENESIS, 5, 2, OWN_BODY);

@@ -150,6 +150,8 @@ pub(super) enum Manner {
     StallsOnBlocks,
     /// Sends blocks one by one, each just before anybody would call it a stall.
     Trickles,
+    /// Sends ten blocks a second, which nobody calls a stall.
+    Dawdles,
     /// Never answers.
     Silent,
     /// Claims a thousand blocks more than it has.
@@ -337,10 +339,14 @@ impl World {
                     .enumerate()
                     .filter_map(|(index, hash)| source.block(peer, index, hash))
                     .collect();
-                let trickles = source.manner == Manner::Trickles;
+                let pause = match source.manner {
+                    Manner::Trickles => Some(STALL_TIMEOUT - DELAY),
+                    Manner::Dawdles => Some(Duration::from_millis(100)),
+                    _ => None,
+                };
                 for answer in answers {
-                    if trickles {
-                        self.trickled = self.trickled.max(self.now) + STALL_TIMEOUT - DELAY;
+                    if let Some(pause) = pause {
+                        self.trickled = self.trickled.max(self.now) + pause;
                         self.at(self.trickled, answer);
                     } else {
                         self.later(answer);

@@ -1,0 +1,65 @@
+//! Attacks 35 to 46 of docs/attacks.md on a real process: it stays within its memory and goes on
+//! serving the others.
+
+mod blocks;
+mod discovery;
+mod floods;
+mod links;
+mod slots;
+
+use std::fs;
+
+use pentad_tests::{Devnet, Node, wait_until};
+
+/// The memory of a process and the CPU time it took, from /proc.
+struct Watch {
+    pid: u32,
+    resident: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Watch {
+    fn on(node: &Node) -> Self {
+        let pid = node.pid();
+        Self { pid, resident: resident(pid) }
+    }
+
+    /// What it has taken since, in bytes.
+    fn grown(&self) -> u64 {
+        resident(self.pid).saturating_sub(self.resident)
+    }
+
+    fn assert_grown_less_than(&self, limit: u64) {
+        let grown = self.grown();
+        assert!(grown < limit, "{} MiB more than before", grown / MIB);
+    }
+}
+
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+    kib * 1024
+}
+
+/// A counter or gauge of a node's metrics page, its labels included in the name.
+fn metric(node: &Node, name: &str) -> u64 {
+    let url = format!("http://{}/metrics", node.metrics());
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--fail", &url])
+        .output()
+        .expect("curl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().expect("a whole number"))
+}
+
+/// Blocks of either node still reach the other.
+fn assert_others_are_served(devnet: &Devnet) {
+    for miner in [1, 2] {
+        let tip = devnet.generate(miner, 1).pop().expect("a hash");
+        assert_eq!(devnet.converge(&[1, 2]), tip);
+    }
+    wait_until("it is healthy", || devnet.status(1)["healthy"] == true);
+}
