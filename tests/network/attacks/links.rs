@@ -57,7 +57,6 @@ fn attack_35_frames_that_are_never_finished_are_bounded_together() {
             sessions.push(session);
         }
     }
-    println!("{} links hold {} MiB", sessions.len(), watch.grown() / MIB);
     wait_until("what is held is bounded", || watch.grown() < 160 * MIB);
     assert_others_are_served(&devnet);
     drop(sessions);

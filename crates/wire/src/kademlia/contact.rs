@@ -1,8 +1,10 @@
 //! A node of the overlay as others know it: its id and where it listens.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::NodeId;
+use super::table::MAX_PER_SUBNET_BUCKET;
 
 /// An id at an endpoint. Both together name a contact: several nodes may share an address, and
 /// an id claimed from elsewhere is another contact.
@@ -57,6 +59,15 @@ impl Subnet {
             IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80)).into()),
         })
     }
+}
+
+/// Whether an endpoint is within the share of its subnet, with those that were counted before.
+pub(super) fn is_one_of_few(subnets: &mut HashMap<Subnet, usize>, endpoint: &SocketAddr) -> bool {
+    Subnet::of(endpoint.ip()).is_none_or(|subnet| {
+        let count = subnets.entry(subnet).or_default();
+        *count = count.saturating_add(1);
+        *count <= MAX_PER_SUBNET_BUCKET
+    })
 }
 
 /// Whether a datagram may be sent to `endpoint` because `teller` named it: it is a unicast

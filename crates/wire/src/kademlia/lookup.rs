@@ -1,11 +1,13 @@
 //! The iterative lookup as a pure step machine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::contact::is_one_of_few;
 use super::node_id::Distance;
-use super::{ALPHA, Contact, K, NodeId};
+use super::table::MAX_PER_SUBNET_BUCKET;
+use super::{ALPHA, Contact, K, NodeId, Subnet};
 
 /// Paths of one lookup that share no contact (Baumgart & Mies 2007, S/Kademlia, section 4.4): a
 /// liar on one of them cannot lead the others astray.
@@ -126,7 +128,9 @@ impl Lookup {
             .filter(|(_, candidate)| candidate.state == State::Answered)
             .map(|(key, candidate)| (*key, candidate.contact))
             .collect();
-        answered.into_values().take(K).collect()
+        let mut subnets = HashMap::new();
+        let few = |contact: &Contact| is_one_of_few(&mut subnets, &contact.endpoint);
+        answered.into_values().filter(few).take(K).collect()
     }
 }
 
@@ -135,8 +139,24 @@ impl Path {
         self.candidates
             .entry((contact.id.distance(target), contact.endpoint))
             .or_insert(Candidate { contact, state: State::Fresh });
+        self.thin_out(&contact);
         if self.candidates.len() > MAX_CANDIDATES {
             self.candidates.pop_last();
+        }
+    }
+
+    /// Keeps the subnet of `contact` to its share: the farthest that was not called yet leaves.
+    fn thin_out(&mut self, contact: &Contact) {
+        let subnet = Subnet::of(contact.endpoint.ip());
+        let is_neighbour =
+            |it: &Candidate| subnet.is_some() && Subnet::of(it.contact.endpoint.ip()) == subnet;
+        if self.candidates.values().filter(|it| is_neighbour(it)).count() <= MAX_PER_SUBNET_BUCKET {
+            return;
+        }
+        let farthest = self.candidates.iter().rev();
+        let mut fresh = farthest.filter(|(_, it)| is_neighbour(it) && it.state == State::Fresh);
+        if let Some(key) = fresh.next().map(|(key, _)| *key) {
+            self.candidates.remove(&key);
         }
     }
 
@@ -230,6 +250,28 @@ mod tests {
         lookup.on_answer(&contact(1, 1), vec![]);
         assert!(lookup.is_done());
         assert_eq!(lookup.closest().len(), 4);
+    }
+
+    /// Attack 43: who rents one subnet is not all that a lookup finds.
+    #[test]
+    fn one_subnet_is_a_part_of_what_is_found() {
+        let at = |first: u8, ip: [u8; 4]| {
+            let mut id = [0; 20];
+            id[0] = first;
+            Contact { id: NodeId::from_bytes(id), endpoint: (ip, 1).into() }
+        };
+        let honest: Vec<Contact> = (1..=15).map(|n| at(100 + n, [198, 51, n, 1])).collect();
+        let liar = |n: u8| at(n, [203, 0, 113, n]);
+        let mut lookup = Lookup::new(target(), honest);
+        while !lookup.is_done() {
+            for call in lookup.poll(Duration::ZERO) {
+                // Everybody, even the honest, has heard of them.
+                lookup.on_answer(&call, (1..=20).map(liar).collect());
+            }
+        }
+        let found = lookup.closest();
+        let lies = found.iter().filter(|it| (1..=20).any(|n| **it == liar(n))).count();
+        assert_eq!((found.len(), lies), (15 + lies, MAX_PER_SUBNET_BUCKET));
     }
 
     /// A liar who answers with ever closer inventions costs a bounded number of calls.

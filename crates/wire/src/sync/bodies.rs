@@ -19,6 +19,9 @@ const PEER_WINDOW_MIN: usize = 2;
 const SHARE_MIN: usize = 8;
 /// Size of a block before one was seen.
 const BLOCK_BYTES_EXPECTED: usize = 256 << 10;
+/// How long one peer may keep what others have sent waiting before the next blocks in order are
+/// asked for elsewhere too: it may send just enough not to stall.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// Blocks of one peer with the chain service that nobody asked for.
 const PUSHED_MAX: usize = 16;
 
@@ -39,6 +42,8 @@ pub(super) struct Bodies {
     expected: usize,
     /// The chain service may name more.
     has_more: bool,
+    /// The peer that everything waits for, and since when.
+    waits_for: Option<(PeerId, Duration)>,
 }
 
 #[derive(Debug)]
@@ -81,6 +86,7 @@ impl Bodies {
             buffered: 0,
             expected: BLOCK_BYTES_EXPECTED,
             has_more: false,
+            waits_for: None,
         }
     }
 
@@ -95,7 +101,7 @@ impl Bodies {
     /// Takes a new list of wanted bodies; what is known of those in it is kept.
     pub fn replace(&mut self, wanted: impl Iterator<Item = BlockHash>, has_more: bool) {
         let mut old = std::mem::replace(self, Self::new());
-        self.expected = old.expected;
+        (self.expected, self.waits_for) = (old.expected, old.waits_for);
         self.has_more = has_more;
         // What the chain service is busy with is kept until it answers.
         let connecting: Vec<BlockHash> = old
@@ -244,6 +250,37 @@ impl Bodies {
         }
     }
 
+    /// The peer that has kept what others sent waiting for too long.
+    fn dawdler(&mut self, now: Duration) -> Option<PeerId> {
+        let head = self.slots.get(&self.cursor).filter(|_| self.buffered > 0);
+        let peer = match head?.state {
+            State::Requested { from } => Some(from),
+            _ => None,
+        };
+        let since = self.waits_for.filter(|(waited, _)| Some(*waited) == peer);
+        self.waits_for = since.or_else(|| Some((peer?, now)));
+        let (peer, since) = self.waits_for.filter(|_| peer.is_some())?;
+        (now.saturating_sub(since) >= HEAD_PATIENCE).then_some(peer)
+    }
+
+    /// Gives the next blocks in order that `from` was asked for to another peer.
+    fn reassign(&mut self, from: PeerId, to: PeerId, count: usize) -> Vec<BlockHash> {
+        let held: Vec<(u64, BlockHash)> = self
+            .slots
+            .range(self.cursor..)
+            .take_while(
+                |(_, slot)| matches!(slot.state, State::Requested { from: it } if it == from),
+            )
+            .take(count)
+            .map(|(place, slot)| (*place, slot.hash))
+            .collect();
+        for (place, _) in &held {
+            self.set(*place, State::Requested { from: to });
+        }
+        self.waits_for = None;
+        held.into_iter().map(|(_, hash)| hash).collect()
+    }
+
     /// Most blocks to have asked one peer for.
     fn peer_window(&self) -> usize {
         PEER_WINDOW_BYTES
@@ -390,9 +427,39 @@ impl Sync {
     /// Hands over what is complete and spreads what is missing over the peers that are ahead.
     pub(super) fn seek_bodies(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         self.bodies.hand_over(outputs);
-        if self.bodies.missing.is_empty() {
-            return;
+        if !self.bodies.missing.is_empty() {
+            self.spread_missing(now, outputs);
         }
+        if let Some(dawdler) = self.bodies.dawdler(now) {
+            self.take_from(dawdler, now, outputs);
+        }
+    }
+
+    /// Asks the idlest other peer for the blocks that all wait for. What comes first counts.
+    fn take_from(&mut self, dawdler: PeerId, now: Duration, outputs: &mut Vec<Output>) {
+        let window = self.bodies.peer_window();
+        let head = self.bodies.slots.get(&self.bodies.cursor).map(|slot| slot.hash);
+        let idlest = self
+            .sources
+            .iter()
+            .filter(|(peer, _)| **peer != dawdler)
+            .filter(|(_, source)| source.can_serve_beyond(self.own.work, now))
+            .filter(|(_, source)| head.is_some_and(|head| !source.is_asked(&head)))
+            .map(|(peer, source)| (source.in_flight(), *peer))
+            .min();
+        let Some((_, peer)) = idlest.filter(|(in_flight, _)| *in_flight <= window / 2) else {
+            return;
+        };
+        let hashes = self.bodies.reassign(dawdler, peer, window / 2);
+        if let Some(source) = self.sources.get_mut(&peer)
+            && !hashes.is_empty()
+        {
+            source.request(now, &hashes);
+            outputs.push(Output::RequestBlocks { peer, hashes });
+        }
+    }
+
+    fn spread_missing(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let mut ready: Vec<(usize, PeerId)> = self
             .sources
             .iter()

@@ -118,6 +118,10 @@ impl Source {
         self.requests.len()
     }
 
+    pub fn is_asked(&self, hash: &BlockHash) -> bool {
+        self.requests.contains(hash)
+    }
+
     pub fn request(&mut self, now: Duration, hashes: &[BlockHash]) {
         if self.requests.is_empty() {
             self.deadline = now.saturating_add(STALL_TIMEOUT);

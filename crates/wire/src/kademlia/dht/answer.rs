@@ -9,6 +9,7 @@ use super::{Dht, Output};
 use crate::kademlia::datagram::{self, Datagram, Request, RpcId};
 use crate::kademlia::msgpack::Value;
 use crate::kademlia::record::VerifiedRecord;
+use crate::kademlia::values::Source;
 use crate::kademlia::{Contact, K, NodeId};
 
 /// Requests that wait for their senders to be proven.
@@ -35,10 +36,15 @@ impl Parking {
     fn park(&mut self, from: SocketAddr, id: RpcId, request: Request, now: Duration) {
         self.expire(now);
         let of_sender = self.requests.iter().filter(|parked| parked.from == from).count();
-        if of_sender < MAX_PARKED_PER_ENDPOINT && self.requests.len() < MAX_PARKED {
-            let until = now.saturating_add(CALL_TIMEOUT);
-            self.requests.push_back(Parked { from, id, request, until });
+        if of_sender >= MAX_PARKED_PER_ENDPOINT {
+            return;
         }
+        // Whoever is there proves it within a round trip; those who wait longest are forgeries.
+        if self.requests.len() >= MAX_PARKED {
+            self.requests.pop_front();
+        }
+        let until = now.saturating_add(CALL_TIMEOUT);
+        self.requests.push_back(Parked { from, id, request, until });
     }
 
     fn take(&mut self, from: SocketAddr, now: Duration) -> Vec<(RpcId, Request)> {
@@ -110,7 +116,9 @@ impl Dht {
                 Some(value) => datagram::value_found(value.clone()),
                 None => self.contacts_near(&key, from),
             },
-            Request::Store { key, value, .. } => Value::Bool(self.keep(&key, value, now)),
+            Request::Store { key, value, .. } => {
+                Value::Bool(self.keep(Source::of(from), &key, value, now))
+            }
         };
         let bytes = Datagram::Reply { id, result }.encode();
         if self.admission.spend(from, bytes.len(), now) {
@@ -123,12 +131,18 @@ impl Dht {
     }
 
     /// Keeps a value for the overlay; false if the store refuses it.
-    pub(super) fn keep(&mut self, key: &NodeId, value: Value, now: Duration) -> bool {
+    pub(super) fn keep(
+        &mut self,
+        source: Source,
+        key: &NodeId,
+        value: Value,
+        now: Duration,
+    ) -> bool {
         let sequence = VerifiedRecord::from_value(&value)
             .ok()
             .filter(|verified| verified.key() == *key)
             .map(|verified| verified.record.sequence);
-        self.values.put(key, value, sequence, now).is_ok()
+        self.values.put(source, key, value, sequence, now).is_ok()
     }
 
     /// Asks a stranger for its id, on the credit of what it sent.

@@ -115,10 +115,13 @@ pub struct Dht {
 impl Dht {
     /// A node that knows nobody yet, at time `now`.
     pub fn new(settings: Settings, now: Duration) -> Self {
+        let random = RandomIds { seed: settings.seed, counter: 0 };
+        let rank = |endpoint: &SocketAddr| random.derive(format!("rank {endpoint}").as_bytes());
+        let remembered = Upkeep::draw(&settings.remembered, rank);
         Self {
             own_id: settings.own_id,
             network: settings.network,
-            random: RandomIds { seed: settings.seed, counter: 0 },
+            random,
             table: RoutingTable::new(settings.own_id, now),
             values: ValueStore::new(settings.own_id),
             admission: Admission::new(),
@@ -126,7 +129,7 @@ impl Dht {
             calls: Calls::default(),
             searches: BTreeMap::new(),
             next_search: 0,
-            upkeep: Upkeep::new(settings.remembered, now),
+            upkeep: Upkeep::new(remembered, now),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::kademlia::datagram::Request;
 use crate::kademlia::lookup::Lookup;
 use crate::kademlia::msgpack::Value;
 use crate::kademlia::record::{VerifiedRecord, record_key};
+use crate::kademlia::values::Source;
 use crate::kademlia::{Contact, K, NodeId};
 
 /// A wish under way. The node's own searches have no ticket.
@@ -201,7 +202,7 @@ impl Dht {
         let distance = self.own_id.distance(key);
         let is_close = contacts.len() < K
             || contacts.last().is_some_and(|farthest| distance < farthest.id.distance(key));
-        let copies = usize::from(is_close && self.keep(key, value.clone(), now));
+        let copies = usize::from(is_close && self.keep(Source::OWN, key, value.clone(), now));
         let asked = contacts.iter().filter(|contact| {
             let request = Request::Store { sender: self.own_id, key: *key, value: value.clone() };
             let purpose = Purpose::Store { search, contact: **contact };

@@ -1,11 +1,12 @@
 //! What a node does unasked: joining, exploring, refreshing, forgetting.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::call::Purpose;
 use super::{Dht, Output};
+use crate::kademlia::contact::is_one_of_few;
 use crate::kademlia::{K, NodeId};
 
 /// Pause after the first attempt to join; it doubles while nobody answers, so that it does not
@@ -56,6 +57,21 @@ impl Upkeep {
         };
         remembered.into_iter().for_each(|endpoint| upkeep.remember(endpoint));
         upkeep
+    }
+
+    /// Of many endpoints those to be remembered: drawn by `rank`, which nobody else knows, and few
+    /// of one subnet, so that nobody can see to it that they are all his.
+    pub fn draw(
+        endpoints: &[SocketAddr],
+        rank: impl Fn(&SocketAddr) -> [u8; 20],
+    ) -> Vec<SocketAddr> {
+        let mut ranked: Vec<([u8; 20], SocketAddr)> =
+            endpoints.iter().map(|endpoint| (rank(endpoint), *endpoint)).collect();
+        ranked.sort_unstable();
+        let mut subnets = HashMap::new();
+        let few = |endpoint: &SocketAddr| is_one_of_few(&mut subnets, endpoint);
+        let drawn = ranked.into_iter().map(|(_, endpoint)| endpoint).filter(few);
+        drawn.take(MAX_REMEMBERED).collect()
     }
 
     /// Keeps an endpoint for the time when it may be back.

@@ -230,3 +230,37 @@ fn parked_requests_and_searches_are_bounded() {
         .count();
     assert!(busy >= 1_000 - crate::kademlia::MAX_SEARCHES, "{busy}");
 }
+
+/// Forged senders, whose requests wait for a proof that never comes, leave room for a newcomer.
+#[test]
+fn a_flood_of_waiting_requests_does_not_keep_a_newcomer_out() {
+    let mut dht = dht();
+    befriend(&mut dht, Contact { id: id(1), endpoint: at("192.0.3.1:1") }, NOW);
+    for forged in 0..2_000_u32 {
+        let from = SocketAddr::from((forged.rotate_left(13).to_be_bytes(), 9));
+        dht.step(NOW, request(from, Request::FindNode { sender: id(3), target: id(3) }));
+    }
+    let newcomer = at("198.51.100.7:5000");
+    let out = dht.step(NOW, request(newcomer, Request::FindNode { sender: id(2), target: id(2) }));
+    let [(to, rpc)] = pings(&out)[..] else { panic!("a ping: {out:?}") };
+    let out = dht.step(NOW, datagram(to, &Datagram::Reply { id: rpc, result: pong(&id(2)) }));
+    let answered = |(to, datagram): &(SocketAddr, Datagram)| {
+        *to == newcomer && matches!(datagram, Datagram::Reply { id: RpcId([3, ..]), .. })
+    };
+    assert!(sent(&out).iter().any(answered), "{out:?}");
+}
+
+/// Somebody with many ids of one region, and one subnet, is not all that is left after a restart.
+#[test]
+fn a_restart_remembers_more_than_one_region_and_one_subnet() {
+    let honest: Vec<SocketAddr> = (1..=20).map(|n| at(&format!("198.51.{n}.1:5678"))).collect();
+    let others = (1..=200).map(|n| at(&format!("203.0.113.{n}:5678")));
+    // As the file has them: in the order of their ids.
+    let remembered: Vec<SocketAddr> = honest.iter().copied().chain(others).collect();
+    let settings = Settings { own_id: id(0xaa), network: NETWORK, seed: [7; 32], remembered };
+    let out = Dht::new(settings, Duration::ZERO).step(NOW, Input::Tick);
+    let greeted: Vec<SocketAddr> = pings(&out).into_iter().map(|(to, _)| to).collect();
+    let of_honest = greeted.iter().filter(|to| honest.contains(to)).count();
+    assert!(of_honest >= 20, "{of_honest} of {} are honest", greeted.len());
+    assert!(greeted.len() <= 32);
+}

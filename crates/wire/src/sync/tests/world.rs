@@ -214,7 +214,7 @@ pub(super) struct World {
     pub(super) queue: VecDeque<(Duration, Input)>,
     pub(super) now: Duration,
     /// When the last block of a trickle arrives.
-    trickled: Duration,
+    trickled: BTreeMap<PeerId, Duration>,
     pub(super) report: Report,
 }
 
@@ -247,7 +247,7 @@ impl World {
             queue.push_back((Duration::ZERO, Input::Connected { peer: *id, direction, claim }));
         }
         let sync = Sync::new(claim(own));
-        let (now, trickled) = (Duration::ZERO, Duration::ZERO);
+        let (now, trickled) = (Duration::ZERO, BTreeMap::new());
         Self { sync, chain, peers, queue, now, trickled, report }
     }
 
@@ -346,8 +346,10 @@ impl World {
                 };
                 for answer in answers {
                     if let Some(pause) = pause {
-                        self.trickled = self.trickled.max(self.now) + pause;
-                        self.at(self.trickled, answer);
+                        let trickled = self.trickled.entry(peer).or_default();
+                        *trickled = self.now.max(*trickled) + pause;
+                        let at = *trickled;
+                        self.at(at, answer);
                     } else {
                         self.later(answer);
                     }
