@@ -17,3 +17,4 @@ mod pbft_liars;
 mod proof;
 mod readme;
 mod stranger;
+mod workers;

@@ -17,6 +17,8 @@ use crate::verify::contextual::BlockContext;
 
 /// Packages that did not fit before the search ends: the block is as good as full.
 const MISFITS_MAX: usize = 100;
+/// Bytes of the number that ends a coinbase's scriptSig.
+const EXTRA_NONCE_LEN: usize = 8;
 
 /// A block that lacks only its nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +138,14 @@ impl BlockTemplate {
     #[must_use]
     pub fn branch(&self) -> &Proof {
         &self.branch
+    }
+
+    /// Where in the coinbase's scriptSig the 8 bytes of the extra nonce (little-endian) begin.
+    #[must_use]
+    pub fn extra_nonce_offset(&self) -> usize {
+        let input = self.block.transactions.first().and_then(|coinbase| coinbase.inputs.first());
+        let length = input.map_or(0, |input| input.script_sig.as_bytes().len());
+        length.saturating_sub(EXTRA_NONCE_LEN)
     }
 
     /// Puts another number into the coinbase, for 2³² more nonces to try.

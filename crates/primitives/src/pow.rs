@@ -1,9 +1,10 @@
 //! Proof of work: targets, their compact form, and work.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use ruint::aliases::U256;
-use sha2::{Digest as _, Sha256};
+use sha2::block_api::compress256;
 use thiserror::Error;
 
 use crate::block::BlockHeader;
@@ -182,10 +183,38 @@ impl fmt::Display for Work {
     }
 }
 
-/// Hashes one header with many nonces: the first 64 of its 80 bytes are compressed once.
+/// Initial state of SHA-256 (FIPS 180-4, section 5.3.3).
+const SHA256_INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+/// What follows the last 16 bytes of a header in its second block: padding, and the length of 640
+/// bits.
+const INNER_PADDING: [u8; 48] = padding(640);
+/// What follows the inner hash in the block of the outer one: padding, and the length of 256 bits.
+const OUTER_PADDING: [u8; 32] = padding(256);
+
+/// A set bit, zeros, and the length in bits in the last two bytes (FIPS 180-4, section 5.1.1).
+const fn padding<const N: usize>(bits: u16) -> [u8; N] {
+    let mut bytes = [0; N];
+    let [high, low] = bits.to_be_bytes();
+    if let [first, .., before_last, last] = bytes.as_mut_slice() {
+        (*first, *before_last, *last) = (0x80, high, low);
+    }
+    bytes
+}
+
+/// Hashes one header with many nonces in two compressions each: the first 64 of its 80 bytes are
+/// compressed once.
 #[derive(Clone, Debug)]
 pub struct HeaderHasher {
-    midstate: Sha256,
+    midstate: [u32; 8],
     /// The end of the merkle root, time and bits.
     tail: [u8; 12],
 }
@@ -195,23 +224,59 @@ impl HeaderHasher {
     #[must_use]
     pub fn new(header: &BlockHeader) -> Self {
         let bytes = header.to_array();
-        let (head, rest) = bytes.split_at(64);
-        let mut tail = [0; 12];
-        tail.iter_mut().zip(rest).for_each(|(target, byte)| *target = *byte);
-        Self { midstate: Sha256::new_with_prefix(head), tail }
+        let mut midstate = SHA256_INITIAL;
+        let (blocks, rest) = bytes.as_chunks();
+        compress256(&mut midstate, blocks);
+        let tail = rest.first_chunk().copied().unwrap_or_default();
+        Self { midstate, tail }
     }
 
     /// The header's hash with this nonce.
     #[must_use]
     pub fn hash(&self, nonce: u32) -> BlockHash {
-        let inner = self
-            .midstate
-            .clone()
-            .chain_update(self.tail)
-            .chain_update(nonce.to_le_bytes())
-            .finalize();
-        BlockHash::from_bytes(Sha256::digest(inner).into())
+        BlockHash::from_bytes(big_endian(&self.words(nonce)))
     }
+
+    /// The first of these nonces whose hash meets the target.
+    #[must_use]
+    pub fn find(&self, mut nonces: RangeInclusive<u32>, target: &Target) -> Option<u32> {
+        let [top, ..] = *target.to_be_bytes().as_chunks::<4>().0 else { return None };
+        let top = u32::from_be_bytes(top);
+        nonces.find(|&nonce| {
+            let words = self.words(nonce);
+            // The hash is a little-endian number: its last word says nearly always that it is
+            // too large.
+            let [.., last] = words;
+            last.swap_bytes() <= top && target.is_met_by(&BlockHash::from_bytes(big_endian(&words)))
+        })
+    }
+
+    fn words(&self, nonce: u32) -> [u32; 8] {
+        let mut inner = self.midstate;
+        let block = joined(&joined::<12, 4, 16>(&self.tail, &nonce.to_le_bytes()), &INNER_PADDING);
+        compress256(&mut inner, &[block]);
+        let mut outer = SHA256_INITIAL;
+        compress256(&mut outer, &[joined(&big_endian(&inner), &OUTER_PADDING)]);
+        outer
+    }
+}
+
+/// Two arrays behind each other; `N` is the sum of their lengths.
+fn joined<const A: usize, const B: usize, const N: usize>(a: &[u8; A], b: &[u8; B]) -> [u8; N] {
+    const { assert!(A + B == N) };
+    let mut bytes = [0; N];
+    let (front, back) = bytes.split_at_mut(A);
+    front.copy_from_slice(a);
+    back.copy_from_slice(b);
+    bytes
+}
+
+fn big_endian(words: &[u32; 8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *to = word.to_be_bytes();
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -273,5 +338,27 @@ mod tests {
             header.nonce = nonce;
             assert_eq!(hasher.hash(nonce), header.block_hash());
         }
+    }
+
+    #[test]
+    fn the_nonce_found_is_the_first_that_meets_the_target() {
+        let header = BlockHeader {
+            version: 1,
+            prev_block_hash: BlockHash::ZERO,
+            merkle_root: MerkleRoot::ZERO,
+            time: 1_800_000_000,
+            bits: CompactTarget(0x1f00_ffff),
+            nonce: 0,
+        };
+        let hasher = HeaderHasher::new(&header);
+        // The word that is looked at first is equal, less or more; some hashes need the others.
+        for bits in [0x1f00_ffff, 0x207f_ffff, 0x2000_0001, 0x2100_ffff] {
+            let target = target(bits).unwrap();
+            let expected = (5..=1 << 20).find(|&nonce| target.is_met_by(&hasher.hash(nonce)));
+            assert!(expected.is_some());
+            assert_eq!(hasher.find(5..=1 << 20, &target), expected);
+        }
+        assert_eq!(hasher.find(0..=100, &Target::from_be_bytes([0; 32])), None);
+        assert_eq!(hasher.find(u32::MAX..=u32::MAX, &Target::MAX), Some(u32::MAX));
     }
 }

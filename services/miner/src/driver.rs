@@ -1,165 +1,198 @@
-//! Keeps the search threads supplied with the right work.
+//! Keeps the threads here and the workers elsewhere supplied with the right work, and hands in
+//! what they find.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pentad_api::chain::v1::{BlockOutcome, GetInfoResponse};
-use pentad_primitives::Block;
+use pentad_api::chain::v1::BlockOutcome;
+use pentad_primitives::BlockHash;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::chain::{ChainClient, Template};
+use crate::chain::ChainClient;
 use crate::error::MinerError;
 use crate::extra_nonce::ExtraNonce;
+use crate::given::Given;
+use crate::job::{Found, Job};
 use crate::payout::Payout;
-use crate::pool::{Pool, Report};
+use crate::pool::{Pool, Report, Slot};
 use crate::status::{Status, Task};
+use crate::submit::submit_patiently;
+use crate::templates;
 
-/// How often the driver looks after its work.
+/// How often the hash rate is sampled.
 const TICK: Duration = Duration::from_millis(500);
-/// New transactions get into the work at most this often.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
-/// Work is never older, so that block times stay near the clock.
-const WORK_AGE_MAX: Duration = Duration::from_secs(30);
-/// Pause after the chain service gave no template, or refused a block.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// A found block is worth some patience with a chain service that does not answer.
-const SUBMIT_ATTEMPTS: u32 = 5;
-const SUBMIT_PAUSE: Duration = Duration::from_millis(200);
+/// Pause after the chain service refused a block.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the driver is told to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Mine for `payout` on so many threads, instead of what it does now.
-    Start { threads: usize, payout: Payout, done: oneshot::Sender<Result<(), MinerError>> },
+    /// Mine like this, instead of what it does now.
+    Start { order: Order, done: oneshot::Sender<Result<(), MinerError>> },
     /// Mine no more.
     Stop { done: oneshot::Sender<()> },
+    /// Rest, or go on after that.
+    Pause { paused: bool, done: oneshot::Sender<bool> },
+    /// Somebody found a block.
+    Submit { job: Arc<Job>, found: Found, reply: oneshot::Sender<Verdict> },
+}
+
+/// How to mine.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// Threads here; none: workers alone search.
+    pub(crate) threads: usize,
+    /// Percent of the time that they search.
+    pub(crate) throttle: u32,
+    pub(crate) payout: Payout,
+    /// Blocks cost next to nothing on this network.
+    pub(crate) development: bool,
+}
+
+/// What became of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Block(BlockHash),
+    /// There was one before it, or nobody mines.
+    Stale,
+    Refused(String),
 }
 
 pub(crate) struct Driver {
-    chain: ChainClient,
-    extra_nonce: Arc<ExtraNonce>,
-    status: Arc<Status>,
-    development_pause: Duration,
-    report_to: mpsc::UnboundedSender<Report>,
-    mining: Option<Mining>,
+    pub(crate) chain: ChainClient,
+    pub(crate) numbers: Arc<ExtraNonce>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) development_pause: Duration,
+    /// What workers are to search: none while everybody rests.
+    pub(crate) jobs: watch::Sender<Option<Arc<Job>>>,
+    pub(crate) mining: Option<Mining>,
 }
 
-struct Mining {
+pub(crate) struct Mining {
     pool: Pool,
-    payout: Payout,
-    /// `None` while the threads rest.
-    work: Option<Work>,
-    /// When the rest ends.
-    rest_until: Instant,
-    /// That there is no work was logged.
-    complained: bool,
+    given: Given,
+    order: Order,
+    templates: mpsc::Receiver<Arc<Job>>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    _follower: AbortOnDropHandle<()>,
+    /// The latest template, unless it was solved.
+    job: Option<Arc<Job>>,
+    /// Builds on this are over: a block of ours stands there.
+    solved: Option<BlockHash>,
+    rest_until: Option<Instant>,
+    paused: bool,
 }
 
-/// What the present templates were made from.
-struct Work {
-    /// Hash of the parent, displayed hex.
-    parent: String,
-    mempool: Mempool,
-    development: bool,
-    made: Instant,
-    checked: Instant,
-}
-
-/// Tells one state of the mempool from another: transactions and bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mempool(u64, u64);
-
-impl Mempool {
-    const fn of(info: &GetInfoResponse) -> Self {
-        Self(info.mempool_transactions, info.mempool_bytes)
-    }
+/// What a driver that mines wakes up for.
+enum Wake {
+    Template(Arc<Job>),
+    Report(Report),
+    Rested,
 }
 
 impl Mining {
-    fn rest(&mut self, time: Duration) {
-        self.pool.pause();
-        self.work = None;
-        self.rest_until = Instant::now() + time;
+    async fn wake(&mut self) -> Wake {
+        let rest_until = self.rest_until;
+        tokio::select! {
+            biased;
+            Some(job) = self.templates.recv() => Wake::Template(job),
+            Some(report) = self.reports.recv() => Wake::Report(report),
+            () = sleep_until(rest_until) => Wake::Rested,
+        }
+    }
+
+    const fn is_resting(&self) -> bool {
+        self.paused || self.rest_until.is_some()
     }
 }
 
 impl Driver {
     /// Runs until `shutdown`; then the threads have ended.
     pub(crate) async fn run(
-        chain: ChainClient,
-        extra_nonce: Arc<ExtraNonce>,
-        status: Arc<Status>,
-        development_pause: Duration,
+        mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut tip: watch::Receiver<String>,
         shutdown: CancellationToken,
     ) -> Result<(), Infallible> {
-        let (report_to, mut reports) = mpsc::unbounded_channel();
-        let mut driver =
-            Self { chain, extra_nonce, status, development_pause, report_to, mining: None };
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            let mining = driver.mining.is_some();
-            let rest_until = driver.rest_until();
+            let mining = self.mining.as_mut();
+            let wake = async {
+                match mining {
+                    Some(mining) => mining.wake().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(command) = commands.recv() => driver.on_command(command).await,
-                Ok(()) = tip.changed(), if mining => {
-                    let tip = tip.borrow_and_update().clone();
-                    driver.on_tip(&tip).await;
-                }
-                Some(report) = reports.recv() => driver.on_report(report).await,
-                () = sleep_until(rest_until), if rest_until.is_some() => driver.renew().await,
-                _ = ticks.tick(), if mining => driver.on_tick().await,
+                wake = wake => self.on_wake(wake).await,
+                Some(command) = commands.recv() => self.on_command(command).await,
+                _ = ticks.tick() => self.status.meter.sample(Instant::now()),
             }
         }
-        driver.stop().await;
+        self.stop().await;
         Ok(())
     }
 
-    /// When the threads have rested enough; `None` while they work, or nobody mines.
-    fn rest_until(&self) -> Option<Instant> {
-        let mining = self.mining.as_ref()?;
-        mining.work.is_none().then_some(mining.rest_until)
-    }
-
     async fn on_command(&mut self, command: Command) {
+        // Whoever asked may have left: what was asked for holds all the same.
         match command {
-            Command::Start { threads, payout, done } => {
-                let started = self.start(threads, payout).await;
-                // Whoever asked may have left: the command holds all the same.
-                done.send(started).ok();
-            }
+            Command::Start { order, done } => drop(done.send(self.start(order).await)),
             Command::Stop { done } => {
                 self.stop().await;
                 done.send(()).ok();
             }
+            Command::Pause { paused, done } => drop(done.send(self.set_paused(paused))),
+            Command::Submit { job, found, reply } => {
+                let verdict = self.on_found(&job, &found).await;
+                drop(reply.send(verdict));
+            }
         }
     }
 
-    async fn start(&mut self, threads: usize, payout: Payout) -> Result<(), MinerError> {
+    async fn on_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Template(job) => self.on_template(job),
+            Wake::Report(report) => self.on_report(report).await,
+            Wake::Rested => {
+                if let Some(mining) = &mut self.mining {
+                    mining.rest_until = None;
+                }
+                self.supply();
+            }
+        }
+    }
+
+    async fn start(&mut self, order: Order) -> Result<(), MinerError> {
         self.stop().await;
-        let pool = Pool::start(threads, &self.status.meter, &self.report_to)?;
-        tracing::info!(threads, payout = payout.address, "mining");
+        let (report_to, reports) = mpsc::unbounded_channel();
+        let pool = Pool::start(order.threads, order.throttle, &self.status.meter, &report_to)?;
+        tracing::info!(threads = order.threads, payout = order.payout.address, "mining");
         self.status.set_task(Some(Task {
-            threads: u32::try_from(threads).unwrap_or(u32::MAX),
-            payout_address: payout.address.clone(),
+            threads: u32::try_from(order.threads).unwrap_or(u32::MAX),
+            payout_address: order.payout.address.clone(),
             height: 0,
+            paused: false,
         }));
+        let (jobs, templates) = mpsc::channel(1);
+        let following = templates::follow(self.chain.clone(), order.payout.script.clone(), jobs);
         self.mining = Some(Mining {
             pool,
-            payout,
-            work: None,
-            rest_until: Instant::now(),
-            complained: false,
+            given: Given::default(),
+            order,
+            templates,
+            reports,
+            _follower: AbortOnDropHandle::new(tokio::spawn(following)),
+            job: None,
+            solved: None,
+            rest_until: None,
+            paused: false,
         });
-        self.renew().await;
         Ok(())
     }
 
@@ -167,6 +200,7 @@ impl Driver {
         let Some(Mining { pool, .. }) = self.mining.take() else {
             return;
         };
+        self.jobs.send_replace(None);
         if let Err(error) = tokio::task::spawn_blocking(|| pool.stop()).await {
             tracing::error!(%error, "the search threads did not end well");
         }
@@ -175,139 +209,124 @@ impl Driver {
         tracing::info!("mining stopped");
     }
 
-    /// The work at hand is stale, unless it was made for this tip already.
-    async fn on_tip(&mut self, tip: &str) {
-        let Some(Mining { pool, work: Some(work), .. }) = &self.mining else {
-            return;
+    /// Whether there is anything to pause.
+    fn set_paused(&mut self, paused: bool) -> bool {
+        let Some(mining) = &mut self.mining else {
+            return false;
         };
-        if work.parent != tip {
-            pool.pause();
-            self.renew().await;
+        mining.paused = paused;
+        self.status.set_paused(paused);
+        if paused {
+            self.rest();
+        } else {
+            self.supply();
         }
+        true
     }
 
-    async fn on_tick(&mut self) {
-        self.status.meter.sample(Instant::now());
-        let Some(Mining { work: Some(work), .. }) = &mut self.mining else {
+    fn on_template(&mut self, job: Arc<Job>) {
+        let Some(mining) = &mut self.mining else {
             return;
         };
-        let renew = if work.made.elapsed() >= WORK_AGE_MAX {
-            true
-        } else if work.checked.elapsed() >= REFRESH_INTERVAL {
-            work.checked = Instant::now();
-            let before = work.mempool;
-            // Without an answer the work stays: it is no worse than before.
-            self.chain.info().await.is_ok_and(|info| Mempool::of(&info) != before)
-        } else {
-            false
-        };
-        if renew {
-            self.renew().await;
+        // It may have been on its way while a block of ours took its place.
+        if mining.solved == Some(job.parent()) {
+            return;
         }
+        self.status.set_height(job.height);
+        mining.solved = None;
+        mining.job = Some(job);
+        self.supply();
     }
 
     async fn on_report(&mut self, report: Report) {
-        let Some(Mining { pool, payout, .. }) = &self.mining else {
+        let Some(mining) = &mut self.mining else {
             return;
         };
-        match report {
-            Report::Found { epoch, block } if epoch == pool.epoch() => {
-                pool.pause();
-                self.on_found(&block).await;
+        let Report { work, slot, time, nonce } = report;
+        let gift = mining.given.find(work);
+        let found = gift.and_then(|gift| Some((gift.job.clone(), gift.found(slot, time, nonce)?)));
+        match found {
+            Some((job, found)) => {
+                self.on_found(&job, &found).await;
             }
-            Report::Exhausted { epoch, worker } if epoch == pool.epoch() => {
-                let extra_nonce = self.extra_nonce.next();
-                match self.chain.template(&payout.script, extra_nonce).await {
-                    Ok(template) => pool.resupply(worker, template),
-                    Err(error) => tracing::warn!(worker, %error, "no new work for a thread"),
-                }
-            }
-            // The work was over before the report came.
-            Report::Found { .. } => self.status.count_stale(),
-            Report::Exhausted { .. } => {}
+            None => self.status.count_stale(),
         }
     }
 
-    async fn on_found(&mut self, block: &Block) {
+    /// Hands in a block. Everybody rests until its fate is known: there is only one next block.
+    async fn on_found(&mut self, job: &Job, found: &Found) -> Verdict {
+        let Some(mining) = &self.mining else {
+            return Verdict::Stale;
+        };
+        let is_current = mining.job.as_ref().is_some_and(|now| now.parent() == job.parent());
+        let Some(block) = job.solved(found).filter(|_| is_current) else {
+            self.status.count_stale();
+            return Verdict::Stale;
+        };
+        self.rest();
         let hash = block.block_hash();
-        let outcome = submit_patiently(&self.chain, block).await;
+        let outcome = submit_patiently(&self.chain, &block).await;
         let Some(mining) = &mut self.mining else {
-            return;
+            return Verdict::Stale;
         };
         match outcome {
             Ok(BlockOutcome::Connected) => {
                 self.status.count_found();
                 tracing::info!(%hash, "mined a block");
-                if mining.work.as_ref().is_some_and(|work| work.development) {
-                    mining.rest(jittered(self.development_pause));
+                mining.solved = Some(job.parent());
+                mining.job = None;
+                if mining.order.development && !self.development_pause.is_zero() {
+                    mining.rest_until = Some(Instant::now() + jittered(self.development_pause));
                 }
+                Verdict::Block(hash)
             }
-            Ok(BlockOutcome::AlreadyKnown) => {}
+            Ok(BlockOutcome::AlreadyKnown) => {
+                self.supply();
+                Verdict::Stale
+            }
             Ok(BlockOutcome::SideBranch | BlockOutcome::Orphan | BlockOutcome::Unspecified) => {
                 self.status.count_stale();
                 tracing::info!(%hash, "mined a block too late");
+                // A template for the tip that was quicker is on its way.
+                mining.job = None;
+                Verdict::Stale
             }
             Err(error) => {
                 tracing::error!(%hash, %error, "a mined block was not taken");
-                mining.rest(RETRY_PAUSE);
+                mining.rest_until = Some(Instant::now() + REFUSED_PAUSE);
+                Verdict::Refused(error.to_string())
             }
-        }
-        if self.rest_until().is_none() {
-            self.renew().await;
         }
     }
 
-    /// Gives every thread a template of its own on the present tip.
-    async fn renew(&mut self) {
-        let Some(mining) = &mut self.mining else {
+    /// Nobody searches for now.
+    fn rest(&self) {
+        if let Some(mining) = &self.mining {
+            mining.pool.rest();
+        }
+        self.jobs.send_replace(None);
+    }
+
+    /// Gives the latest template to everybody, unless they are to rest.
+    fn supply(&mut self) {
+        let Some(mining) = self.mining.as_mut().filter(|mining| !mining.is_resting()) else {
             return;
         };
-        let threads = mining.pool.threads();
-        match fetch(&self.chain, &self.extra_nonce, &mining.payout, threads).await {
-            Ok((work, height, templates)) => {
-                self.status.set_height(height);
-                mining.work = Some(work);
-                mining.complained = false;
-                mining.pool.assign(templates);
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut mining.complained, true) {
-                    tracing::warn!(%error, "no work: mining waits for the chain service");
-                }
-                mining.rest(RETRY_PAUSE);
-            }
-        }
+        let Some(job) = &mining.job else {
+            return;
+        };
+        let gift = mining.given.give(job, job.target, mining.pool.len(), &self.numbers);
+        let (target, time_max) = (gift.target, job.time_max());
+        let slots = gift.headers().map(|header| Slot { header, target, time_max });
+        mining.pool.assign(gift.id, slots);
+        self.jobs.send_replace(Some(Arc::clone(job)));
     }
-}
-
-/// Templates for so many threads, what they were made from, and their height.
-async fn fetch(
-    chain: &ChainClient,
-    extra_nonce: &ExtraNonce,
-    payout: &Payout,
-    threads: usize,
-) -> Result<(Work, u32, Vec<Template>), MinerError> {
-    let info = chain.info().await?;
-    let first = chain.template(&payout.script, extra_nonce.next()).await?;
-    let now = Instant::now();
-    let work = Work {
-        parent: first.block.header.prev_block_hash.to_string(),
-        mempool: Mempool::of(&info),
-        development: info.development,
-        made: now,
-        checked: now,
-    };
-    let height = first.height;
-    let mut templates = vec![first];
-    while templates.len() < threads {
-        templates.push(chain.template(&payout.script, extra_nonce.next()).await?);
-    }
-    Ok((work, height, templates))
 }
 
 async fn sleep_until(time: Option<Instant>) {
-    if let Some(time) = time {
-        tokio::time::sleep_until(time.into()).await;
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -317,23 +336,4 @@ fn jittered(pause: Duration) -> Duration {
     // Without randomness the pause is as good as any.
     let share = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
     pause.mul_f64(0.5 + share)
-}
-
-/// Submits, and again while the chain service cannot be reached.
-pub(crate) async fn submit_patiently(
-    chain: &ChainClient,
-    block: &Block,
-) -> Result<BlockOutcome, MinerError> {
-    let mut attempts_left = SUBMIT_ATTEMPTS;
-    loop {
-        attempts_left -= 1;
-        match chain.submit(block).await {
-            Err(MinerError::Chain(status))
-                if status.code() == Code::Unavailable && attempts_left > 0 =>
-            {
-                tokio::time::sleep(SUBMIT_PAUSE).await;
-            }
-            outcome => return outcome,
-        }
-    }
 }

@@ -41,6 +41,33 @@ pub enum MinerError {
         /// What was asked for.
         asked: u32,
     },
+    /// `throttle_percent` is out of range.
+    #[error("throttle_percent: {asked} is more than 100")]
+    Throttle {
+        /// What was asked for.
+        asked: u32,
+    },
+    /// There is nothing to pause or to resume.
+    #[error("the miner is not mining")]
+    Idle,
+    /// A worker said something that it may not say.
+    #[error("{problem}")]
+    Worker {
+        /// What it did.
+        problem: String,
+    },
+    /// A worker handed in too much that was nothing.
+    #[error("too many solutions that are none: {wrong}")]
+    TooManyWrong {
+        /// How many.
+        wrong: u64,
+    },
+    /// No more workers are taken.
+    #[error("{max} workers are connected: no more are taken")]
+    Crowded {
+        /// The most there may be.
+        max: usize,
+    },
     /// The chain service sent something that cannot be worked on.
     #[error("the chain service sent a template that cannot be used: {problem}")]
     Template {
@@ -103,6 +130,19 @@ impl From<MinerError> for Status {
             MinerError::Threads { .. } => {
                 failure(Code::InvalidArgument, "OUT_OF_RANGE").with_field("threads")
             }
+            MinerError::Throttle { .. } => {
+                failure(Code::InvalidArgument, "OUT_OF_RANGE").with_field("throttle_percent")
+            }
+            MinerError::Idle => failure(Code::FailedPrecondition, "NOT_MINING")
+                .with_hint("start it (MinerService.StartMining)"),
+            MinerError::Worker { .. } => failure(Code::InvalidArgument, "BAD_WORKER_MESSAGE")
+                .with_hint("say hello once, first of all; then hand in solutions"),
+            MinerError::TooManyWrong { .. } => {
+                failure(Code::FailedPrecondition, "TOO_MANY_WRONG_SOLUTIONS")
+                    .with_hint("hash the whole header of 80 bytes, twice, with SHA-256")
+            }
+            MinerError::Crowded { .. } => failure(Code::ResourceExhausted, "TOO_MANY_WORKERS")
+                .with_hint("let one worker have more slots"),
             MinerError::Template { .. } => failure(Code::Internal, "BAD_TEMPLATE"),
             MinerError::NoAddress => failure(Code::Internal, "NO_ADDRESS"),
             MinerError::ShuttingDown => failure(Code::Unavailable, "SHUTTING_DOWN")

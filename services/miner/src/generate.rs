@@ -8,13 +8,14 @@ use pentad_api::chain::v1::BlockOutcome;
 use pentad_primitives::{Block, BlockHash};
 use tokio::sync::oneshot;
 
-use crate::chain::{ChainClient, Template};
-use crate::driver::submit_patiently;
+use crate::chain::ChainClient;
 use crate::error::MinerError;
 use crate::extra_nonce::ExtraNonce;
+use crate::job::{Found, Job};
 use crate::payout::Payout;
 use crate::search::{Outcome, search};
 use crate::status::Status;
+use crate::submit::submit_patiently;
 
 /// Mines `count` blocks one after the other. A block that loses its race against another miner is
 /// mined again on the new tip.
@@ -27,8 +28,8 @@ pub(crate) async fn generate(
 ) -> Result<Vec<BlockHash>, MinerError> {
     let mut hashes = Vec::new();
     while hashes.len() < count as usize {
-        let template = chain.template(&payout.script, extra_nonce.next()).await?;
-        let Some(block) = mine(template, status).await? else {
+        let job = chain.template(&payout.script).await?;
+        let Some(block) = mine(job, extra_nonce.next(), status).await? else {
             continue;
         };
         match submit_patiently(chain, &block).await? {
@@ -46,21 +47,22 @@ pub(crate) async fn generate(
 }
 
 /// Searches on a thread of its own, which ends when the caller goes away. `None`: no nonce does.
-async fn mine(template: Template, status: &Arc<Status>) -> Result<Option<Block>, MinerError> {
+async fn mine(
+    job: Job,
+    extra_nonce: u64,
+    status: &Arc<Status>,
+) -> Result<Option<Block>, MinerError> {
     let abandoned = Abandon::default();
     let (give_up, meter) = (Arc::clone(&abandoned.0), Arc::clone(&status.meter));
     let (done, found) = oneshot::channel();
     thread::Builder::new().name("generate".to_owned()).spawn(move || {
-        let Template { mut block, target, .. } = template;
-        let outcome = search(&block.header, &target, 0, |hashed| {
+        let header = job.header(extra_nonce);
+        let outcome = search(&header, &job.target, 0, |hashed| {
             meter.add(u64::from(hashed));
             !give_up.load(Ordering::Relaxed)
         });
         let block = match outcome {
-            Outcome::Found(nonce) => {
-                block.header.nonce = nonce;
-                Some(block)
-            }
+            Outcome::Found(nonce) => job.solved(&Found { extra_nonce, time: header.time, nonce }),
             Outcome::Exhausted | Outcome::Stopped => None,
         };
         // Nobody listens any more once the call was given up.

@@ -2,7 +2,8 @@
 
 use pentad_api::miner::v1::miner_service_server::MinerService;
 use pentad_api::miner::v1::{
-    GenerateRequest, GenerateResponse, GetStatusRequest, GetStatusResponse, StartMiningRequest,
+    GenerateRequest, GenerateResponse, GetStatusRequest, GetStatusResponse, PauseMiningRequest,
+    PauseMiningResponse, ResumeMiningRequest, ResumeMiningResponse, StartMiningRequest,
     StartMiningResponse, StopMiningRequest, StopMiningResponse,
 };
 use tonic::{Request, Response, Status};
@@ -16,8 +17,7 @@ impl MinerService for Miner {
         &self,
         request: Request<StartMiningRequest>,
     ) -> Result<Response<StartMiningResponse>, Status> {
-        let StartMiningRequest { threads, payout_address } = request.into_inner();
-        let task = Miner::start_mining(self, threads, &payout_address).await?;
+        let task = Miner::start_mining(self, &request.into_inner()).await?;
         let (threads, payout_address) = (task.threads, task.payout_address);
         Ok(Response::new(StartMiningResponse { threads, payout_address }))
     }
@@ -29,6 +29,24 @@ impl MinerService for Miner {
     ) -> Result<Response<StopMiningResponse>, Status> {
         Miner::stop_mining(self).await?;
         Ok(Response::new(StopMiningResponse {}))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn pause_mining(
+        &self,
+        _: Request<PauseMiningRequest>,
+    ) -> Result<Response<PauseMiningResponse>, Status> {
+        self.set_paused(true).await?;
+        Ok(Response::new(PauseMiningResponse {}))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn resume_mining(
+        &self,
+        _: Request<ResumeMiningRequest>,
+    ) -> Result<Response<ResumeMiningResponse>, Status> {
+        self.set_paused(false).await?;
+        Ok(Response::new(ResumeMiningResponse {}))
     }
 
     async fn get_status(

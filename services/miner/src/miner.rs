@@ -6,7 +6,9 @@ use std::{fmt, thread};
 
 use pentad_api::Connection;
 use pentad_api::chain::v1::GetInfoResponse;
+use pentad_api::miner::v1::StartMiningRequest;
 use pentad_api::miner::v1::miner_service_server::MinerServiceServer;
+use pentad_api::miner::v1::work_service_server::WorkServiceServer;
 use pentad_primitives::BlockHash;
 use pentad_service_kit::{Server, Supervisor, health, sized};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -14,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::ChainClient;
 use crate::config::MinerConfig;
-use crate::driver::{Command, Driver};
+use crate::driver::{Command, Driver, Order, Verdict};
 use crate::error::{GENERATE_MAX, MinerError, THREADS_MAX};
 use crate::extra_nonce::ExtraNonce;
 use crate::generate::generate;
+use crate::job::{Found, Job};
 use crate::payout::{Payout, miner_wallet_address};
 use crate::status::{Status, Task};
-use crate::tip;
+use crate::work::WorkDesk;
 
 /// Engine of networks whose blocks are mined.
 const PROOF_OF_WORK: &str = "pow";
@@ -46,6 +49,8 @@ struct Inner {
     extra_nonce: Arc<ExtraNonce>,
     status: Arc<Status>,
     commands: mpsc::Sender<Command>,
+    /// What there is to search at present.
+    jobs: watch::Receiver<Option<Arc<Job>>>,
     /// One call generates at a time: two would only make each other's blocks stale.
     generating: Mutex<()>,
     shutdown: CancellationToken,
@@ -68,20 +73,16 @@ impl Miner {
         let extra_nonce = Arc::new(ExtraNonce::random()?);
         let status = Arc::new(Status::default());
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
-        let (tip_to, tip) = watch::channel(String::new());
-        supervisor.spawn("tip", tip::follow(client.clone(), tip_to, shutdown.clone()));
-        supervisor.spawn(
-            "miner",
-            Driver::run(
-                client.clone(),
-                Arc::clone(&extra_nonce),
-                Arc::clone(&status),
-                Duration::from_millis(config.development_pause_ms),
-                received,
-                tip,
-                shutdown.clone(),
-            ),
-        );
+        let (jobs, present) = watch::channel(None);
+        let driver = Driver {
+            chain: client.clone(),
+            numbers: Arc::clone(&extra_nonce),
+            status: Arc::clone(&status),
+            development_pause: Duration::from_millis(config.development_pause_ms),
+            jobs,
+            mining: None,
+        };
+        supervisor.spawn("miner", driver.run(received, shutdown.clone()));
         let mine_at_start = config.mine;
         let miner = Self {
             inner: Arc::new(Inner {
@@ -92,6 +93,7 @@ impl Miner {
                 extra_nonce,
                 status,
                 commands,
+                jobs: present,
                 generating: Mutex::default(),
                 shutdown,
             }),
@@ -106,30 +108,70 @@ impl Miner {
     #[must_use]
     pub fn add_to(&self, server: Server) -> Server {
         let chain = self.inner.chain_connection.clone();
-        let probe = health::remote("chain", chain, "pentad.chain.v1.ChainService");
-        server.service(sized!(MinerServiceServer::new(self.clone())), [probe])
+        let probe = || [health::remote("chain", chain.clone(), "pentad.chain.v1.ChainService")];
+        server
+            .service(sized!(MinerServiceServer::new(self.clone())), probe())
+            .service(sized!(WorkServiceServer::new(WorkDesk::new(self.clone()))), probe())
     }
 
     /// Mines until told otherwise; says on how many threads, and for whom.
     pub(crate) async fn start_mining(
         &self,
-        threads: u32,
-        payout_address: &str,
+        request: &StartMiningRequest,
     ) -> Result<Task, MinerError> {
-        if threads > THREADS_MAX {
-            return Err(MinerError::Threads { asked: threads });
+        let (asked, throttle) = (request.threads, request.throttle_percent);
+        if asked > THREADS_MAX {
+            return Err(MinerError::Threads { asked });
         }
-        let threads = match threads {
+        if throttle > 100 {
+            return Err(MinerError::Throttle { asked: throttle });
+        }
+        let threads = match asked {
+            _ if request.workers_only => 0,
             0 => thread::available_parallelism().map_or(1, NonZero::get),
             asked => asked as usize,
         };
-        let payout = self.payout(&self.minable().await?, payout_address).await?;
+        let throttle = if throttle == 0 { 100 } else { throttle };
+        let info = self.minable().await?;
+        let payout = self.payout(&info, &request.payout_address).await?;
         let payout_address = payout.address.clone();
+        let order = Order { threads, throttle, payout, development: info.development };
         let (done, started) = oneshot::channel();
-        self.command(Command::Start { threads, payout, done }).await?;
+        self.command(Command::Start { order, done }).await?;
         started.await.map_err(|_| MinerError::ShuttingDown)??;
         let threads = u32::try_from(threads).unwrap_or(u32::MAX);
-        Ok(Task { threads, payout_address, height: 0 })
+        Ok(Task { threads, payout_address, height: 0, paused: false })
+    }
+
+    /// Rests, or goes on.
+    pub(crate) async fn set_paused(&self, paused: bool) -> Result<(), MinerError> {
+        let (done, heard) = oneshot::channel();
+        self.command(Command::Pause { paused, done }).await?;
+        match heard.await.map_err(|_| MinerError::ShuttingDown)? {
+            true => Ok(()),
+            false => Err(MinerError::Idle),
+        }
+    }
+
+    /// Hands in a block that a worker found.
+    pub(crate) async fn submit(&self, job: Arc<Job>, found: Found) -> Result<Verdict, MinerError> {
+        let (reply, verdict) = oneshot::channel();
+        self.command(Command::Submit { job, found, reply }).await?;
+        verdict.await.map_err(|_| MinerError::ShuttingDown)
+    }
+
+    /// What there is to search, from now on.
+    pub(crate) fn jobs(&self) -> watch::Receiver<Option<Arc<Job>>> {
+        self.inner.jobs.clone()
+    }
+
+    pub(crate) fn numbers(&self) -> &ExtraNonce {
+        &self.inner.extra_nonce
+    }
+
+    /// Cancelled at the end of the service.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
     }
 
     pub(crate) async fn stop_mining(&self) -> Result<(), MinerError> {
@@ -195,7 +237,13 @@ impl Miner {
         let mut complaint = String::new();
         let starting = async {
             tokio::time::sleep(START_PAUSE).await;
-            while let Err(error) = self.start_mining(config.threads, "").await {
+            let request = StartMiningRequest {
+                threads: config.threads,
+                workers_only: config.workers_only,
+                throttle_percent: config.throttle_percent,
+                payout_address: String::new(),
+            };
+            while let Err(error) = self.start_mining(&request).await {
                 // Each reason once, for the attempts go on as long as it takes. That services
                 // which start together do not answer yet is no complaint.
                 if !error.is_unavailable() && complaint != error.to_string() {

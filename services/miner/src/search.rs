@@ -30,7 +30,7 @@ pub(crate) fn search(
     let mut batch = first;
     loop {
         let last = batch.saturating_add(BATCH - 1);
-        let found = (batch..=last).find(|&nonce| target.is_met_by(&hasher.hash(nonce)));
+        let found = hasher.find(batch..=last, target);
         let hashed = found.unwrap_or(last) - batch + 1;
         let wanted = proceed(hashed);
         if let Some(nonce) = found {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use pentad_api::miner::v1::GetStatusResponse;
 
 use crate::meter::Meter;
+use crate::workers::Workers;
 
 /// The service's counters and its present task. The mutex is held for a few instructions.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub(crate) struct Status {
     found: AtomicU64,
     stale: AtomicU64,
     task: Mutex<Option<Task>>,
+    pub(crate) workers: Workers,
 }
 
 /// What is being mined.
@@ -24,6 +26,8 @@ pub(crate) struct Task {
     pub(crate) payout_address: String,
     /// Height that is worked on; 0 until there is work.
     pub(crate) height: u32,
+    /// It was told to rest.
+    pub(crate) paused: bool,
 }
 
 impl Status {
@@ -45,19 +49,32 @@ impl Status {
         }
     }
 
+    pub(crate) fn set_paused(&self, paused: bool) {
+        if let Some(task) = self.task().as_mut() {
+            task.paused = paused;
+        }
+    }
+
     pub(crate) fn message(&self) -> GetStatusResponse {
         let task = self.task().clone();
         let mining = task.is_some();
-        let Task { threads, payout_address, height } = task.unwrap_or_default();
+        let Task { threads, payout_address, height, paused } = task.unwrap_or_default();
+        let now = Instant::now();
+        let hash_rate = self.meter.rate(now);
+        let (workers, workers_hash_rate) = self.workers.total(now);
         GetStatusResponse {
             mining,
             threads,
             payout_address,
-            hash_rate: self.meter.rate(Instant::now()),
+            hash_rate,
             hashes: self.meter.hashes(),
             blocks_found: self.found.load(Ordering::Relaxed),
             blocks_stale: self.stale.load(Ordering::Relaxed),
             height,
+            paused,
+            workers,
+            workers_hash_rate,
+            total_hash_rate: hash_rate + workers_hash_rate,
         }
     }
 

@@ -9,10 +9,11 @@ use pentad_api::chain::v1::assembly_service_server::AssemblyService;
 use pentad_api::{FieldError, hash_from_bytes};
 use pentad_ledger::proposal::Proposal;
 use pentad_primitives::encode::{Decode as _, Encode as _};
-use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Target, Txid};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
 use pentad_store::{IndexRead as _, read_block_bytes};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::templates::{self, template_message};
 use super::{at_most, capped};
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
@@ -46,6 +47,7 @@ type Reply<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl AssemblyService for Assembly {
+    type FollowTemplatesStream = Answers<proto::FollowTemplatesResponse>;
     type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
     type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
@@ -57,19 +59,15 @@ impl AssemblyService for Assembly {
         let request = request.into_inner();
         let payout = Script::from(request.payout_script.to_vec());
         let template = self.submitter.template(payout, request.extra_nonce).await?;
-        let block = template.block();
-        let coinbase = block.transactions.first().into_iter();
-        let reward = coinbase.flat_map(|tx| &tx.outputs).map(|out| out.amount.units()).sum();
-        let target = Target::from_compact(template.bits()).map_err(|_| ChainError::Broken)?;
-        Ok(Response::new(proto::GetTemplateResponse {
-            block: block.to_bytes().into(),
-            height: template.height().get(),
-            target: target.to_be_bytes().to_vec().into(),
-            min_time: template.min_time(),
-            reward,
-            transactions: u32::try_from(block.transactions.len().saturating_sub(1))
-                .unwrap_or(u32::MAX),
-        }))
+        Ok(Response::new(template_message(&template)?))
+    }
+
+    async fn follow_templates(
+        &self,
+        request: Request<proto::FollowTemplatesRequest>,
+    ) -> Reply<Self::FollowTemplatesStream> {
+        let payout = Script::from(request.into_inner().payout_script.to_vec());
+        Ok(Response::new(Box::pin(templates::follow(self, payout))))
     }
 
     async fn check_proposal(

@@ -11,6 +11,7 @@ mod fees;
 mod history;
 mod ranges;
 mod submit;
+mod templates;
 
 pub(crate) use admin::Admin;
 pub(crate) use assembly::Assembly;

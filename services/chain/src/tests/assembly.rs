@@ -4,7 +4,9 @@ use pentad_api::chain::v1::BlockOutcome;
 use pentad_primitives::{Amount, Block, BlockHash, BlockHeader, Decode as _, Encode as _, Target};
 use tonic::Code;
 
-use super::fixture::{COIN, Node, Person, bob, directory, reason, reseal, spec};
+use super::fixture::{
+    COIN, Node, Person, alice, bob, directory, genesis_output, reason, reseal, spec,
+};
 
 fn bytes(hash: &BlockHash) -> Bytes {
     Bytes::copy_from_slice(hash.as_bytes())
@@ -199,6 +201,39 @@ async fn templates_differ_by_extra_nonce_and_say_what_they_ask() {
     assert_eq!(one.target[0], 0x7f);
     let status = ask(vec![0x51], 1).await.expect_err("anyone can spend");
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "NO_TEMPLATE"));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_follow_tip_and_mempool() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    let payout_script = bob().script().into_bytes().into();
+    let request = proto::FollowTemplatesRequest { payout_script };
+    let templates = node.assembly.clone().follow_templates(request).await.expect("a stream");
+    let mut templates = templates.into_inner();
+    let mut next = async || {
+        let message = templates.message().await.expect("no error").expect("no end");
+        let template = message.template.expect("a template");
+        let block = Block::from_bytes(&template.block).expect("a block");
+        (template, block)
+    };
+    let (template, block) = next().await;
+    assert_eq!((template.height, template.transactions), (1, 0));
+    // The extra nonce is where it is said to be.
+    let script_sig = block.transactions[0].inputs[0].script_sig.as_bytes();
+    assert_eq!(script_sig[template.extra_nonce_offset as usize..], [0; 8]);
+    // A transaction, on the same tip.
+    let pay = alice().spend(&[genesis_output(0)], &[(&bob(), COIN)]);
+    assert!(node.submit_transaction(&pay).await.expect("valid"));
+    let (template, with_payment) = next().await;
+    assert_eq!((template.height, template.transactions), (1, 1));
+    assert_eq!(with_payment.header.prev_block_hash, block.header.prev_block_hash);
+    // Another tip.
+    let mined = node.mine(1, &bob()).await;
+    let (template, block) = next().await;
+    assert_eq!((template.height, template.transactions), (2, 0));
+    assert_eq!(block.header.prev_block_hash, mined[0].block_hash());
     node.stop().await;
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pentad_api::Connection;
 use pentad_api::miner::v1::miner_service_client::MinerServiceClient;
+use pentad_api::miner::v1::work_service_client::WorkServiceClient;
 use pentad_api::miner::v1::*;
 use pentad_miner::{Miner, MinerConfig};
 use pentad_primitives::CompactTarget;
@@ -22,8 +23,14 @@ pub const PAYOUT: &str = "1BitcoinEaterAddressDontSendf59kuE";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Mines as fast as it can, also on a development network.
-pub const RESTLESS: MinerConfig =
-    MinerConfig { threads: 0, mine: false, payout_address: None, development_pause_ms: 0 };
+pub const RESTLESS: MinerConfig = MinerConfig {
+    threads: 0,
+    workers_only: false,
+    throttle_percent: 100,
+    mine: false,
+    payout_address: None,
+    development_pause_ms: 0,
+};
 
 pub struct Bed {
     pub chain: FakeChain,
@@ -62,8 +69,22 @@ impl Bed {
         MinerServiceClient::new(self.connection.clone())
     }
 
+    /// To the miner, for a worker.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
+    pub async fn workers(&self) -> Vec<pentad_api::miner::v1::Worker> {
+        let mut client = WorkServiceClient::new(self.connection());
+        client.list_workers(ListWorkersRequest {}).await.expect("a list").into_inner().workers
+    }
+
     pub async fn mine(&self, threads: u32) -> StartMiningResponse {
-        let request = StartMiningRequest { threads, payout_address: PAYOUT.to_owned() };
+        self.start_mining(StartMiningRequest { threads, ..Default::default() }).await
+    }
+
+    pub async fn start_mining(&self, request: StartMiningRequest) -> StartMiningResponse {
+        let request = StartMiningRequest { payout_address: PAYOUT.to_owned(), ..request };
         self.miner().start_mining(request).await.expect("started").into_inner()
     }
 

@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
 use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
-use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_api::chain::v1::*;
-use pentad_api::{Failure, block_from_bytes, types::v1::BlockHeader as HeaderMessage};
+use pentad_api::{Failure, block_from_bytes};
 use pentad_crypto::AddressVersions;
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, CompactTarget, Encode as _, OutPoint, Script, Target,
@@ -32,7 +31,7 @@ pub const NOW: u32 = 1_800_000_000;
 #[derive(Clone)]
 pub struct FakeChain {
     state: Arc<Mutex<State>>,
-    tip: watch::Sender<BlockHash>,
+    changes: watch::Sender<()>,
 }
 
 pub struct State {
@@ -41,8 +40,6 @@ pub struct State {
     pub bits: CompactTarget,
     /// The main chain above a genesis block of hash zero.
     pub blocks: Vec<Block>,
-    /// Transactions that wait, as far as the miner can tell.
-    pub mempool_transactions: u64,
     /// The templates given out.
     pub templates: Vec<Given>,
     /// Submissions that find another block at the tip.
@@ -58,7 +55,6 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct Given {
     pub parent: BlockHash,
-    pub extra_nonce: u64,
     pub payout: Script,
 }
 
@@ -69,14 +65,13 @@ impl FakeChain {
             development: true,
             bits,
             blocks: Vec::new(),
-            mempool_transactions: 0,
             templates: Vec::new(),
             races_lost: 0,
             outages: 0,
             refusing: false,
             refused: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), tip: watch::Sender::new(BlockHash::ZERO) }
+        Self { state: Arc::new(Mutex::new(state)), changes: watch::Sender::new(()) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -91,6 +86,11 @@ impl FakeChain {
             .service(AssemblyServiceServer::new(self.clone()), [])
     }
 
+    /// The mempool changes.
+    pub fn renew(&self) {
+        self.changes.send_replace(());
+    }
+
     /// Somebody else finds a block.
     pub fn advance(&self) -> BlockHash {
         let mut state = self.state();
@@ -101,7 +101,7 @@ impl FakeChain {
     fn connect(&self, state: &mut State, block: Block) -> BlockHash {
         let hash = block.block_hash();
         state.blocks.push(block);
-        self.tip.send_replace(hash);
+        self.changes.send_replace(());
         hash
     }
 }
@@ -141,6 +141,26 @@ impl State {
         Block { header, transactions: vec![coinbase] }
     }
 
+    /// A template for the present tip.
+    fn give(&mut self, payout: Script) -> Result<GetTemplateResponse, Status> {
+        if self.outages > 0 {
+            self.outages -= 1;
+            return Err(Status::unavailable("an outage"));
+        }
+        let block = self.template(&payout, 0);
+        self.templates.push(Given { parent: self.tip(), payout });
+        let target = Target::from_compact(self.bits).expect("a constant");
+        Ok(GetTemplateResponse {
+            block: block.to_bytes().into(),
+            height: self.height() + 1,
+            target: target.to_be_bytes().to_vec().into(),
+            min_time: self.min_time(),
+            reward: Amount::COIN.units(),
+            extra_nonce_offset: 1,
+            ..Default::default()
+        })
+    }
+
     fn height(&self) -> u32 {
         u32::try_from(self.blocks.len()).expect("few")
     }
@@ -152,25 +172,23 @@ impl AssemblyService for FakeChain {
         &self,
         request: Request<GetTemplateRequest>,
     ) -> Result<Response<GetTemplateResponse>, Status> {
-        let GetTemplateRequest { payout_script, extra_nonce } = request.into_inner();
-        let mut state = self.state();
-        if state.outages > 0 {
-            state.outages -= 1;
-            return Err(Status::unavailable("an outage"));
-        }
-        let payout = Script::from(payout_script.to_vec());
-        let block = state.template(&payout, extra_nonce);
-        let parent = state.tip();
-        state.templates.push(Given { parent, extra_nonce, payout });
-        let target = Target::from_compact(state.bits).expect("a constant");
-        Ok(Response::new(GetTemplateResponse {
-            block: block.to_bytes().into(),
-            height: state.height() + 1,
-            target: target.to_be_bytes().to_vec().into(),
-            min_time: state.min_time(),
-            reward: Amount::COIN.units(),
-            ..Default::default()
-        }))
+        let payout = Script::from(request.into_inner().payout_script.to_vec());
+        self.state().give(payout).map(Response::new)
+    }
+
+    type FollowTemplatesStream = Boxed<FollowTemplatesResponse>;
+
+    async fn follow_templates(
+        &self,
+        request: Request<FollowTemplatesRequest>,
+    ) -> Result<Response<Self::FollowTemplatesStream>, Status> {
+        let payout = Script::from(request.into_inner().payout_script.to_vec());
+        let chain = self.clone();
+        let templates = WatchStream::new(self.changes.subscribe()).map(move |()| {
+            let template = Some(chain.state().give(payout.clone())?);
+            Ok(FollowTemplatesResponse { template })
+        });
+        Ok(Response::new(Box::pin(templates)))
     }
 
     async fn get_locator(
@@ -304,12 +322,7 @@ impl EventService for FakeChain {
         &self,
         _: Request<FollowTipRequest>,
     ) -> Result<Response<Self::FollowTipStream>, Status> {
-        let tips = WatchStream::new(self.tip.subscribe()).map(|hash| {
-            let header = HeaderMessage { hash: hash.to_string(), ..HeaderMessage::default() };
-            let event = Event::Apply(BlockConnected { header: Some(header), ..Default::default() });
-            Ok(FollowTipResponse { cursor: String::new(), event: Some(event) })
-        });
-        Ok(Response::new(Box::pin(tips)))
+        Err(unasked())
     }
 
     type FollowMempoolStream = Boxed<FollowMempoolResponse>;
@@ -345,7 +358,6 @@ impl ChainService for FakeChain {
             height: state.height(),
             tip: state.tip().to_string(),
             development: state.development,
-            mempool_transactions: state.mempool_transactions,
             p2pkh_version: versions.p2pkh.into(),
             p2sh_version: versions.p2sh.into(),
             ..GetInfoResponse::default()

@@ -6,3 +6,4 @@ mod fake_keystore;
 mod generate;
 mod mining;
 mod payout;
+mod workers;

@@ -8,7 +8,11 @@ use crate::fake_chain::HOPELESS;
 use crate::fake_keystore::ADDRESS;
 
 fn start(payout_address: &str) -> StartMiningRequest {
-    StartMiningRequest { threads: 1, payout_address: payout_address.to_owned() }
+    StartMiningRequest {
+        threads: 1,
+        payout_address: payout_address.to_owned(),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]

@@ -554,6 +554,7 @@ impl EventService for FakeChain {
 
 #[tonic::async_trait]
 impl AssemblyService for FakeChain {
+    type FollowTemplatesStream = Answers<proto::FollowTemplatesResponse>;
     type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
     type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
@@ -562,6 +563,13 @@ impl AssemblyService for FakeChain {
         &self,
         _: Request<proto::GetTemplateRequest>,
     ) -> Reply<proto::GetTemplateResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn follow_templates(
+        &self,
+        _: Request<proto::FollowTemplatesRequest>,
+    ) -> Reply<Self::FollowTemplatesStream> {
         Err(Status::unimplemented("not for peers"))
     }
 
