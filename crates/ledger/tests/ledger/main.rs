@@ -12,6 +12,7 @@ mod decode;
 #[cfg(feature = "bitcoinconsensus")]
 mod differential;
 mod difficulty;
+mod difficulty_jump;
 mod fork_choice;
 mod mempool;
 mod mempool_reorg;
