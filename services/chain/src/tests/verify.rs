@@ -145,7 +145,9 @@ async fn flipped_byte_of_the_block_log_is_named() {
             let outcome = verify(&node, level).await;
             let places: Vec<_> = outcome.damages.iter().map(|it| it.place.clone()).collect();
             let (file, offset) = ("blocks/000000.blocks".to_owned(), starts[record] as u64);
-            assert!(places.contains(&Some(Place::Record(proto::LogPlace { file, offset }))));
+            let place = Some(Place::Record(proto::LogPlace { file, offset }));
+            // Once, although the log and the main chain are walked one after the other.
+            assert_eq!(places.iter().filter(|it| **it == place).count(), 1, "record {record}");
             assert_eq!(outcome.report.remedy(), Remedy::Restore);
             // All others were read even so.
             assert_eq!(outcome.report.records, starts.len() as u64 - 1, "record {record}");

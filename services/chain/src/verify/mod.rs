@@ -9,6 +9,7 @@ mod index;
 mod records;
 mod sums;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pentad_primitives::{BlockHash, BlockHeight};
@@ -53,7 +54,7 @@ pub(crate) enum Phase {
 }
 
 /// Where something is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// A record of the block log.
     Record(LogPosition),
@@ -131,12 +132,22 @@ pub(crate) struct Verification<'a, F> {
     /// Takes what is to be told; `false`: nobody listens.
     tell: F,
     report: Report,
+    /// Several phases meet the same record or row: what was told once is not told again.
+    told: HashSet<Place>,
     told_at: Option<Instant>,
 }
 
 impl<'a, F: FnMut(Event) -> bool> Verification<'a, F> {
     pub(crate) fn new(reader: &'a Reader, tip: &'a TipView, plan: Plan, tell: F) -> Self {
-        Self { reader, tip, plan, tell, report: Report::default(), told_at: None }
+        Self {
+            reader,
+            tip,
+            plan,
+            tell,
+            report: Report::default(),
+            told: HashSet::new(),
+            told_at: None,
+        }
     }
 
     /// Checks everything; takes a thread for as long as that takes.
@@ -204,6 +215,9 @@ impl<'a, F: FnMut(Event) -> bool> Verification<'a, F> {
     }
 
     fn damage(&mut self, place: Place, problem: impl Into<String>) -> Result<(), Stop> {
+        if self.told.contains(&place) {
+            return Ok(());
+        }
         let damage = Damage { place, problem: problem.into() };
         let count = match damage.is_of_index() {
             true => &mut self.report.damages_of_index,
@@ -213,6 +227,7 @@ impl<'a, F: FnMut(Event) -> bool> Verification<'a, F> {
         if self.report.damages() > DAMAGES_TOLD_MAX {
             return Ok(());
         }
+        self.told.insert(damage.place.clone());
         tracing::error!(place = ?damage.place, problem = damage.problem, "damage found");
         self.say(Event::Damage(damage))
     }
