@@ -44,7 +44,7 @@ pub use layer::Step;
 pub use open::{EngineKind, StoreOptions};
 pub use payload::{Contents, StoredBlock, contents};
 pub use read::{HistoryEntry, IndexError, IndexRead};
-pub use recovery::Recovery;
+pub use recovery::{RebuildReason, Recovery};
 pub use rows::{
     BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, block_key, rows,
 };

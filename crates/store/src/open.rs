@@ -15,7 +15,7 @@ use crate::format::BLOCKS;
 use crate::index::Index;
 use crate::log::{BlockLog, LogError, LogOptions};
 use crate::read::IndexError;
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, RebuildReason, Recovery};
 
 /// Where the index lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl ChainStore {
             options: *options,
         };
         if options.reindex || directory.wants_reindex() {
-            let opened = places.rebuild("asked for")?;
+            let opened = places.rebuild(RebuildReason::AskedFor)?;
             directory
                 .reindexed()
                 .map_err(|source| IndexError::Directory { action: "renew", source })?;
@@ -81,11 +81,11 @@ impl ChainStore {
         match places.open() {
             Err(StoreError::Index(error)) => {
                 tracing::warn!(%error, "the index cannot be used");
-                places.rebuild("it was damaged")
+                places.rebuild(RebuildReason::Damaged)
             }
             Err(StoreError::Log(error @ LogError::LostTail { .. })) => {
                 tracing::warn!(%error, "the index is ahead of the block log");
-                places.rebuild("it was ahead of the block log")
+                places.rebuild(RebuildReason::AheadOfLog)
             }
             outcome => outcome,
         }
@@ -111,8 +111,8 @@ impl Places {
         Ok((store, recovery))
     }
 
-    fn rebuild(&self, why: &'static str) -> Result<(ChainStore, Recovery), StoreError> {
-        tracing::warn!(index = %self.index.display(), why, "rebuilding the index");
+    fn rebuild(&self, why: RebuildReason) -> Result<(ChainStore, Recovery), StoreError> {
+        tracing::warn!(index = %self.index.display(), %why, "rebuilding the index");
         remove_directory(&self.index)?;
         let (store, mut recovery) = self.open()?;
         recovery.rebuilt = Some(why);

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use pentad_primitives::Transaction;
 
 use crate::chain_store::{ChainStore, StoreError};
@@ -13,19 +15,44 @@ use crate::rows::{BlockEntry, MalformedRow, Table};
 pub struct Recovery {
     /// A torn record was cut off the block log.
     pub torn: Option<TornTail>,
-    /// The index was rebuilt, and why.
-    pub rebuilt: Option<&'static str>,
+    /// The index was thrown away, to be rebuilt, and why.
+    pub rebuilt: Option<RebuildReason>,
     /// Blocks in the log that the index did not know yet.
     pub blocks_replayed: u64,
     /// Tip moves that had been interrupted and were made again.
     pub steps_redone: usize,
 }
 
+/// Why an index is rebuilt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebuildReason {
+    /// The operator wanted it, or a node that found the index damaged.
+    AskedFor,
+    /// It could not be read.
+    Damaged,
+    /// It knew of records that the block log does not hold.
+    AheadOfLog,
+}
+
+impl fmt::Display for RebuildReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AskedFor => "asked for",
+            Self::Damaged => "it was damaged",
+            Self::AheadOfLog => "it was ahead of the block log",
+        })
+    }
+}
+
 impl Recovery {
-    /// The last run ended in good order.
+    /// Nothing says that the last run did not end in good order.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        *self == Self::default()
+        match self.rebuilt {
+            // An index that is empty on purpose knows of no block.
+            Some(RebuildReason::AskedFor) => self.torn.is_none(),
+            _ => *self == Self::default(),
+        }
     }
 }
 

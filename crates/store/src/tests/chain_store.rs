@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::log::LogOptions;
 use crate::tests::sample::{Sample, Sampled, chain, extend, script, txids};
 use crate::{
-    ChainStore, DataDir, EngineKind, IndexRead, Recovery, SledOptions, StoreError, StoreOptions,
-    read_block_bytes, read_certificate, read_transaction_bytes,
+    ChainStore, DataDir, EngineKind, IndexRead, RebuildReason, Recovery, SledOptions, StoreError,
+    StoreOptions, read_block_bytes, read_certificate, read_transaction_bytes,
 };
 
 const SMALL_SEGMENTS: LogOptions = LogOptions { segment_len: 2000 };
@@ -189,7 +189,8 @@ fn reorganisation_equals_a_rebuild() {
     drop((store, lock));
     let options = StoreOptions { reindex: true, ..sled() };
     let (mut store, recovery, _lock) = open(directory.path(), &options);
-    assert_eq!((recovery.rebuilt, recovery.blocks_replayed), (Some("asked for"), 46));
+    assert_eq!((recovery.rebuilt, recovery.blocks_replayed), (Some(RebuildReason::AskedFor), 46));
+    assert!(recovery.is_clean(), "it was asked for: {recovery:?}");
     for sampled in trunk.iter().chain(&right) {
         extend(&mut store, sampled);
     }
@@ -251,7 +252,8 @@ fn lost_index_is_rebuilt_and_said() {
     let file = directory.path().join("blocks").join(format!("{last:06}.blocks"));
     fs::write(&file, &fs::read(&file).expect("readable")[..28]).expect("writable");
     let (mut store, recovery, _lock) = open(directory.path(), &sled());
-    assert_eq!(recovery.rebuilt, Some("it was ahead of the block log"));
+    assert_eq!(recovery.rebuilt, Some(RebuildReason::AheadOfLog));
+    assert!(!recovery.is_clean());
     catch_up(&mut store);
     assert!(store.tip().is_some_and(|tip| Some(tip) != sample.tip));
 }
@@ -271,7 +273,8 @@ fn scrambled_index_is_rebuilt() {
     crate::IndexEngine::flush(&database).expect("a working engine");
     drop(database);
     let (mut store, recovery, _lock) = open(directory.path(), &sled());
-    assert_eq!(recovery.rebuilt, Some("it was damaged"));
+    assert_eq!(recovery.rebuilt, Some(RebuildReason::Damaged));
+    assert!(!recovery.is_clean());
     catch_up(&mut store);
     assert_eq!(utxos(&store), sample.utxos);
 }

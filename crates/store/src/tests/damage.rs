@@ -8,7 +8,10 @@ use tempfile::TempDir;
 
 use crate::log::{LogError, LogOptions};
 use crate::tests::sample::{chain, extend, txids};
-use crate::{ChainStore, DataDir, DataDirError, EngineKind, Recovery, StoreError, StoreOptions};
+use crate::{
+    ChainStore, DataDir, DataDirError, EngineKind, RebuildReason, Recovery, StoreError,
+    StoreOptions,
+};
 
 const SEGMENT_HEADER_LEN: usize = 28;
 const RECORD_HEADER_LEN: usize = 17;
@@ -172,7 +175,7 @@ fn case_29_missing_last_segment_is_noticed_by_the_index_and_said() {
     store.close().expect("a working disk");
     fs::remove_file(segments(path).pop().expect("a log")).expect("removable");
     let (store, recovery) = open().expect("the rest is sound");
-    assert_eq!(recovery.rebuilt, Some("it was ahead of the block log"));
+    assert_eq!(recovery.rebuilt, Some(RebuildReason::AheadOfLog));
     let left = store.entries().expect("works").len();
     assert!(left > 0 && left < 40, "{left} blocks");
 }

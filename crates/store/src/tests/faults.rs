@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::fail_point::{Armed, Fault, Point, arm};
 use crate::log::{BlockLog, LogError, LogOptions, LogPosition, RecordKind};
 use crate::tests::sample::{chain, extend};
-use crate::{ChainStore, DataDir, StoreError, StoreOptions, TransactionFile};
+use crate::{ChainStore, DataDir, RebuildReason, StoreError, StoreOptions, TransactionFile};
 
 use Fault::{Fail, Full, Short};
 
@@ -149,7 +149,7 @@ fn case_31_engine_that_cannot_be_read_is_rebuilt() {
     once(Point::EngineRead, Fail);
     let (store, recovery) =
         ChainStore::open(&data, &StoreOptions::default()).expect("the log is sound");
-    assert_eq!(recovery.rebuilt, Some("it was damaged"));
+    assert_eq!(recovery.rebuilt, Some(RebuildReason::Damaged));
     assert_eq!(store.entries().expect("works").len(), 5);
 }
 

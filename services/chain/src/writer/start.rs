@@ -103,7 +103,7 @@ fn open(
     if !recovery.is_clean() {
         tracing::warn!(
             torn = ?recovery.torn,
-            rebuilt = recovery.rebuilt,
+            rebuilt = recovery.rebuilt.map(tracing::field::display),
             blocks_replayed = recovery.blocks_replayed,
             steps_redone = recovery.steps_redone,
             "the last run did not end in good order; the store was mended"
