@@ -58,24 +58,53 @@ pub fn offers(block: &Block, spent: &[Utxo]) -> Vec<Offer> {
     offer.collect()
 }
 
+/// What stands in front in the mempool. Made once, it serves every number of blocks to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// For one block, two and so on: what beats the first transaction that finds no room in them.
+    rates: Vec<FeeRate>,
+}
+
+impl Crowd {
+    /// Of the transactions of the mempool, best to mine first.
+    #[must_use]
+    pub fn of(waiting: impl IntoIterator<Item = Offer>, block_bytes_max: usize) -> Self {
+        let blocks_max = usize::try_from(TARGET_BLOCKS_MAX).unwrap_or(usize::MAX);
+        let mut rates = Vec::new();
+        let mut bytes = 0_usize;
+        for offer in waiting {
+            bytes = bytes.saturating_add(offer.bytes);
+            while bytes > block_bytes_max.saturating_mul(rates.len().saturating_add(1)) {
+                rates.push(FeeRate(offer.rate().0.saturating_add(1)));
+                if rates.len() == blocks_max {
+                    return Self { rates };
+                }
+            }
+        }
+        Self { rates }
+    }
+
+    /// The rate that finds room in so many blocks; none where all do.
+    fn rate(&self, blocks: usize) -> Option<FeeRate> {
+        self.rates.get(blocks.saturating_sub(1)).copied()
+    }
+}
+
 /// The rate to offer so as to be in one of the next `target` blocks.
 ///
-/// `waiting` are the transactions of the mempool, best to mine first; `full` what each recent
-/// block that was [full](is_full) took, `not_full` how many recent blocks were not.
+/// `taken` are the [least rates](least_taken) of the recent blocks that were [full](is_full),
+/// `not_full` how many recent blocks were not.
 #[must_use]
 pub fn estimate(
     target: u32,
-    waiting: impl IntoIterator<Item = Offer>,
-    full: &[Vec<Offer>],
+    crowd: &Crowd,
+    taken: &[FeeRate],
     not_full: usize,
-    block_bytes_max: usize,
     floor: FeeRate,
 ) -> FeeRate {
     let blocks = usize::try_from(target.clamp(1, TARGET_BLOCKS_MAX)).unwrap_or(1);
-    let room = block_bytes_max.saturating_mul(blocks);
-    let by_mempool = crowded_out(waiting, room, floor);
     // The longer one can wait, the more of the recent blocks must have refused a lower rate.
-    let mut least: Vec<_> = full.iter().map(|offers| least_taken(offers, floor)).collect();
+    let mut least = taken.to_vec();
     least.extend(std::iter::repeat_n(floor, not_full));
     least.sort_unstable();
     let last = least.len().saturating_sub(1);
@@ -85,24 +114,12 @@ pub fn estimate(
         last.checked_div(blocks).unwrap_or(0)
     };
     let by_blocks = least.get(place).copied().unwrap_or(floor);
-    floor.max(by_mempool).max(by_blocks)
+    floor.max(crowd.rate(blocks).unwrap_or(floor)).max(by_blocks)
 }
 
-/// The rate of the first transaction that finds no room, and a unit more.
-fn crowded_out(waiting: impl IntoIterator<Item = Offer>, room: usize, floor: FeeRate) -> FeeRate {
-    let mut left = room;
-    for offer in waiting {
-        match left.checked_sub(offer.bytes) {
-            Some(rest) => left = rest,
-            None => return FeeRate(offer.rate().0.saturating_add(1)),
-        }
-    }
-    floor
-}
-
-/// The least rate that a full block took, luck apart.
-fn least_taken(offers: &[Offer], floor: FeeRate) -> FeeRate {
-    let mut offers = offers.to_vec();
+/// The least rate that a full block took, luck apart; zero where all was luck.
+#[must_use]
+pub fn least_taken(mut offers: Vec<Offer>) -> FeeRate {
     offers.sort_unstable_by_key(|offer| offer.rate());
     let bytes = offers.iter().map(|offer| offer.bytes).fold(0, usize::saturating_add);
     let mut luck = bytes.saturating_mul(LUCK_PERCENT) / 100;
@@ -112,7 +129,7 @@ fn least_taken(offers: &[Offer], floor: FeeRate) -> FeeRate {
             None => return offer.rate(),
         }
     }
-    floor
+    FeeRate::ZERO
 }
 
 #[cfg(test)]
@@ -128,15 +145,18 @@ mod tests {
 
     #[test]
     fn room_for_all_asks_for_the_least_rate() {
-        assert_eq!(estimate(1, [], &[], 0, MAX, FLOOR), FLOOR);
-        assert_eq!(estimate(1, offers(&[9_000; 10]), &[], 6, MAX, FLOOR), FLOOR);
-        assert_eq!(estimate(1, [], &[], 0, MAX, FeeRate::ZERO), FeeRate::ZERO);
+        let nobody = Crowd::default();
+        assert_eq!(Crowd::of(offers(&[9_000; 10]), MAX), nobody);
+        assert_eq!(estimate(1, &nobody, &[], 0, FLOOR), FLOOR);
+        assert_eq!(estimate(1, &nobody, &[], 6, FLOOR), FLOOR);
+        assert_eq!(estimate(1, &nobody, &[], 0, FeeRate::ZERO), FeeRate::ZERO);
     }
 
     #[test]
     fn full_mempool_asks_for_more_the_sooner() {
         let waiting: Vec<u64> = (1..=40).rev().map(|rate| rate * 1_000).collect();
-        let rate = |target| estimate(target, offers(&waiting), &[], 0, MAX, FLOOR);
+        let crowd = Crowd::of(offers(&waiting), MAX);
+        let rate = |target| estimate(target, &crowd, &[], 0, FLOOR);
         assert_eq!(rate(1), FeeRate(30_001));
         assert_eq!(rate(3), FeeRate(10_001));
         assert_eq!(rate(4), FLOOR);
@@ -145,21 +165,27 @@ mod tests {
     #[test]
     fn full_blocks_ask_for_what_they_took_apart_from_luck() {
         let block = offers(&[0, 5_000, 6_000, 7_000, 8_000, 9_000, 9_000, 9_000, 9_000, 9_000]);
-        let full = vec![block; 4];
-        assert_eq!(estimate(1, [], &full, 2, MAX, FLOOR), FeeRate(5_000));
+        let taken = vec![least_taken(block); 4];
+        assert_eq!(taken[0], FeeRate(5_000));
+        let rate = |target, taken: &[_], not_full| {
+            estimate(target, &Crowd::default(), taken, not_full, FLOOR)
+        };
+        assert_eq!(rate(1, &taken, 2), FeeRate(5_000));
         // Two of six had room, and one can wait.
-        assert_eq!(estimate(6, [], &full, 2, MAX, FLOOR), FLOOR);
-        assert_eq!(estimate(1, [], &full[..1], 5, MAX, FLOOR), FLOOR);
+        assert_eq!(rate(6, &taken, 2), FLOOR);
+        assert_eq!(rate(1, &taken[..1], 5), FLOOR);
     }
 
     #[test]
     fn hostile_numbers_do_not_overflow() {
         let most = Offer { fee: u64::MAX, bytes: usize::MAX };
         let nothing = Offer { fee: u64::MAX, bytes: 0 };
-        let full = vec![vec![most, nothing, most]];
-        for target in [0, 1, u32::MAX] {
-            let rate = estimate(target, [most, nothing, most], &full, 0, usize::MAX, FLOOR);
-            assert!(rate >= FLOOR);
+        let taken = [least_taken(vec![most, nothing, most])];
+        for block_bytes_max in [0, 1, usize::MAX] {
+            let crowd = Crowd::of([most, nothing, most], block_bytes_max);
+            for target in [0, 1, u32::MAX] {
+                assert!(estimate(target, &crowd, &taken, 0, FLOOR) >= FLOOR);
+            }
         }
         assert!(is_full(usize::MAX, usize::MAX));
         assert!(!is_full(89, 100));

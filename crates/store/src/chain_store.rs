@@ -294,6 +294,12 @@ impl ChainStore {
         self.index.open_bytes() >= self.layer_bytes_max / 4
     }
 
+    /// Whether what was changed since the last commit takes all the memory that changes may take.
+    #[must_use]
+    pub fn must_commit(&self) -> bool {
+        self.index.open_bytes() >= self.layer_bytes_max
+    }
+
     /// Makes everything durable, the index too. The store can be dropped without it: the next
     /// start then has a few blocks to replay.
     ///

@@ -180,7 +180,7 @@ impl Chain {
         let Self { reader, submitter, data_dir, .. } = self.clone();
         let probe = self.probe();
         let probe = || [probe.clone()];
-        let queries = ChainQueries { reader: reader.clone() };
+        let queries = ChainQueries::new(reader.clone());
         let events = Events { reader: reader.clone() };
         let submit = Submit { reader: reader.clone(), submitter: submitter.clone() };
         let admin = Admin::new(reader.clone(), submitter.clone(), data_dir);

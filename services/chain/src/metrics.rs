@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 pub(crate) struct ChainMetrics {
     height: Gauge,
     mempool_transactions: Gauge,
+    mempool_bytes: Gauge,
     index_layer_bytes: Gauge,
     coin_cache_bytes: Gauge,
     reorganisations: Counter,
@@ -23,6 +24,7 @@ impl ChainMetrics {
         let chain = Self {
             height: Gauge::default(),
             mempool_transactions: Gauge::default(),
+            mempool_bytes: Gauge::default(),
             index_layer_bytes: Gauge::default(),
             coin_cache_bytes: Gauge::default(),
             reorganisations: Counter::default(),
@@ -40,6 +42,11 @@ impl ChainMetrics {
                 chain.mempool_transactions,
             );
             registry.register(
+                "chain_mempool_bytes",
+                "Encoded bytes of the transactions in the mempool",
+                chain.mempool_bytes,
+            );
+            registry.register(
                 "chain_index_layer_bytes",
                 "Memory of changes that the index engine does not have yet",
                 chain.index_layer_bytes,
@@ -51,7 +58,7 @@ impl ChainMetrics {
             );
             registry.register(
                 "chain_reorganisations",
-                "Times that the tip moved to another branch",
+                "Times that blocks left the main chain; a deep reorganisation counts several times",
                 chain.reorganisations,
             );
             registry.register(
@@ -82,7 +89,8 @@ impl ChainMetrics {
         self.on_mempool(mempool);
     }
 
-    pub(crate) fn on_memory(&self, memory: StoreMemory) {
+    pub(crate) fn on_memory(&self, memory: StoreMemory, mempool_bytes: usize) {
+        self.mempool_bytes.set(i64::try_from(mempool_bytes).unwrap_or(i64::MAX));
         self.index_layer_bytes.set(i64::try_from(memory.layers).unwrap_or(i64::MAX));
         self.coin_cache_bytes.set(i64::try_from(memory.coin_cache).unwrap_or(i64::MAX));
     }

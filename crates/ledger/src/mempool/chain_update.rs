@@ -29,6 +29,9 @@ pub struct Updated {
     pub removed: Vec<(Txid, Removal)>,
     /// What came back from blocks that were undone, and is here.
     pub returned: Vec<Txid>,
+    /// Entries that left with a block. To give their memory back takes a while: drop them where
+    /// nobody waits.
+    pub gone: Vec<Entry>,
 }
 
 impl Mempool {
@@ -100,10 +103,14 @@ impl Mempool {
 
     /// A block's transactions leave; so does what conflicts with them.
     fn confirm(&mut self, block: &CheckedBlock, updated: &mut Updated) {
+        if self.is_empty() && self.orphans() == 0 {
+            return;
+        }
         for (txid, transaction) in block.transactions() {
             self.orphans.take(txid);
-            if self.pool.take(txid).is_some() {
+            if let Some(entry) = self.pool.take_known(txid, transaction) {
                 updated.removed.push((*txid, Removal::Confirmed));
+                updated.gone.push(*entry);
                 continue;
             }
             let inputs = &transaction.inputs;

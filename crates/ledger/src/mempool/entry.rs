@@ -21,6 +21,8 @@ pub struct Entry {
     pub(super) coinbase_height: Option<BlockHeight>,
     pub(super) ancestors: Totals,
     pub(super) descendants: Totals,
+    /// Hashes of the scripts that it spends from and pays to, once it is in a pool.
+    pub(super) script_hashes: Box<[u64]>,
 }
 
 /// Count, size and fees of a transaction together with its ancestors, or descendants, in the
@@ -62,6 +64,7 @@ impl Entry {
             coinbase_height,
             ancestors: own,
             descendants: own,
+            script_hashes: Box::default(),
         }
     }
 

@@ -85,7 +85,7 @@ impl Mempool {
         self.pool.get(txid)
     }
 
-    /// All transactions, in order of their ids.
+    /// All transactions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.pool.iter()
     }
@@ -95,12 +95,11 @@ impl Mempool {
         self.pool.by_mining_score()
     }
 
-    /// All transactions, parents before children: the order in which another mempool admits them.
-    #[must_use]
-    pub fn in_topological_order(&self) -> Vec<&Entry> {
-        let mut entries: Vec<_> = self.iter().collect();
-        entries.sort_by_key(|entry| (entry.ancestors().count, entry.time()));
-        entries
+    /// What `take` takes of each transaction. Whoever holds the mempool's lock for it can let go
+    /// before putting them in order.
+    pub fn gather<'a, T>(&'a self, take: impl Fn(&'a Entry) -> T) -> Gathered<T> {
+        let of = |entry: &'a Entry| ((entry.ancestors().count, entry.time()), take(entry));
+        Gathered(self.iter().map(of).collect())
     }
 
     /// The unconfirmed ancestors of a transaction, itself aside.
@@ -130,7 +129,7 @@ impl Mempool {
     }
 
     /// The transactions that pay to a script or spend from it.
-    pub fn by_script(&self, script_pubkey: &Script) -> impl Iterator<Item = &Entry> {
+    pub fn by_script<'a>(&'a self, script_pubkey: &Script) -> impl Iterator<Item = &'a Entry> {
         self.pool.by_script(script_pubkey)
     }
 
@@ -185,6 +184,21 @@ impl Mempool {
     #[must_use]
     pub fn orphans(&self) -> usize {
         self.orphans.len()
+    }
+}
+
+/// Something of each transaction of a mempool.
+#[derive(Clone, Debug)]
+pub struct Gathered<T>(Vec<((u32, u32), T)>);
+
+impl<T> Gathered<T> {
+    /// Parents before children: the order in which another mempool admits them. Equals in the order
+    /// of their arrival.
+    #[must_use]
+    pub fn in_topological_order(self) -> Vec<T> {
+        let Self(mut all) = self;
+        all.sort_by_key(|(order, _)| *order);
+        all.into_iter().map(|(_, one)| one).collect()
     }
 }
 

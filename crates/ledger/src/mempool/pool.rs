@@ -1,42 +1,62 @@
 //! The entries and their indexes. Every change goes through [`insert`](Pool::insert) and
 //! [`take`](Pool::take), so that the indexes never differ from the entries.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use pentad_primitives::hash::Txid;
 use pentad_primitives::{OutPoint, Script, Transaction, TxOut};
 
 use super::entry::{Entry, Score, Totals};
 
+/// Where an entry is kept. The orders hold places and no ids: they are compared in every step
+/// through a tree.
+type Place = u32;
+
 /// Entries by id, with their relations.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    entries: BTreeMap<Txid, Entry>,
+    places: HashMap<Txid, Place>,
+    entries: Vec<Option<Box<Entry>>>,
+    /// Places without an entry.
+    free: Vec<Place>,
     /// Who spends what.
-    spends: HashMap<OutPoint, Txid>,
-    by_mining_score: BTreeSet<(Score, Txid)>,
-    by_keeping_score: BTreeSet<(Score, Txid)>,
-    by_time: BTreeSet<(u32, Txid)>,
-    /// Transactions that pay to, or spend from, a script.
-    by_script: HashMap<Script, BTreeSet<Txid>>,
+    spends: HashMap<OutPoint, Place>,
+    by_mining_score: BTreeSet<(Score, Place)>,
+    by_keeping_score: BTreeSet<(Score, Place)>,
+    by_time: BTreeSet<(u32, Place)>,
+    /// Transactions that pay to, or spend from, a script, by its hash under a key of our own.
+    by_script: BTreeSet<(u64, Place)>,
+    script_hasher: RandomState,
     bytes: usize,
 }
 
 impl Pool {
     pub(super) fn get(&self, txid: &Txid) -> Option<&Entry> {
-        self.entries.get(txid)
+        self.places.get(txid).and_then(|place| self.at(*place))
+    }
+
+    fn at(&self, place: Place) -> Option<&Entry> {
+        self.entries.get(usize::try_from(place).ok()?)?.as_deref()
+    }
+
+    fn slot(&mut self, place: Place) -> Option<&mut Option<Box<Entry>>> {
+        self.entries.get_mut(usize::try_from(place).ok()?)
     }
 
     pub(super) fn contains(&self, txid: &Txid) -> bool {
-        self.entries.contains_key(txid)
+        self.places.contains_key(txid)
     }
 
+    /// In no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter().filter_map(Option::as_deref)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.places.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -44,7 +64,8 @@ impl Pool {
     }
 
     pub(super) fn spender(&self, outpoint: &OutPoint) -> Option<Txid> {
-        self.spends.get(outpoint).copied()
+        let place = self.spends.get(outpoint)?;
+        self.at(*place).map(Entry::txid)
     }
 
     pub(super) fn output(&self, outpoint: &OutPoint) -> Option<&TxOut> {
@@ -52,25 +73,27 @@ impl Pool {
         outputs.get(usize::try_from(outpoint.vout).ok()?)
     }
 
-    pub(super) fn by_script(&self, script: &Script) -> impl Iterator<Item = &Entry> {
-        let txids = self.by_script.get(script).into_iter().flatten();
-        txids.filter_map(|txid| self.get(txid))
+    pub(super) fn by_script<'a>(&'a self, script: &Script) -> impl Iterator<Item = &'a Entry> {
+        let hash = self.script_hasher.hash_one(script);
+        let places = self.by_script.range((hash, Place::MIN)..=(hash, Place::MAX));
+        let entries = places.filter_map(|(_, place)| self.at(*place));
+        // Scripts may share a hash.
+        entries.filter(move |entry| scripts(entry).any(|own| own == script))
     }
 
     /// Best to mine first.
     pub(super) fn by_mining_score(&self) -> impl Iterator<Item = &Entry> {
-        self.by_mining_score.iter().rev().filter_map(|(_, txid)| self.get(txid))
+        self.by_mining_score.iter().rev().filter_map(|(_, place)| self.at(*place))
     }
 
     /// The entry whose loss, descendants included, costs miners least, but for these.
     pub(super) fn least_but(&self, kept: &BTreeSet<Txid>) -> Option<&Entry> {
-        let mut scores = self.by_keeping_score.iter();
-        let (_, txid) = scores.find(|(_, txid)| !kept.contains(txid))?;
-        self.get(txid)
+        let mut entries = self.by_keeping_score.iter().filter_map(|(_, place)| self.at(*place));
+        entries.find(|entry| !kept.contains(&entry.txid()))
     }
 
     pub(super) fn oldest(&self) -> Option<&Entry> {
-        self.by_time.first().and_then(|(_, txid)| self.get(txid))
+        self.by_time.first().and_then(|(_, place)| self.at(*place))
     }
 
     /// Transactions here whose outputs these inputs spend.
@@ -127,16 +150,22 @@ impl Pool {
         let own = entry.own();
         entry.ancestors = own.plus(self.totals(&ancestors));
         entry.descendants = own.plus(self.totals(&descendants));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            Place::try_from(self.entries.len().saturating_sub(1)).unwrap_or(Place::MAX)
+        });
         for input in &entry.transaction().inputs {
-            self.spends.insert(input.previous_output, txid);
+            self.spends.insert(input.previous_output, place);
         }
-        for script in scripts(&entry) {
-            self.by_script.entry(script.clone()).or_default().insert(txid);
-        }
+        entry.script_hashes = scripts(&entry).map(|it| self.script_hasher.hash_one(it)).collect();
+        self.by_script.extend(entry.script_hashes.iter().map(|hash| (*hash, place)));
         self.bytes = self.bytes.saturating_add(entry.bytes);
-        self.by_time.insert((entry.time, txid));
-        self.index_scores(&entry);
-        self.entries.insert(txid, entry);
+        self.by_time.insert((entry.time, place));
+        self.index_scores(&entry, place);
+        self.places.insert(txid, place);
+        if let Some(slot) = self.slot(place) {
+            *slot = Some(Box::new(entry));
+        }
         if descendants.is_empty() {
             for ancestor in &ancestors {
                 self.change_totals(ancestor, |e| e.descendants = e.descendants.plus(own));
@@ -162,27 +191,38 @@ impl Pool {
 
     /// Takes one entry out. Ancestors that stay must not have been reachable through it alone: take
     /// leaves first, or, when they are confirmed, roots first.
-    pub(super) fn take(&mut self, txid: &Txid) -> Option<Entry> {
-        let entry = self.entries.get(txid)?;
-        let transaction = entry.transaction().clone();
+    pub(super) fn take(&mut self, txid: &Txid) -> Option<Box<Entry>> {
+        let transaction = Arc::clone(self.get(txid)?.transaction());
+        self.take_known(txid, &transaction)
+    }
+
+    /// As [`take`](Self::take), where the caller has the transaction at hand: reading it from the
+    /// entry would wait for memory that nobody has touched since it came.
+    pub(super) fn take_known(
+        &mut self,
+        txid: &Txid,
+        transaction: &Transaction,
+    ) -> Option<Box<Entry>> {
+        let place = self.places.remove(txid)?;
+        let entry = self.slot(place)?.take()?;
         let own = entry.own();
-        for ancestor in self.ancestors(&transaction) {
-            self.change_totals(&ancestor, |e| e.descendants = e.descendants.minus(own));
-        }
-        for descendant in self.descendants(*txid, &transaction) {
-            self.change_totals(&descendant, |e| e.ancestors = e.ancestors.minus(own));
-        }
-        let entry = self.entries.remove(txid)?;
-        self.unindex_scores(&entry);
-        self.by_time.remove(&(entry.time, *txid));
-        self.bytes = self.bytes.saturating_sub(entry.bytes);
-        for script in scripts(&entry) {
-            if let Some(txids) = self.by_script.get_mut(script) {
-                txids.remove(txid);
-                if txids.is_empty() {
-                    self.by_script.remove(script);
-                }
+        // Most have neither.
+        if entry.ancestors.count > 1 {
+            for ancestor in self.ancestors(transaction) {
+                self.change_totals(&ancestor, |e| e.descendants = e.descendants.minus(own));
             }
+        }
+        if entry.descendants.count > 1 {
+            for descendant in self.descendants(*txid, transaction) {
+                self.change_totals(&descendant, |e| e.ancestors = e.ancestors.minus(own));
+            }
+        }
+        self.free.push(place);
+        self.unindex_scores(&entry, place);
+        self.by_time.remove(&(entry.time, place));
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        for hash in &entry.script_hashes {
+            self.by_script.remove(&(*hash, place));
         }
         for input in &transaction.inputs {
             self.spends.remove(&input.previous_output);
@@ -197,26 +237,29 @@ impl Pool {
         leaves_first.sort_by_key(|txid| {
             std::cmp::Reverse(self.get(txid).map_or(0, |entry| entry.ancestors.count))
         });
-        leaves_first.iter().filter_map(|txid| self.take(txid)).collect()
+        leaves_first.iter().filter_map(|txid| self.take(txid)).map(|entry| *entry).collect()
     }
 
     fn change_totals(&mut self, txid: &Txid, change: impl FnOnce(&mut Entry)) {
-        if let Some(mut entry) = self.entries.remove(txid) {
-            self.unindex_scores(&entry);
+        let Some(place) = self.places.get(txid).copied() else { return };
+        if let Some(mut entry) = self.slot(place).and_then(Option::take) {
+            self.unindex_scores(&entry, place);
             change(&mut entry);
-            self.index_scores(&entry);
-            self.entries.insert(*txid, entry);
+            self.index_scores(&entry, place);
+            if let Some(slot) = self.slot(place) {
+                *slot = Some(entry);
+            }
         }
     }
 
-    fn index_scores(&mut self, entry: &Entry) {
-        self.by_mining_score.insert((entry.mining_score(), entry.txid()));
-        self.by_keeping_score.insert((entry.keeping_score(), entry.txid()));
+    fn index_scores(&mut self, entry: &Entry, place: Place) {
+        self.by_mining_score.insert((entry.mining_score(), place));
+        self.by_keeping_score.insert((entry.keeping_score(), place));
     }
 
-    fn unindex_scores(&mut self, entry: &Entry) {
-        self.by_mining_score.remove(&(entry.mining_score(), entry.txid()));
-        self.by_keeping_score.remove(&(entry.keeping_score(), entry.txid()));
+    fn unindex_scores(&mut self, entry: &Entry, place: Place) {
+        self.by_mining_score.remove(&(entry.mining_score(), place));
+        self.by_keeping_score.remove(&(entry.keeping_score(), place));
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use pentad_crypto::script;
 use pentad_ledger::mempool::{
-    ANCESTORS_MAX, AdmissionError, Admitted, DESCENDANTS_MAX, FeeRate, Mempool,
+    ANCESTORS_MAX, AdmissionError, Admitted, DESCENDANTS_MAX, Entry, FeeRate, Mempool,
     ORPHAN_EXPIRY_SECONDS, ORPHANS_MAX, Policy, Rejection,
 };
 use pentad_ledger::verify::contextual::TransactionError;
@@ -96,7 +96,7 @@ fn payments_in_a_row_spend_unconfirmed_change() {
     assert_eq!(mempool.pending(&script_of(1)), -received - 5_000);
     assert_eq!(mempool.unspent_outputs(&script_of(1)), [(change.outpoint, &change.output)]);
     assert_eq!(mempool.unspent_outputs(&script_of(4)).len(), 5);
-    let order: Vec<_> = mempool.in_topological_order().iter().map(|e| e.txid()).collect();
+    let order = mempool.gather(Entry::txid).in_topological_order();
     assert_eq!(order, payments.iter().map(Transaction::txid).collect::<Vec<_>>());
     chain.mine(&payments);
 }

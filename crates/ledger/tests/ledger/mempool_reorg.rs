@@ -1,6 +1,6 @@
 //! The mempool follows the chain: blocks, conflicts, reorganisations.
 
-use pentad_ledger::mempool::{Mempool, Policy, Removal, Updated};
+use pentad_ledger::mempool::{Entry, Mempool, Policy, Removal, Updated};
 use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::Transaction;
 use pentad_primitives::hash::{BlockHash, Txid};
@@ -21,7 +21,7 @@ pub fn follow(mempool: &mut Mempool, chain: &Chain, from: &BlockHash) -> Updated
 }
 
 fn txids(mempool: &Mempool) -> Vec<Txid> {
-    mempool.in_topological_order().iter().map(|entry| entry.txid()).collect()
+    mempool.gather(Entry::txid).in_topological_order()
 }
 
 fn ids(transactions: &[&Transaction]) -> Vec<Txid> {

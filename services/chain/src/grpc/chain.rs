@@ -1,16 +1,21 @@
 //! `ChainService`: reads of the ledger.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::chain_service_server::ChainService;
 use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_message, header_message, transaction_message, txid_from_hex};
+use pentad_ledger::Mempool;
+use pentad_ledger::mempool::Entry;
 use pentad_pbft::CommitCertificate;
 use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::{BlockEntry, StoreError, read_block};
 use tonic::{Request, Response, Status};
 
+use super::fees::FeeWitnesses;
 use super::ranges::{self, Range};
 use super::{address, block_ref, capped, explain, fees, history};
 use crate::error::ChainError;
@@ -24,7 +29,14 @@ const MEMPOOL_LIMIT_MAX: u32 = 100_000;
 /// Answers `ChainService`.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainQueries {
-    pub(crate) reader: Reader,
+    reader: Reader,
+    fee_witnesses: Arc<FeeWitnesses>,
+}
+
+impl ChainQueries {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader, fee_witnesses: Arc::default() }
+    }
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -139,15 +151,16 @@ impl ChainService for ChainQueries {
     ) -> Reply<proto::GetMempoolResponse> {
         let limit = request.into_inner().limit;
         let limit = capped("limit", limit, MEMPOOL_LIMIT_DEFAULT, MEMPOOL_LIMIT_MAX)?;
-        let mempool = self.reader.published().mempool();
-        let entries = mempool.in_topological_order();
-        let response = proto::GetMempoolResponse {
-            txids: entries.iter().take(limit).map(|entry| entry.txid().to_string()).collect(),
-            total: entries.len() as u64,
-        };
-        drop(entries);
-        drop(mempool);
-        Ok(Response::new(response))
+        let gather = |mempool: &Mempool| mempool.gather(Entry::txid);
+        // Put in order and written out where neither lock nor runtime waits for it.
+        let response = self.reader.read_with(gather, move |_, txids| {
+            let txids = txids.in_topological_order();
+            Ok(proto::GetMempoolResponse {
+                total: txids.len() as u64,
+                txids: txids.iter().take(limit).map(ToString::to_string).collect(),
+            })
+        });
+        Ok(Response::new(response.await?))
     }
 
     async fn get_history(
@@ -168,7 +181,7 @@ impl ChainService for ChainQueries {
         &self,
         request: Request<proto::EstimateFeeRequest>,
     ) -> Reply<proto::EstimateFeeResponse> {
-        Ok(Response::new(fees::fee(&self.reader, request.into_inner()).await?))
+        Ok(Response::new(fees::fee(&self.reader, &self.fee_witnesses, request.into_inner()).await?))
     }
 
     async fn get_supply(

@@ -11,12 +11,11 @@ use pentad_api::chain::v1::event_service_server::EventService;
 use pentad_api::chain::v1::follow_mempool_response;
 use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::{FieldError, header_message};
-use pentad_ledger::Mempool;
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeight, Script, Transaction, Txid};
 use pentad_store::{BlockEntry, read_block_bytes, read_certificate};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -207,7 +206,7 @@ async fn follow_mempool(
     with_transactions: bool,
     sender: Sender<proto::FollowMempoolResponse>,
 ) {
-    let (mut present, mut changes) = published.follow_mempool(transactions);
+    let (mut present, mut changes) = following(&published);
     loop {
         for (txid, transaction) in present.drain(..) {
             let event = added(txid, &transaction, with_transactions);
@@ -228,7 +227,7 @@ async fn follow_mempool(
                 follow_mempool_response::Event::Removed(proto::MempoolRemoved { txid, reason })
             }
             Err(RecvError::Lagged(_)) => {
-                (present, changes) = published.follow_mempool(transactions);
+                (present, changes) = following(&published);
                 follow_mempool_response::Event::Reset(proto::MempoolReset {})
             }
             Err(RecvError::Closed) => return,
@@ -247,9 +246,14 @@ async fn send(
     sender.send(Ok(message)).await.map_err(|_| ())
 }
 
-fn transactions(mempool: &Mempool) -> Vec<(Txid, Arc<Transaction>)> {
-    let entries = mempool.in_topological_order();
-    entries.iter().map(|entry| (entry.txid(), Arc::clone(entry.transaction()))).collect()
+/// What waits now, parents first, and every change from now on.
+fn following(
+    published: &Published,
+) -> (Vec<(Txid, Arc<Transaction>)>, broadcast::Receiver<MempoolEvent>) {
+    let (present, changes) = published.follow_mempool(|mempool| {
+        mempool.gather(|entry| (entry.txid(), Arc::clone(entry.transaction())))
+    });
+    (present.in_topological_order(), changes)
 }
 
 fn added(

@@ -183,6 +183,33 @@ async fn reorganisation_leaves_the_utxo_set_of_a_rebuild() {
     node.stop().await;
 }
 
+/// A reorganisation is bounded by the memory for changes, not by its depth.
+#[tokio::test(flavor = "multi_thread")]
+async fn reorganisation_that_exceeds_the_memory_is_made_in_parts() {
+    let (directory, node, left, right) = fork(5, 7).await;
+    node.stop().await;
+    let mut small = options(directory.path());
+    small.store.layer_bytes_max = 1;
+    let node = Node::try_open(small).expect("a sound data directory");
+    let payment = alice().spend(&[genesis_output(0)], &[(&bob(), 100 * COIN - FEE)]);
+    node.submit_transaction(&payment).await.expect("a valid payment");
+    for block in &right {
+        node.submit_block(block).await.expect("a valid block");
+    }
+    assert_eq!(node.tip().await, right[6].block_hash());
+    assert_eq!(node.mempool().await, [payment.txid().to_string()]);
+    let text = node.metrics.encode().expect("text");
+    assert!(text.contains(&format!("pentad_chain_undone_blocks_total {}", left.len())), "{text}");
+    assert!(text.contains(&format!("pentad_chain_reorganisations_total {}", left.len())), "{text}");
+    let after_reorganisation = node.utxo_set().await;
+    node.stop().await;
+    let mut rebuild = options(directory.path());
+    rebuild.store.reindex = true;
+    let node = Node::try_open(rebuild).expect("a sound log");
+    assert_eq!(node.utxo_set().await, after_reorganisation);
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_of_the_losing_branch_are_back_in_the_mempool() {
     let (directory, other) = (directory(), directory());

@@ -186,8 +186,8 @@ impl World {
 
     fn waiting(&self) -> Vec<Transaction> {
         let mempool = self.node.chain.published().mempool();
-        let entries = mempool.in_topological_order();
-        entries.iter().map(|entry| Transaction::clone(entry.transaction())).collect()
+        let all = mempool.gather(|entry| Transaction::clone(entry.transaction()));
+        all.in_topological_order()
     }
 
     async fn branch(&mut self, depth: u32, spends: &[Vec<Spend>], order: Order) {

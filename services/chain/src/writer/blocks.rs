@@ -9,7 +9,7 @@ use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::fail_point::{self, Point};
 use pentad_store::{Snapshot, StoreError};
 
-use super::{BlockOutcome, Origin, Utxos, Writer, answer, signatures};
+use super::{BlockOutcome, Group, Origin, Utxos, Writer, answer, signatures};
 use crate::finality::Certified;
 use crate::refusal::Refusal;
 use crate::view::{MempoolEvent, TipView};
@@ -105,6 +105,7 @@ impl Writer {
             }
             for hash in &path.undo {
                 self.disconnect(hash)?;
+                self.bound_group()?;
             }
             for hash in &path.apply {
                 let block = self.stored(hash)?;
@@ -120,10 +121,12 @@ impl Writer {
         Ok(refused)
     }
 
-    /// Ends the group on a long way to a better tip, as soon as that is progress for readers.
+    /// Ends the group on a long way to a better tip, as soon as that is progress for readers. They
+    /// see a step back only where the way is too long to be kept in memory.
     pub(super) fn bound_group(&mut self) -> Result<(), StoreError> {
-        let work = self.tree.chain_work(&self.tip());
-        if self.store.wants_commit() && work > Some(self.published.tip().chain_work) {
+        let is_progress =
+            || self.tree.chain_work(&self.tip()) > Some(self.published.tip().chain_work);
+        if self.store.must_commit() || (self.store.wants_commit() && is_progress()) {
             self.settle_tip();
             self.finish_group()?;
         }
@@ -257,8 +260,7 @@ impl Writer {
         for (reply, outcome) in std::mem::take(&mut self.group.answers) {
             answer(reply, Ok(outcome));
         }
-        self.group.blocks.clear();
-        self.group.bytes = 0;
+        self.group = Group::default();
         self.store.tidy()
     }
 
@@ -277,18 +279,20 @@ impl Writer {
         let view = tip_view(&self.tree, tip, snapshot);
         let height = view.height;
         let utxos = Utxos(&self.store);
-        let (count, has_orphans) = self.published.change(|mempool| {
+        let (count, has_orphans, gone) = self.published.change(|mempool| {
             let Some(context) = &context else {
-                return (Ok((0, false)), Some(view), Vec::new());
+                return (Ok((0, false, Vec::new())), Some(view), Vec::new());
             };
             match mempool.update(&undone, &applied, &utxos, context, now) {
-                Ok(updated) => {
-                    let counts = (mempool.len(), mempool.orphans() > 0);
-                    (Ok(counts), Some(view), events(mempool, updated))
+                Ok(mut updated) => {
+                    let gone = std::mem::take(&mut updated.gone);
+                    let found = (mempool.len(), mempool.orphans() > 0, gone);
+                    (Ok(found), Some(view), events(mempool, updated))
                 }
                 Err(error) => (Err(error), None, Vec::new()),
             }
         })?;
+        self.group.gone = gone;
         self.metrics.on_tip(height, undone.len(), count);
         tracing::info!(
             %height, %tip, undone = undone.len(), applied = applied.len(), mempool = count,

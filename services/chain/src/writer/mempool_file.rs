@@ -62,10 +62,11 @@ impl Writer {
             return Err(IndexError::Reported(failure.to_owned()).into());
         }
         self.expire();
-        self.metrics.on_memory(self.store.memory());
+        let bytes = self.published.mempool().total_bytes();
+        self.metrics.on_memory(self.store.memory(), bytes);
         let MempoolFile { saved, saved_at, .. } = self.waiting;
-        let bytes = self.published.mempool().total_bytes() as u64;
-        let interval = SAVE_INTERVAL.max(Duration::from_secs(bytes / SAVE_BYTES_PER_SECOND));
+        let seconds = bytes as u64 / SAVE_BYTES_PER_SECOND;
+        let interval = SAVE_INTERVAL.max(Duration::from_secs(seconds));
         if self.published.mempool_changes() != saved && saved_at.elapsed() >= interval {
             self.save_mempool();
         }
@@ -75,11 +76,8 @@ impl Writer {
     /// Failing to save is a pity, no reason to stop.
     pub(super) fn save_mempool(&mut self) {
         let changes = self.published.mempool_changes();
-        let transactions: Vec<_> = {
-            let mempool = self.published.mempool();
-            let entries = mempool.in_topological_order();
-            entries.iter().map(|entry| entry.transaction().clone()).collect()
-        };
+        let waiting = self.published.mempool().gather(|entry| entry.transaction().clone());
+        let transactions = waiting.in_topological_order();
         if let Err(error) =
             self.waiting.file.save(transactions.iter().map(AsRef::<Transaction>::as_ref))
         {

@@ -22,6 +22,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use pentad_ledger::header_tree::TipError;
+use pentad_ledger::mempool::Entry;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
@@ -76,6 +77,8 @@ struct Group {
     blocks: HashMap<BlockHash, CheckedBlock>,
     bytes: usize,
     answers: Vec<(Reply<Result<BlockOutcome, Refusal>>, BlockOutcome)>,
+    /// What left the mempool with them; its memory is given back once the senders have answers.
+    gone: Vec<Entry>,
 }
 
 /// The unspent outputs as the writer sees them, group included.
