@@ -46,20 +46,23 @@ pub fn connect<V: UtxoView>(
 ) -> Result<Connected, ConnectError<V::Error>> {
     check_coinbase_height(block, context.height)?;
     check_coinbase_is_new(block, view)?;
-    let mut resolver = Resolver::new(block, context.height, view);
-    let mut undo = BlockUndo::default();
+    let inputs = block.block().transactions.iter().skip(1).map(|tx| tx.inputs.len());
+    let inputs = inputs.fold(0, usize::saturating_add);
+    let mut resolver = Resolver::new(block, context.height, view, inputs);
+    let mut undo = BlockUndo { spent: Vec::with_capacity(inputs) };
     let mut fees = Amount::ZERO;
     for (index, transaction) in block.block().transactions.iter().enumerate() {
         let at = |source| BlockError::Transaction { index, source };
         contextual::check_final(transaction, context.height, context.median_time_past)
             .map_err(at)?;
         if index > 0 {
-            let spent = resolver.resolve(index, transaction)?;
+            let start = undo.spent.len();
+            resolver.resolve(index, transaction, &mut undo.spent)?;
+            let spent = undo.spent.get(start..).unwrap_or_default();
             let maturity = spec.coinbase_maturity();
-            let fee = contextual::check_spends(transaction, &spent, context.height, maturity)
+            let fee = contextual::check_spends(transaction, spent, context.height, maturity)
                 .map_err(at)?;
             fees = fees.checked_add(fee).ok_or(BlockError::FeeOverflow)?;
-            undo.spent.extend(spent);
         }
         resolver.add(index);
     }
@@ -101,8 +104,10 @@ struct Resolver<'a, V> {
 }
 
 impl<'a, V: UtxoView> Resolver<'a, V> {
-    fn new(block: &'a CheckedBlock, height: BlockHeight, view: &'a V) -> Self {
-        Self { block, height, view, passed: HashMap::new(), spent: HashSet::new() }
+    /// For a block with so many inputs.
+    fn new(block: &'a CheckedBlock, height: BlockHeight, view: &'a V, inputs: usize) -> Self {
+        let passed = HashMap::with_capacity(block.txids().len());
+        Self { block, height, view, passed, spent: HashSet::with_capacity(inputs) }
     }
 
     /// From now on, this transaction's outputs can be spent.
@@ -112,13 +117,13 @@ impl<'a, V: UtxoView> Resolver<'a, V> {
         }
     }
 
-    /// The outputs that the inputs of transaction `index` name, in order.
+    /// Appends the outputs that the inputs of transaction `index` name, in order.
     fn resolve(
         &mut self,
         index: usize,
         transaction: &Transaction,
-    ) -> Result<Vec<Utxo>, ConnectError<V::Error>> {
-        let mut spent = Vec::with_capacity(transaction.inputs.len());
+        spent: &mut Vec<Utxo>,
+    ) -> Result<(), ConnectError<V::Error>> {
         for (input, tx_in) in transaction.inputs.iter().enumerate() {
             let outpoint = tx_in.previous_output;
             let at = |source| BlockError::Transaction { index, source };
@@ -132,7 +137,7 @@ impl<'a, V: UtxoView> Resolver<'a, V> {
             let missing = || at(TransactionError::MissingInput { input, outpoint });
             spent.push(utxo.ok_or_else(missing)?);
         }
-        Ok(spent)
+        Ok(())
     }
 
     fn output_in_block(&self, parent: usize, outpoint: &OutPoint) -> Option<Utxo> {

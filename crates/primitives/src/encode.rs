@@ -42,6 +42,10 @@ pub trait Encode {
     }
 }
 
+/// Memory that a list takes on the word of its count alone: enough for those of most transactions,
+/// which then have no room to spare; more is taken as elements come.
+const RESERVED_BYTES: usize = 1024;
+
 /// What can be read back.
 pub trait Decode: Sized {
     /// Reads one value and leaves the rest.
@@ -154,7 +158,8 @@ impl<'a> Reader<'a> {
         if !fits {
             return Err(DecodeError::CountTooLarge(count));
         }
-        let mut list = Vec::new();
+        let room = RESERVED_BYTES.checked_div(size_of::<T>()).unwrap_or(0);
+        let mut list = Vec::with_capacity(usize::try_from(count).unwrap_or(room).min(room));
         for _ in 0..count {
             list.push(T::decode(self)?);
         }

@@ -37,26 +37,56 @@ struct Chunk {
     is_forwards: bool,
 }
 
-/// The last change of a key.
+/// The last change of a key. A layer holds tens of thousands, so they are packed.
 #[derive(Clone, Copy, Debug)]
 struct Change {
-    chunk: u32,
+    /// Its lowest bit: the first change in this layer brought the row of a block into being, and
+    /// nothing lies below. The others: the number of the chunk.
+    chunk_and_is_new: u32,
     row: u32,
-    /// The first change in this layer brought the row of a block into being: nothing lies below.
-    is_new: bool,
+}
+
+impl Change {
+    fn new(chunk: u32, row: u32, is_new: bool) -> Self {
+        Self { chunk_and_is_new: chunk << 1 | u32::from(is_new), row }
+    }
+
+    fn chunk(self) -> usize {
+        (self.chunk_and_is_new >> 1) as usize
+    }
+
+    fn is_new(self) -> bool {
+        self.chunk_and_is_new & 1 == 1
+    }
+
+    fn with_new(self, is_new: bool) -> Self {
+        Self { chunk_and_is_new: self.chunk_and_is_new & !1 | u32::from(is_new), ..self }
+    }
 }
 
 #[derive(Debug)]
 struct Slot {
-    hash: u64,
+    /// Half of the key's hash.
+    hash: u32,
     change: Change,
+}
+
+impl Slot {
+    /// The table looks at the highest and the lowest bits.
+    fn table_hash(&self) -> u64 {
+        table_hash(self.hash)
+    }
+}
+
+fn table_hash(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// A key that is looked for in several layers.
 #[derive(Clone, Copy, Debug)]
 pub struct HashedKey<'a> {
     key: &'a [u8],
-    hash: u64,
+    hash: u32,
 }
 
 /// The value that a layer gives a key, `None` where it removes it.
@@ -73,7 +103,8 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl<'a> HashedKey<'a> {
     pub fn new(key: &'a [u8]) -> Self {
-        Self { key, hash: HASHER.hash_one(key) }
+        let [a, b, c, d, ..] = HASHER.hash_one(key).to_le_bytes();
+        Self { key, hash: u32::from_le_bytes([a, b, c, d]) }
     }
 }
 
@@ -85,7 +116,7 @@ impl Layer {
     /// The changed value of a key: `Some(None)` when it was removed.
     pub fn get(&self, key: HashedKey<'_>) -> Option<Option<&[u8]>> {
         let is_it = |slot: &Slot| slot.hash == key.hash && self.key(slot.change) == key.key;
-        let slot = self.table.find(key.hash, is_it)?;
+        let slot = self.table.find(table_hash(key.hash), is_it)?;
         Some(self.changed(slot.change).value)
     }
 
@@ -110,10 +141,10 @@ impl Layer {
         let is_forwards = chunk.is_forwards;
         let number = small(self.chunks.len());
         self.chunks.push(chunk);
-        self.table.reserve(count, |slot| slot.hash);
+        self.table.reserve(count, Slot::table_hash);
         for at in 0..count {
             let row = if is_forwards { at } else { count - 1 - at };
-            self.note(Change { chunk: number, row: small(row), is_new: of_block });
+            self.note(Change::new(number, small(row), of_block));
         }
     }
 
@@ -122,12 +153,12 @@ impl Layer {
         let Self { chunks, table, .. } = self;
         let key = HashedKey::new(key_of(chunks, change));
         let is_it = |slot: &Slot| slot.hash == key.hash && key_of(chunks, slot.change) == key.key;
-        match table.find_mut(key.hash, is_it) {
-            Some(slot) => slot.change = Change { is_new: slot.change.is_new, ..change },
+        match table.find_mut(table_hash(key.hash), is_it) {
+            Some(slot) => slot.change = change.with_new(slot.change.is_new()),
             None => {
-                let is_new = change.is_new && changed(chunks, change).value.is_some();
-                let slot = Slot { hash: key.hash, change: Change { is_new, ..change } };
-                table.insert_unique(key.hash, slot, |slot| slot.hash);
+                let is_new = change.is_new() && changed(chunks, change).value.is_some();
+                let slot = Slot { hash: key.hash, change: change.with_new(is_new) };
+                table.insert_unique(slot.table_hash(), slot, Slot::table_hash);
             }
         }
     }
@@ -211,16 +242,16 @@ impl Layer {
 }
 
 fn key_of(chunks: &[Chunk], change: Change) -> &[u8] {
-    chunks[change.chunk as usize].rows.row(change.row as usize).key()
+    chunks[change.chunk()].rows.row(change.row as usize).key()
 }
 
 fn changed(chunks: &[Chunk], change: Change) -> Changed<'_> {
-    let chunk = &chunks[change.chunk as usize];
+    let chunk = &chunks[change.chunk()];
     let (key, value) = match (chunk.rows.row(change.row as usize), chunk.is_forwards) {
         (Row::Added(key, value), true) | (Row::Removed(key, value), false) => (key, Some(value)),
         (Row::Added(key, _), false) | (Row::Removed(key, _), true) => (key, None),
     };
-    Changed { key, value, is_new: change.is_new }
+    Changed { key, value, is_new: change.is_new() }
 }
 
 /// The changes of several layers, oldest first, as one: in key order, the newest of each key, but

@@ -11,7 +11,7 @@ use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{Block, BlockHash, BlockHeight, Utxo, Work};
 
 use crate::log::{Record, RecordKind};
-use crate::rows::{utxo_from_bytes, utxo_to_bytes};
+use crate::rows::{encode_utxo, utxo_from_bytes};
 
 /// Bytes between certificate, if any, and block in the record of a block.
 const PLACE_LEN: u32 = 36;
@@ -62,7 +62,8 @@ pub fn block_record(
     chain_work: &Work,
     certificate: &[u8],
 ) -> (RecordKind, Vec<u8>) {
-    let mut out = Vec::new();
+    let room = block_start(0) as usize + CERTIFICATE_START as usize + certificate.len();
+    let mut out = Vec::with_capacity(room + block.encoded_len());
     let kind = if certificate.is_empty() {
         RecordKind::Block
     } else {
@@ -133,12 +134,16 @@ fn too_short() -> String {
 
 /// The payload of an undo record.
 pub fn undo_to_bytes(block: &BlockHash, spent: &[Utxo]) -> Vec<u8> {
-    let mut out = block.as_bytes().to_vec();
+    /// Bytes of an output that pays to a key hash, with the length in front.
+    const USUAL_LEN: usize = 43;
+    let mut out = Vec::with_capacity(32 + spent.len() * USUAL_LEN);
+    out.extend_from_slice(block.as_bytes());
     for utxo in spent {
-        let bytes = utxo_to_bytes(utxo);
-        let length = u32::try_from(bytes.len()).expect("an output is smaller than its block");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&bytes);
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        encode_utxo(&utxo.output, utxo.height, utxo.from_coinbase, &mut out);
+        let length = u32::try_from(out.len() - start - 4).expect("an output is within a block");
+        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     }
     out
 }

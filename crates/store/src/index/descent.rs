@@ -85,6 +85,8 @@ fn write(
         if batch.len() >= BATCH_LEN {
             engine.fill(std::mem::take(&mut batch))?;
             fail_point::pass(Point::DescentBatch);
+            // Nobody waits for this, while others may wait for the core.
+            thread::yield_now();
         }
     }
     engine.fill(batch)?;

@@ -30,8 +30,7 @@ use key::script_key_len;
 pub use key::{
     block_key, height_key, outpoint_of_key, outpoint_suffix, script_key, transaction_key, utxo_key,
 };
-use value::encode_utxo;
-pub use value::{BlockEntry, TxEntry, utxo_from_bytes, utxo_to_bytes};
+pub use value::{BlockEntry, TxEntry, encode_utxo, utxo_from_bytes};
 
 /// The tables, by the first byte of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

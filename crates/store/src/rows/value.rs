@@ -33,25 +33,14 @@ pub struct TxEntry {
     pub length: u32,
 }
 
-/// Height (4), from a coinbase (1), output.
-#[must_use]
-pub fn utxo_to_bytes(utxo: &Utxo) -> Vec<u8> {
-    let mut out = Vec::with_capacity(UTXO_HEAD_LEN + utxo.output.encoded_len());
-    encode_utxo(&utxo.output, utxo.height, utxo.from_coinbase, &mut out);
-    out
-}
-
-/// Bytes in front of the output.
-const UTXO_HEAD_LEN: usize = 5;
-
-/// Appends what [`utxo_to_bytes`] returns.
+/// Appends height (4), from a coinbase (1), output.
 pub fn encode_utxo(output: &TxOut, height: BlockHeight, from_coinbase: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&height.get().to_le_bytes());
     out.push(u8::from(from_coinbase));
     output.encode(out);
 }
 
-/// The inverse of [`utxo_to_bytes`].
+/// The inverse of [`encode_utxo`].
 #[must_use]
 pub fn utxo_from_bytes(bytes: &[u8]) -> Option<Utxo> {
     let (height, rest) = bytes.split_first_chunk()?;
