@@ -13,6 +13,7 @@ mod ahead;
 mod chain;
 mod clock;
 mod config;
+mod cores;
 mod departures;
 mod dry_run;
 mod error;

@@ -1,8 +1,6 @@
 //! The way to the writer: decode and check what needs no chain, wait for room, hand over.
 
-use std::num::NonZero;
 use std::sync::{Arc, mpsc};
-use std::thread;
 
 use bytes::Bytes;
 use pentad_ledger::header_tree::TipError;
@@ -16,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::ahead::{self, Ready};
+use crate::cores::cores;
 use crate::error::ChainError;
 use crate::refusal::Refusal;
 use crate::view::Published;
@@ -88,9 +87,8 @@ impl BatchTicket {
 
 impl Submitter {
     pub(crate) fn new(spec: ChainSpec, published: Arc<Published>, jobs: mpsc::Sender<Job>) -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize));
-        Self { spec, published, jobs, room, cores: Arc::new(Semaphore::new(cores)) }
+        Self { spec, published, jobs, room, cores: Arc::new(Semaphore::new(cores())) }
     }
 
     /// Hands in a block in Bitcoin's serialization with its commit certificate, empty under proof

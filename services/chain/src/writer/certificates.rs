@@ -1,12 +1,12 @@
 //! The certificates of stored blocks: at a start they are as little trusted as a peer's.
 
-use std::num::NonZero;
 use std::thread;
 
 use pentad_primitives::BlockHash;
 use pentad_store::log::LogReader;
 use pentad_store::{BlockEntry, ChainStore, StoreError, read_certificate};
 
+use crate::cores::cores;
 use crate::finality::Finality;
 
 /// Which stored blocks have their certificates checked.
@@ -36,8 +36,7 @@ pub(super) fn check_stored(
     }
     let above_genesis = entries.iter().filter(|(_, entry)| entry.height.get() > 0);
     let meant: Vec<_> = above_genesis.filter(|(_, entry)| is_meant(entry)).collect();
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = meant.len().div_ceil(cores).max(1);
+    let share = meant.len().div_ceil(cores()).max(1);
     let log = store.log_reader();
     thread::scope(|scope| {
         let checks: Vec<_> = meant

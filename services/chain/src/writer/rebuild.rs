@@ -6,7 +6,6 @@
 //! are the same, so is the verdict; else it verifies anew.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,6 +18,7 @@ use pentad_store::log::{LogPosition, LogReader};
 use pentad_store::{StoreError, read_block, read_undo};
 
 use super::{Writer, signatures};
+use crate::cores::cores;
 use crate::progress::{Phase, Progress};
 use crate::refusal::Refusal;
 
@@ -181,10 +181,9 @@ impl Writer {
         let blocks = hashes.iter().map(stored).collect::<Result<_, StoreError>>()?;
         let line = Line { blocks, state: Mutex::default(), changed: Condvar::new() };
         let (log, spec) = (self.store.log_reader(), self.spec.clone());
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
         thread::scope(|scope| {
             let closing = Closing(&line);
-            for _ in 0..cores {
+            for _ in 0..cores() {
                 scope.spawn(|| line.work(&log, &spec));
             }
             let outcome = self.connect_line(closing.0, hashes);

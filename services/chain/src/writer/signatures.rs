@@ -1,6 +1,6 @@
 //! Signature checks on all cores.
 
-use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use pentad_ledger::BlockUndo;
@@ -8,56 +8,69 @@ use pentad_ledger::verify::{
     CheckedBlock, SignatureCheck, SignatureError, block_signatures, verify_signatures,
 };
 
+use crate::cores::cores;
 use crate::signature_cache::SignatureCache;
 
-/// Checks that are worth a thread of their own: starting one costs less than one check.
-const CHECKS_PER_THREAD_MIN: usize = 8;
+/// Checks that a thread takes at a time, and the least that are worth a thread: starting one costs
+/// less than one check. Between two takes, whoever waits for the core has it: a read does not wait
+/// until a block is verified, no more than half a millisecond.
+const CHUNK_LEN: usize = 8;
 
-/// Runs the checks on all cores.
+/// Runs the checks on all cores. Of several errors, the first in order counts.
 pub(super) fn verify(checks: Vec<SignatureCheck<'_>>) -> Result<(), SignatureError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = checks.len().div_ceil(cores).max(CHECKS_PER_THREAD_MIN);
-    if checks.len() <= share {
-        return verify_signatures(checks);
-    }
-    thread::scope(|scope| {
-        let (own, others) = checks.split_at(share);
-        let others: Vec<_> = others
-            .chunks(share)
-            .map(|chunk| scope.spawn(move || verify_signatures(chunk.iter().copied())))
-            .collect();
-        let mut outcome = verify_signatures(own.iter().copied());
-        for other in others {
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            outcome = outcome.and(other);
+    let failed = AtomicUsize::new(usize::MAX);
+    let outcomes = on_cores(&checks, |number, chunk| {
+        // What comes behind an error says no more.
+        if number > failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let outcome = verify_signatures(chunk.iter().copied());
+        if outcome.is_err() {
+            failed.fetch_min(number, Ordering::Relaxed);
         }
         outcome
-    })
+    });
+    outcomes.into_iter().collect()
 }
 
 /// Runs the checks of several transactions on all cores: the outcome of each.
 pub(crate) fn verify_each(
     transactions: Vec<Vec<SignatureCheck<'_>>>,
 ) -> Vec<Result<(), SignatureError>> {
-    let outcomes = |share: &[Vec<SignatureCheck<'_>>]| -> Vec<_> {
-        share.iter().map(|checks| verify_signatures(checks.iter().copied())).collect()
-    };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = transactions.len().div_ceil(cores).max(CHECKS_PER_THREAD_MIN);
-    if transactions.len() <= share {
-        return outcomes(&transactions);
-    }
-    thread::scope(|scope| {
-        let (own, others) = transactions.split_at(share);
-        let others: Vec<_> =
-            others.chunks(share).map(|chunk| scope.spawn(move || outcomes(chunk))).collect();
-        let mut all = outcomes(own);
-        for other in others {
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            all.extend(other);
+    let outcomes = on_cores(&transactions, |_, chunk| {
+        let each = chunk.iter().map(|checks| verify_signatures(checks.iter().copied()));
+        each.collect::<Vec<_>>()
+    });
+    outcomes.into_iter().flatten().collect()
+}
+
+/// What work on each chunk of the items yields, in their order. The chunks go to whichever thread
+/// is free, so that one which shares its core with others holds nobody up.
+fn on_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &[T]) -> R + Sync) -> Vec<R> {
+    let chunks: Vec<&[T]> = items.chunks(CHUNK_LEN).collect();
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(chunk) = chunks.get(number) else { return done };
+            if number > 0 {
+                thread::yield_now();
+            }
+            done.push((number, work(number, chunk)));
         }
-        all
-    })
+    };
+    let mut done = thread::scope(|scope| {
+        let others = cores().min(chunks.len()).saturating_sub(1);
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(some)).collect();
+        let mut done = some();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// Verifies the signatures of a block that nobody has verified yet, and notes all of them as
@@ -85,4 +98,22 @@ pub(super) fn verify_block(
     verify(unknown)?;
     keys.into_iter().for_each(|key| verified.insert(key));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_on_all_cores_yields_every_chunk_in_order() {
+        for count in [0, 1, CHUNK_LEN, CHUNK_LEN + 1, 1_000] {
+            let items: Vec<usize> = (0..count).collect();
+            let sums = on_cores(&items, |number, chunk| {
+                assert_eq!(chunk[0], number * CHUNK_LEN);
+                chunk.iter().sum::<usize>()
+            });
+            let expected: Vec<usize> = items.chunks(CHUNK_LEN).map(|it| it.iter().sum()).collect();
+            assert_eq!(sums, expected);
+        }
+    }
 }
