@@ -81,6 +81,7 @@ async fn main() {
     whole("block of 4,429 transactions from the mempool", median(rounds.warm), yardstick);
     whole("block of 4,429 transactions, cold", median(rounds.cold), yardstick);
 
+    let mut sets = Vec::new();
     for (name, reindex) in [
         ("start on the chain of 100,000 transactions", false),
         ("reindex of it, all signatures verified again", true),
@@ -88,11 +89,15 @@ async fn main() {
         let meter = Meter::start();
         let node = Node::open(&spec, directories[0].path(), now, reindex);
         whole(name, meter.stop(), yardstick);
+        sets.push(node.utxo_set().await);
         node.stop().await;
     }
+    assert_eq!(sets[0], sets[1], "a reindex leaves the UTXO set as it was");
+    println!("{:<52} {:>12} {}", "UTXO set before and after", sets[0].0, sets[0].1);
     let chain_spec = directories[1].path().join("chain.toml");
     fs::write(&chain_spec, spec.to_toml()).expect("a writable directory");
-    processes(&spec, &chain_spec, directories[0].path(), &rounds.blocks, &rounds.payments).await;
+    let full = directories[0].path();
+    processes(&spec, &chain_spec, full, &rounds.blocks, &rounds.payments, yardstick).await;
 }
 
 /// The same chain through `pentad-chain` processes.
@@ -102,6 +107,7 @@ async fn processes(
     full: &Path,
     blocks: &[Vec<u8>],
     payments: &[Vec<Vec<u8>>],
+    yardstick: Cost,
 ) {
     let empty = || TempDir::new().expect("a temporary directory");
     let directory = empty();
@@ -131,6 +137,10 @@ async fn processes(
     time("point reads meanwhile, p50", took[took.len() / 2]);
     time("point reads meanwhile, p99", took[took.len() * 99 / 100]);
     memory("memory after connecting the chain cold", server.resident_bytes());
+    server.stop();
+
+    let (server, _) = Server::start(chain_spec, full).await;
+    whole("verify of that chain, signatures too", server.verify().await, yardstick);
     server.stop();
 
     for (name, full) in

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pentad_chain::{BlockOutcome, Chain, Clock as _, ManualClock, Options, Origin};
+use pentad_crypto::MuHash;
 use pentad_ledger::ChainSpec;
 use pentad_ledger::mempool::Policy;
-use pentad_primitives::{Block, Encode as _, Script, Target};
+use pentad_primitives::{Block, Encode as _, Hash256, Script, Target};
 use pentad_service_kit::Metrics;
-use pentad_store::StoreOptions;
+use pentad_store::{IndexRead as _, StoreOptions};
 use tokio::task::JoinSet;
 
 /// Callers that hand in transactions at once, as in the reference.
@@ -77,6 +78,23 @@ impl Node {
         let ticket = ticket.expect("a live writer");
         let outcome = ticket.answer().await.expect("a live writer").expect("a valid block");
         assert_eq!(outcome, BlockOutcome::Connected);
+    }
+
+    /// How many unspent outputs the index holds, and the hash of them all.
+    pub(crate) async fn utxo_set(&self) -> (usize, Hash256) {
+        /// Outputs read at a time.
+        const PAGE_LEN: usize = 1_000;
+        let read = self.chain.reader().read(|view| {
+            let (mut count, mut hash, mut after) = (0, MuHash::default(), None);
+            loop {
+                let page = view.tip.snapshot.utxos(after.as_ref(), PAGE_LEN)?;
+                let Some((last, _)) = page.last() else { return Ok((count, hash.hash())) };
+                after = Some(*last);
+                count += page.len();
+                page.iter().for_each(|(outpoint, utxo)| hash.insert_utxo(outpoint, utxo));
+            }
+        });
+        read.await.expect("a working index")
     }
 
     pub(crate) async fn stop(self) {

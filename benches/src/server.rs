@@ -8,8 +8,10 @@ use std::{fs, io};
 
 use pentad_api::Connection;
 use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::admin_service_client::AdminServiceClient;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
+use pentad_api::chain::v1::verify_response;
 use tokio::task::JoinSet;
 
 use crate::meter::Cost;
@@ -105,6 +107,28 @@ impl Server {
         let answer = SubmitServiceClient::new(connection).submit_block(request).await;
         let outcome = answer.expect("a valid block").into_inner().outcome();
         assert_eq!(outcome, proto::BlockOutcome::Connected);
+    }
+
+    /// Has it verify what it has stored, signatures included, and follows its progress.
+    pub(crate) async fn verify(&self) -> Cost {
+        let (wall, cpu) = (Instant::now(), self.cpu());
+        let request = proto::VerifyRequest {
+            level: proto::VerifyLevel::Signatures.into(),
+            ..Default::default()
+        };
+        let events = AdminServiceClient::new(self.connection()).verify(request).await;
+        let mut events = events.expect("a stream").into_inner();
+        let mut told = 0;
+        while let Some(message) = events.message().await.expect("no error") {
+            match message.event.expect("an event") {
+                verify_response::Event::Progress(_) => told += 1,
+                verify_response::Event::Damage(damage) => panic!("{damage:?}"),
+                verify_response::Event::Report(report) => {
+                    assert!(report.ok && told > 0, "{report:?}");
+                }
+            }
+        }
+        Cost { wall: wall.elapsed(), cpu: self.cpu() - cpu }
     }
 
     /// Bytes of memory that the process holds.
