@@ -220,6 +220,8 @@ fn calls_to_nobody_and_without_rights_exit_with_their_own_codes() {
     let (code, text) = run(&["--grpc", &node.grpc(), "--cookie", wrong, "balance", &alice]);
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("cookie"), "{text}");
+    let error = devnet.on(1, &["sync", "--now"]).failure(1);
+    assert!(error.contains("no peers"), "{error}");
     devnet.stop(1);
     let (code, text) = run(&["--grpc", &node.grpc(), "--cookie", wrong, "balance", &alice]);
     assert_eq!(code, 3, "{text}");

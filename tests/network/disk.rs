@@ -89,6 +89,8 @@ fn case_32_node_that_lost_its_disk_gets_the_chain_from_its_peers() {
     assert!(chain.join("blocks").exists());
     fs::remove_dir_all(&chain).expect("removable");
     devnet.restart();
+    let progress = devnet.on(2, &["sync"]).success();
+    assert_eq!((&progress["synced"], &progress["height"]), (&true.into(), &30.into()));
     assert_eq!(devnet.converge(&[1, 2]), tip);
     devnet.generate(2, 1);
     assert_ne!(devnet.converge(&[1, 2]), tip);

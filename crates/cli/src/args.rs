@@ -110,6 +110,8 @@ pub enum Verb {
     VerifyProof(VerifyProofArgs),
     /// Check what a node has stored: every record, block and index row
     Verify(VerifyArgs),
+    /// Wait until the node has what its peers have, and show how far it is
+    Sync(SyncArgs),
     /// Watch a network live: nodes, finality, peers, mempools, blocks
     #[command(after_help = "Keys: q quits, p pauses, s sorts. NO_COLOR turns colours off.")]
     Top(TopArgs),
@@ -262,6 +264,13 @@ pub enum Depth {
     Ledger,
     /// Every signature
     Signatures,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Do not wait: exit with 1 when it is not there yet
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Args)]

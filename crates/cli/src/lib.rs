@@ -106,6 +106,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Proof(arguments) => verbs::proof(console, &globals, &arguments).await,
         Verb::VerifyProof(arguments) => verbs::verify_proof(console, &arguments),
         Verb::Verify(arguments) => verbs::verify(console, &globals, &arguments).await,
+        Verb::Sync(arguments) => verbs::sync(console, &globals, &arguments).await,
         Verb::Top(arguments) => top::top(&globals, &arguments).await,
         Verb::Completions { shell } => console.raw(&completions(shell)),
     }

@@ -6,6 +6,7 @@ mod genesis;
 mod proofs;
 mod send;
 mod start;
+mod sync;
 mod verify;
 mod wallets;
 
@@ -17,6 +18,7 @@ pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
 pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;
 pub use start::start;
+pub use sync::sync;
 pub use verify::verify;
 pub use wallets::{create_wallet, print_wallets};
 
