@@ -22,6 +22,7 @@ pub const BLOCK: u8 = 4;
 pub const GET_HEADERS: u8 = 5;
 pub const HEADERS: u8 = 6;
 pub const GOODBYE: u8 = 9;
+pub const CONSENSUS_MESSAGE: u8 = 10;
 
 const NOISE: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 const CHUNK_MAX: usize = 16_384;
@@ -35,6 +36,7 @@ pub struct Hello {
     pub height: u64,
     /// The last four bytes of the work.
     pub work: u32,
+    pub capabilities: Vec<&'static str>,
     pub from: IpAddr,
     pub key: [u8; 32],
 }
@@ -67,6 +69,7 @@ impl Hello {
             genesis,
             height: 0,
             work: 0,
+            capabilities: Vec::new(),
             from: Ipv4Addr::LOCALHOST.into(),
             key: random_key(),
         }
@@ -97,6 +100,7 @@ impl Hello {
             number(5, self.height),
             bytes(6, &self.genesis),
             bytes(7, &work),
+            self.capabilities.iter().flat_map(|name| bytes(10, name.as_bytes())).collect(),
             // Fixed 64 bits: the key tells processes apart as well as anything.
             [&[11 << 3 | 1][..], &self.key[..8]].concat(),
             number(12, heartbeat),

@@ -25,6 +25,7 @@ mod event;
 mod evidence;
 mod identifiers;
 mod keys;
+pub mod link_proof;
 mod message;
 mod quorum;
 mod record;

@@ -4,6 +4,8 @@ use crate::Class;
 
 /// The capability that a node announces while its consensus service exchanges messages.
 pub const CAPABILITY: &str = "consensus";
+/// Most bytes of what shows which validator a node is: a key and a signature.
+pub const PROOF_MAX: usize = 128;
 /// Most bytes of a message: a proposal with its block.
 pub const PAYLOAD_MAX: usize = 8 << 20;
 /// Most bytes of a message that travels in class consensus: votes, and a view change with the

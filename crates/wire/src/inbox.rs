@@ -74,6 +74,14 @@ impl Inbox {
         self.links.entry(peer).or_default().is_closed = false;
     }
 
+    /// A link is there that shows itself in another light: it is told of once more.
+    pub fn reopen(&mut self, peer: PeerId) {
+        self.open(peer);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.is_told = false;
+        }
+    }
+
     /// A link is gone. What came over it before is still delivered.
     pub fn close(&mut self, peer: PeerId) {
         if let Some(link) = self.links.get_mut(&peer) {
@@ -203,6 +211,20 @@ mod tests {
 
     fn message(number: u8, length: usize) -> Delivery {
         Delivery::Message(parcel(number, length))
+    }
+
+    /// However often it changes its mind, it is told of once at a time.
+    #[test]
+    fn a_link_that_shows_another_proof_is_told_of_again() {
+        let mut inbox = inbox();
+        inbox.push(ANNA, Class::Consensus, parcel(1, 1));
+        for _ in 0..100 {
+            inbox.reopen(ANNA);
+        }
+        assert_eq!(inbox.next_batch(), [(ANNA, Delivery::Opened), (ANNA, message(1, 1))]);
+        inbox.reopen(ANNA);
+        inbox.close(ANNA);
+        assert!(inbox.next_batch().is_empty(), "its end was not told: {inbox:?}");
     }
 
     fn inbox() -> Inbox {

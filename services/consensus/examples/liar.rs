@@ -13,10 +13,12 @@ use pentad_api::Connection;
 use pentad_api::chain::v1::GetTemplateRequest;
 use pentad_api::chain::v1::assembly_service_client::AssemblyServiceClient;
 use pentad_api::peer::v1::inbound_event::Event;
+use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 use pentad_api::peer::v1::relay_service_client::RelayServiceClient;
-use pentad_api::peer::v1::{ExchangeRequest, InboundEvent, OutboundMessage};
+use pentad_api::peer::v1::{ExchangeRequest, GetSelfRequest, InboundEvent, OutboundMessage};
 use pentad_crypto::SecretKey;
 use pentad_ledger::ChainSpec;
+use pentad_pbft::link_proof::LinkProofs;
 use pentad_pbft::secp::SecpKeys;
 use pentad_pbft::{
     Credentials, Message, NewView, Phase, PrePrepare, ReplicaId, Sequence, SignedPrePrepare, View,
@@ -62,6 +64,14 @@ async fn main() {
     let connection = Connection::lazy(&format!("http://{grpc}")).expect("an address");
     let connection = connection.with_credential(read(cookie).trim()).expect("a cookie");
     let (out, requests) = mpsc::channel(64);
+    let mut peer = PeerServiceClient::new(connection.clone());
+    let node = peer.get_self(GetSelfRequest {}).await.expect("the node's peer service");
+    let static_key = hex::decode(node.into_inner().static_key).expect("hex digits");
+    let (chain, keys_of_all) = (membership.domain().chain, Arc::clone(membership.validators()));
+    let proofs = LinkProofs { keys: keys.clone(), validators: keys_of_all, chain };
+    let proof = proofs.make(&static_key).expect("a validator's proof").into();
+    let shown = ExchangeRequest { validator_proof: proof, ..Default::default() };
+    out.send(shown).await.expect("room for the first");
     let mut liar = Liar {
         credentials: Credentials {
             own,
@@ -99,6 +109,8 @@ async fn main() {
 impl Liar {
     async fn on_event(&mut self, event: InboundEvent) {
         match event.event {
+            // A link is opened again when it shows another proof.
+            Some(Event::Opened(_)) if self.links.contains(&event.link) => {}
             Some(Event::Opened(_)) => self.links.push(event.link),
             Some(Event::Closed(_)) => self.links.retain(|link| *link != event.link),
             Some(Event::Payload(payload)) => match Message::from_bytes(&payload) {
@@ -202,6 +214,7 @@ impl Liar {
         let payload = message.to_bytes().into();
         let message = OutboundMessage { payload, link, ..OutboundMessage::default() };
         // The node is gone, and so will this be.
-        self.out.send(ExchangeRequest { messages: vec![message] }).await.ok();
+        let messages = vec![message];
+        self.out.send(ExchangeRequest { messages, ..Default::default() }).await.ok();
     }
 }

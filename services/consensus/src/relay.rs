@@ -6,9 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use pentad_api::Connection;
 use pentad_api::peer::v1::inbound_event::Event as PeerEvent;
+use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 use pentad_api::peer::v1::relay_service_client::RelayServiceClient;
-use pentad_api::peer::v1::{ExchangeRequest, ExchangeResponse, InboundEvent, OutboundMessage};
+use pentad_api::peer::v1::{
+    ExchangeRequest, ExchangeResponse, GetSelfRequest, InboundEvent, LinkOpened, LinkStanding,
+    OutboundMessage,
+};
 use pentad_pbft::Message;
+use pentad_pbft::link_proof::LinkProofs;
 use pentad_service_kit::sized;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,7 +76,7 @@ impl Outbox {
         loop {
             let messages = self.pop_waiting();
             if !messages.is_empty() {
-                return ExchangeRequest { messages };
+                return ExchangeRequest { messages, ..Default::default() };
             }
             self.0.filled.notified().await;
         }
@@ -102,6 +107,7 @@ impl Outbox {
 pub(crate) struct Relay {
     pub(crate) peer: Connection,
     pub(crate) outbox: Outbox,
+    pub(crate) proofs: LinkProofs,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) vitals: Vitals,
     pub(crate) metrics: ConsensusMetrics,
@@ -122,7 +128,14 @@ impl Relay {
 
     /// One life of the stream; the reason for its end, if the peer service gave one.
     async fn exchange(&self, backoff: &mut Backoff) -> Option<Status> {
+        let proof = match self.own_proof().await {
+            Ok(proof) => proof,
+            Err(status) => return Some(status),
+        };
         let (requests, receiver) = mpsc::channel(STREAM_BUFFER);
+        let first = ExchangeRequest { validator_proof: proof, ..Default::default() };
+        // There is room for the first.
+        requests.try_send(first).ok()?;
         let mut client = sized!(RelayServiceClient::new(self.peer.clone()));
         let mut responses = match client.exchange(ReceiverStream::new(receiver)).await {
             Ok(responses) => responses.into_inner(),
@@ -139,11 +152,35 @@ impl Relay {
         };
         tokio::select! {
             ended = sending => ended,
-            ended = self.receive(&mut responses) => ended,
+            ended = self.receive(&mut responses, &requests) => ended,
         }
     }
 
-    async fn receive(&self, responses: &mut Streaming<ExchangeResponse>) -> Option<Status> {
+    /// What shows others that this node is a validator's.
+    async fn own_proof(&self) -> Result<Bytes, Status> {
+        let mut client = sized!(PeerServiceClient::new(self.peer.clone()));
+        let own = client.get_self(GetSelfRequest {}).await?.into_inner();
+        let static_key = hex::decode(&own.static_key)
+            .map_err(|_| Status::internal("the peer service has a static key that is no hex"))?;
+        Ok(self.proofs.make(&static_key).unwrap_or_default().into())
+    }
+
+    /// Whether a link leads to a validator.
+    fn judge(&self, link: &Bytes, opened: &LinkOpened) -> ExchangeRequest {
+        let signer = self.proofs.check(&opened.static_key, &opened.validator_proof);
+        match signer {
+            Some(replica) => tracing::debug!(%replica, "a link to a validator"),
+            None => tracing::debug!("a link to a node that shows no validator's key"),
+        }
+        let standing = LinkStanding { link: link.clone(), is_replica: signer.is_some() };
+        ExchangeRequest { standings: vec![standing], ..Default::default() }
+    }
+
+    async fn receive(
+        &self,
+        responses: &mut Streaming<ExchangeResponse>,
+        requests: &mpsc::Sender<ExchangeRequest>,
+    ) -> Option<Status> {
         loop {
             let events = match responses.message().await {
                 Ok(Some(response)) => response.events,
@@ -159,7 +196,15 @@ impl Relay {
                         }
                         continue;
                     }
-                    Some(PeerEvent::Opened(_)) => Event::LinkOpened,
+                    Some(PeerEvent::Opened(opened)) => {
+                        let standing = self.judge(&link, &opened);
+                        let is_replica = standing.standings.iter().any(|it| it.is_replica);
+                        requests.send(standing).await.ok()?;
+                        if !is_replica {
+                            continue;
+                        }
+                        Event::LinkOpened
+                    }
                     Some(PeerEvent::Closed(_)) => Event::LinkClosed { link },
                     None => continue,
                 };

@@ -7,6 +7,7 @@ use pentad_api::Connection;
 use pentad_crypto::PublicKey;
 use pentad_ledger::ChainSpec;
 use pentad_ledger::spec::Pbft;
+use pentad_pbft::link_proof::LinkProofs;
 use pentad_pbft::secp::SecpKeys;
 use pentad_pbft::{Config, Credentials, Record, Recovered, Replica, Sequence, Tip};
 use pentad_primitives::Hash256;
@@ -99,9 +100,15 @@ impl Validator {
     fn into_parts(self, credentials: Credentials<SecpKeys>) -> Parts {
         let (blocks, to_connect) = mpsc::channel(BLOCKS_MAX);
         let (outbox, pending) = (Outbox::default(), Pending::default());
+        let proofs = LinkProofs {
+            keys: self.keys.clone(),
+            validators: Arc::clone(self.membership.validators()),
+            chain: self.membership.domain().chain,
+        };
         let relay = Relay {
             peer: self.peer.clone(),
             outbox: outbox.clone(),
+            proofs,
             events: self.events.clone(),
             vitals: self.vitals.clone(),
             metrics: self.metrics.clone(),

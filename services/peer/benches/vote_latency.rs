@@ -135,7 +135,8 @@ async fn votes(
                 payload[..8].copy_from_slice(&now.to_be_bytes());
                 let payload = payload.into();
                 let message = proto::OutboundMessage { payload, ..Default::default() };
-                let request = proto::ExchangeRequest { messages: vec![message] };
+                let messages = vec![message];
+                let request = proto::ExchangeRequest { messages, ..Default::default() };
                 from.requests.send(request).await.expect("attached");
                 sent += 1;
             }

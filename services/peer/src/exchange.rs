@@ -27,8 +27,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something for the consensus service, or another stream took its place.
     filled: Notify,
-    /// Whether a consensus service is attached.
-    attached: watch::Sender<bool>,
+    /// Whether a consensus service is attached, and what shows which validator it is.
+    attached: watch::Sender<Option<Bytes>>,
     dropped: Dropped,
 }
 
@@ -45,8 +45,17 @@ struct State {
 struct Link {
     key: StaticKey,
     outbox: Outbox,
-    /// The other side takes part in consensus.
-    is_capable: bool,
+    /// The other side takes part in consensus, and shows this of itself.
+    proof: Option<Bytes>,
+    /// What the consensus service made of it.
+    is_replica: Option<bool>,
+}
+
+impl Link {
+    /// Messages are exchanged with the other side.
+    fn counts(&self) -> bool {
+        self.proof.is_some() && self.is_replica != Some(false)
+    }
 }
 
 /// A link that is up; dropped, it is gone.
@@ -67,8 +76,8 @@ pub(crate) struct Attachment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inbound {
     pub(crate) peer: PeerId,
-    /// Present with [`Delivery::Opened`].
-    pub(crate) key: Option<StaticKey>,
+    /// Present with [`Delivery::Opened`], and what the other side shows of itself.
+    pub(crate) key: Option<(StaticKey, Bytes)>,
     pub(crate) delivery: Delivery,
 }
 
@@ -77,29 +86,35 @@ impl Exchange {
         Self(Arc::new(Shared { dropped, ..Shared::default() }))
     }
 
-    /// Whether a consensus service is attached, now and later.
-    pub(crate) fn attached(&self) -> watch::Receiver<bool> {
+    /// Whether a consensus service is attached, and what shows which validator it is, now and
+    /// later.
+    pub(crate) fn attached(&self) -> watch::Receiver<Option<Bytes>> {
         self.0.attached.subscribe()
     }
 
-    /// A link is up; `is_capable` if the other side announced the capability.
+    /// A link is up; with a `proof`, perhaps empty, if the other side announced the capability.
     pub(crate) fn join(
         &self,
         peer: PeerId,
         key: StaticKey,
         outbox: Outbox,
-        is_capable: bool,
+        proof: Option<Bytes>,
     ) -> Membership {
-        let link = Link { key, outbox, is_capable: false };
+        let link = Link { key, outbox, proof: None, is_replica: None };
         self.lock().links.insert(peer, link);
         let membership = Membership { exchange: self.clone(), peer };
-        membership.announced(is_capable);
+        membership.announced(proof);
         membership
     }
 
     /// Whether the other side of a link takes part in consensus.
     pub(crate) fn is_replica(&self, peer: PeerId) -> bool {
-        self.lock().links.get(&peer).is_some_and(|link| link.is_capable)
+        self.lock().links.get(&peer).is_some_and(Link::counts)
+    }
+
+    /// Whether the other side of a link has shown to be a validator.
+    pub(crate) fn is_proven(&self, peer: PeerId) -> bool {
+        self.lock().links.get(&peer).is_some_and(|link| link.is_replica == Some(true))
     }
 
     /// The consensus service opens a stream, which takes the place of an older one.
@@ -110,7 +125,7 @@ impl Exchange {
         state.stream = Some(number);
         state.open_all();
         drop(state);
-        self.0.attached.send_replace(true);
+        self.0.attached.send_replace(Some(Bytes::new()));
         self.0.filled.notify_waiters();
         Attachment { exchange: self.clone(), number }
     }
@@ -129,27 +144,30 @@ impl State {
     /// A new stream learns of all links.
     fn open_all(&mut self) {
         self.inbox = Inbox::new();
-        for (peer, _) in self.links.iter().filter(|(_, link)| link.is_capable) {
+        for (peer, link) in self.links.iter_mut().filter(|(_, link)| link.proof.is_some()) {
+            link.is_replica = None;
             self.inbox.open(*peer);
         }
     }
 }
 
 impl Membership {
-    /// The other side said whether it takes part in consensus.
-    pub(crate) fn announced(&self, is_capable: bool) {
+    /// The other side said whether it takes part in consensus, and what shows which validator it
+    /// is.
+    pub(crate) fn announced(&self, proof: Option<Bytes>) {
         let mut state = self.exchange.lock();
         let State { stream, links, inbox, .. } = &mut *state;
         let Some(link) = links.get_mut(&self.peer) else { return };
-        if link.is_capable == is_capable {
+        if link.proof == proof {
             return;
         }
-        link.is_capable = is_capable;
+        let is_capable = proof.is_some();
+        (link.proof, link.is_replica) = (proof, None);
         if stream.is_none() {
             return;
         }
         if is_capable {
-            inbox.open(self.peer);
+            inbox.reopen(self.peer);
         } else {
             inbox.close(self.peer);
         }
@@ -160,10 +178,13 @@ impl Membership {
     /// The other side sent a message. This says as much as the capability, which may still be on
     /// its way in another class.
     pub(crate) fn receive(&self, payload: Bytes, traceparent: String) {
-        self.announced(true);
+        if self.exchange.lock().links.get(&self.peer).is_some_and(|link| link.proof.is_none()) {
+            self.announced(Some(Bytes::new()));
+        }
         let class = class_of(payload.len());
         let mut state = self.exchange.lock();
-        let dropped = if state.stream.is_some() {
+        let counts = state.links.get(&self.peer).is_some_and(Link::counts);
+        let dropped = if counts && state.stream.is_some() {
             state.inbox.push(self.peer, class, Parcel { payload, traceparent })
         } else {
             1
@@ -200,7 +221,7 @@ impl Attachment {
         let state = self.exchange.lock();
         if state.stream == Some(self.number) {
             for (peer, link) in &state.links {
-                if to.map_or(link.is_capable, |to| to == *peer) {
+                if to.map_or(link.counts(), |to| to == *peer) {
                     dropped += link.outbox.push_expendable(class, frame.clone());
                 }
             }
@@ -208,6 +229,24 @@ impl Attachment {
         drop(state);
         self.exchange.0.dropped.outbound(class, dropped);
         Ok(())
+    }
+
+    /// What shows other nodes which validator this node is.
+    pub(crate) fn show(&self, proof: Bytes) {
+        let state = self.exchange.lock();
+        if state.stream == Some(self.number) {
+            self.exchange.0.attached.send_replace(Some(proof));
+        }
+    }
+
+    /// What the consensus service made of what the other side of a link shows.
+    pub(crate) fn judge(&self, peer: PeerId, is_replica: bool) {
+        let mut state = self.exchange.lock();
+        if state.stream == Some(self.number)
+            && let Some(link) = state.links.get_mut(&peer)
+        {
+            link.is_replica = Some(is_replica);
+        }
     }
 
     /// Waits for something to happen; `None` once another stream has taken this one's place.
@@ -232,7 +271,8 @@ impl Attachment {
         let batch = state.inbox.next_batch();
         let inbound = |(peer, delivery)| {
             let is_opening = delivery == Delivery::Opened;
-            let key = state.links.get(&peer).map(|link| link.key).filter(|_| is_opening);
+            let link = state.links.get(&peer).filter(|_| is_opening);
+            let key = link.map(|link| (link.key, link.proof.clone().unwrap_or_default()));
             Inbound { peer, key, delivery }
         };
         Some(batch.into_iter().map(inbound).collect())
@@ -246,7 +286,7 @@ impl Drop for Attachment {
             state.stream = None;
             state.inbox = Inbox::new();
             drop(state);
-            self.exchange.0.attached.send_replace(false);
+            self.exchange.0.attached.send_replace(None);
         }
     }
 }

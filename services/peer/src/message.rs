@@ -55,8 +55,8 @@ pub(crate) struct Handshake {
     pub(crate) heartbeat: u64,
     /// The last heartbeat of the other side.
     pub(crate) echo: u64,
-    /// It takes part in consensus at present.
-    pub(crate) consensus: bool,
+    /// It takes part in consensus at present, with what shows which validator it is.
+    pub(crate) consensus: Option<Bytes>,
 }
 
 /// A message that breaks the protocol.
@@ -221,10 +221,11 @@ impl Handshake {
             chain_work: share(&self.claim.work.to_be_bytes()),
             final_height: None,
             listen_port: self.listen_port.map_or(0, u32::from),
-            capabilities: self.consensus.then(|| CAPABILITY.to_owned()).into_iter().collect(),
+            capabilities: self.consensus.iter().map(|_| CAPABILITY.to_owned()).collect(),
             instance: self.hello.instance,
             heartbeat: self.heartbeat,
             echo: self.echo,
+            validator_proof: self.consensus.clone().unwrap_or_default(),
         })
     }
 
@@ -235,6 +236,11 @@ impl Handshake {
         if length > NETWORK_NAME_MAX {
             return Err(Malformed::Length { kind, field: "network", length });
         }
+        let length = message.validator_proof.len();
+        if length > consensus::PROOF_MAX {
+            return Err(Malformed::Length { kind, field: "validator_proof", length });
+        }
+        let is_capable = message.capabilities.iter().any(|name| name == CAPABILITY);
         let port = u16::try_from(message.listen_port)
             .map_err(|_| Malformed::Range { kind, field: "listen_port" })?;
         Ok(Self {
@@ -252,7 +258,7 @@ impl Handshake {
             listen_port: (port != 0).then_some(port),
             heartbeat: message.heartbeat,
             echo: message.echo,
-            consensus: message.capabilities.iter().any(|name| name == CAPABILITY),
+            consensus: is_capable.then_some(message.validator_proof),
         })
     }
 }

@@ -9,7 +9,7 @@ use pentad_api::Failure;
 use pentad_api::peer::v1 as proto;
 use pentad_api::peer::v1::relay_service_server::RelayService;
 use pentad_wire::PeerId;
-use pentad_wire::consensus::PAYLOAD_MAX;
+use pentad_wire::consensus::{PAYLOAD_MAX, PROOF_MAX};
 use pentad_wire::inbox::Delivery;
 use thiserror::Error;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,6 +31,8 @@ enum ExchangeError {
     Length(usize),
     #[error("a link of {0} bytes: 8, as it came with a message, or none")]
     Link(usize),
+    #[error("a proof of {0} bytes: {PROOF_MAX} at most")]
+    Proof(usize),
     #[error("another stream takes this one's place")]
     Replaced,
     #[error("the task that takes messages failed")]
@@ -43,6 +45,7 @@ impl From<ExchangeError> for Status {
         match error {
             ExchangeError::Length(_) => Failure::invalid_field("messages.payload", message),
             ExchangeError::Link(_) => Failure::invalid_field("messages.link", message),
+            ExchangeError::Proof(_) => Failure::invalid_field("validator_proof", message),
             ExchangeError::Replaced => Failure::new(Code::Aborted, "REPLACED", message)
                 .with_hint("one consensus service at a time exchanges messages"),
             ExchangeError::Failed => Failure::new(Code::Internal, "TASK_FAILED", message),
@@ -89,6 +92,18 @@ async fn send(
     mut requests: Streaming<proto::ExchangeRequest>,
 ) -> Result<(), Status> {
     while let Some(request) = requests.message().await? {
+        let length = request.validator_proof.len();
+        if length > PROOF_MAX {
+            return Err(ExchangeError::Proof(length).into());
+        }
+        if length > 0 {
+            attachment.show(request.validator_proof);
+        }
+        for standing in request.standings {
+            if let Some(peer) = link(&standing.link)? {
+                attachment.judge(peer, standing.is_replica);
+            }
+        }
         for message in request.messages {
             let length = message.payload.len();
             if length == 0 || length > PAYLOAD_MAX {
@@ -122,8 +137,9 @@ impl From<Inbound> for proto::InboundEvent {
         use proto::inbound_event::Event;
         let (event, traceparent) = match inbound.delivery {
             Delivery::Opened => {
-                let key = inbound.key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
-                let opened = proto::LinkOpened { static_key: key.unwrap_or_default() };
+                let known = inbound.key.map(|(key, proof)| (key.as_bytes().to_vec(), proof));
+                let (static_key, validator_proof) = known.unwrap_or_default();
+                let opened = proto::LinkOpened { static_key: static_key.into(), validator_proof };
                 (Event::Opened(opened), String::new())
             }
             Delivery::Message(parcel) => (Event::Payload(parcel.payload), parcel.traceparent),

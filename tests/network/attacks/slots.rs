@@ -2,10 +2,13 @@
 
 use std::thread;
 
-use pentad_tests::{Devnet, wait_for, wait_until};
+use pentad_tests::{Devnet, buf_curl, wait_for, wait_until};
+use serde_json::json;
 
 use super::{MIB, Watch, assert_others_are_served};
-use crate::stranger::{HANDSHAKE, Hello, Session};
+use crate::coins::create_wallet;
+use crate::pbft::pay;
+use crate::stranger::{BLOCK, CONSENSUS_MESSAGE, HANDSHAKE, Hello, Session};
 
 const INBOUND_MAX: usize = 64;
 
@@ -51,4 +54,32 @@ fn attack_44_a_newcomer_gets_in_when_all_slots_are_taken() {
     });
     session.wait_for(HANDSHAKE).expect("it stays");
     assert_others_are_served(&devnet);
+}
+
+/// Whoever only says that it takes part in consensus is sent no proposals, however many they are.
+#[test]
+fn a_stranger_that_says_consensus_gets_no_messages_of_validators() {
+    let devnet = Devnet::up_pbft(4);
+    let alice = devnet.genesis_address();
+    let bob = create_wallet(&devnet, 2, "bob");
+    let node = devnet.node(1);
+    let hello = Hello { capabilities: vec!["consensus"], ..Hello::of(&devnet, 1) };
+    let sessions = (0..8).map(|_| hello.again().connect(&node.p2p()).and_then(Session::joined));
+    let mut sessions: Vec<Session> = sessions.map(|session| session.expect("a peer")).collect();
+    wait_until("the validators are told apart from the strangers", || {
+        let reply = buf_curl(&node, "pentad.peer.v1.PeerService/ListPeers", &json!({}));
+        let peers = reply.json["peers"].as_array().cloned().unwrap_or_default();
+        let replicas = peers.iter().filter(|peer| peer["consensus"] == true).count();
+        peers.len() == 3 + sessions.len() && replicas == 3
+    });
+    pay(&devnet, 1, &alice, &bob, "1");
+    for session in &mut sessions {
+        loop {
+            let frame = session.receive().expect("it is a peer like any other");
+            assert_ne!(frame.kind, CONSENSUS_MESSAGE);
+            if frame.kind == BLOCK {
+                break;
+            }
+        }
+    }
 }

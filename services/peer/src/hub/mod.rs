@@ -123,8 +123,8 @@ pub(crate) struct Hub {
     /// Questions to the chain service, and on whose account each is asked.
     calls: JoinSet<Event>,
     callers: HashMap<task::Id, Option<PeerId>>,
-    /// Whether this node takes part in consensus at present.
-    consensus: watch::Receiver<bool>,
+    /// Whether this node takes part in consensus at present, and as which validator.
+    consensus: watch::Receiver<Option<Bytes>>,
     pace: Pace,
     /// When the last feeler was sent.
     felt: Duration,

@@ -57,8 +57,8 @@ pub(super) struct Heartbeat {
     /// The tip it was told last.
     pub(super) told: Claim,
     pub(super) told_at: Duration,
-    /// Whether it was told that this node takes part in consensus.
-    pub(super) told_consensus: bool,
+    /// What it was told of this node's part in consensus.
+    pub(super) told_consensus: Option<Bytes>,
     /// Number of the last one that wants an answer, and when it was sent.
     pub(super) sent: u64,
     pub(super) sent_at: Duration,
@@ -110,7 +110,7 @@ impl Peer {
     }
 
     /// As the choice of who gives way to a newcomer sees it.
-    pub(super) const fn resident(&self, peer: PeerId) -> Resident {
+    pub(super) const fn resident(&self, peer: PeerId, is_kept: bool) -> Resident {
         let Merits { nearest, block, transaction } = self.merits;
         Resident {
             peer,
@@ -119,7 +119,7 @@ impl Peer {
             round_trip: nearest,
             block,
             transaction,
-            is_kept: false,
+            is_kept,
         }
     }
 

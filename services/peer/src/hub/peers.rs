@@ -89,7 +89,7 @@ impl Hub {
             .peers
             .iter()
             .filter(|(_, peer)| inbound(peer))
-            .map(|(id, peer)| peer.resident(*id))
+            .map(|(id, peer)| peer.resident(*id, self.parts.local.exchange.is_proven(*id)))
             .collect();
         let Some(victim) = eviction::victim(&residents, self.parts.secret, self.now()) else {
             return false;
@@ -346,8 +346,8 @@ impl Hub {
 
     /// Tells everybody at once that this node takes part in consensus now, or no longer.
     pub(super) fn announce_consensus(&mut self) {
-        let takes_part = *self.consensus.borrow();
-        let is_news = |peer: &Peer| peer.heartbeat.told_consensus != takes_part;
+        let own = self.consensus.borrow().clone();
+        let is_news = |peer: &Peer| peer.heartbeat.told_consensus != own;
         let due = self.peers.iter().filter(|(_, peer)| is_news(peer)).map(|(id, _)| *id);
         for id in due.collect::<Vec<_>>() {
             self.tell(id, Class::Consensus, 0);
@@ -360,9 +360,9 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let consensus = *self.consensus.borrow();
+        let consensus = self.consensus.borrow().clone();
         (peer.heartbeat.told, peer.heartbeat.told_at) = (own, now);
-        peer.heartbeat.told_consensus = consensus;
+        peer.heartbeat.told_consensus.clone_from(&consensus);
         let message = Message::Handshake(Handshake {
             hello: self.parts.local.hello.clone(),
             claim: own,

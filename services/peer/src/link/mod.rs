@@ -65,8 +65,8 @@ pub(crate) struct Candidate {
     /// As it was dialled.
     pub(crate) dialed: Option<String>,
     pub(crate) handshake: Handshake,
-    /// It was told that this node takes part in consensus.
-    pub(crate) told_consensus: bool,
+    /// What it was told of this node's part in consensus.
+    pub(crate) told_consensus: Option<Bytes>,
     pub(crate) outbox: Outbox,
     pub(crate) counters: Arc<Counters>,
     /// Questions of this node itself to the task that answers.
@@ -126,7 +126,7 @@ struct Opened {
     writer: FrameWriter,
     key: StaticKey,
     handshake: Handshake,
-    told_consensus: bool,
+    told_consensus: Option<Bytes>,
     /// What came together with the handshake.
     early: Vec<Frame>,
 }
@@ -165,7 +165,7 @@ pub(crate) async fn run(
     }
     let outbox = Outbox::default();
     let (jobs, receiver) = mpsc::channel(REQUESTS_MAX);
-    let takes_part = handshake.consensus;
+    let proof = handshake.consensus.clone();
     let candidate = Candidate {
         key,
         address,
@@ -193,7 +193,7 @@ pub(crate) async fn run(
     let serving = AbortOnDropHandle::new(tokio::spawn(
         serve(local.chain.clone(), outbox.clone(), receiver).in_current_span(),
     ));
-    let membership = local.exchange.join(peer, key, outbox.clone(), takes_part);
+    let membership = local.exchange.join(peer, key, outbox.clone(), proof);
     let inlet = Inlet { peer, jobs, events: local.events.clone(), membership };
     let end = exchange(inlet, reader, early, writer, outbox).await;
     drop(serving);
@@ -211,14 +211,14 @@ async fn open(
     let limit = local.write_time_max;
     let (mut reader, mut writer, key) =
         transport::open(stream, direction, &local.identity, limit, counters).await?;
-    let told_consensus = *local.exchange.attached().borrow();
+    let told_consensus = local.exchange.attached().borrow().clone();
     let own = Handshake {
         hello: local.hello.clone(),
         claim: *local.claim.borrow(),
         listen_port: local.listen_port,
         heartbeat: 0,
         echo: 0,
-        consensus: told_consensus,
+        consensus: told_consensus.clone(),
     };
     writer.send_frame(&Message::Handshake(own).to_frame(Bytes::new())).await?;
     let (handshake, early) = first_message(&mut reader).await?;
@@ -364,7 +364,7 @@ impl Inlet {
                 return Ok(());
             }
             Message::Handshake(handshake) => {
-                self.membership.announced(handshake.consensus);
+                self.membership.announced(handshake.consensus.clone());
                 Event::Received { peer, message: Message::Handshake(handshake), span }
             }
             message => Event::Received { peer, message, span },

@@ -36,7 +36,11 @@ impl Replica {
             link: link.clone(),
             traceparent: TRACEPARENT.to_owned(),
         };
-        let request = proto::ExchangeRequest { messages: vec![message] };
+        let messages = vec![message];
+        self.request(proto::ExchangeRequest { messages, ..Default::default() }).await;
+    }
+
+    async fn request(&self, request: proto::ExchangeRequest) {
         self.requests.send(request).await.expect("the stream is open");
     }
 
@@ -225,7 +229,7 @@ async fn malformed_messages_ban_and_those_nobody_takes_do_not() {
 #[tokio::test]
 async fn a_slow_replica_loses_messages_and_others_get_them() {
     let [anna, bert] = pair().await;
-    let slow = Stranger { consensus: true, ..Stranger::new(&anna.chain, "test") };
+    let slow = Stranger { consensus: Some(Bytes::new()), ..Stranger::new(&anna.chain, "test") };
     let slow = slow.connect(anna.address).await;
     let mut at_bert = Replica::attach(&bert).await;
     let at_anna = Replica::attach(&anna).await;
@@ -241,4 +245,41 @@ async fn a_slow_replica_loses_messages_and_others_get_them() {
     }
     assert!(anna.peer.relay.exchange.dropped() > 0);
     drop(slow);
+}
+
+/// Who only says that it takes part gets nothing, once the consensus service has looked at it.
+#[tokio::test]
+async fn what_is_no_replica_gets_and_brings_no_messages() {
+    let [anna, bert] = pair().await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let proof = Bytes::from_static(b"the key and signature of anna");
+    let validator_proof = proof.clone();
+    at_anna.request(proto::ExchangeRequest { validator_proof, ..Default::default() }).await;
+    let mut at_bert = Replica::attach(&bert).await;
+    let to_bert = at_anna.opened(&bert).await;
+    // It may be told first without, and then with the proof.
+    let mut to_anna = Bytes::new();
+    let mut shown = Bytes::new();
+    while shown.is_empty() {
+        let event = at_bert.next().await.expect("an event");
+        let Some(Event::Opened(opened)) = event.event else { panic!("{event:?}") };
+        assert_eq!(opened.static_key[..], anna.peer.api.key.as_bytes()[..]);
+        (to_anna, shown) = (event.link, opened.validator_proof);
+    }
+    assert_eq!(shown, proof);
+    let judge = |link: &Bytes, is_replica| {
+        let standings = vec![proto::LinkStanding { link: link.clone(), is_replica }];
+        proto::ExchangeRequest { standings, ..Default::default() }
+    };
+    // To anna, bert is nobody; to bert, anna is a replica.
+    at_anna.request(judge(&to_bert, false)).await;
+    at_bert.request(judge(&to_anna, true)).await;
+    until("bert is nobody", async || anna.peers().await.iter().all(|peer| !peer.consensus)).await;
+    at_anna.broadcast("for replicas").await;
+    at_bert.broadcast("of nobody").await;
+    until("what it sends is dropped", async || anna.peer.relay.exchange.dropped() == 1).await;
+    at_anna.request(judge(&to_bert, true)).await;
+    until("bert is a replica", async || anna.peers().await.iter().all(|it| it.consensus)).await;
+    at_anna.broadcast("welcome").await;
+    assert_eq!(at_bert.payload().await, (to_anna, Bytes::from_static(b"welcome")));
 }

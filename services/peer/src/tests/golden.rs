@@ -36,7 +36,7 @@ fn handshake() -> Handshake {
         listen_port: Some(5678),
         heartbeat: 1,
         echo: 2,
-        consensus: false,
+        consensus: None,
     }
 }
 
@@ -60,7 +60,8 @@ fn handshake_message() {
 
 #[test]
 fn consensus_message() {
-    let handshake = Handshake { heartbeat: 0, echo: 0, consensus: true, ..handshake() };
+    let handshake =
+        Handshake { heartbeat: 0, echo: 0, consensus: Some(Bytes::new()), ..handshake() };
     let vote = Message::Consensus(Bytes::from_static(b"vote"));
     let parent = format!("00-{}-{}-01", "22".repeat(16), "11".repeat(8));
     let context = trace::from_parent(&parent);

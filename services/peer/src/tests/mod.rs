@@ -152,7 +152,7 @@ struct Stranger {
     hello: Hello,
     claim: Claim,
     listen_port: Option<u16>,
-    consensus: bool,
+    consensus: Option<Bytes>,
 }
 
 impl Stranger {
@@ -173,7 +173,7 @@ impl Stranger {
                 tip: chain.genesis(),
             },
             listen_port: None,
-            consensus: false,
+            consensus: None,
         }
     }
 
@@ -192,7 +192,7 @@ impl Stranger {
             listen_port: self.listen_port,
             heartbeat: 0,
             echo: 0,
-            consensus: self.consensus,
+            consensus: self.consensus.clone(),
         }
     }
 
