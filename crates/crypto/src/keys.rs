@@ -112,6 +112,10 @@ impl SecretKey {
         Zeroizing::new(self.0.to_bytes().into())
     }
 
+    pub(crate) const fn signing_key(&self) -> &SigningKey {
+        &self.0
+    }
+
     /// Its public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {

@@ -7,9 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use pentad_crypto::KeyHash;
+use pentad_crypto::hd::AccountKey;
 
 use crate::file::WalletFile;
-use crate::{KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, new_wallet};
+use crate::{
+    Issued, KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, Words, new_wallet,
+};
 
 /// A wallet, or why it could not be loaded.
 type Loaded = Result<Arc<Wallet>, KeystoreError>;
@@ -45,25 +48,65 @@ impl Keystore {
     /// Makes a wallet; without a passphrase of its owner, one that unlocks by itself. `None` when
     /// there is no passphrase at all.
     pub fn create(&self, name: &WalletName, owner: Option<&Passphrase>) -> Option<Loaded> {
-        let (passphrase, unlock) = match (owner, &self.service) {
-            (Some(owner), _) => (owner, Unlock::Owner),
-            (None, Some(service)) => (service, Unlock::Service),
-            (None, None) => return None,
-        };
-        Some(self.create_sealed(name, passphrase, unlock))
+        let (passphrase, unlock) = self.seal_of(owner)?;
+        let made = || new_wallet(passphrase, unlock, self.cost);
+        Some(self.add(name, unlock, made))
     }
 
-    fn create_sealed(&self, name: &WalletName, passphrase: &Passphrase, unlock: Unlock) -> Loaded {
+    /// As [`Keystore::create`], of the words of a wallet that was, which has handed out so many
+    /// addresses.
+    pub fn restore(
+        &self,
+        name: &WalletName,
+        words: &Words,
+        issued: Issued,
+        owner: Option<&Passphrase>,
+    ) -> Option<Loaded> {
+        let (passphrase, unlock) = self.seal_of(owner)?;
+        let made = || {
+            let file = words.seal(issued, unlock, passphrase, self.cost)?;
+            Ok((file, words.account.clone()))
+        };
+        Some(self.add(name, unlock, made))
+    }
+
+    /// What a new wallet is sealed under.
+    fn seal_of<'a>(&'a self, owner: Option<&'a Passphrase>) -> Option<(&'a Passphrase, Unlock)> {
+        match (owner, &self.service) {
+            (Some(owner), _) => Some((owner, Unlock::Owner)),
+            (None, Some(service)) => Some((service, Unlock::Service)),
+            (None, None) => None,
+        }
+    }
+
+    fn add(
+        &self,
+        name: &WalletName,
+        unlock: Unlock,
+        made: impl FnOnce() -> Result<(WalletFile, AccountKey), KeystoreError>,
+    ) -> Loaded {
         if self.path(name).try_exists().map_err(KeystoreError::io(&self.directory))? {
             return Err(KeystoreError::WalletExists(name.clone()));
         }
-        let (file, account) = new_wallet(passphrase, unlock, self.cost)?;
+        let (file, account) = made()?;
         let path = write_new(&self.directory, name, &file)?;
         let wallet = Wallet::new(name.clone(), path, file)?;
         if unlock == Unlock::Service {
             wallet.unlock_with(account, None);
         }
         Ok(self.remember(wallet))
+    }
+
+    /// Seals a wallet under another passphrase; without the old one, from that of the service.
+    /// `None` when there is no old one at all.
+    pub fn change_passphrase(
+        &self,
+        wallet: &Wallet,
+        old: Option<&Passphrase>,
+        new: &Passphrase,
+    ) -> Option<Result<(), KeystoreError>> {
+        let old = old.or(self.service.as_ref())?;
+        Some(wallet.change_passphrase(old, new, self.cost))
     }
 
     /// The wallet of this name.

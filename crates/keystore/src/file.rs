@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::hex_text;
 use crate::seal::{CannotOpen, KdfCost, KdfCostError, NONCE_BYTES, SALT_BYTES, Sealing};
-use crate::{Chain, Passphrase};
+use crate::{Chain, KeystoreError, Passphrase};
 
 const VERSION: u32 = 1;
 /// Binds the authenticated header to this format.
@@ -114,6 +114,16 @@ impl Account {
 pub(crate) struct Random {
     pub(crate) salt: [u8; SALT_BYTES],
     pub(crate) nonce: [u8; NONCE_BYTES],
+}
+
+impl Random {
+    pub(crate) fn new() -> Result<Self, KeystoreError> {
+        let mut random = Self { salt: [0; _], nonce: [0; _] };
+        for buffer in [random.salt.as_mut_slice(), &mut random.nonce] {
+            getrandom::fill(buffer).map_err(KeystoreError::Randomness)?;
+        }
+        Ok(random)
+    }
 }
 
 impl WalletFile {

@@ -114,17 +114,73 @@ fn new_wallet(
     unlock: Unlock,
     cost: KdfCost,
 ) -> Result<(WalletFile, AccountKey), KeystoreError> {
-    let mut entropy = Zeroizing::new([0; ENTROPY_BYTES]);
-    let mut random = Random { salt: [0; _], nonce: [0; _] };
-    for buffer in [entropy.as_mut_slice(), &mut random.salt, &mut random.nonce] {
-        getrandom::fill(buffer).map_err(KeystoreError::Randomness)?;
+    let mut entropy = Zeroizing::new(vec![0; ENTROPY_BYTES]);
+    getrandom::fill(&mut entropy).map_err(KeystoreError::Randomness)?;
+    let words = Words::new(entropy).expect("128 bits are BIP39 entropy");
+    let file = words.seal(Issued { receive: 1, change: 0 }, unlock, passphrase, cost)?;
+    Ok((file, words.account))
+}
+
+/// What a wallet can be made of again: the words of BIP39, and the account that they give.
+pub struct Words {
+    entropy: Zeroizing<Vec<u8>>,
+    account: AccountKey,
+}
+
+/// Addresses of each chain that were handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Receive addresses.
+    pub receive: u32,
+    /// Change addresses.
+    pub change: u32,
+}
+
+impl Words {
+    /// Reads 12 to 24 English words.
+    ///
+    /// # Errors
+    /// When a word is unknown or the checksum is wrong.
+    pub fn parse(text: &str) -> Result<Self, DerivationError> {
+        Self::new(hd::entropy_from_mnemonic(text)?)
     }
-    let key = account_key(&*entropy, COIN_TYPE, ACCOUNT)
-        .expect("128 bits are BIP39 entropy, and these numbers are small");
-    let xpub = key.public().to_string();
-    let account = Account { coin_type: COIN_TYPE, account: ACCOUNT, xpub, receive: 1, change: 0 };
-    let file = WalletFile::seal(&*entropy, vec![account], unlock, passphrase, cost, random)?;
-    Ok((file, key))
+
+    fn new(entropy: Zeroizing<Vec<u8>>) -> Result<Self, DerivationError> {
+        let account = account_key(&entropy, COIN_TYPE, ACCOUNT)?;
+        Ok(Self { entropy, account })
+    }
+
+    /// The key hash of one of its addresses.
+    ///
+    /// # Errors
+    /// When the index is 2³¹ or more.
+    pub fn key_hash(&self, path: KeyPath) -> Result<KeyHash, DerivationError> {
+        key_hash(&self.account.public(), path)
+    }
+
+    fn seal(
+        &self,
+        issued: Issued,
+        unlock: Unlock,
+        passphrase: &Passphrase,
+        cost: KdfCost,
+    ) -> Result<WalletFile, KeystoreError> {
+        let account = Account {
+            coin_type: COIN_TYPE,
+            account: ACCOUNT,
+            xpub: self.account.public().to_string(),
+            receive: issued.receive,
+            change: issued.change,
+        };
+        let random = Random::new()?;
+        Ok(WalletFile::seal(&self.entropy, vec![account], unlock, passphrase, cost, random)?)
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Words([redacted])")
+    }
 }
 
 /// The key of an account, from a wallet's entropy.

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use pentad_crypto::hd::{AccountKey, AccountPublicKey, DerivationError};
+use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
 use pentad_crypto::{KeyHash, SecretKey};
+use zeroize::Zeroizing;
 
-use crate::file::WalletFile;
-use crate::{Chain, KeyPath, KeystoreError, Passphrase, WalletName, account_key, key_hash};
+use crate::file::{Random, WalletFile};
+use crate::{
+    Chain, KdfCost, KeyPath, KeystoreError, Passphrase, Unlock, WalletName, account_key, key_hash,
+};
 
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
 /// unlocked.
@@ -139,18 +142,65 @@ impl Wallet {
         passphrase: &Passphrase,
         time: Option<Duration>,
     ) -> Result<(), KeystoreError> {
-        let cannot_open = || KeystoreError::CannotOpen(self.name.clone());
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let entropy = file.open(passphrase).map_err(|_| cannot_open())?;
-        let entry = file.accounts.first().ok_or_else(cannot_open)?;
-        let account =
-            account_key(&entropy, entry.coin_type, entry.account).map_err(|_| cannot_open())?;
-        // Authenticated with the entropy, so this can only differ if the file was made wrong.
-        if account.public() != self.account {
-            return Err(cannot_open());
-        }
+        let (_, account) = self.reveal(passphrase)?;
         self.unlock_with(account, time);
         Ok(())
+    }
+
+    /// The words that the wallet can be made of again. Blocks for as long as the KDF takes.
+    pub fn words(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, KeystoreError> {
+        let (entropy, _) = self.reveal(passphrase)?;
+        hd::mnemonic_from_entropy(&entropy).map_err(|_| self.cannot_open())
+    }
+
+    /// One of its keys, for export. Blocks for as long as the KDF takes.
+    pub fn export(
+        &self,
+        path: KeyPath,
+        passphrase: &Passphrase,
+    ) -> Result<SecretKey, KeystoreError> {
+        let (_, account) = self.reveal(passphrase)?;
+        Signer(account).key(path).map_err(|_| self.cannot_open())
+    }
+
+    /// Seals the wallet under another passphrase, known to its owner. The file is replaced at once:
+    /// after a crash the old passphrase opens it, or the new one. Blocks for as long as the KDF
+    /// takes, twice.
+    pub fn change_passphrase(
+        &self,
+        old: &Passphrase,
+        new: &Passphrase,
+        cost: KdfCost,
+    ) -> Result<(), KeystoreError> {
+        let (entropy, _) = self.reveal(old)?;
+        // No address is handed out in between: the counts are in the file as well.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = file.accounts.clone();
+        let next = WalletFile::seal(&entropy, accounts, Unlock::Owner, new, cost, Random::new()?)?;
+        next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
+        *file = next;
+        Ok(())
+    }
+
+    /// The secrets, if the passphrase is right.
+    fn reveal(
+        &self,
+        passphrase: &Passphrase,
+    ) -> Result<(Zeroizing<Vec<u8>>, AccountKey), KeystoreError> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let entropy = file.open(passphrase).map_err(|_| self.cannot_open())?;
+        let entry = file.accounts.first().ok_or_else(|| self.cannot_open())?;
+        let account = account_key(&entropy, entry.coin_type, entry.account)
+            .map_err(|_| self.cannot_open())?;
+        // Authenticated with the entropy, so this can only differ if the file was made wrong.
+        if account.public() != self.account {
+            return Err(self.cannot_open());
+        }
+        Ok((entropy, account))
+    }
+
+    fn cannot_open(&self) -> KeystoreError {
+        KeystoreError::CannotOpen(self.name.clone())
     }
 
     pub(crate) fn unlock_with(&self, account: AccountKey, time: Option<Duration>) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{
-    GetInfoRequest, GetTransactionRequest, GetUtxosRequest, SubmitTransactionRequest,
+    GetHistoryRequest, GetInfoRequest, GetTransactionRequest, GetUtxosRequest,
+    SubmitTransactionRequest,
 };
 use pentad_api::types::v1 as proto;
 use pentad_api::{Connection, FieldError, transaction_from_bytes};
@@ -112,6 +113,14 @@ impl ChainClient {
             }
         }
         Ok(outputs)
+    }
+
+    /// Whether an address was ever paid, on the main chain or in the mempool.
+    pub(crate) async fn was_used(&self, key: KeyHash) -> Result<bool, WalletError> {
+        let address = Address::P2pkh(key).encode(&self.network().await?.versions);
+        let request = GetHistoryRequest { address, page_size: 1, page_token: String::new() };
+        let history = self.reads.clone().get_history(timed(request)).await?.into_inner();
+        Ok(!history.entries.is_empty() || !self.outputs(&[key]).await?.is_empty())
     }
 
     /// Hash of the tip, displayed hex.

@@ -25,6 +25,9 @@ pub enum WalletError {
     /// No passphrase was given, and the service has none of its own.
     #[error("a passphrase is needed: this service has no passphrase file of its own")]
     NoPassphrase,
+    /// A change of passphrase to nothing.
+    #[error("new_passphrase: it is empty")]
+    NoNewPassphrase,
     /// Neither an address nor a wallet was named.
     #[error("from: name the address or the wallet that pays")]
     NoSource,
@@ -106,6 +109,20 @@ pub enum WalletError {
     /// Another payment claimed the same coins a moment before.
     #[error("another payment claimed the same coins at the same time")]
     CoinsClaimed,
+    /// The words make no wallet.
+    #[error("words: {0}")]
+    Words(DerivationError),
+    /// A text that is too long to sign.
+    #[error("message: {found} bytes are more than {most}")]
+    MessageLength {
+        /// Its length.
+        found: usize,
+        /// The most there may be.
+        most: usize,
+    },
+    /// Messages are signed by the owners of keys.
+    #[error("address: a script's address has no key to sign with")]
+    NoKey,
     /// A key of the wallet cannot be derived.
     #[error(transparent)]
     Derivation(#[from] DerivationError),
@@ -150,6 +167,7 @@ impl From<WalletError> for Status {
             ) => failure(Code::FailedPrecondition, "PASSPHRASE_FILE"),
             WalletError::NoPassphrase => invalid("NO_PASSPHRASE", "passphrase")
                 .with_hint("give a passphrase, or set wallet.passphrase_file"),
+            WalletError::NoNewPassphrase => invalid("NO_PASSPHRASE", "new_passphrase"),
             WalletError::NoSource => invalid("NO_SOURCE", "from"),
             WalletError::NotOurs(_) => failure(Code::NotFound, "NOT_OUR_ADDRESS")
                 .with_field("address")
@@ -182,6 +200,10 @@ impl From<WalletError> for Status {
             WalletError::CoinsClaimed => failure(Code::Aborted, "COINS_CLAIMED")
                 .with_hint("try again")
                 .with_retry_after(Duration::from_millis(100)),
+            WalletError::Words(_) => invalid("INVALID_WORDS", "words")
+                .with_hint("12 to 24 English words in their order, with spaces in between"),
+            WalletError::MessageLength { .. } => invalid("MESSAGE_TOO_LONG", "message"),
+            WalletError::NoKey => invalid("NOT_A_KEY_ADDRESS", "address"),
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
             WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
             WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),

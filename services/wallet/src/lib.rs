@@ -1,6 +1,6 @@
 //! The wallet service: an encrypted keystore, and payments from its coins.
 //!
-//! Invariant: a key never leaves this service, and never its process unsealed.
+//! Invariant: a key leaves this service only for whoever gives its wallet's passphrase again.
 //! Invariant: an address is on disk before it is in anybody's hands.
 //! Invariant: two payments never use one coin, and one idempotency key never pays twice.
 //! Invariant: a payment that was answered is made, whatever process dies.
@@ -10,7 +10,9 @@ mod chain;
 mod config;
 mod error;
 mod grpc;
+mod message;
 mod payment;
+mod restore;
 mod send;
 mod settle;
 mod wallets;

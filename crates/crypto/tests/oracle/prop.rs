@@ -1,12 +1,14 @@
 //! Random input, with rust-bitcoin on the other side.
 
 use bitcoin::secp256k1::{self, Message, Secp256k1};
+use pentad_crypto::message::message_hash;
 use pentad_crypto::script::{
     Multisig, data_script, p2pkh_script_sig, parse_multisig_script_sig, parse_p2pkh_script_sig,
 };
 use pentad_crypto::{
-    Address, AddressError, AddressVersions, KeyError, KeyHash, PublicKey, ScriptHash,
-    ScriptTemplate, SecretKey, Signature, SignatureError, base58check, classify, hash160,
+    Address, AddressError, AddressVersions, KeyError, KeyHash, MessageSignature, PublicKey,
+    ScriptHash, ScriptTemplate, SecretKey, Signature, SignatureError, base58check, classify,
+    hash160,
 };
 use pentad_primitives::{Hash256, Script};
 use proptest::collection::vec;
@@ -106,6 +108,21 @@ proptest! {
         prop_assert_eq!(back.to_bytes(), key.to_bytes());
         let refused = SecretKey::from_wif(&text, version.wrapping_add(1)).unwrap_err();
         prop_assert_eq!(refused, KeyError::WrongNetwork(version));
+    }
+
+    #[test]
+    fn signed_messages(key in secret_key(), text in ".{0,300}", other in ".{0,300}") {
+        let theirs = bitcoin::sign_message::signed_msg_hash(&text);
+        let hash = message_hash(&text);
+        prop_assert_eq!(hash.as_bytes().as_slice(), theirs.as_ref() as &[u8]);
+        let signature = MessageSignature::sign(&key, &text);
+        let owner = key.public_key().key_hash();
+        prop_assert_eq!(signature.verify(&owner, &text), Ok(()));
+        prop_assert_eq!(signature.verify(&owner, &other).is_ok(), text == other);
+        // The numbers are an ordinary signature of that hash.
+        let numbers = signature.as_bytes()[1..].try_into().unwrap();
+        let plain = Signature::from_compact(numbers).unwrap();
+        prop_assert_eq!(plain.verify(&key.public_key(), &message_hash(&text)), Ok(()));
     }
 
     #[test]

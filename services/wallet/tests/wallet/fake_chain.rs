@@ -44,6 +44,8 @@ struct State {
     /// Blocks until a coinbase output can be spent.
     maturity: u32,
     confirmed: BTreeMap<OutPoint, Utxo>,
+    /// Whoever was given an output, spent or not.
+    given: Vec<pentad_primitives::Script>,
     mempool: Vec<Transaction>,
     mined: BTreeMap<Txid, Mined>,
     mishap: Option<Mishap>,
@@ -56,6 +58,7 @@ impl Default for State {
             height: 0,
             maturity: 100,
             confirmed: BTreeMap::new(),
+            given: Vec::new(),
             mempool: Vec::new(),
             mined: BTreeMap::new(),
             mishap: None,
@@ -100,6 +103,7 @@ impl FakeChain {
             height: BlockHeight::new(state.height),
             from_coinbase,
         };
+        state.given.push(utxo.output.script_pubkey.clone());
         state.confirmed.insert(OutPoint { txid, vout: serial }, utxo);
     }
 
@@ -413,9 +417,15 @@ impl ChainService for FakeChain {
 
     async fn get_history(
         &self,
-        _: Request<GetHistoryRequest>,
+        request: Request<GetHistoryRequest>,
     ) -> Result<Response<GetHistoryResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
+        let script = output(&request.into_inner().address, 0).script_pubkey;
+        let state = self.state();
+        let mined = state.mined.values().flat_map(|mined| &mined.transaction.outputs);
+        let mut paid = mined.map(|output| &output.script_pubkey).chain(&state.given);
+        let is_used = paid.any(|it| *it == script);
+        let entries = is_used.then(HistoryEntry::default).into_iter().collect();
+        Ok(Response::new(GetHistoryResponse { entries, ..Default::default() }))
     }
 
     async fn explain_transaction(

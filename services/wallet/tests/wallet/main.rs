@@ -2,9 +2,11 @@
 
 mod bed;
 mod errors;
+mod exports;
 mod fake_chain;
 mod keystore;
 mod leases;
+mod restore;
 mod retries;
 mod secrets;
 mod send;

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use pentad_api::wallet::v1::UnlockWalletRequest;
+use pentad_api::wallet::v1::{
+    ExportKeyRequest, RestoreWalletRequest, ShowWordsRequest, UnlockWalletRequest,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bed::{Bed, COIN, from_wallet};
@@ -57,12 +59,19 @@ async fn secrets_are_in_no_log_error_or_file() {
     assert!(!format!("{error:?}").contains(PASSPHRASE));
     bed.keystore().unlock_wallet(unlock(PASSPHRASE)).await.expect("opens");
     bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
+    let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
+    let request = ShowWordsRequest { wallet, passphrase: passphrase.clone() };
+    let words = bed.keystore().show_words(request).await.expect("shown").into_inner().words;
+    let request = ExportKeyRequest { address: alice.clone(), passphrase };
+    let key = bed.keystore().export_key(request).await.expect("exported").into_inner().key;
+    let restore = RestoreWalletRequest { words: words.clone(), ..Default::default() };
+    bed.keystore().restore_wallet(restore).await.expect("restored");
     bed.restart().await;
     let log = String::from_utf8(log.0.lock().expect("unpoisoned").clone()).expect("text");
     // The log is there, and says what happened …
     assert!(log.contains("payment submitted") && log.contains("create_wallet"), "{log}");
     // … but nothing that opens a wallet.
-    for secret in [PASSPHRASE, SERVICE_PASSPHRASE] {
+    for secret in [PASSPHRASE, SERVICE_PASSPHRASE, &words, &key] {
         assert!(!log.contains(secret));
         for wallet in ["alice", "bob"] {
             let file = fs::read_to_string(bed.wallet_file(wallet)).expect("readable");

@@ -1,0 +1,55 @@
+//! Wallets made again from their words.
+
+use std::sync::Arc;
+
+use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use pentad_crypto::hd::DerivationError;
+use pentad_keystore::{Chain, Issued, KeyPath, Passphrase, Wallet, WalletName, Words};
+
+use crate::error::WalletError;
+use crate::wallets::Inner;
+
+/// Addresses in a row that were never paid end the search (BIP44).
+const GAP: u32 = 20;
+/// Addresses that are asked for at once.
+const AT_ONCE: usize = 8;
+
+impl Inner {
+    /// Looks for the addresses of a wallet on the chain, and makes it.
+    pub(crate) async fn restore(
+        &self,
+        name: WalletName,
+        words: Words,
+        owner: Option<Passphrase>,
+    ) -> Result<(Arc<Wallet>, Issued), WalletError> {
+        let receive = self.count_used(&words, Chain::Receive).await?;
+        let change = self.count_used(&words, Chain::Change).await?;
+        // Its first address is there, whether it was paid or not.
+        let issued = Issued { receive: receive.max(1), change };
+        let wallet = self
+            .hashing(move |keystore| {
+                let restored = keystore.restore(&name, &words, issued, owner.as_ref());
+                Ok(restored.ok_or(WalletError::NoPassphrase)??)
+            })
+            .await?;
+        Ok((wallet, Issued { receive, change }))
+    }
+
+    /// Addresses of a chain up to the last one that was ever paid.
+    async fn count_used(&self, words: &Words, chain: Chain) -> Result<u32, WalletError> {
+        let (mut used, mut next) = (0, 0);
+        while next < used + GAP {
+            let keys = (next..used + GAP)
+                .map(|index| Ok((index, words.key_hash(KeyPath { chain, index })?)));
+            let keys = keys.collect::<Result<Vec<_>, DerivationError>>()?;
+            next = used + GAP;
+            let asked = iter(keys).map(|(index, key)| async move {
+                Ok::<_, WalletError>((index, self.chain.was_used(key).await?))
+            });
+            let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
+            let last = answers.into_iter().filter_map(|(index, is_used)| is_used.then_some(index));
+            used = last.max().map_or(used, |last| last + 1);
+        }
+        Ok(used)
+    }
+}
