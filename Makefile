@@ -11,7 +11,7 @@ DEVNET ?= pentad-devnet
 .PHONY: help
 help: ## List the targets
 	@echo "Pentad: a UTXO ledger node of gRPC microservices"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Build and start four validators on loopback, and say what to try (Ctrl-C stops them)
@@ -79,6 +79,16 @@ mutants: ## Take one rule at a time out of the PBFT core and see which tests not
 bench-pbft: ## Measure four validators: finality, rate, view change, memory, fsyncs
 	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
 	target/release/pentad-bench-pbft
+
+.PHONY: sim-peers
+sim-peers: ## Simulate 500 nodes: lookups, relay; SEED=17 replays one
+	$(if $(SEED),PENTAD_SEED=$(SEED)) $(CARGO) test --locked -p pentad-wire --lib -- --nocapture 500_nodes
+
+.PHONY: bench-peer
+bench-peer: ## Measure links: sync, hops, votes beside a sync, a hundred idle peers
+	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
+	target/release/pentad-bench-peer
+	$(CARGO) bench --locked -p pentad-peer
 
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)

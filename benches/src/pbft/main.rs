@@ -6,6 +6,9 @@ mod network;
 #[path = "../payments.rs"]
 #[allow(dead_code, reason = "the other program of this package uses the rest")]
 mod payments;
+#[path = "../process.rs"]
+#[allow(dead_code, reason = "the other program of this package uses the rest")]
+mod process;
 mod watch;
 
 use std::time::{Duration, Instant};
@@ -20,8 +23,9 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::network::{NODES, Node};
+use crate::network::NODES;
 use crate::payments::{START, allocations, key, pay, script, split};
+use crate::process::Node;
 use crate::watch::Watch;
 
 /// Payments made one at a time.

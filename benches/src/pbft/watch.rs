@@ -12,7 +12,7 @@ use pentad_primitives::Txid;
 use pentad_service_kit::limits::MESSAGE_BYTES_MAX;
 use tokio::sync::Notify;
 
-use crate::network::Node;
+use crate::process::Node;
 
 /// What the tips of all nodes told.
 #[derive(Clone, Default)]
