@@ -35,6 +35,8 @@ mod recent;
 pub mod relay;
 pub mod sync;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use chunk::{Assembler, Chunker};
 pub use class::{CERTIFICATE_MAX, Class};

@@ -40,4 +40,4 @@ pub const K: usize = 20;
 pub const ALPHA: usize = 3;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
+mod convergence;
 mod dht;
 mod golden;
-mod overlay;
+pub mod overlay;
 mod prop;
-mod simulation;
+pub mod simulation;
 mod table;

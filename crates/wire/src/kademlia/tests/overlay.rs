@@ -32,6 +32,9 @@ impl Random {
     }
 }
 
+/// Datagrams, and to or from whom each went.
+pub type Datagrams = Vec<(SocketAddr, Vec<u8>)>;
+
 /// Nodes, the datagrams between them, and what they have put out.
 pub struct Overlay {
     pub random: Random,
@@ -39,6 +42,10 @@ pub struct Overlay {
     /// Datagrams lost, in percent.
     pub loss: u64,
     pub nodes: BTreeMap<SocketAddr, Node>,
+    /// Datagrams sent.
+    pub sent: usize,
+    /// What one node sends and receives, and to or from whom.
+    pub watched: Option<(SocketAddr, Datagrams)>,
     /// What is to come, in order of time and then of making.
     events: BTreeMap<(Duration, u64), (SocketAddr, Event)>,
     made: u64,
@@ -62,6 +69,8 @@ impl Overlay {
             now: Duration::ZERO,
             loss: 0,
             nodes: BTreeMap::new(),
+            sent: 0,
+            watched: None,
             events: BTreeMap::new(),
             made: 0,
             done: BTreeMap::new(),
@@ -110,11 +119,21 @@ impl Overlay {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.sent += 1;
+        self.watch(from, to, &bytes);
         if self.random.below(100) < self.loss {
             return;
         }
         let delay = Duration::from_millis(10 + self.random.below(70));
         self.schedule(delay, to, Event::Datagram { from, bytes });
+    }
+
+    fn watch(&mut self, node: SocketAddr, other: SocketAddr, bytes: &[u8]) {
+        if let Some((watched, datagrams)) = &mut self.watched
+            && *watched == node
+        {
+            datagrams.push((other, bytes.to_vec()));
+        }
     }
 
     fn schedule(&mut self, delay: Duration, at: SocketAddr, event: Event) {
@@ -129,7 +148,10 @@ impl Overlay {
             self.now = next.key().0;
             let (at, event) = next.remove();
             match event {
-                Event::Datagram { from, bytes } => self.input(at, Input::Datagram { from, bytes }),
+                Event::Datagram { from, bytes } => {
+                    self.watch(at, from, &bytes);
+                    self.input(at, Input::Datagram { from, bytes });
+                }
                 Event::Tick => {
                     self.schedule(TICK, at, Event::Tick);
                     self.input(at, Input::Tick);

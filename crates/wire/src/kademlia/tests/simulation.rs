@@ -13,7 +13,7 @@ use crate::kademlia::{
     Contact, EndpointRecord, K, NodeId, Outcome, Value, Wish, node_id, record_key,
 };
 
-fn seeds() -> Vec<u64> {
+pub fn seeds() -> Vec<u64> {
     let fresh = std::env::var("PENTAD_SEED").map_or_else(
         |_| RandomState::new().hash_one(0),
         |seed| seed.parse().expect("PENTAD_SEED is a number"),
@@ -23,12 +23,12 @@ fn seeds() -> Vec<u64> {
 }
 
 /// Endpoints in many subnets.
-fn endpoint(n: usize) -> SocketAddr {
+pub fn endpoint(n: usize) -> SocketAddr {
     let [_, _, high, low] = u32::try_from(n).expect("few nodes").to_be_bytes();
     ([60 + low % 100, low, high, 9], 5678).into()
 }
 
-fn closest(overlay: &Overlay, target: &NodeId, asking: SocketAddr) -> BTreeSet<Contact> {
+pub fn closest(overlay: &Overlay, target: &NodeId, asking: SocketAddr) -> BTreeSet<Contact> {
     let mut contacts = overlay.contacts();
     contacts.retain(|contact| contact.endpoint != asking);
     contacts.sort_by_key(|contact| contact.id.distance(target));
@@ -52,7 +52,7 @@ fn recall(overlay: &mut Overlay, lookups: usize) -> usize {
     found * 100 / (lookups * K)
 }
 
-fn overlay_of(count: usize, seed: u64, loss: u64) -> Overlay {
+pub fn overlay_of(count: usize, seed: u64, loss: u64) -> Overlay {
     let mut overlay = Overlay::new(seed);
     overlay.loss = loss;
     for n in 0..count {

@@ -1,0 +1,1 @@
+mod relay_network;
