@@ -1,6 +1,7 @@
 """A node of the PyPI package kademlia, to hold Pentad's discovery against.
 
-    kademlia_peer.py serve PORT                  listen until killed (0: any port)
+    kademlia_peer.py serve PORT                  listen until killed (0: any port), join others,
+                                                 print the neighbours when they change
     kademlia_peer.py bootstrap HOST:PORT [...]   join, print the neighbours, leave
 
 Everything printed is a line of JSON.
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import json
 import logging
+import secrets
 import socket
 import sys
 
@@ -18,6 +20,8 @@ from kademlia.network import Server
 HOST = "127.0.0.1"
 # Between attempts to find a bootstrap node that is still starting.
 RETRY_SECONDS = 0.2
+# Between lookups of a server.
+LOOKUP_SECONDS = 1
 
 
 def say(**fields):
@@ -34,15 +38,31 @@ async def listen(port):
 async def serve(args):
     server, (ip, port) = await listen(args.port)
     say(id=server.node.id.hex(), ip=ip, port=port)
-    await asyncio.Event().wait()
+    if args.bootstrap:
+        await enter(server, args.bootstrap)
+        say(joined=port)
+    known = None
+    while True:
+        await asyncio.sleep(LOOKUP_SECONDS)
+        # The package looks for others only when it is used, and once an hour.
+        await server.get(secrets.token_hex(8))
+        nodes = server.protocol.router.find_neighbors(server.node)
+        neighbors = sorted(f"{node.ip}:{node.port}" for node in nodes)
+        if neighbors != known:
+            known = neighbors
+            say(neighbors=neighbors)
 
 
-async def join(server, args):
-    host, port = args.address.rsplit(":", 1)
+async def enter(server, address):
+    host, port = address.rsplit(":", 1)
     # The package takes no host names.
     entry = (socket.gethostbyname(host), int(port))
     while not await server.bootstrap([entry]):
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def join(server, args):
+    await enter(server, args.address)
     for pair in args.set:
         key, value = pair.split("=", 1)
         say(key=key, stored=await server.set(key, value))
@@ -65,6 +85,7 @@ def arguments():
     modes = parser.add_subparsers(required=True)
     mode = modes.add_parser("serve", help="listen until killed")
     mode.add_argument("port", type=int)
+    mode.add_argument("--bootstrap", metavar="HOST:PORT")
     mode.set_defaults(run=serve)
     mode = modes.add_parser("bootstrap", help="join, print the neighbours, leave")
     mode.add_argument("address", metavar="HOST:PORT")

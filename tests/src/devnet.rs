@@ -34,6 +34,13 @@ pub struct Reply {
 pub struct Node(Value);
 
 impl Node {
+    /// Node `number` of the `network.json` in a folder.
+    pub(crate) fn read(dir: &Path, number: usize) -> Option<Self> {
+        let text = fs::read_to_string(dir.join("network.json")).ok()?;
+        let network: Value = serde_json::from_str(&text).ok()?;
+        network["nodes"].get(number - 1).cloned().map(Self)
+    }
+
     /// Address of the gRPC port.
     #[must_use]
     pub fn grpc(&self) -> String {
@@ -156,28 +163,21 @@ impl Devnet {
     /// Node `number`, counted from 1.
     #[must_use]
     pub fn node(&self, number: usize) -> Node {
-        Node(self.network()["nodes"][number - 1].clone())
+        Node::read(self.dir(), number).expect("network.json is JSON")
+    }
+
+    /// The chain spec.
+    ///
+    /// # Panics
+    /// When `network.json` names none.
+    #[must_use]
+    pub fn chain_spec(&self) -> PathBuf {
+        PathBuf::from(self.network()["chain_spec"].as_str().expect("a chain spec"))
     }
 
     /// Runs `pentad` on this network with JSON output.
-    ///
-    /// # Panics
-    /// When it cannot be run.
     pub fn run(&self, arguments: &[&str]) -> Reply {
-        let output = Command::new(binary("pentad"))
-            .arg("--dir")
-            .arg(self.dir())
-            .args(["--output", "json"])
-            .args(arguments)
-            .output()
-            .expect("pentad runs");
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        Reply {
-            code: output.status.code().unwrap_or(-1),
-            json: serde_json::from_str(&stdout).unwrap_or(Value::Null),
-            stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        run(self.dir(), arguments)
     }
 
     /// Runs `pentad` on node `number`.
@@ -260,6 +260,24 @@ impl Devnet {
     pub fn wait_for_end(&self, number: usize) {
         let pid = self.node(number).pid();
         wait_until("node ends", || !is_alive(pid));
+    }
+}
+
+/// Runs `pentad` on the network in a folder with JSON output.
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Reply {
+    let output = Command::new(binary("pentad"))
+        .arg("--dir")
+        .arg(dir)
+        .args(["--output", "json"])
+        .args(arguments)
+        .output()
+        .expect("pentad runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    Reply {
+        code: output.status.code().unwrap_or(-1),
+        json: serde_json::from_str(&stdout).unwrap_or(Value::Null),
+        stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

@@ -2,11 +2,17 @@
 //! single processes started by hand.
 
 mod devnet;
+mod metrics;
 mod process;
+mod script;
+mod solo;
 mod tools;
 mod wait;
 
 pub use devnet::{Devnet, Node, Reply};
+pub use metrics::metric;
 pub use process::{Running, binary, free_port, free_ports, signal, start};
+pub use script::Script;
+pub use solo::Solo;
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
 pub use wait::{DEADLINE, wait_for, wait_until};
