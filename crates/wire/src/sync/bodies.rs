@@ -445,9 +445,10 @@ impl Sync {
             .filter(|(peer, _)| **peer != dawdler)
             .filter(|(_, source)| source.can_serve_beyond(self.own.work, now))
             .filter(|(_, source)| head.is_some_and(|head| !source.is_asked(&head)))
+            .filter(|(_, source)| source.has_room(window))
             .map(|(peer, source)| (source.in_flight(), *peer))
             .min();
-        let Some((_, peer)) = idlest.filter(|(in_flight, _)| *in_flight <= window / 2) else {
+        let Some((_, peer)) = idlest else {
             return;
         };
         let hashes = self.bodies.reassign(dawdler, peer, window / 2);
@@ -471,8 +472,7 @@ impl Sync {
         let alone = ready.len() == 1;
         for (in_flight, peer) in ready {
             let window = self.bodies.peer_window();
-            // Refilled at half, so that requests are runs and not single blocks.
-            if in_flight > window / 2 {
+            if self.sources.get(&peer).is_none_or(|source| !source.has_room(window)) {
                 continue;
             }
             let count = window.saturating_sub(in_flight).min(share);

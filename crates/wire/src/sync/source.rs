@@ -7,6 +7,8 @@ use super::{BLOCKS_PER_REQUEST_MAX, STALL_TIMEOUT};
 use crate::Direction;
 use crate::handshake::Claim;
 
+/// Questions for blocks that one peer has open: 32 of all kinds are allowed, more are an offence.
+const QUESTIONS_MAX: usize = 8;
 /// Stalls after which a peer is left for good.
 const STALLS_MAX: u32 = 3;
 /// Bytes of blocks that a peer has to send in a second, or it stalls: one that sends a little now
@@ -42,6 +44,8 @@ pub(super) struct Source {
     refuted: Option<Work>,
     /// Blocks it was asked for, in that order.
     requests: VecDeque<BlockHash>,
+    /// How many of them each question asked for that is not answered in full.
+    questions: VecDeque<usize>,
     /// When it stalls unless it sends a block asked for.
     deadline: Duration,
     resting_until: Duration,
@@ -72,6 +76,7 @@ impl Source {
             pushed: BTreeSet::new(),
             refuted: None,
             requests: VecDeque::new(),
+            questions: VecDeque::new(),
             deadline: Duration::ZERO,
             resting_until: Duration::ZERO,
             stalls: 0,
@@ -118,6 +123,13 @@ impl Source {
         self.requests.len()
     }
 
+    /// Whether it may be asked for more blocks while at most half of `window` blocks are on their
+    /// way: it is refilled at half, so that questions are runs and not single blocks. Where blocks
+    /// become free one by one, they wait until it has answered some questions.
+    pub fn has_room(&self, window: usize) -> bool {
+        self.in_flight() <= window / 2 && self.questions.len() < QUESTIONS_MAX
+    }
+
     pub fn is_asked(&self, hash: &BlockHash) -> bool {
         self.requests.contains(hash)
     }
@@ -127,6 +139,7 @@ impl Source {
             self.deadline = now.saturating_add(STALL_TIMEOUT);
         }
         self.requests.extend(hashes);
+        self.questions.push_back(hashes.len());
     }
 
     /// A block of `bytes` arrived, or word that it is not there. Returns the blocks in front of it,
@@ -140,6 +153,7 @@ impl Source {
         let position = self.requests.iter().position(|asked| asked == hash)?;
         let skipped = self.requests.drain(..position).collect();
         self.requests.pop_front();
+        self.close_questions(position.saturating_add(1));
         // Each block buys the time that it may take at the least rate, and no more than a stall
         // timeout is ever left.
         let millis = bytes.saturating_mul(1000).checked_div(RATE_MIN).unwrap_or_default();
@@ -149,7 +163,22 @@ impl Source {
         Some(skipped)
     }
 
+    /// So many blocks less are waited for.
+    fn close_questions(&mut self, mut answered: usize) {
+        while let Some(open) = self.questions.front_mut() {
+            if let Some(left) = open.checked_sub(answered)
+                && left > 0
+            {
+                *open = left;
+                return;
+            }
+            answered = answered.saturating_sub(*open);
+            self.questions.pop_front();
+        }
+    }
+
     pub fn take_requests(&mut self) -> Vec<BlockHash> {
+        self.questions.clear();
         self.requests.drain(..).collect()
     }
 

@@ -83,6 +83,21 @@ fn bodies_come_from_all_peers_each_once() {
     assert!(report.elapsed < Duration::from_secs(3), "took {:?}", report.elapsed);
 }
 
+/// More than 32 are an offence: a peer whose blocks are refused one by one would get this node
+/// banned by the honest ones.
+#[test]
+fn however_blocks_fail_no_peer_has_many_questions_open() {
+    use Manner::*;
+    let main = extend(GENESIS, 250, 2, OWN_BODY);
+    for others in [vec![Mutates], vec![Mutates, StallsOnBlocks], vec![Lacks], vec![Skips]] {
+        let manners = others.iter().chain([&Honest]).map(|manner| (*manner, main.clone()));
+        let report = World::new(&[], manners.collect())
+            .run(main.last().expect("a chain").hash, Duration::from_secs(30));
+        assert!(report.main == hashes(&main), "{others:?}: no sync");
+        assert!(report.open_max <= 8, "{others:?}: {} questions are open", report.open_max);
+    }
+}
+
 #[test]
 fn a_shorter_peer_is_never_followed() {
     let main = extend(GENESIS, 20, 2, OWN_BODY);

@@ -204,6 +204,8 @@ pub(super) struct Report {
     pub(super) penalized: BTreeMap<PeerId, Vec<Offence>>,
     pub(super) left: BTreeSet<PeerId>,
     pub(super) delivered: usize,
+    /// Most questions that were open at a peer.
+    pub(super) open_max: usize,
     pub(super) buffered_max: usize,
 }
 
@@ -215,6 +217,8 @@ pub(super) struct World {
     pub(super) now: Duration,
     /// When the last block of a trickle arrives.
     trickled: BTreeMap<PeerId, Duration>,
+    /// What each question that is open at a peer still waits for.
+    open: BTreeMap<PeerId, VecDeque<Vec<BlockHash>>>,
     pub(super) report: Report,
 }
 
@@ -230,6 +234,7 @@ impl World {
             penalized: BTreeMap::new(),
             left: BTreeSet::new(),
             delivered: 0,
+            open_max: 0,
             buffered_max: 0,
         };
         let peers = peers.into_iter().zip(1..);
@@ -247,8 +252,8 @@ impl World {
             queue.push_back((Duration::ZERO, Input::Connected { peer: *id, direction, claim }));
         }
         let sync = Sync::new(claim(own));
-        let (now, trickled) = (Duration::ZERO, BTreeMap::new());
-        Self { sync, chain, peers, queue, now, trickled, report }
+        let (now, trickled, open) = (Duration::ZERO, BTreeMap::new(), BTreeMap::new());
+        Self { sync, chain, peers, queue, now, trickled, open, report }
     }
 
     fn later(&mut self, input: Input) {
@@ -285,6 +290,9 @@ impl World {
             if matches!(input, Input::Block { .. }) {
                 self.report.delivered += 1;
             }
+            if let Input::Block { peer, hash, .. } | Input::NotFound { peer, hash } = &input {
+                self.answered(*peer, hash);
+            }
             let outputs = self.sync.step(self.now, input);
             let buffered = self.sync.progress().buffered_bytes;
             self.report.buffered_max = self.report.buffered_max.max(buffered);
@@ -294,6 +302,17 @@ impl World {
             }
         }
         self
+    }
+
+    /// A peer answers in order: what it was asked before it has answered, or left out.
+    fn answered(&mut self, peer: PeerId, hash: &BlockHash) {
+        let open = self.open.entry(peer).or_default();
+        if let Some(at) = open.iter().position(|question| question.contains(hash)) {
+            open.drain(..at);
+            let place = open[0].iter().position(|asked| asked == hash).expect("it is in there");
+            open[0].drain(..=place);
+            open.retain(|question| !question.is_empty());
+        }
     }
 
     /// The chain service is another one now, with these blocks only.
@@ -328,6 +347,9 @@ impl World {
             }
             Output::RequestBlocks { peer, hashes } => {
                 assert!(hashes.len() <= BLOCKS_PER_REQUEST_MAX);
+                let open = self.open.entry(peer).or_default();
+                open.push_back(hashes.clone());
+                self.report.open_max = self.report.open_max.max(open.len());
                 let Some(source) = self.peers.get(&peer) else {
                     return;
                 };
