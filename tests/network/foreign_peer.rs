@@ -89,7 +89,9 @@ fn a_new_node_syncs_past_a_peer_that_stalls_and_one_that_sends_garbage() {
         let info = node.run(&["chain", "get-info"]).success();
         if info["tip"] == tip { Ok(()) } else { Err(info.to_string()) }
     });
-    // The one that sends garbage is told why it is not wanted.
-    let why = liars[1].told("ended");
-    assert!(why.as_str().is_some_and(|why| why.contains("MISBEHAVIOR")), "{why}");
+    // Who sends garbage is banned, who stalls is not; and nobody bans the new node.
+    let bans = node.run(&["peer", "list-bans"]).success();
+    assert_eq!(bans["bans"].as_array().map(Vec::len), Some(1), "{bans}");
+    assert_eq!(bans["bans"][0]["staticKey"], liars[1].told("key"), "{bans}");
+    assert_eq!(call(&devnet, "pentad.peer.v1.PeerService/ListBans"), json!({}));
 }

@@ -44,12 +44,12 @@ fn nodes_and_python_servers_find_each_other_after_the_bootstrap_server_has_left(
     let joined: Vec<String> =
         servers.iter().map(|it| format!("127.0.0.1:{}", it.told("joined"))).collect();
     for node in &nodes {
-        wait_until("the node has joined", || contacts(&node.node()).contains(&entry));
+        wait_until("the node has joined", || contacts(node.node()).contains(&entry));
     }
     drop(bootstrap);
 
     let everybody: BTreeSet<String> =
-        joined.iter().cloned().chain(nodes.iter().map(|node| node.p2p().to_owned())).collect();
+        joined.iter().cloned().chain(nodes.iter().map(|node| node.node().p2p())).collect();
     let others = |own: &str| {
         let mut others = everybody.clone();
         others.remove(own);
@@ -57,8 +57,8 @@ fn nodes_and_python_servers_find_each_other_after_the_bootstrap_server_has_left(
     };
     for node in &nodes {
         wait_for("the node knows all others and no longer the server that left", || {
-            let known: BTreeSet<String> = contacts(&node.node()).into_iter().collect();
-            if known == others(node.p2p()) { Ok(()) } else { Err(format!("{known:?}")) }
+            let known: BTreeSet<String> = contacts(node.node()).into_iter().collect();
+            if known == others(&node.node().p2p()) { Ok(()) } else { Err(format!("{known:?}")) }
         });
     }
     for (server, own) in servers.iter().zip(&joined) {

@@ -64,11 +64,11 @@ fn twenty_nodes_that_are_told_of_one_each_find_all_others_and_pass_everything_on
     let started = Instant::now();
     let mut row: Vec<Solo> = Vec::new();
     for _ in 1..NODES {
-        let before = row.last().map_or(devnet.node(1).p2p(), |node| node.p2p().to_owned());
+        let before = row.last().map_or(devnet.node(1).p2p(), |node| node.node().p2p());
         row.push(Solo::start(&spec, &[&before], &[]));
     }
     let mut nodes = vec![devnet.node(1)];
-    nodes.extend(row.iter().map(Solo::node));
+    nodes.extend(row.iter().map(|solo| solo.node().clone()));
 
     for node in &nodes {
         wait_for("the node knows all others", || {
