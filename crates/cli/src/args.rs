@@ -246,6 +246,12 @@ pub struct SendArgs {
     /// Return once the payment is final, a minute at most (networks of validators)
     #[arg(long)]
     pub wait: bool,
+    /// Take the fee out of the amount, not on top of it
+    #[arg(long)]
+    pub subtract_fee: bool,
+    /// Only say what would be paid
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -316,6 +322,7 @@ mod tests {
             "pentad send --from a --to b --amount 100",
             "pentad send --from a --to b --amount 1.00000001 --fee-rate 0 --idempotency-key k",
             "pentad send --from a --to b --amount 1 --wait",
+            "pentad send --from a --to b --amount 1 --dry-run --subtract-fee",
             "pentad print 0",
             "pentad print 1 --output=json",
             "pentad proof 00ff --out proof.json",

@@ -45,6 +45,12 @@ pub enum WalletError {
     /// There are no payments, or too many.
     #[error("payments: 1 to {PAYMENTS_MAX} are possible, not {0}")]
     Payments(usize),
+    /// More than a data output may carry.
+    #[error("data: {found} bytes are more than 80")]
+    Data {
+        /// How many there were.
+        found: usize,
+    },
     /// A payment of nothing.
     #[error("{field}: the amount is zero")]
     Zero {
@@ -178,6 +184,7 @@ impl From<WalletError> for Status {
             WalletError::Address { field, .. } => invalid("INVALID_ADDRESS", &field)
                 .with_hint("a character is missing or wrong: copy the whole address again"),
             WalletError::Payments(_) => invalid("PAYMENTS", "payments"),
+            WalletError::Data { .. } => invalid("DATA_TOO_LONG", "data"),
             WalletError::Zero { field } => invalid("AMOUNT_ZERO", &field),
             WalletError::Dust { field, .. } => invalid("DUST", &field),
             WalletError::TooMuch { field } => invalid("AMOUNT_TOO_LARGE", &field),

@@ -17,6 +17,7 @@ use pentad_api::wallet::v1::{
     UnlockWalletResponse, Wallet as WalletMessage,
 };
 use pentad_crypto::{Address, AddressVersions, MessageSignature};
+use pentad_primitives::encode::Encode as _;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
@@ -302,9 +303,10 @@ impl WalletService for Wallets {
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
         let sent = Self::send(self, request.into_inner()).await?;
         Ok(Response::new(SendResponse {
-            txid: sent.txid.to_string(),
+            txid: sent.transaction.txid().to_string(),
             fee: sent.fee,
             repeated_request: sent.repeated,
+            transaction: sent.transaction.to_bytes().into(),
         }))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pentad_api::status::explain;
 use pentad_crypto::Address;
-use pentad_primitives::{Transaction, Txid};
+use pentad_primitives::Transaction;
 use tonic::{Code, Status};
 
 use crate::chain::Network;
@@ -18,10 +18,10 @@ use pentad_keystore::{KeystoreError, Wallet};
 /// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
 const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";
 
-/// A payment that is in the mempool, or will be.
-#[derive(Clone, Copy, Debug)]
+/// A payment that is in the mempool, or will be; or, of a dry run, that could be.
+#[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    pub(crate) txid: Txid,
+    pub(crate) transaction: Transaction,
     /// Units.
     pub(crate) fee: u64,
     /// It had been made before, under the same idempotency key.
@@ -33,6 +33,11 @@ impl Inner {
     pub(crate) async fn pay(&self, order: Order) -> Result<Sent, WalletError> {
         let network = self.chain.network().await?;
         let wallet = self.payer(&order.source, &network).await?;
+        if order.dry_run {
+            // The claim on its coins ends here.
+            let (transaction, fee, _) = self.prepare(&order, &wallet, &network).await?;
+            return Ok(Sent { transaction, fee, repeated: false });
+        }
         let Some(text) = order.idempotency_key.clone() else {
             return self.pay_anew(None, order, &wallet, &network).await;
         };
@@ -95,11 +100,11 @@ impl Inner {
         self.submit(&transaction).await?;
         claim.keep();
         let txid = transaction.txid();
-        let record = Record::new(Progress::Submitted, order.fingerprint, fee, transaction);
+        let record = Record::new(Progress::Submitted, order.fingerprint, fee, transaction.clone());
         if let Err(error) = self.journal.put(&PaymentKey::of_transaction(&txid), &record).await {
             tracing::error!(%txid, %error, "a payment is made, but would not survive a crash");
         }
-        Ok(Sent { txid, fee, repeated: false })
+        Ok(Sent { transaction, fee, repeated: false })
     }
 
     async fn pay_keyed(
@@ -116,9 +121,8 @@ impl Inner {
         match self.submit(&record.transaction).await {
             Ok(()) => {
                 claim.keep();
-                let txid = record.transaction.txid();
                 self.note_submitted(key);
-                Ok(Sent { txid, fee, repeated: false })
+                Ok(Sent { transaction: record.transaction, fee, repeated: false })
             }
             Err(status) if is_refusal(&status) => {
                 self.journal.remove(key).await?;
@@ -134,25 +138,24 @@ impl Inner {
 
     /// Answers with the payment made under this key before; submits it if that had not happened.
     async fn repeat(&self, key: &PaymentKey, record: Record) -> Result<Sent, WalletError> {
-        let sent = Sent { txid: record.transaction.txid(), fee: record.fee, repeated: true };
-        match record.progress {
+        let Record { progress, fee, transaction, .. } = record;
+        let txid = transaction.txid().to_string();
+        let sent = Sent { transaction, fee, repeated: true };
+        match progress {
             Progress::Recorded => {}
             Progress::Submitted | Progress::Settled => return Ok(sent),
-            Progress::Failed => {
-                return Err(WalletError::Failed { txid: sent.txid.to_string() });
-            }
+            Progress::Failed => return Err(WalletError::Failed { txid }),
         }
-        match self.submit(&record.transaction).await {
+        match self.submit(&sent.transaction).await {
             Ok(()) => {
                 self.note_submitted(key);
                 Ok(sent)
             }
             // The record stays, and the payment is tried again: it may spend the change of another
             // one that is not back in the mempool yet.
-            Err(status) if is_refusal(&status) => Err(WalletError::NotYet {
-                txid: sent.txid.to_string(),
-                problem: status.message().to_owned(),
-            }),
+            Err(status) if is_refusal(&status) => {
+                Err(WalletError::NotYet { txid, problem: status.message().to_owned() })
+            }
             Err(status) => Err(status.into()),
         }
     }

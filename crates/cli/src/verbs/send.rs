@@ -1,17 +1,14 @@
 use std::time::Duration;
 
-use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
-use pentad_api::chain::v1::{
-    GetTransactionRequest, SubmitTransactionRequest, SubmitTransactionResponse, Wait,
-};
+use pentad_api::chain::v1::{SubmitTransactionRequest, SubmitTransactionResponse, Wait};
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::{Payment, SendRequest};
 use pentad_crypto::base58check;
 use serde::Serialize;
 
-use super::{KEYS_DEADLINE, READ_DEADLINE};
+use super::KEYS_DEADLINE;
 use crate::args::{Globals, SendArgs};
 use crate::coins::coins;
 use crate::console::{Answer, Console};
@@ -36,6 +33,9 @@ struct Sent {
     to: String,
     #[serde(skip)]
     repeated: bool,
+    /// The transaction that would be made, hex, of a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<String>,
 }
 
 impl Answer for Sent {
@@ -45,6 +45,12 @@ impl Answer for Sent {
             rows.push(("final in", hash.clone()));
             rows.push(("height", height.to_string()));
         }
+        if self.transaction.is_some() {
+            rows.push((
+                "note",
+                "a dry run: nothing was paid; --output json has the bytes".to_owned(),
+            ));
+        }
         if self.repeated {
             rows.push(("note", "sent before under this idempotency key; not again".to_owned()));
         }
@@ -53,9 +59,10 @@ impl Answer for Sent {
 
     fn next(&self) -> Vec<String> {
         let balance = format!("pentad balance {}", self.to);
-        match self.height {
-            Some(_) => vec![balance],
-            None => vec!["pentad generate 1".to_owned(), balance],
+        match (self.height, &self.transaction) {
+            (_, Some(_)) => Vec::new(),
+            (Some(_), None) => vec![balance],
+            (None, None) => vec!["pentad generate 1".to_owned(), balance],
         }
     }
 }
@@ -72,11 +79,15 @@ pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> R
         payments: vec![payment],
         fee_rate: arguments.fee_rate,
         idempotency_key: arguments.idempotency_key.unwrap_or_default(),
+        dry_run: arguments.dry_run,
+        subtract_fee: arguments.subtract_fee,
+        ..SendRequest::default()
     };
     let mut client = WalletServiceClient::new(target.connection());
     let reply = target.call(KEYS_DEADLINE, client.send(request)).await?;
+    let transaction = arguments.dry_run.then(|| hex::encode(&reply.transaction));
     let in_block = match arguments.wait {
-        true => Some(wait_until_final(&target, &reply.txid).await?),
+        true => Some(wait_until_final(&target, reply.transaction).await?),
         false => None,
     };
     let (block_hash, height) = in_block.map(|it| (it.block_hash, it.height)).unzip();
@@ -87,15 +98,15 @@ pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> R
         height,
         to: arguments.to,
         repeated: reply.repeated_request,
+        transaction,
     })
 }
 
 /// Hands the transaction in again, to hear when it is final.
-async fn wait_until_final(target: &Target, txid: &str) -> Result<SubmitTransactionResponse, Fault> {
-    let mut chain = ChainServiceClient::new(target.connection());
-    let request = GetTransactionRequest { txid: txid.to_owned() };
-    let found = target.call(READ_DEADLINE, chain.get_transaction(request)).await?;
-    let transaction = found.transaction.map(|it| it.raw).unwrap_or_default();
+async fn wait_until_final(
+    target: &Target,
+    transaction: bytes::Bytes,
+) -> Result<SubmitTransactionResponse, Fault> {
     let request = SubmitTransactionRequest { transaction, wait: Wait::Final.into() };
     let mut request = tonic::Request::new(request);
     request.set_timeout(FINAL_DEADLINE);
@@ -145,6 +156,7 @@ mod tests {
             height: None,
             to: "1abc".to_owned(),
             repeated: false,
+            transaction: None,
         };
         assert_eq!(
             serde_json::to_string(&sent).expect("JSON"),

@@ -1,6 +1,7 @@
 //! A payment as it was asked for, checked.
 
 use pentad_api::wallet::v1::{Payment, SendRequest, send_request::From};
+use pentad_crypto::script::data_script;
 use pentad_crypto::{Address, KeyHash, sha256d};
 use pentad_primitives::{Amount, TxOut};
 
@@ -23,6 +24,9 @@ const SPENDING_BYTES: u64 = super::size::INPUT_BYTES;
 /// Longest transaction that the network takes.
 const TRANSACTION_BYTES_MAX: u64 = 100_000;
 
+/// Replacement is asked for, relative lock times are not (BIP125, BIP68).
+const SEQUENCE_REPLACEABLE: u32 = u32::MAX - 2;
+
 /// Whose coins pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -40,6 +44,13 @@ pub(crate) struct Order {
     /// Units per 1000 bytes.
     pub(crate) fee_rate: u64,
     pub(crate) idempotency_key: Option<String>,
+    /// Only say what would be paid.
+    pub(crate) dry_run: bool,
+    /// The fee comes out of the first output.
+    pub(crate) subtract_fee: bool,
+    pub(crate) lock_time: u32,
+    /// Of every input: whether lock time and replacement count.
+    pub(crate) sequence: u32,
     /// Our own unconfirmed change stays out.
     pub(crate) confirmed_only: bool,
     /// Of what was asked for, so that one key cannot stand for two payments.
@@ -54,7 +65,18 @@ impl Order {
         default_fee_rate: u64,
     ) -> Result<Self, WalletError> {
         let fingerprint = fingerprint(&request);
-        let SendRequest { from, payments, fee_rate, idempotency_key } = request;
+        let sequence = sequence(&request);
+        let SendRequest {
+            from,
+            payments,
+            fee_rate,
+            idempotency_key,
+            dry_run,
+            data,
+            lock_time,
+            subtract_fee,
+            replaceable: _,
+        } = request;
         let source = match from.ok_or(WalletError::NoSource)? {
             From::Address(text) => match decode(&text, "address", network)? {
                 Address::P2pkh(key_hash) => Source::Address(key_hash),
@@ -65,10 +87,11 @@ impl Order {
         if !(1..=PAYMENTS_MAX).contains(&payments.len()) {
             return Err(WalletError::Payments(payments.len()));
         }
-        let outputs = (0_usize..)
+        let mut outputs = (0_usize..)
             .zip(payments)
             .map(|(index, payment)| output(index, &payment, network))
             .collect::<Result<Vec<_>, _>>()?;
+        outputs.extend(data_output(&data)?);
         Amount::sum(outputs.iter().map(|output| output.amount))
             .map_err(|_| WalletError::TooMuch { field: "payments".to_owned() })?;
         Ok(Self {
@@ -76,6 +99,10 @@ impl Order {
             outputs,
             fee_rate: check_fee_rate(fee_rate, network, default_fee_rate)?,
             idempotency_key: check_key(idempotency_key)?,
+            dry_run,
+            subtract_fee,
+            lock_time,
+            sequence,
             confirmed_only: false,
             fingerprint,
         })
@@ -95,8 +122,43 @@ impl Order {
             // Change is pay-to-public-key-hash.
             dust: dust(super::size::CHANGE_BYTES),
             bytes_max: TRANSACTION_BYTES_MAX,
+            subtract_fee: self.subtract_fee,
         }
     }
+
+    /// The outputs, `deducted` units taken from the first one.
+    pub(crate) fn outputs_less(&self, deducted: u64) -> Result<Vec<TxOut>, WalletError> {
+        let mut outputs = self.outputs.clone();
+        if let Some(first) = outputs.first_mut().filter(|_| deducted > 0) {
+            let units = first.amount.units().saturating_sub(deducted);
+            let amount = Amount::from_units(units).expect("a part of an amount");
+            let least = Amount::from_units(dust(output_bytes(first.script_pubkey.len())))
+                .expect("dust is far below what there can ever be");
+            if amount < least {
+                let field = "payments[0].amount".to_owned();
+                return Err(WalletError::Dust { field, amount, least });
+            }
+            first.amount = amount;
+        }
+        Ok(outputs)
+    }
+}
+
+/// BIP125 asks for a sequence below the last two; a lock time needs one below the last.
+fn sequence(request: &SendRequest) -> u32 {
+    match (request.replaceable, request.lock_time) {
+        (true, _) => SEQUENCE_REPLACEABLE,
+        (false, 0) => u32::MAX,
+        (false, _) => u32::MAX - 1,
+    }
+}
+
+fn data_output(data: &[u8]) -> Result<Option<TxOut>, WalletError> {
+    if data.is_empty() {
+        return Ok(None);
+    }
+    let script_pubkey = data_script(data).ok_or(WalletError::Data { found: data.len() })?;
+    Ok(Some(TxOut { amount: Amount::ZERO, script_pubkey }))
 }
 
 fn output(index: usize, payment: &Payment, network: &Network) -> Result<TxOut, WalletError> {
@@ -146,7 +208,7 @@ fn check_key(key: String) -> Result<Option<String>, WalletError> {
 }
 
 /// sha256d over source, payments and fee rate as they were asked for: texts after their length
-/// (u64), numbers little-endian.
+/// (u64), numbers little-endian. What was left out adds nothing.
 fn fingerprint(request: &SendRequest) -> [u8; 32] {
     let mut bytes = Vec::new();
     let (kind, source) = match &request.from {
@@ -162,12 +224,23 @@ fn fingerprint(request: &SendRequest) -> [u8; 32] {
     }
     bytes.push(u8::from(request.fee_rate.is_some()));
     bytes.extend_from_slice(&request.fee_rate.unwrap_or(0).to_le_bytes());
+    let flags = [(1, request.subtract_fee), (2, request.replaceable)];
+    bytes.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(number, _)| number));
+    if request.lock_time != 0 {
+        bytes.push(3);
+        bytes.extend_from_slice(&request.lock_time.to_le_bytes());
+    }
+    if !request.data.is_empty() {
+        bytes.push(4);
+        put(&mut bytes, &request.data);
+    }
     sha256d(&bytes).to_bytes()
 }
 
-fn put(bytes: &mut Vec<u8>, text: &str) {
+fn put(bytes: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    let text = text.as_ref();
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text);
 }
 
 #[cfg(test)]
@@ -201,10 +274,20 @@ mod tests {
             payments: vec![payment("x", 1)],
             fee_rate: None,
             idempotency_key: "k".to_owned(),
+            ..SendRequest::default()
         };
         let retry = SendRequest { idempotency_key: String::new(), ..base.clone() };
         assert_eq!(fingerprint(&base), fingerprint(&retry));
+        assert_eq!(
+            hex::encode(fingerprint(&base)),
+            "637c03b9571208f5eab8ea3ee707936fbaa25cbbe70650833e39f48c06f04b90",
+            "retries of requests that a version before this one wrote down"
+        );
         for other in [
+            SendRequest { subtract_fee: true, ..base.clone() },
+            SendRequest { replaceable: true, ..base.clone() },
+            SendRequest { lock_time: 1, ..base.clone() },
+            SendRequest { data: vec![1].into(), ..base.clone() },
             SendRequest { from: Some(From::Address("a".to_owned())), ..base.clone() },
             SendRequest { payments: vec![payment("x", 2)], ..base.clone() },
             SendRequest { payments: vec![payment("x", 1), payment("x", 1)], ..base.clone() },

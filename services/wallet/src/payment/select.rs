@@ -60,9 +60,12 @@ pub(crate) struct Target {
     pub(crate) dust: u64,
     /// Longest transaction, bytes.
     pub(crate) bytes_max: u64,
+    /// The fee comes out of the amount, not on top of it.
+    pub(crate) subtract_fee: bool,
 }
 
-/// Coins that cover a target: their sum is exactly the target's amount, `change` and `fee`.
+/// Coins that cover a target: their sum is exactly the target's amount less `deducted`, `change`
+/// and `fee`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
     pub(crate) coins: Vec<Coin>,
@@ -70,6 +73,8 @@ pub(crate) struct Selection {
     pub(crate) change: Option<u64>,
     /// Units.
     pub(crate) fee: u64,
+    /// Units of the fee that come out of the amount.
+    pub(crate) deducted: u64,
 }
 
 /// Why no selection covers the target.
@@ -122,6 +127,9 @@ fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, Selec
 
 /// Units for the payments and the fee, without change.
 fn need(inputs: usize, target: &Target) -> u64 {
+    if target.subtract_fee {
+        return target.amount;
+    }
     let bytes = transaction_bytes(inputs, target.outputs, target.output_bytes);
     target.amount.saturating_add(fee(bytes, target.fee_rate))
 }
@@ -134,10 +142,19 @@ fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
         target.output_bytes.saturating_add(CHANGE_BYTES),
     );
     let fee_with_change = fee(bytes, target.fee_rate);
-    let change = surplus
-        .checked_sub(fee_with_change)
-        .filter(|&change| change >= target.dust && bytes <= target.bytes_max);
-    Selection { coins: coins.to_vec(), change, fee: surplus - change.unwrap_or(0) }
+    let is_worth_it = |change: &u64| *change >= target.dust && bytes <= target.bytes_max;
+    let coins = coins.to_vec();
+    if target.subtract_fee {
+        let change = Some(surplus).filter(is_worth_it);
+        let bytes = transaction_bytes(coins.len(), target.outputs, target.output_bytes);
+        let due = if change.is_some() { fee_with_change } else { fee(bytes, target.fee_rate) };
+        // What is too little for change goes to the fee first.
+        let left = surplus - change.unwrap_or(0);
+        let deducted = due.saturating_sub(left);
+        return Selection { coins, change, fee: left + deducted, deducted };
+    }
+    let change = surplus.checked_sub(fee_with_change).filter(is_worth_it);
+    Selection { coins, change, fee: surplus - change.unwrap_or(0), deducted: 0 }
 }
 
 #[cfg(test)]
@@ -163,7 +180,15 @@ mod tests {
     }
 
     fn target(amount: u64, fee_rate: u64) -> Target {
-        Target { amount, outputs: 1, output_bytes: 34, fee_rate, dust: 546, bytes_max: 100_000 }
+        Target {
+            amount,
+            outputs: 1,
+            output_bytes: 34,
+            fee_rate,
+            dust: 546,
+            bytes_max: 100_000,
+            subtract_fee: false,
+        }
     }
 
     #[test]
@@ -181,6 +206,28 @@ mod tests {
         assert_eq!((selection.change, selection.fee), (None, 226 + 545));
         let selection = select(&coins(&[sum + 1]), &target(100_000, 1000)).expect("enough");
         assert_eq!((selection.change, selection.fee), (Some(546), 226));
+    }
+
+    #[test]
+    fn a_fee_that_is_subtracted_comes_out_of_the_amount() {
+        let target = Target { subtract_fee: true, ..target(100_000, 1000) };
+        for (sum, change, fee, deducted) in [
+            // 226 bytes with change, 192 without it.
+            (1_000_000, Some(900_000), 226, 226),
+            (100_000, None, 192, 192),
+            (100_100, None, 192, 92),
+            (100_545, None, 545, 0),
+            (100_546, Some(546), 226, 226),
+        ] {
+            let selection = select(&coins(&[sum]), &target).expect("enough");
+            let found = (selection.change, selection.fee, selection.deducted);
+            assert_eq!(found, (change, fee, deducted), "{sum}");
+            assert_eq!(sum, 100_000 - deducted + change.unwrap_or(0) + fee);
+        }
+        assert_eq!(
+            select(&coins(&[99_999]), &target),
+            Err(SelectError::NotEnough { need: 100_000 })
+        );
     }
 
     #[test]
@@ -229,6 +276,7 @@ mod tests {
             amount in 1_u64..=500_000_000,
             fee_rate in 0_u64..=100_000,
             outputs in 1_usize..=40,
+            subtract_fee: bool,
         ) {
             let coins: Vec<Coin> = (0..)
                 .zip(&amounts)
@@ -237,18 +285,20 @@ mod tests {
                     ..coin(index, amount, depth)
                 })
                 .collect();
+            let output_bytes = 34 * outputs as u64;
             let target =
-                Target { outputs, output_bytes: 34 * outputs as u64, ..target(amount, fee_rate) };
+                Target { outputs, output_bytes, subtract_fee, ..target(amount, fee_rate) };
             let total: u64 = coins.iter().map(|coin| coin.amount).sum();
             match select(&coins, &target) {
-                Ok(Selection { coins: chosen, change, fee: paid }) => {
+                Ok(Selection { coins: chosen, change, fee: paid, deducted }) => {
                     let mut outpoints: Vec<_> = chosen.iter().map(|coin| coin.outpoint).collect();
                     outpoints.sort_unstable();
                     outpoints.dedup();
                     prop_assert_eq!(outpoints.len(), chosen.len(), "an outpoint twice");
                     prop_assert!(chosen.iter().all(|coin| coins.contains(coin)));
                     let sum: u64 = chosen.iter().map(|coin| coin.amount).sum();
-                    prop_assert_eq!(sum, amount + change.unwrap_or(0) + paid);
+                    prop_assert_eq!(sum + deducted, amount + change.unwrap_or(0) + paid);
+                    prop_assert!(subtract_fee || deducted == 0);
                     prop_assert!(change.is_none_or(|change| change >= target.dust));
                     let bytes = transaction_bytes(
                         chosen.len(),

@@ -1,30 +1,28 @@
 //! From chosen coins to a signed transaction.
 
-use pentad_crypto::hd::DerivationError;
 use pentad_crypto::script::p2pkh_script_sig;
 use pentad_crypto::{Address, KeyHash};
 use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{Amount, Script, Transaction, TxIn, TxOut};
 
 use super::{Order, Selection};
+use crate::error::WalletError;
 use pentad_keystore::Signer;
 
-/// No relative lock times, no lock time, and no replacement asked for (BIP125).
-const SEQUENCE_FINAL: u32 = u32::MAX;
 const TRANSACTION_VERSION: i32 = 1;
 
 /// Spends the selected coins on the order's outputs and the change. The work grows with the square
 /// of the number of coins: a large payment takes a while, so this is for blocking threads.
 ///
 /// # Errors
-/// When a coin's key cannot be derived.
+/// When a coin's key cannot be derived, or a fee leaves nothing worth paying.
 pub(crate) fn sign(
     order: &Order,
     selection: &Selection,
     change_to: Option<KeyHash>,
     signer: &Signer,
-) -> Result<Transaction, DerivationError> {
-    let mut outputs = order.outputs.clone();
+) -> Result<Transaction, WalletError> {
+    let mut outputs = order.outputs_less(selection.deducted)?;
     if let (Some(change), Some(key_hash)) = (selection.change, change_to) {
         let amount = Amount::from_units(change).expect("change is a part of coins that exist");
         let script_pubkey = Address::P2pkh(key_hash).script_pubkey();
@@ -33,13 +31,13 @@ pub(crate) fn sign(
     let inputs = selection.coins.iter().map(|coin| TxIn {
         previous_output: coin.outpoint,
         script_sig: Script::default(),
-        sequence: SEQUENCE_FINAL,
+        sequence: order.sequence,
     });
     let mut transaction = Transaction {
         version: TRANSACTION_VERSION,
         inputs: inputs.collect(),
         outputs,
-        lock_time: 0,
+        lock_time: order.lock_time,
     };
     // SIGHASH_ALL leaves other inputs' scripts out, so they can be set one by one.
     for (index, coin) in selection.coins.iter().enumerate() {

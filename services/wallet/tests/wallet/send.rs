@@ -1,4 +1,6 @@
 use pentad_api::status::explain;
+use pentad_primitives::Transaction;
+use pentad_primitives::encode::{Decode as _, Encode as _};
 
 use crate::bed::{Bed, COIN, from_address, from_wallet};
 use crate::fake_chain::ANCESTORS_MAX;
@@ -121,4 +123,78 @@ async fn long_chains_of_change_give_way_to_other_coins() {
     assert_eq!(explain(&error).reason, "TOO_MANY_ANCESTORS");
     bed.chain.mine(1);
     bed.send(from_address(&alice, &bob, COIN)).await.expect("paid");
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_with_the_transaction_and_takes_nothing() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, 10 * COIN);
+    let mut request = from_wallet("alice", &bob, COIN);
+    request.dry_run = true;
+    let tried = bed.send(request.clone()).await.expect("possible");
+    assert!(bed.chain.mempool().is_empty());
+    assert_eq!(bed.list().await[0].addresses.len(), 2, "its change address is kept for the next");
+    request.dry_run = false;
+    request.idempotency_key = "once".to_owned();
+    let sent = bed.send(request.clone()).await.expect("paid");
+    // The same coins, the same change address, and RFC 6979: the same transaction to the byte.
+    assert_eq!((&sent.txid, &sent.transaction), (&tried.txid, &tried.transaction));
+    let again = bed.send(request).await.expect("paid once");
+    assert!(again.repeated_request);
+    assert_eq!(again.transaction, sent.transaction);
+    let [transaction] = bed.chain.mempool().try_into().expect("one payment");
+    assert_eq!(transaction.to_bytes(), sent.transaction);
+}
+
+#[tokio::test]
+async fn data_lock_time_and_replacement_are_in_the_transaction() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, 10 * COIN);
+    for (lock_time, replaceable, sequence) in [
+        (0, false, u32::MAX),
+        (7, false, u32::MAX - 1),
+        (0, true, u32::MAX - 2),
+        (7, true, u32::MAX - 2),
+    ] {
+        let mut request = from_wallet("alice", &bob, COIN);
+        request.dry_run = true;
+        (request.lock_time, request.replaceable) = (lock_time, replaceable);
+        request.data = b"hello"[..].into();
+        let tried = bed.send(request).await.expect("possible");
+        let transaction = Transaction::from_bytes(&tried.transaction).expect("a transaction");
+        assert_eq!(transaction.lock_time, lock_time);
+        assert!(transaction.inputs.iter().all(|input| input.sequence == sequence));
+        let data = [&[0x6a, 5], &b"hello"[..]].concat();
+        assert_eq!(transaction.outputs[1].script_pubkey.as_bytes(), data);
+        assert_eq!(transaction.outputs.len(), 3);
+        // The bytes of the data are paid for.
+        assert_eq!(tried.fee, 226 + 16);
+    }
+    let mut request = from_wallet("alice", &bob, COIN);
+    request.data = vec![0; 81].into();
+    let status = bed.send(request).await.expect_err("too long");
+    assert_eq!(explain(&status).reason, "DATA_TOO_LONG");
+}
+
+#[tokio::test]
+async fn a_subtracted_fee_empties_a_wallet_to_the_unit() {
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, COIN);
+    bed.chain.pay(&alice, COIN);
+    let mut request = from_wallet("alice", &bob, 2 * COIN);
+    request.subtract_fee = true;
+    let sent = bed.send(request).await.expect("paid");
+    assert_eq!(paid_to(&bed, &bob), 2 * COIN - sent.fee);
+    assert_eq!(sent.fee, 340, "two inputs, one output");
+    bed.chain.mine(1);
+    assert_eq!(bed.balance("alice").await.confirmed, 0);
+    // What the fee leaves must be worth paying.
+    bed.chain.pay(&alice, COIN);
+    let mut request = from_wallet("alice", &bob, 600);
+    request.subtract_fee = true;
+    let status = bed.send(request).await.expect_err("dust");
+    assert_eq!(explain(&status).reason, "DUST");
 }
