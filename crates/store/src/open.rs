@@ -48,7 +48,7 @@ impl Default for StoreOptions {
             log: LogOptions::default(),
             // Some full blocks: the more go down together, the more coins came and went among
             // them, which sled then never sees. An idle node needs none of it.
-            layer_bytes_max: 24 * 1024 * 1024,
+            layer_bytes_max: 18 * 1024 * 1024,
             // Fifty thousand coins: what some full blocks create.
             coin_cache_bytes_max: 8 * 1024 * 1024,
             reindex: false,

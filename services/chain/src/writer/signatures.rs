@@ -16,10 +16,29 @@ use crate::signature_cache::SignatureCache;
 /// until a block is verified, no more than half a millisecond.
 const CHUNK_LEN: usize = 8;
 
+/// Threads of this process that check signatures now.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Working;
+
+impl Working {
+    fn begin() -> Self {
+        AT_WORK.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs the checks on all cores. Of several errors, the first in order counts.
 pub(super) fn verify(checks: Vec<SignatureCheck<'_>>) -> Result<(), SignatureError> {
     let failed = AtomicUsize::new(usize::MAX);
-    let outcomes = on_cores(&checks, |number, chunk| {
+    let outcomes = on_cores(&checks, cores(), |number, chunk| {
         // What comes behind an error says no more.
         if number > failed.load(Ordering::Relaxed) {
             return Ok(());
@@ -33,23 +52,31 @@ pub(super) fn verify(checks: Vec<SignatureCheck<'_>>) -> Result<(), SignatureErr
     outcomes.into_iter().collect()
 }
 
-/// Runs the checks of several transactions on all cores: the outcome of each.
+/// Runs the checks of several transactions on the cores that no others are checked on: the outcome
+/// of each. More threads than cores would only be in one another's way.
 pub(crate) fn verify_each(
     transactions: Vec<Vec<SignatureCheck<'_>>>,
 ) -> Vec<Result<(), SignatureError>> {
-    let outcomes = on_cores(&transactions, |_, chunk| {
+    let free = cores().saturating_sub(AT_WORK.load(Ordering::Relaxed));
+    let outcomes = on_cores(&transactions, free, |_, chunk| {
         let each = chunk.iter().map(|checks| verify_signatures(checks.iter().copied()));
         each.collect::<Vec<_>>()
     });
     outcomes.into_iter().flatten().collect()
 }
 
-/// What work on each chunk of the items yields, in their order. The chunks go to whichever thread
-/// is free, so that one which shares its core with others holds nobody up.
-fn on_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &[T]) -> R + Sync) -> Vec<R> {
+/// What work on each chunk of the items yields, in their order, on this thread and as many more as
+/// make `threads`. The chunks go to whichever is free, so that one which shares its core with
+/// others holds nobody up.
+fn on_cores<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(usize, &[T]) -> R + Sync,
+) -> Vec<R> {
     let chunks: Vec<&[T]> = items.chunks(CHUNK_LEN).collect();
     let next = AtomicUsize::new(0);
     let some = || {
+        let _working = Working::begin();
         let mut done = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +88,7 @@ fn on_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &[T]) -> R + Syn
         }
     };
     let mut done = thread::scope(|scope| {
-        let others = cores().min(chunks.len()).saturating_sub(1);
+        let others = threads.min(chunks.len()).saturating_sub(1);
         let others: Vec<_> = (0..others).map(|_| scope.spawn(some)).collect();
         let mut done = some();
         for other in others {
@@ -108,12 +135,14 @@ mod tests {
     fn work_on_all_cores_yields_every_chunk_in_order() {
         for count in [0, 1, CHUNK_LEN, CHUNK_LEN + 1, 1_000] {
             let items: Vec<usize> = (0..count).collect();
-            let sums = on_cores(&items, |number, chunk| {
-                assert_eq!(chunk[0], number * CHUNK_LEN);
-                chunk.iter().sum::<usize>()
-            });
             let expected: Vec<usize> = items.chunks(CHUNK_LEN).map(|it| it.iter().sum()).collect();
-            assert_eq!(sums, expected);
+            for threads in [0, 1, 3] {
+                let sums = on_cores(&items, threads, |number, chunk| {
+                    assert_eq!(chunk[0], number * CHUNK_LEN);
+                    chunk.iter().sum::<usize>()
+                });
+                assert_eq!(sums, expected);
+            }
         }
     }
 }
