@@ -66,4 +66,46 @@ impl KeystoreService for FakeKeystore {
     ) -> Result<Response<LockWalletResponse>, Status> {
         Err(Status::unimplemented("not asked by the miner"))
     }
+
+    async fn restore_wallet(
+        &self,
+        _: Request<RestoreWalletRequest>,
+    ) -> Result<Response<RestoreWalletResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn show_words(
+        &self,
+        _: Request<ShowWordsRequest>,
+    ) -> Result<Response<ShowWordsResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn change_passphrase(
+        &self,
+        _: Request<ChangePassphraseRequest>,
+    ) -> Result<Response<ChangePassphraseResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn export_key(
+        &self,
+        _: Request<ExportKeyRequest>,
+    ) -> Result<Response<ExportKeyResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn sign_message(
+        &self,
+        _: Request<SignMessageRequest>,
+    ) -> Result<Response<SignMessageResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn verify_message(
+        &self,
+        _: Request<VerifyMessageRequest>,
+    ) -> Result<Response<VerifyMessageResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
 }
