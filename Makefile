@@ -84,6 +84,12 @@ bench-pbft: ## Measure four validators: finality, rate, view change, memory, fsy
 sim-peers: ## Simulate 500 nodes: lookups, relay; SEED=17 replays one
 	$(if $(SEED),PENTAD_SEED=$(SEED)) $(CARGO) test --locked -p pentad-wire --lib -- --nocapture 500_nodes
 
+FUZZ_SECONDS := $(or $(SECONDS),60)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder for a minute each, or SECONDS=5; needs cargo-fuzz
+	fuzz/run $(FUZZ_SECONDS)
+
 .PHONY: bench-peer
 bench-peer: ## Measure links: sync, hops, votes beside a sync, a hundred idle peers
 	$(CARGO) build --release --locked -p pentad-node -p pentad-bench

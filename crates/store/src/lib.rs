@@ -16,6 +16,8 @@ mod data_dir;
 mod engine;
 pub mod fail_point;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod layer;
 pub mod log;

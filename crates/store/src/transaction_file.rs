@@ -96,7 +96,7 @@ impl TransactionFile {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Transaction>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Transaction>> {
     let (body, crc) = bytes.split_last_chunk()?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
         return None;

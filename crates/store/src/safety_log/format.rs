@@ -72,18 +72,23 @@ pub fn encode_batch(number: u64, salt: u64, records: &[Vec<u8>]) -> Option<Vec<u
     let length: usize = records.iter().map(|record| 4 + record.len()).sum();
     let length = u32::try_from(length).ok()?;
     let mut out = Vec::with_capacity(BATCH_HEADER_LEN + length as usize);
-    out.extend_from_slice(&BATCH_MAGIC);
-    out.extend_from_slice(&number.to_le_bytes());
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[0; BATCH_HEADER_LEN]);
     for record in records {
         let length = u32::try_from(record.len()).ok()?;
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(record);
     }
-    let crc = checksum(salt, &out[4..16], &out[BATCH_HEADER_LEN..]);
-    out[16..20].copy_from_slice(&crc.to_le_bytes());
+    seal(&mut out, number, salt, length);
     Some(out)
+}
+
+/// Writes the header in front of a batch's payload, for which there is room.
+pub(crate) fn seal(batch: &mut [u8], number: u64, salt: u64, length: u32) {
+    batch[..4].copy_from_slice(&BATCH_MAGIC);
+    batch[4..12].copy_from_slice(&number.to_le_bytes());
+    batch[12..16].copy_from_slice(&length.to_le_bytes());
+    let crc = checksum(salt, &batch[4..16], &batch[BATCH_HEADER_LEN..]);
+    batch[16..20].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// A whole batch.

@@ -6,7 +6,7 @@
 //! readable batch is damage, and stops the replica: a forgotten vote is equivocation.
 
 mod error;
-mod format;
+pub(crate) mod format;
 mod guard;
 
 use std::fs::{self, File, OpenOptions};
