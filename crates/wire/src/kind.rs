@@ -25,11 +25,17 @@ pub enum Kind {
     Goodbye,
     /// `Consensus`: a message between replicas.
     Consensus,
+    /// `CompactBlock`: a block by short ids.
+    CompactBlock,
+    /// `GetBlockTransactions`: asks for transactions of a block.
+    GetBlockTransactions,
+    /// `BlockTransactions`: transactions of a block.
+    BlockTransactions,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Handshake,
         Self::GetBlocks,
         Self::Transactions,
@@ -40,6 +46,9 @@ impl Kind {
         Self::GetTransactions,
         Self::Goodbye,
         Self::Consensus,
+        Self::CompactBlock,
+        Self::GetBlockTransactions,
+        Self::BlockTransactions,
     ];
 
     /// The kind's number on the wire.
@@ -56,6 +65,9 @@ impl Kind {
             Self::GetTransactions => 8,
             Self::Goodbye => 9,
             Self::Consensus => 10,
+            Self::CompactBlock => 11,
+            Self::GetBlockTransactions => 12,
+            Self::BlockTransactions => 13,
         }
     }
 
@@ -73,6 +85,9 @@ impl Kind {
             8 => Some(Self::GetTransactions),
             9 => Some(Self::Goodbye),
             10 => Some(Self::Consensus),
+            11 => Some(Self::CompactBlock),
+            12 => Some(Self::GetBlockTransactions),
+            13 => Some(Self::BlockTransactions),
             _ => None,
         }
     }
@@ -91,7 +106,11 @@ impl Kind {
             // At least five transactions of the largest size (100 kB).
             Self::Transactions => 512 << 10,
             // A block or a proposal of 8 MiB, a certificate.
-            Self::Block | Self::Consensus => LARGEST_PAYLOAD,
+            Self::Block | Self::Consensus | Self::BlockTransactions => LARGEST_PAYLOAD,
+            // 70,000 short ids, a coinbase, a certificate.
+            Self::CompactBlock => 640 << 10,
+            // 5000 places of three bytes, packed or each with its tag.
+            Self::GetBlockTransactions => 24 << 10,
             // 2000 headers of 82 bytes with tag and length, and a certificate.
             Self::Headers => 176 << 10,
             // 1000 ids of 34 bytes with tag and length.

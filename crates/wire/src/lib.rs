@@ -19,6 +19,7 @@ mod aging;
 pub mod budget;
 pub mod chunk;
 mod class;
+pub mod compact;
 pub mod consensus;
 pub mod eviction;
 pub mod frame;

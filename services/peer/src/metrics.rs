@@ -10,6 +10,7 @@
 //! | `pentad_peer_links_refused_total` | closed after the handshake: banned, duplicate, no slot |
 //! | `pentad_peer_links_evicted_total` | inbound ones that gave way to a newcomer |
 //! | `pentad_peer_links_slow_total` | closed because the other side did not read |
+//! | `pentad_peer_compact_blocks_total` | put together from the mempool |
 //! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
 //! | `pentad_peer_feelers_total` | nodes found by short test connections |
 //! | `pentad_peer_bans_total` | static keys banned |
@@ -93,6 +94,7 @@ pub(crate) struct PeerMetrics {
     pub(crate) slow: Counter,
     pub(crate) bans: Counter,
     pub(crate) feelers: Counter,
+    pub(crate) compact: Counter,
     pub(crate) dropped: Counter,
     pub(crate) dropped_consensus: Dropped,
     orphans: Gauge,
@@ -123,6 +125,7 @@ impl PeerMetrics {
             ("links_evicted", "Inbound links that gave way to a newcomer", &self.evicted),
             ("links_slow", "Closed because the other side did not read", &self.slow),
             ("bans", "Static keys banned", &self.bans),
+            ("compact_blocks", "Put together from the mempool", &self.compact),
             ("feelers", "Nodes found by short test connections", &self.feelers),
             ("transactions_dropped", "Transactions not checked: overload", &self.dropped),
         ] {

@@ -148,7 +148,8 @@ fn attack_36_what_waits_for_slow_readers_is_bounded_together() {
         super::metric(&devnet.node(1), "pentad_peer_sent_bytes_total") > 40 * (200 << 10)
     });
     assert_others_are_served(&devnet);
-    watch.assert_grown_less_than(256 * MIB);
+    // Two blocks wait for each of them, and what the allocator keeps of reading forty at once.
+    watch.assert_grown_less_than(320 * MIB);
     drop(sessions);
 }
 

@@ -152,6 +152,11 @@ impl Bodies {
         self.buffered = self.buffered.saturating_sub(state.bytes());
     }
 
+    /// Whether a body has not arrived yet.
+    pub fn lacks(&self, hash: &BlockHash) -> bool {
+        self.slot(hash).is_none() || self.wants(hash)
+    }
+
     /// Whether this body is still waited for.
     fn wants(&self, hash: &BlockHash) -> bool {
         self.slot(hash)

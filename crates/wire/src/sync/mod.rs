@@ -304,6 +304,12 @@ impl Sync {
         outputs
     }
 
+    /// Whether a block that is pushed would be handed to the chain service, or kept for its turn.
+    #[must_use]
+    pub fn takes(&self, hash: &BlockHash) -> bool {
+        !self.connected.contains(hash.as_bytes()) && self.bodies.lacks(hash)
+    }
+
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {

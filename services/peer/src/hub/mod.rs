@@ -3,6 +3,7 @@
 //! into bounded queues, what it asks comes back as an event.
 
 mod command;
+mod compact;
 mod dial;
 mod pace;
 mod peer;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::compact::Drafts;
 use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
 use pentad_wire::relay::Relay;
@@ -38,6 +40,7 @@ use crate::log_quota::LogQuota;
 use crate::message::Message;
 use crate::metrics::PeerMetrics;
 pub(crate) use command::{Command, CommandError, PeerInfo, Traffic};
+use compact::Pool;
 use pace::Pace;
 pub(crate) use peer::Peer;
 
@@ -83,6 +86,8 @@ pub(crate) enum Event {
     TransactionAnswered { item: TransactionItem, refused: Option<u32> },
     /// The chain service checked headers of a peer, or told what is wanted.
     HeadersChecked { peer: Option<PeerId>, report: Option<HeaderReport> },
+    /// A compact block was put together, or does not fit its header.
+    Assembled { peer: PeerId, hash: BlockHash, body: Option<Body> },
     /// A question to the chain service is done and nothing follows.
     Done,
     /// Discovery found a node.
@@ -130,6 +135,9 @@ pub(crate) struct Hub {
     felt: Duration,
     /// Lines about inbound links.
     log: LogQuota,
+    /// What compact blocks are put together from.
+    pool: Pool,
+    drafts: Drafts,
 }
 
 impl Hub {
@@ -151,6 +159,8 @@ impl Hub {
             pace: Pace::default(),
             felt: Duration::ZERO,
             log: LogQuota::new(LOG_LINES_MAX),
+            pool: Pool::default(),
+            drafts: Drafts::new(),
         }
     }
 
@@ -214,11 +224,15 @@ impl Hub {
                 self.on_transaction_added(txid, transaction);
             }
             Event::TransactionRemoved { txid, confirmed } => {
+                self.pool.remove(&txid);
                 if !confirmed {
                     self.relay.release(&txid);
                 }
             }
-            Event::MempoolReset => self.relay.reset(),
+            Event::MempoolReset => {
+                self.relay.reset();
+                self.pool.clear();
+            }
             Event::BlockAnswered { peer, hash, outcome, is_new } => {
                 if is_new {
                     self.on_useful_block(peer);
@@ -232,6 +246,7 @@ impl Hub {
                 Some(report) => sync::Input::Checked { peer, report },
                 None => sync::Input::CheckFailed { peer },
             }),
+            Event::Assembled { peer, hash, body } => self.on_assembled(peer, hash, body),
             Event::Done => {}
             Event::Hint { address } => self.on_hint(&address),
             Event::Command(command) => self.on_command(command),
@@ -252,12 +267,17 @@ impl Hub {
                 self.step(sync::Input::Block { peer, hash, body });
             }
             Message::NoBlock(hash) => self.step(sync::Input::NotFound { peer, hash }),
+            Message::CompactBlock(block) => self.on_compact_block(peer, block),
+            Message::BlockTransactions { hash, transactions } => {
+                self.on_block_transactions(peer, hash, transactions);
+            }
             Message::Headers(batch) => self.step(sync::Input::Headers { peer, batch }),
             // The reader gives these to the task that answers or to the consensus service, or
             // ends with them.
             Message::GetBlocks(_)
             | Message::GetHeaders { .. }
             | Message::GetTransactions(_)
+            | Message::GetBlockTransactions { .. }
             | Message::Consensus(_)
             | Message::Goodbye { .. } => {}
         }
@@ -266,6 +286,7 @@ impl Hub {
     fn on_tick(&mut self) {
         self.step(sync::Input::Tick);
         self.close_hoarders();
+        self.ask_for_overdue_blocks();
         self.ask_for_transactions();
         self.send_heartbeats();
         self.dial_due();

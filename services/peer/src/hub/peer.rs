@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     /// As it was dialled.
     pub(super) dialed: Option<String>,
     pub(super) hello: Hello,
+    /// It takes compact blocks.
+    pub(super) takes_compact: bool,
     /// Where it says it stands.
     pub(super) claim: Claim,
     /// Height of the last block pushed to it.
@@ -75,6 +77,7 @@ impl Peer {
             address: candidate.address,
             direction: candidate.direction,
             dialed: candidate.dialed,
+            takes_compact: candidate.handshake.compact,
             hello: candidate.handshake.hello,
             claim: candidate.handshake.claim,
             pushed: BlockHeight::GENESIS,

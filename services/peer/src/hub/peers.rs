@@ -235,6 +235,7 @@ impl Hub {
     fn forget(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
         self.relay.disconnect(id);
+        self.drafts.disconnect(id);
         self.step(Input::Disconnected { peer: id });
         Some(peer)
     }
@@ -370,6 +371,7 @@ impl Hub {
             heartbeat: number,
             echo: peer.heartbeat.received,
             consensus,
+            compact: true,
         });
         self.send(id, class, &message);
     }

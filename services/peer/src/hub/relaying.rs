@@ -48,7 +48,22 @@ impl Hub {
         }
         let header = body.block.get(..BlockHeader::LEN).unwrap_or_default();
         debug_assert_eq!(BlockHash::from(sha256d(header)), claim.tip);
-        let message = Message::Block { hash: claim.tip, body };
+        let is_compact = |id: &PeerId| self.peers.get(id).is_some_and(|peer| peer.takes_compact);
+        let (compact, mut whole): (Vec<PeerId>, Vec<PeerId>) =
+            behind.into_iter().partition(is_compact);
+        if !compact.is_empty() {
+            match self.compact_of(&body) {
+                Some(block) => self.push(&compact, claim, &Message::CompactBlock(block)),
+                None => whole.extend(compact),
+            }
+        }
+        if !whole.is_empty() {
+            self.push(&whole, claim, &Message::Block { hash: claim.tip, body });
+        }
+    }
+
+    /// Sends a new block in one of its forms.
+    fn push(&mut self, to: &[PeerId], claim: Claim, message: &Message) {
         // Encoded once: all peers share the bytes.
         let frame = match message.to_frame(trace::current()).encode() {
             Ok(frame) => frame,
@@ -57,18 +72,19 @@ impl Hub {
                 return;
             }
         };
-        for id in behind {
-            let Some(peer) = self.peers.get_mut(&id) else {
+        for id in to {
+            let Some(peer) = self.peers.get_mut(id) else {
                 continue;
             };
             peer.pushed = claim.height;
             let outcome = peer.send_frame(Class::Announcements, frame.clone());
-            self.on_sent(id, outcome);
+            self.on_sent(*id, outcome);
         }
     }
 
     pub(super) fn on_transaction_added(&mut self, txid: Txid, transaction: Bytes) {
         self.relay.hold(&txid);
+        self.pool.insert(txid, transaction.clone());
         self.admit_children(&txid);
         self.fresh.push((txid, transaction));
     }

@@ -59,7 +59,11 @@ impl Hub {
     }
 
     /// Asks the chain service something on account of `peer`.
-    fn call(&mut self, peer: Option<PeerId>, call: impl Future<Output = Event> + Send + 'static) {
+    pub(super) fn call(
+        &mut self,
+        peer: Option<PeerId>,
+        call: impl Future<Output = Event> + Send + 'static,
+    ) {
         let id = self.calls.spawn(call).id();
         self.callers.insert(id, peer);
     }

@@ -219,6 +219,7 @@ async fn open(
         heartbeat: 0,
         echo: 0,
         consensus: told_consensus.clone(),
+        compact: true,
     };
     writer.send_frame(&Message::Handshake(own).to_frame(Bytes::new())).await?;
     let (handshake, early) = first_message(&mut reader).await?;
@@ -359,6 +360,9 @@ impl Inlet {
                 return self.ask(Job::Headers { locator, stop }).await;
             }
             Message::GetTransactions(txids) => return self.ask(Job::Transactions(txids)).await,
+            Message::GetBlockTransactions { hash, places } => {
+                return self.ask(Job::BlockTransactions { hash, places }).await;
+            }
             Message::Consensus(payload) => {
                 self.membership.receive(payload, onward(&span, context));
                 return Ok(());

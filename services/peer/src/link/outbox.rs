@@ -75,10 +75,16 @@ impl Outbox {
 
     /// Queues a frame once little waits in its class: for answers, which can wait.
     pub(crate) async fn push_patiently(&self, class: Class, frame: Bytes) -> Result<(), Refused> {
+        self.room(class).await;
+        self.push(class, frame)
+    }
+
+    /// Waits until little waits in a class, or nothing is taken any more.
+    pub(crate) async fn room(&self, class: Class) {
         loop {
             let drained = self.0.drained.notified();
             if self.has_room(class) {
-                return self.push(class, frame);
+                return;
             }
             drained.await;
         }

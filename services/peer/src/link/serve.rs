@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
+use pentad_wire::compact::transactions_at;
 use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{Body, HEADERS_MAX};
 use pentad_wire::{Class, Kind};
@@ -30,6 +31,10 @@ pub(crate) enum Job {
         stop: Option<BlockHash>,
     },
     Transactions(Vec<Txid>),
+    BlockTransactions {
+        hash: BlockHash,
+        places: Vec<u32>,
+    },
     /// Of this node itself: tell a new peer what waits here.
     Inventory,
 }
@@ -50,6 +55,9 @@ pub(crate) async fn serve(chain: Chain, outbox: Outbox, mut jobs: mpsc::Receiver
             Job::Blocks(hashes) => blocks(&chain, &outbox, &hashes).await,
             Job::Headers { locator, stop } => headers(&chain, &outbox, &locator, stop).await,
             Job::Transactions(txids) => transactions(&chain, &outbox, &txids).await,
+            Job::BlockTransactions { hash, places } => {
+                block_transactions(&chain, &outbox, hash, places).await
+            }
             Job::Inventory => inventory(&chain, &outbox).await,
         };
         match outcome {
@@ -81,6 +89,8 @@ async fn fetched_blocks(
     let hashes = *rest;
     let mut stream = chain.fetch_blocks(hashes).await?;
     for hash in hashes {
+        // What is fetched for somebody who does not read would only lie about.
+        outbox.room(Class::Bulk).await;
         let next = stream.message().await.map_err(ChainError::from)?;
         let answer = next.ok_or(ChainError::Ended)?;
         let message = if answer.block.is_empty() {
@@ -113,6 +123,21 @@ async fn transactions(chain: &Chain, outbox: &Outbox, txids: &[Txid]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Says so when the block, or one of the places, is not there.
+async fn block_transactions(
+    chain: &Chain,
+    outbox: &Outbox,
+    hash: BlockHash,
+    places: Vec<u32>,
+) -> Result<(), ServeError> {
+    let mut stream = chain.fetch_blocks(&[hash]).await?;
+    let block = stream.message().await.map_err(ChainError::from)?.unwrap_or_default().block;
+    // A large block takes milliseconds to be read.
+    let reading = tokio::task::spawn_blocking(move || transactions_at(&block, &places));
+    let transactions = reading.await.ok().flatten().unwrap_or_default();
+    send(outbox, &Message::BlockTransactions { hash, transactions }).await
 }
 
 async fn inventory(chain: &Chain, outbox: &Outbox) -> Result<(), ServeError> {

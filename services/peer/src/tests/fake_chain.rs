@@ -141,6 +141,11 @@ impl FakeChain {
         }
     }
 
+    /// Extends the main chain by a block as it came, as if mined here.
+    pub(super) fn take(&self, block: &Bytes) {
+        assert_eq!(self.connect(block, &Bytes::new()).refusal, None);
+    }
+
     /// Lets the next `count` calls for blocks break off.
     pub(super) fn break_off(&self, count: usize) {
         self.state().breaks = count;

@@ -2,6 +2,7 @@
 
 use snow::Builder;
 
+use pentad_wire::compact::{CompactBlock, ShortIds};
 use pentad_wire::handshake::{NOISE_PATTERN, NOISE_PROLOGUE};
 
 use super::*;
@@ -37,6 +38,7 @@ fn handshake() -> Handshake {
         heartbeat: 1,
         echo: 2,
         consensus: None,
+        compact: false,
     }
 }
 
@@ -67,6 +69,31 @@ fn consensus_message() {
     let context = trace::from_parent(&parent);
     let plaintext = plaintext([(Message::Handshake(handshake), Bytes::new()), (vote, context)]);
     assert_documented("the consensus message", GOLDEN_CONSENSUS, &plaintext);
+}
+
+/// A block of two transactions after its coinbase, and what is asked for and given of it.
+#[test]
+fn compact_block_messages() {
+    let header = [0x44; 80];
+    let ids = ShortIds::new(&header, 0x0102_0304_0506_0708);
+    let txids = [[0x55; 32], [0x66; 32]].map(pentad_primitives::Txid::from_bytes);
+    let block = CompactBlock {
+        header,
+        nonce: 0x0102_0304_0506_0708,
+        coinbase: Bytes::from_static(b"coinbase"),
+        short_ids: txids.iter().map(|txid| ids.of(txid)).collect(),
+        certificate: Bytes::new(),
+    };
+    let hash = block.hash();
+    let question = Message::GetBlockTransactions { hash, places: vec![1, 300] };
+    let transactions = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+    let answer = Message::BlockTransactions { hash, transactions };
+    let messages = [Message::CompactBlock(block), question, answer];
+    for (message, golden) in messages.iter().zip(GOLDEN_COMPACT) {
+        let frame = message.to_frame(Bytes::new());
+        assert_documented("a message of compact blocks", golden, &frame.encode().expect("short"));
+        assert_eq!(Message::from_frame(frame).as_ref(), Ok(message));
+    }
 }
 
 /// Both sides with fixed keys: private keys and ephemeral keys of 32 equal bytes.
@@ -110,6 +137,21 @@ const GOLDEN_CONSENSUS: &str = concat!(
     "6f6e73656e7375735908070605040302010a1e000000060a10222222222222222222222222222222221208",
     "111111111111111118010a04766f7465",
 );
+const GOLDEN_COMPACT: [&str; 3] = [
+    concat!(
+        "0b00000000730a5044444444444444444444444444444444444444444444444444444444444444444444",
+        "444444444444444444444444444444444444444444444444444444444444444444444444444444444444",
+        "444444441108070605040302011a08636f696e62617365220ce9159f1419c85131d22d766a",
+    ),
+    concat!(
+        "0c00000000270a20760d5cb44ac3ad581271436e410b75668ad9c3c4d3aec30bbcd88e7e830db0be1203",
+        "01ac02",
+    ),
+    concat!(
+        "0d000000002c0a20760d5cb44ac3ad581271436e410b75668ad9c3c4d3aec30bbcd88e7e830db0be1203",
+        "6f6e65120374776f",
+    ),
+];
 const GOLDEN_NOISE: [&str; 3] = [
     "5dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef22",
     concat!(

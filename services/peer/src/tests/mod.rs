@@ -1,6 +1,7 @@
 //! Whole peer services over loopback, each with a chain service of a few lines.
 
 mod certificates;
+mod compact;
 mod consensus;
 mod fake_chain;
 mod golden;
@@ -153,6 +154,7 @@ struct Stranger {
     claim: Claim,
     listen_port: Option<u16>,
     consensus: Option<Bytes>,
+    compact: bool,
 }
 
 impl Stranger {
@@ -174,6 +176,7 @@ impl Stranger {
             },
             listen_port: None,
             consensus: None,
+            compact: false,
         }
     }
 
@@ -193,6 +196,7 @@ impl Stranger {
             heartbeat: 0,
             echo: 0,
             consensus: self.consensus.clone(),
+            compact: self.compact,
         }
     }
 

@@ -5,12 +5,15 @@ use pentad_api::encoding::{self, DecodeError};
 use pentad_api::wire::v1 as proto;
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Txid, Work};
+use pentad_wire::compact::{CAPABILITY as COMPACT, CompactBlock};
 use pentad_wire::consensus::CAPABILITY;
 use pentad_wire::handshake::{Claim, GOODBYE_TEXT_MAX, Hello, NETWORK_NAME_MAX, Reason};
 use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, Body, HEADERS_MAX, HeaderBatch};
 use pentad_wire::{CERTIFICATE_MAX, Frame, Kind, consensus};
 use thiserror::Error;
+
+mod compact;
 
 /// Most hashes in a locator: it reaches back over 2^91 blocks.
 pub(crate) const LOCATOR_MAX: usize = 101;
@@ -42,6 +45,12 @@ pub(crate) enum Message {
     Goodbye { reason: String, message: String },
     /// A message between replicas.
     Consensus(Bytes),
+    /// A block by short ids.
+    CompactBlock(CompactBlock),
+    /// Asks for transactions of a block.
+    GetBlockTransactions { hash: BlockHash, places: Vec<u32> },
+    /// Transactions of a block; none: they are not there.
+    BlockTransactions { hash: BlockHash, transactions: Vec<Bytes> },
 }
 
 /// Who the sender is and where it stands.
@@ -57,6 +66,8 @@ pub(crate) struct Handshake {
     pub(crate) echo: u64,
     /// It takes part in consensus at present, with what shows which validator it is.
     pub(crate) consensus: Option<Bytes>,
+    /// It takes compact blocks.
+    pub(crate) compact: bool,
 }
 
 /// A message that breaks the protocol.
@@ -95,6 +106,9 @@ impl Message {
             Self::GetTransactions(_) => Kind::GetTransactions,
             Self::Goodbye { .. } => Kind::Goodbye,
             Self::Consensus(_) => Kind::Consensus,
+            Self::CompactBlock(_) => Kind::CompactBlock,
+            Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
+            Self::BlockTransactions { .. } => Kind::BlockTransactions,
         }
     }
 
@@ -136,6 +150,19 @@ impl Message {
             }),
             Self::Consensus(payload) => {
                 encoding::encode(&proto::Consensus { payload: payload.clone() })
+            }
+            Self::CompactBlock(block) => encoding::encode(&compact::to_message(block)),
+            Self::GetBlockTransactions { hash, places } => {
+                encoding::encode(&proto::GetBlockTransactions {
+                    hash: share(hash.as_bytes()),
+                    places: places.clone(),
+                })
+            }
+            Self::BlockTransactions { hash, transactions } => {
+                encoding::encode(&proto::BlockTransactions {
+                    hash: share(hash.as_bytes()),
+                    transactions: transactions.clone(),
+                })
             }
         }
     }
@@ -205,11 +232,20 @@ impl Message {
                 }
                 Ok(Self::Consensus(message.payload))
             }
+            Kind::CompactBlock | Kind::GetBlockTransactions | Kind::BlockTransactions => {
+                compact::from_payload(kind, payload)
+            }
         }
     }
 }
 
 impl Handshake {
+    fn capabilities(&self) -> Vec<String> {
+        let consensus = self.consensus.is_some().then_some(CAPABILITY);
+        let compact = self.compact.then_some(COMPACT);
+        consensus.into_iter().chain(compact).map(str::to_owned).collect()
+    }
+
     fn encode(&self) -> Bytes {
         encoding::encode(&proto::Handshake {
             network: self.hello.network.clone(),
@@ -221,7 +257,7 @@ impl Handshake {
             chain_work: share(&self.claim.work.to_be_bytes()),
             final_height: None,
             listen_port: self.listen_port.map_or(0, u32::from),
-            capabilities: self.consensus.iter().map(|_| CAPABILITY.to_owned()).collect(),
+            capabilities: self.capabilities(),
             instance: self.hello.instance,
             heartbeat: self.heartbeat,
             echo: self.echo,
@@ -240,7 +276,8 @@ impl Handshake {
         if length > consensus::PROOF_MAX {
             return Err(Malformed::Length { kind, field: "validator_proof", length });
         }
-        let is_capable = message.capabilities.iter().any(|name| name == CAPABILITY);
+        let has = |capability| message.capabilities.iter().any(|name| name == capability);
+        let (is_capable, compact) = (has(CAPABILITY), has(COMPACT));
         let port = u16::try_from(message.listen_port)
             .map_err(|_| Malformed::Range { kind, field: "listen_port" })?;
         Ok(Self {
@@ -259,6 +296,7 @@ impl Handshake {
             heartbeat: message.heartbeat,
             echo: message.echo,
             consensus: is_capable.then_some(message.validator_proof),
+            compact,
         })
     }
 }
