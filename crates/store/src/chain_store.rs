@@ -318,6 +318,10 @@ impl ChainStore {
         self.index.block(hash)?.ok_or(StoreError::UnknownBlock(*hash))
     }
 
+    pub(crate) fn make_set_hash(&mut self) -> Result<(), StoreError> {
+        Ok(self.index.make_set_hash()?)
+    }
+
     pub(crate) fn set_entry(&mut self, hash: &BlockHash, entry: &BlockEntry) {
         self.index.set(&block_key(hash), &entry.to_bytes());
     }

@@ -16,8 +16,9 @@ use crate::fail_point::{self, Point};
 /// Version of everything below the data directory that is not versioned by itself: the names of
 /// files, the kinds of records and the rows of the index.
 ///
-/// History: 1 the first; 2 the block log may hold certified blocks.
-pub const DATA_FORMAT: u32 = 2;
+/// History: 1 the first; 2 the block log may hold certified blocks; 3 the index may hold the hash
+/// of the UTXO set.
+pub const DATA_FORMAT: u32 = 3;
 
 const FORMAT_FILE: &str = "FORMAT";
 /// The block log's directory.
@@ -36,15 +37,24 @@ pub struct Migration {
     pub run: fn(&Path) -> io::Result<()>,
 }
 
-/// Every migration, oldest first, without a gap.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    from: 1,
-    to: 2,
-    what: "allows blocks with a certificate in the block log; older programs would take their \
-           records for damage",
-    // What is there stays as it is: the new version keeps older programs out.
-    run: |_| Ok(()),
-}];
+/// Every migration, oldest first, without a gap. What is there stays as it is in each of them: the
+/// new version keeps older programs out.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        from: 1,
+        to: 2,
+        what: "allows blocks with a certificate in the block log; older programs would take their \
+               records for damage",
+        run: |_| Ok(()),
+    },
+    Migration {
+        from: 2,
+        to: 3,
+        what: "allows the hash of the UTXO set in the index, which is made when the store opens; \
+               older programs would leave it behind",
+        run: |_| Ok(()),
+    },
+];
 
 /// Sees to it that `directory` belongs to the network and has the layout that the last of
 /// `migrations` leads to.

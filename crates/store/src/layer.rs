@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::iter::Peekable;
@@ -6,7 +7,7 @@ use std::sync::{LazyLock, OnceLock};
 use hashbrown::HashTable;
 use pentad_primitives::BlockHash;
 
-use crate::rows::{Row, Rows};
+use crate::rows::{Row, Rows, Table};
 
 /// One move of the tip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub enum Step {
 pub struct Layer {
     chunks: Vec<Chunk>,
     table: HashTable<Slot>,
+    /// The first change of each coin that lies below and changed more than once: only a
+    /// reorganisation does that.
+    firsts: HashMap<Box<[u8]>, Change>,
     sorted: OnceLock<Box<[Change]>>,
     steps: Vec<Step>,
 }
@@ -94,9 +98,22 @@ pub struct HashedKey<'a> {
 pub struct Changed<'a> {
     pub key: &'a [u8],
     pub value: Option<&'a [u8]>,
+    /// What a block's row held before the first change in the layer, if it was there.
+    before: Option<&'a [u8]>,
     /// Nothing lies below this change.
     is_new: bool,
 }
+
+/// What layers make of a coin, all in all: never twice the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net<'a> {
+    pub key: &'a [u8],
+    pub before: Option<&'a [u8]>,
+    pub after: Option<&'a [u8]>,
+}
+
+/// What the keys of unspent outputs begin with.
+const COINS: &[u8] = &[Table::Utxo as u8];
 
 /// Seeded once per process: whoever makes transactions cannot aim at one place of the tables.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -150,11 +167,17 @@ impl Layer {
 
     /// Makes a row the last change of its key.
     fn note(&mut self, change: Change) {
-        let Self { chunks, table, .. } = self;
+        let Self { chunks, table, firsts, .. } = self;
         let key = HashedKey::new(key_of(chunks, change));
         let is_it = |slot: &Slot| slot.hash == key.hash && key_of(chunks, slot.change) == key.key;
         match table.find_mut(table_hash(key.hash), is_it) {
-            Some(slot) => slot.change = change.with_new(slot.change.is_new()),
+            Some(slot) => {
+                let (first, is_new) = (slot.change, slot.change.is_new());
+                if !is_new && is_coin(key.key) && !firsts.contains_key(key.key) {
+                    firsts.insert(key.key.into(), first);
+                }
+                slot.change = change.with_new(is_new);
+            }
             None => {
                 let is_new = change.is_new() && changed(chunks, change).value.is_some();
                 let slot = Slot { hash: key.hash, change: change.with_new(is_new) };
@@ -168,7 +191,12 @@ impl Layer {
     }
 
     fn changed(&self, change: Change) -> Changed<'_> {
-        changed(&self.chunks, change)
+        let last = changed(&self.chunks, change);
+        let before = match self.firsts.get(last.key) {
+            Some(first) => changed(&self.chunks, *first).before,
+            None => last.before.filter(|_| !last.is_new),
+        };
+        Changed { before, ..last }
     }
 
     /// Puts the changes into the order of their keys, which ranges and descents need: done before
@@ -247,11 +275,15 @@ fn key_of(chunks: &[Chunk], change: Change) -> &[u8] {
 
 fn changed(chunks: &[Chunk], change: Change) -> Changed<'_> {
     let chunk = &chunks[change.chunk()];
-    let (key, value) = match (chunk.rows.row(change.row as usize), chunk.is_forwards) {
-        (Row::Added(key, value), true) | (Row::Removed(key, value), false) => (key, Some(value)),
-        (Row::Added(key, _), false) | (Row::Removed(key, _), true) => (key, None),
+    let (key, value, before) = match (chunk.rows.row(change.row as usize), chunk.is_forwards) {
+        (Row::Added(key, value), true) | (Row::Removed(key, value), false) => {
+            (key, Some(value), None)
+        }
+        (Row::Added(key, value), false) | (Row::Removed(key, value), true) => {
+            (key, None, Some(value))
+        }
     };
-    Changed { key, value, is_new: change.is_new() }
+    Changed { key, value, before, is_new: change.is_new() }
 }
 
 /// The changes of several layers, oldest first, as one: in key order, the newest of each key, but
@@ -262,23 +294,41 @@ pub fn merged<'a>(
     let mut sources: Vec<_> = layers.map(|layer| layer.changes().peekable()).collect();
     std::iter::from_fn(move || {
         loop {
-            let changed = next_key(&mut sources)?;
-            if changed.value.is_some() || !changed.is_new {
-                return Some((changed.key, changed.value));
+            let (oldest, newest) = next_key(&mut sources)?;
+            if newest.value.is_some() || !oldest.is_new {
+                return Some((newest.key, newest.value));
             }
         }
     })
 }
 
-/// The next key of any source: its newest value, and whether the oldest source made it new.
+/// What the layers, oldest first, make of the unspent outputs.
+pub fn net_coins<'a>(layers: impl Iterator<Item = &'a Layer>) -> impl Iterator<Item = Net<'a>> {
+    let mut sources: Vec<_> =
+        layers.map(|layer| layer.range(COINS, None, None).peekable()).collect();
+    std::iter::from_fn(move || {
+        loop {
+            let (oldest, newest) = next_key(&mut sources)?;
+            if oldest.before != newest.value {
+                let (before, after) = (oldest.before, newest.value);
+                return Some(Net { key: newest.key, before, after });
+            }
+        }
+    })
+}
+
+/// The changes of the next key of any source: the oldest source's, and the newest one's.
 fn next_key<'a>(
     sources: &mut [Peekable<impl Iterator<Item = Changed<'a>>>],
-) -> Option<Changed<'a>> {
+) -> Option<(Changed<'a>, Changed<'a>)> {
     let key = sources.iter_mut().filter_map(|source| Some(source.peek()?.key)).min()?;
     let mut of_key = sources.iter_mut().filter_map(|source| source.next_if(|it| it.key == key));
     let oldest = of_key.next()?;
-    let newest = of_key.last().unwrap_or(oldest);
-    Some(Changed { is_new: oldest.is_new, ..newest })
+    Some((oldest, of_key.last().unwrap_or(oldest)))
+}
+
+fn is_coin(key: &[u8]) -> bool {
+    key.starts_with(COINS)
 }
 
 #[cfg(test)]
@@ -340,5 +390,61 @@ mod tests {
         first.set(b"x", b"1");
         second.step(connect(), rows(&[(false, "x")]));
         assert_eq!(down(&[first, second]), [("x".to_owned(), false)]);
+    }
+    fn net(layers: &[Layer]) -> Vec<(String, Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let text = |key: &[u8]| String::from_utf8(key.to_vec()).expect("text");
+        let owned = |value: Option<&[u8]>| value.map(<[u8]>::to_vec);
+        let nets = net_coins(layers.iter());
+        nets.map(|it| (text(it.key), owned(it.before), owned(it.after))).collect()
+    }
+
+    fn valued(list: &[(bool, &str, u8)]) -> Rows {
+        let mut rows = Rows::default();
+        for (is_added, key, value) in list {
+            let value = rows.value(|bytes| bytes.push(*value));
+            rows.push(*is_added, &[key.as_bytes()], value);
+        }
+        rows
+    }
+
+    #[test]
+    fn coins_that_came_and_went_are_no_net_change() {
+        let [mut first, mut second] = [(); 2].map(|()| Layer::default());
+        first.set(b"b", b"1");
+        first.step(connect(), valued(&[(true, "u1", 1), (true, "u2", 2), (false, "u2", 2)]));
+        first.step(connect(), valued(&[(true, "t", 1), (false, "u0", 7), (true, "u3", 3)]));
+        second.step(connect(), valued(&[(false, "u1", 1), (true, "u4", 4)]));
+        let expected = [
+            ("u0".to_owned(), Some(vec![7]), None),
+            ("u3".to_owned(), None, Some(vec![3])),
+            ("u4".to_owned(), None, Some(vec![4])),
+        ];
+        assert_eq!(net(&[first, second]), expected);
+    }
+
+    /// A transaction that another branch confirms at another height changes its coins.
+    #[test]
+    fn what_was_below_is_what_the_first_change_says() {
+        let (old, new) = (valued(&[(true, "u", 5), (false, "uv", 1)]), (true, "u", 6));
+        let mut one = Layer::default();
+        one.step(disconnect(), old);
+        one.step(connect(), valued(&[new, (false, "uv", 1)]));
+        let expected = [
+            ("u".to_owned(), Some(vec![5]), Some(vec![6])),
+            ("uv".to_owned(), Some(vec![1]), None),
+        ];
+        // "uv" was spent before, and is again.
+        assert_eq!(net(&[one]), expected[..1]);
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Layer::default());
+        first.step(connect(), valued(&[(false, "uv", 1), (false, "u", 5)]));
+        second.step(disconnect(), valued(&[(false, "uv", 1), (false, "u", 5)]));
+        third.step(connect(), valued(&[(false, "uv", 1)]));
+        assert_eq!(net(&[first, second, third]), expected[1..]);
+        let mut within = Layer::default();
+        within.step(connect(), valued(&[(false, "u", 5)]));
+        within.step(disconnect(), valued(&[(false, "u", 5)]));
+        within.step(disconnect(), valued(&[(true, "u", 5)]));
+        within.step(connect(), valued(&[(true, "u", 6), (false, "u", 6), (true, "u", 6)]));
+        assert_eq!(net(&[within]), expected[..1]);
     }
 }

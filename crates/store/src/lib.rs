@@ -27,6 +27,7 @@ mod read;
 mod recovery;
 mod rows;
 pub mod safety_log;
+mod set_hash;
 #[cfg(test)]
 mod tests;
 mod transaction_file;
@@ -50,4 +51,5 @@ pub use recovery::{RebuildReason, Recovery};
 pub use rows::{
     BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, block_key, rows,
 };
+pub use set_hash::{insert as insert_coin, remove as remove_coin, take_back};
 pub use transaction_file::{TransactionFile, TransactionFileError};

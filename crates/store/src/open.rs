@@ -37,6 +37,8 @@ pub struct StoreOptions {
     pub layer_bytes_max: usize,
     /// Bytes of unspent outputs of the engine that are kept in memory.
     pub coin_cache_bytes_max: usize,
+    /// Keep the hash of the UTXO set; a store that did not so far makes it from the whole set.
+    pub keeps_set_hash: bool,
     /// Throw the index away and rebuild it.
     pub reindex: bool,
 }
@@ -51,6 +53,7 @@ impl Default for StoreOptions {
             layer_bytes_max: 18 * 1024 * 1024,
             // Fifty thousand coins: what some full blocks create.
             coin_cache_bytes_max: 8 * 1024 * 1024,
+            keeps_set_hash: false,
             reindex: false,
         }
     }
@@ -101,13 +104,19 @@ struct Places {
 impl Places {
     fn open(&self) -> Result<(ChainStore, Recovery), StoreError> {
         let (engine, coin_cache) = self.engine()?;
-        let (index, interrupted) = Index::open(engine)?;
+        let (mut index, interrupted) = Index::open(engine)?;
+        if self.options.keeps_set_hash {
+            index.keep_set_hash()?;
+        }
         let checked = index.state().log_end;
         let (log, torn) = BlockLog::open(&self.log, self.options.log, checked)?;
         let layer_bytes_max = self.options.layer_bytes_max;
         let mut store = ChainStore::new(log, index, layer_bytes_max, coin_cache);
         let mut recovery = recovery::replay(&mut store, checked, interrupted)?;
         recovery.torn = torn;
+        if self.options.keeps_set_hash {
+            store.make_set_hash()?;
+        }
         Ok((store, recovery))
     }
 

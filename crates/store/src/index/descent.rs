@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use pentad_crypto::MuHash;
+
 use super::snapshot::Floor;
-use super::{BATCH_LEN, DESCENT, IndexState, Interrupted, STATE, Sealed, state_key};
+use super::{BATCH_LEN, DESCENT, IndexState, Interrupted, SET_HASH, STATE, Sealed, state_key};
 use crate::engine::{Batch, IndexEngine};
 use crate::fail_point::{self, Point};
 use crate::layer::{Layer, Step, merged};
 use crate::read::IndexError;
+use crate::set_hash::SetHashes;
 
 /// What goes down: the oldest layers, oldest first.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Descent {
     generation: u64,
     engine: Arc<dyn IndexEngine>,
     floor: Arc<Floor>,
+    set_hashes: Arc<SetHashes>,
 }
 
 /// A descent under way. The layers stay above the engine until they have arrived.
@@ -34,20 +38,23 @@ impl Descent {
     /// Of these layers; `None` if there is none.
     pub(super) fn of(
         layers: &[Sealed],
-        engine: &Arc<dyn IndexEngine>,
-        floor: &Arc<Floor>,
+        engine: Arc<dyn IndexEngine>,
+        floor: Arc<Floor>,
+        set_hashes: Arc<SetHashes>,
     ) -> Option<Self> {
         let Sealed { state, generation, .. } = *layers.last()?;
         let layers = layers.iter().map(|sealed| Arc::clone(&sealed.layer)).collect();
-        let (engine, floor) = (Arc::clone(engine), Arc::clone(floor));
-        Some(Self { layers, state, generation, engine, floor })
+        Some(Self { layers, state, generation, engine, floor, set_hashes })
     }
 
     /// Writes the layers into the engine, once nobody holds them fast.
     pub(super) fn run(self) -> Result<(), IndexError> {
+        let hash = self.set_hashes.with(self.generation, &self.layers)?;
         let _gate = self.floor.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.floor.generation.store(self.generation, Ordering::SeqCst);
-        write(&self.layers, self.state, &*self.engine)
+        write(&self.layers, self.state, hash.as_ref(), &*self.engine)?;
+        self.set_hashes.forget_below(self.generation);
+        Ok(())
     }
 
     /// The same on a thread of its own.
@@ -73,6 +80,7 @@ impl Descending {
 fn write(
     layers: &[Arc<Layer>],
     state: IndexState,
+    set_hash: Option<&MuHash>,
     engine: &dyn IndexEngine,
 ) -> Result<(), IndexError> {
     let steps: Vec<Step> = layers.iter().flat_map(|layer| layer.steps()).copied().collect();
@@ -94,7 +102,12 @@ fn write(
     // The new state may be on disk only after all that it stands for.
     engine.flush()?;
     fail_point::pass(Point::DescentState);
-    engine.write(vec![(state_key(STATE), Some(state.to_bytes())), (state_key(DESCENT), None)])?;
+    engine.write(vec![
+        (state_key(STATE), Some(state.to_bytes())),
+        // Whoever does not keep it must not leave an old one behind.
+        (state_key(SET_HASH), set_hash.map(MuHash::to_bytes)),
+        (state_key(DESCENT), None),
+    ])?;
     fail_point::pass(Point::DescentDone);
     Ok(())
 }

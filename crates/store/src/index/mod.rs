@@ -17,6 +17,7 @@ mod snapshot;
 
 use std::sync::Arc;
 
+use pentad_crypto::MuHash;
 use pentad_primitives::{BlockHash, BlockHeight};
 
 use crate::engine::{IndexEngine, Pair};
@@ -24,6 +25,7 @@ use crate::layer::{Layer, Step};
 use crate::log::LogPosition;
 use crate::read::{IndexError, IndexRead};
 use crate::rows::{MalformedRow, Rows, Table};
+use crate::set_hash::{self, SetHashes};
 use descent::{Descending, Descent};
 use snapshot::{Floor, get, page};
 
@@ -93,6 +95,7 @@ pub struct Index {
     state: IndexState,
     generation: u64,
     floor: Arc<Floor>,
+    set_hashes: Arc<SetHashes>,
     descent: Option<Descending>,
 }
 
@@ -109,6 +112,7 @@ fn state_key(name: &str) -> Vec<u8> {
 
 const STATE: &str = "state";
 const DESCENT: &str = "descent";
+const SET_HASH: &str = "utxo-set-hash";
 
 impl Index {
     /// Opens the index in `engine`. The second value is a descent that a crash interrupted: the
@@ -133,9 +137,39 @@ impl Index {
             state,
             generation: 0,
             floor: Arc::default(),
+            set_hashes: Arc::default(),
             descent: None,
         };
         Ok((index, interrupted))
+    }
+
+    /// Keeps the hash of the UTXO set from now on, if the index held it so far or is empty. To be
+    /// called before anything is changed.
+    ///
+    /// # Errors
+    /// When the engine fails or the hash does not decode.
+    pub fn keep_set_hash(&mut self) -> Result<(), IndexError> {
+        let held = match self.engine.get(&state_key(SET_HASH))? {
+            Some(bytes) => Some(MuHash::from_bytes(&bytes).ok_or(MalformedRow(Table::State))?),
+            None => self.state.tip.is_none().then(MuHash::default),
+        };
+        if let Some(hash) = held {
+            self.set_hashes.note(self.generation, hash);
+        }
+        Ok(())
+    }
+
+    /// Keeps the hash of the UTXO set from now on, whatever the index held so far: if need be, it
+    /// is made from all coins of the engine. To be called while no coin lies above it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn make_set_hash(&mut self) -> Result<(), IndexError> {
+        if !self.set_hashes.is_kept() {
+            tracing::info!("making the hash of the UTXO set, from all of it");
+            self.set_hashes.note(self.generation, set_hash::of_engine(&*self.engine)?);
+        }
+        Ok(())
     }
 
     /// The state with everything done so far.
@@ -200,6 +234,7 @@ impl Index {
             layers: self.sealed.iter().map(|sealed| Arc::clone(&sealed.layer)).collect(),
             generation: self.generation,
             floor: Arc::clone(&self.floor),
+            set_hashes: Arc::clone(&self.set_hashes),
             state: self.state,
         }
     }
@@ -217,14 +252,19 @@ impl Index {
         loop {
             let count = self.due(budget);
             if self.descent.is_none() && count > 0 {
-                let going = Descent::of(&self.sealed[..count], &self.engine, &self.floor);
-                self.descent = going.map(Descent::start);
+                self.descent = self.descent_of(count).map(Descent::start);
             }
             if self.descent.is_none() || self.layer_bytes() <= budget {
                 return Ok(());
             }
             self.finish_descent()?;
         }
+    }
+
+    /// The descent of so many of the oldest layers.
+    fn descent_of(&self, count: usize) -> Option<Descent> {
+        let (engine, floor) = (Arc::clone(&self.engine), Arc::clone(&self.floor));
+        Descent::of(&self.sealed[..count], engine, floor, Arc::clone(&self.set_hashes))
     }
 
     /// How many layers should go down.
@@ -253,7 +293,7 @@ impl Index {
     /// When the engine fails.
     pub fn descend_all(&mut self) -> Result<(), IndexError> {
         self.finish_descent()?;
-        if let Some(descent) = Descent::of(&self.sealed, &self.engine, &self.floor) {
+        if let Some(descent) = self.descent_of(self.sealed.len()) {
             descent.run()?;
             self.sealed.clear();
         }
@@ -293,10 +333,8 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_the_state() {
-        assert_eq!(
-            (state_key(STATE), state_key(DESCENT)),
-            (b"sstate".to_vec(), b"sdescent".to_vec())
-        );
+        let keys: [&[u8]; 3] = [b"sstate", b"sdescent", b"sutxo-set-hash"];
+        assert_eq!([STATE, DESCENT, SET_HASH].map(state_key), keys);
         let log_end = LogPosition { segment: 1, offset: 0x0203 };
         let empty = IndexState { tip: None, log_end };
         assert_eq!(empty.to_bytes(), b"\0\0\0\x01\0\0\x02\x03");

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::{fs, io, process};
 
+use pentad_crypto::MuHash;
 use pentad_primitives::{Hash256, sha256d};
 use tempfile::TempDir;
 
@@ -39,13 +40,13 @@ fn directory_of_a_newer_or_unreadable_format_is_refused() {
     drop(DataDir::open(directory.path(), &Hash256::ZERO).expect("a free directory"));
     let file = directory.path().join("FORMAT");
     let text = fs::read_to_string(&file).expect("a readable file");
-    assert_eq!(text, format!("format = 2\nspec = {}\n", Hash256::ZERO));
-    for format in ["3", "0", "", "two"] {
-        let other = text.replace("format = 2", &format!("format = {format}"));
+    assert_eq!(text, format!("format = 3\nspec = {}\n", Hash256::ZERO));
+    for format in ["4", "0", "", "two"] {
+        let other = text.replace("format = 3", &format!("format = {format}"));
         fs::write(&file, &other).expect("a writable file");
         let error = DataDir::open(directory.path(), &Hash256::ZERO).expect_err("another format");
         assert!(matches!(&error, DataDirError::Format { found, .. } if found == format));
-        assert!(error.to_string().contains("formats 1 to 2"), "{error}");
+        assert!(error.to_string().contains("formats 1 to 3"), "{error}");
         assert_eq!(fs::read_to_string(&file).expect("a readable file"), other);
     }
 }
@@ -127,11 +128,11 @@ fn directory_of_format_1_is_migrated() {
         }
         let data = DataDir::open(directory.path(), &Hash256::ZERO).expect("migrated");
         let format = fs::read_to_string(directory.path().join("FORMAT")).expect("readable");
-        assert_eq!(format, format!("format = 2\nspec = {}\n", Hash256::ZERO));
+        assert_eq!(format, format!("format = 3\nspec = {}\n", Hash256::ZERO));
         let waiting = TransactionFile::new(&data).load().expect("sound");
         assert_eq!(waiting, blocks[11].block.transactions);
-        let (mut store, recovery) =
-            ChainStore::open(&data, &StoreOptions::default()).expect("a sound store");
+        let options = StoreOptions { keeps_set_hash: true, ..StoreOptions::default() };
+        let (mut store, recovery) = ChainStore::open(&data, &options).expect("a sound store");
         assert_eq!(recovery.blocks_replayed, if with_index { 0 } else { 12 });
         for sampled in &blocks {
             let hash = sampled.block.block_hash();
@@ -146,6 +147,11 @@ fn directory_of_format_1_is_migrated() {
         assert_eq!(store.tip(), sample.tip);
         let utxos = store.utxos(None, 1_000).expect("readable");
         assert_eq!(utxos, sample.utxos.clone().into_iter().collect::<Vec<_>>());
+        // The older program kept no hash of the set.
+        let mut expected = MuHash::default();
+        utxos.iter().for_each(|(outpoint, utxo)| expected.insert_utxo(outpoint, utxo));
+        let found = store.commit().expect("a working disk").set_hash().expect("sound rows");
+        assert_eq!(found.expect("it is kept").hash(), expected.hash());
         // And it goes on from there.
         let mut sample = sample.clone();
         let next = sample.next(99, 2, &[0, 3]);

@@ -214,17 +214,26 @@ fn crash_at_every_batch_of_a_descent_is_mended() {
         let hash = sampled.block.block_hash();
         index.step(Step::Connect(hash), sampled.rows(), Some(Tip { hash, height: sampled.height }));
     };
+    let set_hash = |index: &mut Index| {
+        let hash = index.seal().set_hash().expect("sound rows").expect("it is kept");
+        hash.hash()
+    };
     let (_, mut whole) = open();
+    whole.keep_set_hash().expect("a working engine");
+    let empty = set_hash(&mut whole);
     blocks.iter().for_each(|sampled| connect(&mut whole, sampled));
+    let full = set_hash(&mut whole);
     for writes in 0.. {
         let inner = Arc::new(MemoryEngine::default());
         let dying = Dying { inner: inner.clone(), writes_left: AtomicUsize::new(writes) };
         let (mut index, _) = Index::open(Arc::new(dying)).expect("an empty engine");
+        index.keep_set_hash().expect("an empty engine");
         blocks.iter().for_each(|sampled| connect(&mut index, sampled));
         index.seal();
         let survived = index.descend_all().is_ok();
 
         let (mut index, interrupted) = Index::open(inner).expect("a readable engine");
+        index.keep_set_hash().expect("a readable engine");
         assert_eq!(interrupted.is_some(), writes > 0 && !survived, "after {writes} writes");
         let redo = interrupted.map_or(Vec::new(), |it| it.steps);
         for (step, sampled) in redo.iter().zip(&blocks) {
@@ -243,6 +252,8 @@ fn crash_at_every_batch_of_a_descent_is_mended() {
             None => assert!(rows(&index).is_empty()),
             Some(_) => assert_eq!(rows(&index), rows(&whole), "after {writes} writes"),
         }
+        let expected = if index.state().tip.is_none() { empty } else { full };
+        assert_eq!(set_hash(&mut index), expected, "after {writes} writes");
         if survived {
             assert!(writes > 3, "one batch would prove nothing");
             break;

@@ -13,4 +13,5 @@ mod index;
 mod safety_faults;
 mod safety_log;
 pub mod sample;
+mod set_hash;
 mod transaction_file;

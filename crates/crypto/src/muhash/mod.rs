@@ -5,19 +5,15 @@
 //! An element is SHA-256, stretched by ChaCha20 to 3072 bits and taken modulo the prime
 //! 2^3072 − 1103717.
 
+mod number;
+
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{Hash256, OutPoint, Utxo, sha256};
-use ruint::Uint;
 
-type Number = Uint<3072, 48>;
-
-/// Bytes of a number.
-const NUMBER_LEN: usize = 384;
-/// Distance of the modulus from 2^3072.
-const MODULUS_DISTANCE: u64 = 1_103_717;
+use number::{NUMBER_LEN, Number};
 
 /// The hash of a set, as a fraction: division is dear, and is done once, in the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct MuHash {
     numerator: Number,
     denominator: Number,
@@ -33,12 +29,12 @@ impl Default for MuHash {
 impl MuHash {
     /// Adds an element.
     pub fn insert(&mut self, element: &[u8]) {
-        self.numerator = self.numerator.mul_mod(number(element), modulus());
+        self.numerator = self.numerator.times(&number(element));
     }
 
     /// Takes an element out again; one that was never added may be added later.
     pub fn remove(&mut self, element: &[u8]) {
-        self.denominator = self.denominator.mul_mod(number(element), modulus());
+        self.denominator = self.denominator.times(&number(element));
     }
 
     /// Adds an unspent output.
@@ -51,18 +47,39 @@ impl MuHash {
         self.remove(&utxo_element(outpoint, utxo));
     }
 
+    /// Adds what another set holds; what that one lacks, this one loses.
+    pub fn combine(&mut self, other: &Self) {
+        self.numerator = self.numerator.times(&other.numerator);
+        self.denominator = self.denominator.times(&other.denominator);
+    }
+
     /// The hash of the set.
     #[must_use]
     pub fn hash(&self) -> Hash256 {
         // Every number below a prime, but zero, has an inverse; a product of such is not zero.
-        let inverse = self.denominator.inv_mod(modulus()).unwrap_or_default();
-        let number = self.numerator.mul_mod(inverse, modulus());
-        Hash256::from_bytes(sha256(&number.to_le_bytes::<NUMBER_LEN>()))
+        let inverse = self.denominator.inverse().unwrap_or(Number::ONE);
+        Hash256::from_bytes(sha256(&self.numerator.times(&inverse).to_bytes()))
     }
-}
 
-fn modulus() -> Number {
-    Number::MAX.wrapping_sub(Number::from(MODULUS_DISTANCE)).wrapping_add(Number::ONE)
+    /// Numerator and denominator, 384 bytes each, little-endian. Equal sets may differ here: only
+    /// their hashes are the same.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [self.numerator.to_bytes(), self.denominator.to_bytes()].concat()
+    }
+
+    /// The inverse of [`Self::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<NUMBER_LEN>();
+        match (numbers, rest) {
+            ([numerator, denominator], []) => Some(Self {
+                numerator: Number::from_bytes(numerator),
+                denominator: Number::from_bytes(denominator),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// An output as Bitcoin Core hashes it: outpoint, height and coinbase flag in 32 bits, output.
@@ -77,11 +94,11 @@ fn utxo_element(outpoint: &OutPoint, utxo: &Utxo) -> Vec<u8> {
 
 fn number(element: &[u8]) -> Number {
     let key = sha256(element);
-    let mut bytes = Vec::with_capacity(NUMBER_LEN);
-    for counter in 0..6 {
-        bytes.extend_from_slice(&chacha20_block(&key, counter));
+    let mut bytes = [0; NUMBER_LEN];
+    for (counter, block) in (0..).zip(bytes.as_chunks_mut().0) {
+        *block = chacha20_block(&key, counter);
     }
-    Number::try_from_le_slice(&bytes).unwrap_or_default().reduce_mod(modulus())
+    Number::from_bytes(&bytes)
 }
 
 /// A block of ChaCha20's key stream (RFC 8439) under nonce 0.
@@ -96,13 +113,9 @@ fn chacha20_block(key: &[u8; 32], counter: u32) -> [u8; 64] {
     let [mut a, mut b, mut c, mut d] = rows(&words);
     for _ in 0..10 {
         quarter_rounds(&mut a, &mut b, &mut c, &mut d);
-        b.rotate_left(1);
-        c.rotate_left(2);
-        d.rotate_left(3);
+        (b, c, d) = (turned(b), turned(turned(c)), turned(turned(turned(d))));
         quarter_rounds(&mut a, &mut b, &mut c, &mut d);
-        b.rotate_right(1);
-        c.rotate_right(2);
-        d.rotate_right(3);
+        (b, c, d) = (turned(turned(turned(b))), turned(turned(c)), turned(d));
     }
     let mut block = [0; 64];
     let mixed = a.into_iter().chain(b).chain(c).chain(d);
@@ -120,6 +133,11 @@ fn rows(words: &[u32; 16]) -> [Row; 4] {
         *row = *words;
     }
     rows
+}
+
+/// By one place; `rotate_left` of a slice is a call, and copies.
+const fn turned([first, second, third, fourth]: Row) -> Row {
+    [second, third, fourth, first]
 }
 
 /// The quarter round of each column.
@@ -184,6 +202,26 @@ mod tests {
         assert_eq!(one.hash(), two.hash());
         (0..5).for_each(|first| one.remove(&element(first)));
         assert_eq!(one.hash(), MuHash::default().hash());
+    }
+
+    #[test]
+    fn parts_combine_and_bytes_come_back() {
+        let (mut whole, mut one, mut other) =
+            (MuHash::default(), MuHash::default(), MuHash::default());
+        for first in 0..4 {
+            whole.insert(&element(first));
+            if first < 2 { &mut one } else { &mut other }.insert(&element(first));
+        }
+        whole.remove(&element(1));
+        other.remove(&element(1));
+        one.combine(&other);
+        assert_eq!(one.hash(), whole.hash());
+        let bytes = one.to_bytes();
+        assert_eq!(MuHash::from_bytes(&bytes).expect("its own bytes").hash(), whole.hash());
+        assert!(MuHash::from_bytes(&bytes[1..]).is_none());
+        // The empty set is one over one.
+        let one_le = [&[1][..], &[0; 383]].concat();
+        assert_eq!(MuHash::default().to_bytes(), [&one_le[..], &one_le].concat());
     }
 
     /// Computed with the reference code of Bitcoin Core's test framework (Python).
