@@ -42,7 +42,7 @@ pub use engine::{
     SledOptions,
 };
 pub use format::DATA_FORMAT;
-pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip};
+pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip, set_hash_key};
 pub use layer::Step;
 pub use open::{EngineKind, StoreOptions};
 pub use payload::{Contents, StoredBlock, contents};
@@ -51,5 +51,5 @@ pub use recovery::{RebuildReason, Recovery};
 pub use rows::{
     BlockEntry, MalformedRow, Row, Rows, Table, TxEntry, UndoMismatch, block_key, rows,
 };
-pub use set_hash::{insert as insert_coin, remove as remove_coin, take_back};
+pub use set_hash::{insert as insert_coin, remove as remove_coin, step as step_set_hash};
 pub use transaction_file::{TransactionFile, TransactionFileError};

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pentad_crypto::MuHash;
+use pentad_primitives::{OutPoint, Utxo};
 
-use crate::engine::{EngineError, IndexEngine};
+use crate::engine::IndexEngine;
 use crate::layer::{Layer, Net, net_coins};
 use crate::read::IndexError;
 use crate::rows::{MalformedRow, Row, Rows, Table, outpoint_of_key, utxo_from_bytes};
@@ -76,7 +77,7 @@ pub(crate) fn of_engine(engine: &dyn IndexEngine) -> Result<MuHash, IndexError> 
     let mut hash = MuHash::default();
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = page(engine, after.as_deref())?;
+        let page = engine.page(&[Table::Utxo as u8], after.as_deref(), PAGE_LEN)?;
         for (key, value) in &page {
             insert(&mut hash, key, value)?;
         }
@@ -85,13 +86,6 @@ pub(crate) fn of_engine(engine: &dyn IndexEngine) -> Result<MuHash, IndexError> 
             None => return Ok(hash),
         }
     }
-}
-
-fn page(
-    engine: &dyn IndexEngine,
-    after: Option<&[u8]>,
-) -> Result<Vec<crate::engine::Pair>, EngineError> {
-    engine.page(&[Table::Utxo as u8], after, PAGE_LEN)
 }
 
 /// Adds the row of a coin to the hash of a set.
@@ -114,24 +108,26 @@ pub fn remove(hash: &mut MuHash, key: &[u8], value: &[u8]) -> Result<(), Malform
     Ok(())
 }
 
-fn coin(
-    key: &[u8],
-    value: &[u8],
-) -> Result<(pentad_primitives::OutPoint, pentad_primitives::Utxo), MalformedRow> {
+fn coin(key: &[u8], value: &[u8]) -> Result<(OutPoint, Utxo), MalformedRow> {
     let coin = outpoint_of_key(key).zip(utxo_from_bytes(value));
     coin.ok_or(MalformedRow(Table::Utxo))
 }
 
-/// Makes the hash of the set after a block that of the set before it; `rows` are the block's.
+/// Moves the hash of a set over a block, whose rows these are: forwards to the set after it, or
+/// back to the set before it.
 ///
 /// # Errors
 /// None for a block's own rows.
-pub fn take_back(hash: &mut MuHash, rows: &Rows) -> Result<(), MalformedRow> {
+pub fn step(hash: &mut MuHash, rows: &Rows, is_forwards: bool) -> Result<(), MalformedRow> {
     let coins = rows.iter().filter(|row| row.key().first() == Some(&(Table::Utxo as u8)));
     for row in coins {
-        match row {
-            Row::Added(key, value) => remove(hash, key, value)?,
-            Row::Removed(key, value) => insert(hash, key, value)?,
+        match (row, is_forwards) {
+            (Row::Added(key, value), true) | (Row::Removed(key, value), false) => {
+                insert(hash, key, value)?;
+            }
+            (Row::Added(key, value), false) | (Row::Removed(key, value), true) => {
+                remove(hash, key, value)?;
+            }
         }
     }
     Ok(())

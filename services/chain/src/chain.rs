@@ -154,8 +154,10 @@ impl Chain {
         metrics: &Metrics,
         progress: watch::Sender<Progress>,
     ) -> Result<Self, OpenError> {
-        let Options { spec, data_dir, store, policy } = options;
+        let Options { spec, data_dir, mut store, policy } = options;
         let finality = Finality::of(&spec)?;
+        // Validators sign it at each checkpoint.
+        store.keeps_set_hash |= finality.is_instant();
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
         let metrics = ChainMetrics::register(metrics);
         let parts = Parts {

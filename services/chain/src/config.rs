@@ -32,6 +32,8 @@ pub struct StoreConfig {
     pub index_layer_bytes_max: usize,
     /// Bytes of unspent outputs of the index that are kept in memory.
     pub coin_cache_bytes_max: usize,
+    /// Keep the hash of the UTXO set beside the index. Under PBFT it is always kept.
+    pub utxo_set_hash: bool,
     /// Throw the index away at the start and rebuild it from the block log.
     pub reindex: bool,
 }
@@ -68,6 +70,7 @@ impl Default for StoreConfig {
             index_cache_bytes_max: SledOptions::default().cache_bytes,
             index_layer_bytes_max: options.layer_bytes_max,
             coin_cache_bytes_max: options.coin_cache_bytes_max,
+            utxo_set_hash: options.keeps_set_hash,
             reindex: options.reindex,
         }
     }
@@ -79,6 +82,7 @@ impl StoreConfig {
             engine: EngineKind::Sled(SledOptions { cache_bytes: self.index_cache_bytes_max }),
             layer_bytes_max: self.index_layer_bytes_max,
             coin_cache_bytes_max: self.coin_cache_bytes_max,
+            keeps_set_hash: self.utxo_set_hash,
             reindex: self.reindex,
             ..StoreOptions::default()
         }

@@ -78,6 +78,17 @@ pub enum ChainError {
     /// More has changed during a verification than it keeps in memory.
     #[error("the chain has moved on too far while its index was read")]
     MovedOn,
+    /// The hash of the UTXO set is known near the tip only.
+    #[error("height {height} is more than {max} blocks below the tip")]
+    TooDeep {
+        /// What was asked for.
+        height: BlockHeight,
+        /// How many blocks are taken back.
+        max: u32,
+    },
+    /// This node does not keep the hash of the UTXO set.
+    #[error("this node keeps no hash of the UTXO set")]
+    NoSetHash,
     /// There is no template for this request.
     #[error("no block template: {}", .0.0)]
     Template(TemplateRefused),
@@ -157,6 +168,13 @@ impl From<ChainError> for Failure {
                 .with_hint("wait for its end; it also ends when its client goes"),
             ChainError::MovedOn => Self::new(Code::Aborted, "MOVED_ON", message)
                 .with_hint("read the answers faster, or try again once the node is in sync"),
+            ChainError::TooDeep { .. } => {
+                Self::new(Code::FailedPrecondition, "TOO_DEEP", message).with_field("height")
+            }
+            ChainError::NoSetHash => Self::new(Code::FailedPrecondition, "NO_SET_HASH", message)
+                .with_hint(
+                    "start it with `store.utxo_set_hash = true`; under PBFT it always keeps it",
+                ),
             ChainError::DataDir(error) => {
                 tracing::error!(%error, "the data directory cannot be written");
                 Self::new(Code::Unavailable, "STORE_FAILED", "the data directory is not writable")

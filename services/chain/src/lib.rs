@@ -24,6 +24,8 @@ mod metrics;
 mod progress;
 mod reader;
 mod refusal;
+mod scan;
+mod set_hash;
 mod signature_cache;
 mod submitter;
 #[cfg(test)]

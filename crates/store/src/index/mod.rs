@@ -110,6 +110,12 @@ fn state_key(name: &str) -> Vec<u8> {
     [&[Table::State as u8], name.as_bytes()].concat()
 }
 
+/// Key of the row that holds the hash of the UTXO set.
+#[must_use]
+pub fn set_hash_key() -> Vec<u8> {
+    state_key(SET_HASH)
+}
+
 const STATE: &str = "state";
 const DESCENT: &str = "descent";
 const SET_HASH: &str = "utxo-set-hash";

@@ -15,7 +15,7 @@ use crate::layer::Step;
 use crate::tests::sample::{Sample, Sampled, chain, extend, txids};
 use crate::{
     ChainStore, DataDir, EngineKind, IndexRead as _, MemoryEngine, SledOptions, Snapshot,
-    StoreOptions, insert_coin, remove_coin, take_back,
+    StoreOptions, insert_coin, step_set_hash,
 };
 
 fn of(sample: &Sample) -> Hash256 {
@@ -213,19 +213,13 @@ fn blocks_can_be_taken_back_from_the_hash() {
     let mut hash = MuHash::default();
     let mut hashes = vec![hash.hash()];
     for sampled in &blocks {
-        for row in sampled.rows().iter().filter(|row| row.key()[0] == b'u') {
-            match row {
-                crate::Row::Added(key, value) => insert_coin(&mut hash, key, value),
-                crate::Row::Removed(key, value) => remove_coin(&mut hash, key, value),
-            }
-            .expect("a coin");
-        }
+        step_set_hash(&mut hash, &sampled.rows(), true).expect("its own rows");
         hashes.push(hash.hash());
     }
     assert_eq!(hash.hash(), of(&sample));
     for sampled in blocks.iter().rev() {
         assert_eq!(hash.hash(), hashes.pop().expect("one for each block"));
-        take_back(&mut hash, &sampled.rows()).expect("its own rows");
+        step_set_hash(&mut hash, &sampled.rows(), false).expect("its own rows");
     }
     assert_eq!(hash.hash(), MuHash::default().hash());
     assert!(insert_coin(&mut hash, b"u", b"").is_err());
@@ -275,7 +269,7 @@ fn malformed_hash_is_damage_of_the_index_and_made_anew() {
     closed_store(directory.path(), true);
     let index = directory.path().join("index");
     let engine = SledEngine::open(&index, SledOptions::default()).expect("a database");
-    engine.write(vec![(b"sutxo-set-hash".to_vec(), Some(vec![7; 9]))]).expect("works");
+    engine.write(vec![(crate::set_hash_key(), Some(vec![7; 9]))]).expect("works");
     engine.flush().expect("works");
     drop(engine);
     let options = StoreOptions { keeps_set_hash: true, ..StoreOptions::default() };

@@ -17,6 +17,7 @@ use super::templates::{self, template_message};
 use super::{at_most, capped};
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
+use crate::set_hash::{self, SetHash};
 use crate::submitter::Submitter;
 use crate::writer::Origin;
 
@@ -84,6 +85,16 @@ impl AssemblyService for Assembly {
             hash: hash.as_ref().map(hash_bytes).unwrap_or_default(),
             refusal: verdict.err().map(Into::into),
         }))
+    }
+
+    async fn get_state_root(
+        &self,
+        request: Request<proto::GetStateRootRequest>,
+    ) -> Reply<proto::GetStateRootResponse> {
+        let height = BlockHeight::new(request.into_inner().height);
+        let SetHash { block, hash, .. } = set_hash::kept_at(&self.reader, height).await?;
+        let root = Bytes::copy_from_slice(hash.as_bytes());
+        Ok(Response::new(proto::GetStateRootResponse { hash: hash_bytes(&block), root }))
     }
 
     async fn get_locator(

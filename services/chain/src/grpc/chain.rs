@@ -20,6 +20,7 @@ use super::ranges::{self, Range};
 use super::{address, block_ref, capped, explain, fees, history};
 use crate::error::ChainError;
 use crate::reader::{BlockRef, Reader, View};
+use crate::set_hash::{Scanner, SetHash};
 
 /// Most transaction ids in one answer unless the caller says otherwise.
 const MEMPOOL_LIMIT_DEFAULT: u32 = 1_000;
@@ -31,11 +32,12 @@ const MEMPOOL_LIMIT_MAX: u32 = 100_000;
 pub(crate) struct ChainQueries {
     reader: Reader,
     fee_witnesses: Arc<FeeWitnesses>,
+    scanner: Scanner,
 }
 
 impl ChainQueries {
     pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, fee_witnesses: Arc::default() }
+        Self { reader, fee_witnesses: Arc::default(), scanner: Scanner::default() }
     }
 }
 
@@ -189,6 +191,18 @@ impl ChainService for ChainQueries {
         _: Request<proto::GetSupplyRequest>,
     ) -> Reply<proto::GetSupplyResponse> {
         Ok(Response::new(fees::supply(&self.reader)))
+    }
+
+    async fn get_utxo_set_hash(
+        &self,
+        _: Request<proto::GetUtxoSetHashRequest>,
+    ) -> Reply<proto::GetUtxoSetHashResponse> {
+        let SetHash { block, height, hash } = self.scanner.at_tip(&self.reader).await?;
+        Ok(Response::new(proto::GetUtxoSetHashResponse {
+            utxo_set_hash: hash.to_string(),
+            height: height.get(),
+            tip: block.to_string(),
+        }))
     }
 
     async fn get_proof(

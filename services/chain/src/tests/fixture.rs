@@ -147,7 +147,7 @@ pub fn options(directory: &Path) -> Options {
     Options {
         spec: spec(),
         data_dir: directory.to_owned(),
-        store: StoreOptions::default(),
+        store: StoreOptions { keeps_set_hash: true, ..StoreOptions::default() },
         policy: Policy::default(),
     }
 }

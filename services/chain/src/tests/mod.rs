@@ -13,6 +13,7 @@ mod properties;
 mod queries;
 mod reads;
 mod rebuild;
+mod set_hash;
 mod signatures;
 mod start;
 mod transactions;

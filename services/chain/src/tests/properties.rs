@@ -24,6 +24,7 @@ use super::crash::consistency::assert_sound;
 use super::crash::copy;
 use super::crash::victim::small;
 use super::fixture::{COIN, Node, Person, START, directory, reseal};
+use super::set_hash;
 use crate::Options;
 
 /// Keys that own coins; Alice, whom genesis pays, is the first.
@@ -279,6 +280,11 @@ impl World {
         let expected: Vec<(OutPoint, Utxo)> =
             self.sets[&tip].iter().map(|(outpoint, utxo)| (*outpoint, utxo.clone())).collect();
         assert_eq!(self.node.utxo_set().await, expected);
+        let expected = |hash: &BlockHash| (*hash, set_hash::of(self.sets[hash].iter()));
+        assert_eq!(set_hash::at_tip(&self.node).await, expected(&tip));
+        let below = best.get().saturating_sub(2);
+        let (block, root) = set_hash::root_at(&self.node, below).await.expect("near the tip");
+        assert_eq!((block, root), expected(&block), "two blocks below the tip");
     }
 
     /// The index against a new one; the mempool against an empty one that was given the same.

@@ -25,7 +25,7 @@ use tonic::{Code, Streaming};
 use super::fixture::{
     COIN, FEE, Node, Person, alice, bob, directory, genesis_output, reason, reseal, solve, spec,
 };
-use super::validators;
+use super::{set_hash, validators};
 use crate::Ended;
 use crate::verify::{Event as Told, Level, Phase, Plan, Verification};
 
@@ -231,6 +231,40 @@ async fn every_kind_of_damage_to_a_row_is_named_and_a_reindex_mends_it() {
     assert!(verify(&node, VerifyLevel::Signatures).await.report.ok);
     assert_eq!(node.utxo_set().await, before);
     assert_eq!(node.mempool().await, [waiting.txid().to_string()]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_hash_of_the_utxo_set_is_named_with_both_hashes_and_a_reindex_mends_it() {
+    let directory = directory();
+    let node = Node::open(directory.path());
+    busy(&node).await;
+    let right = set_hash::at_tip(&node).await;
+    node.stop().await;
+    // That of the empty set; and a coin is altered, which is another matter.
+    let mut altered = String::new();
+    change_index(directory.path(), |rows| {
+        let (key, mut value) = rows.iter().find(|(key, _)| key[0] == b'u').expect("a coin").clone();
+        *value.last_mut().expect("a script") ^= 1;
+        altered = hex(&key);
+        let wrong = pentad_crypto::MuHash::default().to_bytes();
+        vec![(pentad_store::set_hash_key(), Some(wrong)), (key, Some(value))]
+    });
+    let node = Node::open(directory.path());
+    let wrong = set_hash::at_tip(&node).await;
+    assert_ne!(wrong, right);
+    let outcome = verify(&node, VerifyLevel::Ledger).await;
+    assert_eq!(outcome.rows(), BTreeSet::from([altered, hex(&pentad_store::set_hash_key())]));
+    let problem = &outcome.damages.last().expect("a damage").problem;
+    let has = |hash: &str| problem.contains(hash);
+    assert!(has(&wrong.1.to_string()) && has(&right.1.to_string()), "{problem}");
+    assert_eq!(outcome.report.remedy(), Remedy::Reindex);
+    node.stop().await;
+    let mut options = super::fixture::options(directory.path());
+    options.store.reindex = true;
+    let node = Node::try_open(options).expect("a sound log");
+    assert_eq!(set_hash::at_tip(&node).await, right);
+    assert!(verify(&node, VerifyLevel::Ledger).await.report.ok);
     node.stop().await;
 }
 

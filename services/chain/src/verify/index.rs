@@ -1,155 +1,20 @@
 //! The index as a whole, against the rows that the main chain makes.
-//!
-//! The index moves on while it is read. Whatever changes a row after the start is looked up in the
-//! blocks that were connected or disconnected since, and what the row was before is kept: so a page
-//! that is read later is put back to what it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
-use pentad_ledger::verify::CheckedBlock;
+use pentad_crypto::MuHash;
 use pentad_primitives::{BlockHash, BlockHeader, Decode as _};
 use pentad_store::{
-    BlockEntry, IndexRead as _, Pair, Row, Rows, StoreError, Table, read_block, read_header_bytes,
-    read_undo, rows,
+    BlockEntry, Row, Table, insert_coin, read_header_bytes, remove_coin, set_hash_key,
 };
 
 use super::sums::Sums;
 use super::{Event, Phase, Place, Stop, Verification, damage_of};
-use crate::error::ChainError;
-use crate::reader::{BlockRef, View};
+use crate::scan::Scan;
+use crate::set_hash;
 
-/// Rows read at once.
-const PAGE_LEN: usize = 1_024;
 /// Buckets whose rows are compared one by one: a sixty-fourth of all rows.
 const BUCKETS_SEARCHED_MAX: usize = 1 << 10;
-
-/// Bytes of rows that may have changed since the start: a verification keeps what they were.
-const CHANGES_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// What rows were at the start that have changed since, `None` for those that were not there.
-type Before = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
-/// A key and what its row was.
-type Change = (Vec<u8>, Option<Vec<u8>>);
-
-/// Reads the index as it was when the chain stood at the tip that is checked.
-struct Scan {
-    /// The tip up to which `before` reaches.
-    tip: BlockHash,
-    before: Before,
-    /// Bytes that the rows in `before` take at most.
-    before_bytes: usize,
-    /// The last key that was read.
-    after: Option<Vec<u8>>,
-    is_done: bool,
-}
-
-impl Scan {
-    fn new(tip: BlockHash) -> Self {
-        Self { tip, before: Before::new(), before_bytes: 0, after: None, is_done: false }
-    }
-
-    /// The next rows, in the order of their keys; `None` at the end.
-    fn next<F: FnMut(Event) -> bool>(
-        &mut self,
-        verification: &Verification<'_, F>,
-    ) -> Result<Option<Vec<Pair>>, Stop> {
-        if self.is_done {
-            return Ok(None);
-        }
-        let (tip, after) = (&self.tip, self.after.as_deref());
-        let room = CHANGES_BYTES_MAX.saturating_sub(self.before_bytes);
-        let (page, changes, tip) = verification.read(|view| {
-            let changes = changes_since(&view, tip, room)?;
-            Ok((view.tip.snapshot.page(&[], after, PAGE_LEN)?, changes, view.tip.hash))
-        })?;
-        self.tip = tip;
-        for (key, value) in changes {
-            self.before_bytes += size_of_change(&key, value.as_deref());
-            // The first that changed it knows what it was.
-            self.before.entry(key).or_insert(value);
-        }
-        Ok(Some(self.put_back(page)))
-    }
-
-    /// A page as it was at the start.
-    fn put_back(&mut self, page: Vec<Pair>) -> Vec<Pair> {
-        self.is_done = page.len() < PAGE_LEN;
-        let last = page.last().filter(|_| !self.is_done).map(|(key, _)| key.clone());
-        let from =
-            self.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
-        let to = last.as_ref().map_or(Bound::Unbounded, |last| Bound::Included(last.clone()));
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = page.into_iter().collect();
-        for (key, value) in self.before.range((from, to)) {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
-        }
-        self.after = last;
-        rows.into_iter().collect()
-    }
-}
-
-/// What the rows were that the way from a block to the tip changes, in the order of the moves. The
-/// way is found by parents alone, not by the rows that are checked.
-fn changes_since(
-    view: &View<'_>,
-    from: &BlockHash,
-    room: usize,
-) -> Result<Vec<Change>, ChainError> {
-    let entry = |hash: &BlockHash| view.block(BlockRef::Hash(*hash)).map(|(_, entry)| entry);
-    let (mut old, mut new) = (*from, view.tip.hash);
-    let (mut undone, mut applied) = (Vec::new(), Vec::new());
-    while old != new {
-        let (old_entry, new_entry) = (entry(&old)?, entry(&new)?);
-        if old_entry.height >= new_entry.height {
-            old = old_entry.header.prev_block_hash;
-            undone.push(old_entry);
-        } else {
-            new = new_entry.header.prev_block_hash;
-            applied.push(new_entry);
-        }
-    }
-    let (mut changes, mut bytes) = (Vec::new(), 0);
-    let mut push = |key: &[u8], value: Option<&[u8]>| {
-        bytes += size_of_change(key, value);
-        changes.push((key.to_vec(), value.map(<[u8]>::to_vec)));
-        if bytes > room { Err(ChainError::MovedOn) } else { Ok(()) }
-    };
-    for entry in &undone {
-        // Disconnecting runs backwards.
-        rows_of(view, entry)?.iter().rev().try_for_each(|row| match row {
-            Row::Added(key, value) => push(key, Some(value)),
-            Row::Removed(key, _) => push(key, None),
-        })?;
-    }
-    for entry in applied.iter().rev() {
-        rows_of(view, entry)?.iter().try_for_each(|row| match row {
-            Row::Added(key, _) => push(key, None),
-            Row::Removed(key, value) => push(key, Some(value)),
-        })?;
-    }
-    Ok(changes)
-}
-
-/// Bytes in memory, pointers and lengths included.
-const fn size_of_change(key: &[u8], value: Option<&[u8]>) -> usize {
-    let value = match value {
-        Some(value) => value.len(),
-        None => 0,
-    };
-    size_of::<Change>() + key.len() + value
-}
-
-fn rows_of(view: &View<'_>, entry: &BlockEntry) -> Result<Rows, ChainError> {
-    let log = &view.published.log;
-    let block = CheckedBlock::assume_valid(read_block(log, entry.body)?);
-    let spent = entry.undo.map(|undo| read_undo(log, undo)).transpose()?.unwrap_or_default();
-    let rows = rows(block.block(), block.txids(), entry.height, &spent);
-    Ok(rows.map_err(StoreError::from)?)
-}
 
 impl<F: FnMut(Event) -> bool> Verification<'_, F> {
     /// Compares every row of the index with those that the main chain makes.
@@ -158,12 +23,16 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         let total = expected.rows;
         let mut done = 0;
         self.progress(Phase::Index, 0, total)?;
-        let mut scan = Scan::new(self.tip.hash);
-        while let Some(rows) = scan.next(self)? {
+        let tip = self.tip.hash;
+        let kept = self.read(|view| set_hash::kept_after(&view, &tip))?;
+        let mut made = kept.as_ref().map(|_| Made(MuHash::default()));
+        let mut scan = Scan::new(self.tip.hash, &[]);
+        while let Some(rows) = scan.next(self.reader)? {
             for (key, value) in &rows {
                 match Kind::of(key) {
                     Kind::OfChain => {
                         found.add(key, value);
+                        made.iter_mut().for_each(|made| made.insert(key, value));
                         done += 1;
                     }
                     Kind::Block => self.check_points_to_block(key, value)?,
@@ -178,30 +47,48 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         self.progress(Phase::Index, total, total)?;
         self.report.rows += done;
         let mut differing = expected.differences(&found);
-        if differing.is_empty() {
-            return Ok(());
+        let is_all = differing.len() <= BUCKETS_SEARCHED_MAX;
+        if !differing.is_empty() {
+            // The rest comes to light once these are mended.
+            differing = differing.into_iter().take(BUCKETS_SEARCHED_MAX).collect();
+            self.search(chain, expected, &differing, made.as_mut())?;
         }
-        // The rest comes to light once these are mended.
-        differing = differing.into_iter().take(BUCKETS_SEARCHED_MAX).collect();
-        self.search(chain, expected, &differing)
+        match kept.map(|kept| kept.hash()).zip(made.map(|made| made.0.hash())) {
+            Some((kept, made)) if is_all && kept != made => {
+                let problem = format!(
+                    "the kept hash of the UTXO set is {kept}; the outputs that the chain leaves \
+                     unspent have {made}"
+                );
+                self.damage(Place::Row(set_hash_key()), problem)
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Names the rows that differ, of those in some buckets.
+    /// Names the rows that differ, of those in some buckets, and puts `made` right.
     fn search(
         &mut self,
         chain: &[BlockHash],
         sums: &Sums,
         buckets: &BTreeSet<usize>,
+        mut made: Option<&mut Made>,
     ) -> Result<(), Stop> {
         let mut expected = self.expected_rows(chain, sums, buckets)?;
-        let mut scan = Scan::new(self.tip.hash);
-        while let Some(rows) = scan.next(self)? {
+        let mut scan = Scan::new(self.tip.hash, &[]);
+        while let Some(rows) = scan.next(self.reader)? {
             for (key, value) in rows {
                 let is_wanted = buckets.contains(&sums.bucket(&key));
                 if !is_wanted || !matches!(Kind::of(&key), Kind::OfChain) {
                     continue;
                 }
-                match expected.remove(&key) {
+                let right = expected.remove(&key);
+                if right.as_ref() != Some(&value)
+                    && let Some(made) = &mut made
+                {
+                    made.remove(&key, &value);
+                    right.iter().for_each(|right| made.insert(&key, right));
+                }
+                match right {
                     None => self.damage(Place::Row(key), "no block makes this row")?,
                     Some(right) if right != value => {
                         self.damage(Place::Row(key), "the row is not what its block makes")?;
@@ -210,7 +97,8 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
                 }
             }
         }
-        for key in expected.into_keys() {
+        for (key, value) in expected {
+            made.iter_mut().for_each(|made| made.insert(&key, &value));
             self.damage(Place::Row(key), "the row is missing")?;
         }
         Ok(())
@@ -271,6 +159,28 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         let is_block = header.is_some_and(|it| key.get(1..) == Some(it.block_hash().as_bytes()));
         if is_block { Ok(()) } else { self.damage(place(), "the row points to another place") }
     }
+}
+
+/// The hash of the coins among rows.
+struct Made(MuHash);
+
+impl Made {
+    fn insert(&mut self, key: &[u8], value: &[u8]) {
+        if is_coin(key) {
+            // A row that is none is left out, and named for what it is.
+            insert_coin(&mut self.0, key, value).ok();
+        }
+    }
+
+    fn remove(&mut self, key: &[u8], value: &[u8]) {
+        if is_coin(key) {
+            remove_coin(&mut self.0, key, value).ok();
+        }
+    }
+}
+
+fn is_coin(key: &[u8]) -> bool {
+    key.first() == Some(&(Table::Utxo as u8))
 }
 
 /// Whose a row is.
