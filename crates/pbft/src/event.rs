@@ -54,8 +54,16 @@ pub enum Input {
         digest: Hash256,
         /// What makes it final; the chain has checked it.
         certificate: CommitCertificate,
-        /// Root of the UTXO set after it; must be there at multiples of the checkpoint interval.
-        root: Option<Hash256>,
+    },
+    /// The root of the state after a block that was executed; due after each whose sequence is a
+    /// multiple of the checkpoint interval, as soon as it is known.
+    Root {
+        /// Its sequence.
+        sequence: Sequence,
+        /// Its hash.
+        digest: Hash256,
+        /// Hash of the UTXO set after it.
+        root: Hash256,
     },
     /// Whether transactions wait for a block.
     Pending(bool),

@@ -12,6 +12,8 @@ use crate::world::{Event, World};
 
 /// How often a node asks another for blocks and transactions that it lacks.
 const PULL_MS: u64 = 700;
+/// Longest time in which a node finds the root of its state, while it goes on.
+const ROOT_MS_MAX: u64 = 400;
 /// Most blocks of one answer.
 const PULL_BLOCKS_MAX: u64 = 16;
 
@@ -149,9 +151,14 @@ impl World {
         it.ledger.append(&block, Arc::clone(body), certificate.clone());
         it.settle(&block);
         let is_checkpoint = sequence.get().is_multiple_of(self.setup.checkpoint_interval);
-        let root = is_checkpoint.then(|| it.ledger.root());
+        let root = it.ledger.root();
         self.trace.line(self.queue.now(), node, || format!("final {sequence} {digest}"));
-        self.feed(node, Input::Executed { sequence, digest, certificate, root });
+        if is_checkpoint {
+            let (after, life) = (self.rng.between(0, ROOT_MS_MAX), self.nodes[node].life);
+            let event = Event::Root { node, life, sequence, digest, root };
+            self.queue.schedule(after, event);
+        }
+        self.feed(node, Input::Executed { sequence, digest, certificate });
         self.tell_pending(node);
         self.ask_again(node);
         self.assemble(node);

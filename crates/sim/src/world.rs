@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use pentad_pbft::{
-    CommitCertificate, Config, Credentials, Domain, Input, Message, ReplicaId, Timer, ValidatorSet,
+    CommitCertificate, Config, Credentials, Domain, Input, Message, ReplicaId, Sequence, Timer,
+    ValidatorSet,
 };
+use pentad_primitives::Hash256;
 
 use crate::adversary::{Adversary, Forge, Parcel};
 use crate::checker::{Checker, Violation};
@@ -89,6 +91,7 @@ pub(crate) enum Event {
     Ask { node: NodeId, life: u64, question: Question },
     Assemble { node: NodeId, life: u64 },
     Execute { node: NodeId, life: u64, certificate: CommitCertificate, body: Arc<[u8]> },
+    Root { node: NodeId, life: u64, sequence: Sequence, digest: Hash256, root: Hash256 },
     PullFromPeer { node: NodeId },
     Blocks { to: NodeId, life: u64, blocks: Vec<FinalBlock> },
     Transaction { to: NodeId, transaction: Transaction },
@@ -327,6 +330,9 @@ impl World {
             Event::Assemble { node, life } if self.is_alive(node, life) => self.assemble(node),
             Event::Execute { node, life, certificate, body } if self.is_alive(node, life) => {
                 self.execute(node, certificate, &body);
+            }
+            Event::Root { node, life, sequence, digest, root } if self.is_alive(node, life) => {
+                self.feed(node, Input::Root { sequence, digest, root });
             }
             Event::PullFromPeer { node } => self.pull_from_peer(node),
             Event::Blocks { to, life, blocks } if self.is_alive(to, life) => {

@@ -10,10 +10,10 @@ use pentad_api::chain::v1::event_service_client::EventServiceClient;
 use pentad_api::chain::v1::{
     CheckProposalRequest, ConnectBlocksRequest, ConnectBlocksResponse, FetchBlocksRequest,
     FetchBlocksResponse, FollowMempoolRequest, FollowMempoolResponse, FollowTipRequest,
-    FollowTipResponse, GetHeaderRequest, GetInfoRequest, GetTemplateRequest, get_header_request,
+    FollowTipResponse, GetInfoRequest, GetStateRootRequest, GetTemplateRequest,
 };
 use pentad_api::status::explain;
-use pentad_api::{Connection, block_hash_from_hex};
+use pentad_api::{Connection, block_hash_from_hex, hash_from_bytes};
 use pentad_pbft::{CommitCertificate, DecodeError, ReplicaId, Sequence, Tip};
 use pentad_primitives::{Hash256, Script};
 use pentad_service_kit::sized;
@@ -25,6 +25,8 @@ use crate::body::{self, Link};
 
 /// A chain service that has not answered by then is treated as one that is not there.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The root of a state takes as long as what changed since the last one, blocks above it included.
+const ROOT_DEADLINE: Duration = Duration::from_secs(60);
 /// Reason of a refusal to check a block whose parent is not the tip.
 const NOT_ON_TIP: &str = "NOT_ON_TIP";
 
@@ -55,6 +57,14 @@ pub(crate) struct Template {
     pub(crate) body: Arc<[u8]>,
     /// Beside the coinbase.
     pub(crate) transactions: u32,
+}
+
+/// A block of the chain and the root of the state after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Root {
+    pub(crate) sequence: Sequence,
+    pub(crate) digest: Hash256,
+    pub(crate) root: Hash256,
 }
 
 /// What the chain says to a proposal.
@@ -95,12 +105,18 @@ impl ChainClient {
         Ok(Tip { sequence, digest, certificate, body: Some(Arc::from(&found.block[..])) })
     }
 
-    /// Hash of the block at a height of the main chain.
-    pub(crate) async fn block_hash(&self, height: u32) -> Result<Hash256, ChainError> {
-        let block = Some(get_header_request::Block::Height(height));
-        let answer = self.reads.clone().get_header(timed(GetHeaderRequest { block })).await?;
-        let header = answer.into_inner().header;
-        hash(&header.ok_or_else(|| ChainError::Malformed("no header".to_owned()))?.hash)
+    /// The state after the block of a sequence.
+    pub(crate) async fn root(&self, sequence: Sequence) -> Result<Root, ChainError> {
+        let height = u32::try_from(sequence.get()).unwrap_or(u32::MAX);
+        let mut request = Request::new(GetStateRootRequest { height });
+        request.set_timeout(ROOT_DEADLINE);
+        let answer = self.assembly.clone().get_state_root(request).await?.into_inner();
+        let hash = |field, bytes: &Bytes| {
+            let hash = hash_from_bytes(field, bytes);
+            hash.map(Hash256::from_bytes).map_err(|it| ChainError::Malformed(it.to_string()))
+        };
+        let (digest, root) = (hash("hash", &answer.hash)?, hash("root", &answer.root)?);
+        Ok(Root { sequence, digest, root })
     }
 
     /// What makes a block final.

@@ -5,7 +5,7 @@ use pentad_pbft::{CommitCertificate, Message, Sequence, View};
 use pentad_primitives::Hash256;
 use tokio::sync::oneshot;
 
-use crate::chain::{ChainError, Template};
+use crate::chain::{ChainError, Root, Template};
 use crate::snapshot::Snapshot;
 
 /// Events that may wait for the driver. Those who send them wait in turn, so that what comes from
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Tip { sequence: Sequence, digest: Hash256 },
     /// The certificate of a block that sync brought.
     Certificate { certificate: CommitCertificate },
+    /// The state at a checkpoint.
+    Root(Root),
     /// Transactions wait for a block, or none do any more; or one came that was waited for.
     Mempool,
     /// The answer to a wish for a block.

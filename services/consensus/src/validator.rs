@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::backoff;
-use crate::chain::{ChainClient, ChainError};
+use crate::chain::{ChainClient, ChainError, Root};
 use crate::config::ConsensusConfig;
 use crate::connect::{self, BLOCKS_MAX};
 use crate::driver::{Driver, DriverError, Parts};
@@ -59,10 +59,10 @@ pub(crate) fn owner(membership: &Membership, key: &PublicKey) -> [u8; 32] {
     sha256d(&bytes).to_bytes()
 }
 
-/// A block's hash stands for the state after it, which follows from it: whoever connects a block
-/// has checked it in full.
-pub(crate) const fn root(digest: Hash256) -> Hash256 {
-    digest
+/// The last checkpoint up to a sequence; genesis is none.
+pub(crate) fn checkpoint(sequence: Sequence, pbft: &Pbft) -> Sequence {
+    let interval = u64::from(pbft.checkpoint_interval);
+    Sequence::new(sequence.get() - sequence.get() % interval)
 }
 
 impl Validator {
@@ -162,13 +162,11 @@ impl Validator {
 
     async fn ask_chain(&self) -> Result<(Tip, Option<(Sequence, Hash256, Hash256)>), ChainError> {
         let tip = self.chain.tip().await?;
-        let interval = u64::from(self.pbft.checkpoint_interval);
-        let height = tip.sequence.get() - tip.sequence.get() % interval;
-        let height = u32::try_from(height).unwrap_or(u32::MAX);
-        if height == 0 {
+        let sequence = checkpoint(tip.sequence, &self.pbft);
+        if sequence == Sequence::GENESIS {
             return Ok((tip, None));
         }
-        let digest = self.chain.block_hash(height).await?;
-        Ok((tip, Some((Sequence::new(height.into()), digest, root(digest)))))
+        let Root { digest, root, .. } = self.chain.root(sequence).await?;
+        Ok((tip, Some((sequence, digest, root))))
     }
 }

@@ -104,6 +104,19 @@ impl<K: Keys> Replica<K> {
             && sequence.get().checked_rem(self.checkpoint_interval) == Some(0)
     }
 
+    /// The state after an executed block. It takes time to find: others may have gone on since.
+    pub(super) fn on_root(&mut self, sequence: Sequence, digest: Hash256, root: Hash256) {
+        if sequence > self.last.sequence {
+            return;
+        }
+        let stable = self.checkpoints.stable().filter(|stable| stable.sequence == sequence);
+        if let Some(stable) = stable.cloned() {
+            self.halt_unless_same(digest, root, &stable);
+        } else {
+            self.take_checkpoint(sequence, digest, root);
+        }
+    }
+
     /// Section 4.3: "when a replica produces a checkpoint, it multicasts a message".
     pub(super) fn take_checkpoint(&mut self, sequence: Sequence, digest: Hash256, root: Hash256) {
         if !self.is_checkpoint(sequence) || sequence <= self.checkpoints.stable_sequence() {
@@ -122,16 +135,9 @@ impl<K: Keys> Replica<K> {
         let Some(stable) = self.checkpoints.agreed(self.last.sequence, needed) else {
             return false;
         };
-        let sequence = stable.sequence;
-        if let Some(own) = self.checkpoints.own.get(&sequence) {
-            if own.digest != stable.digest {
-                let (own, quorum) = (own.digest, stable.digest);
-                self.halt(HaltReason::DifferentBlock { sequence, own, quorum });
-                return true;
-            }
-            if own.root != stable.root {
-                let (own, quorum) = (own.root, stable.root);
-                self.halt(HaltReason::DifferentRoot { sequence, own, quorum });
+        if let Some(own) = self.checkpoints.own.get(&stable.sequence) {
+            let (digest, root) = (own.digest, own.root);
+            if self.halt_unless_same(digest, root, &stable) {
                 return true;
             }
         }
@@ -139,6 +145,22 @@ impl<K: Keys> Replica<K> {
         self.accused.retain(|(_, fault)| *fault != Fault::Checkpoint);
         self.compact();
         true
+    }
+
+    /// Halts if this replica's state is not the one of a stable checkpoint (attack 18).
+    fn halt_unless_same(
+        &mut self,
+        digest: Hash256,
+        root: Hash256,
+        stable: &StableCheckpoint,
+    ) -> bool {
+        let sequence = stable.sequence;
+        if digest != stable.digest {
+            self.halt(HaltReason::DifferentBlock { sequence, own: digest, quorum: stable.digest });
+        } else if root != stable.root {
+            self.halt(HaltReason::DifferentRoot { sequence, own: root, quorum: stable.root });
+        }
+        self.halted.is_some()
     }
 
     /// Its own checkpoint waits for a quorum.

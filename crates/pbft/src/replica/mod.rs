@@ -174,9 +174,10 @@ impl<K: Keys> Replica<K> {
             Input::Checked { view, sequence, digest, verdict } => {
                 self.on_checked(view, sequence, digest, verdict);
             }
-            Input::Executed { sequence, digest, certificate, root } => {
-                self.on_executed(sequence, digest, certificate, root);
+            Input::Executed { sequence, digest, certificate } => {
+                self.on_executed(sequence, digest, certificate);
             }
+            Input::Root { sequence, digest, root } => self.on_root(sequence, digest, root),
             Input::Pending(is_pending) => self.is_pending = is_pending,
             Input::Suspect { view } => self.on_suspect(view),
             Input::Timeout(timer) => self.on_timeout(timer),

@@ -16,7 +16,6 @@ impl<K: Keys> Replica<K> {
         sequence: Sequence,
         digest: Hash256,
         certificate: CommitCertificate,
-        root: Option<Hash256>,
     ) {
         // A certificate for another block than one that is certified already.
         self.learn(certificate.clone());
@@ -37,9 +36,6 @@ impl<K: Keys> Replica<K> {
         self.last.digest = digest;
         self.last.certificate = Some(certificate);
         self.forget_executed();
-        if let Some(root) = root {
-            self.take_checkpoint(sequence, digest, root);
-        }
         self.bound_log();
     }
 

@@ -137,7 +137,7 @@ impl Local {
     ) -> Vec<Input> {
         let (sequence, digest) = (certificate.sequence, digest_of(&body));
         self.chain.push((body, certificate.clone()));
-        let executed = Input::Executed { sequence, digest, certificate, root: None };
+        let executed = Input::Executed { sequence, digest, certificate };
         if sequence.get() < scope.blocks {
             return vec![executed];
         }

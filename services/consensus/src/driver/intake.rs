@@ -10,7 +10,6 @@ use super::{Driver, Executing};
 use crate::backoff::backoff;
 use crate::event::{Event, Inbound};
 use crate::traces;
-use crate::validator::root;
 
 /// Links open in bursts; what was not answered is sent again once after each burst.
 const LINK_PAUSE: Duration = Duration::from_millis(10);
@@ -32,6 +31,7 @@ impl Driver {
                 self.on_final(certificate, None, outputs);
                 self.fetch_certificate();
             }
+            Event::Root(root) => self.on_root(root, outputs),
             Event::Mempool => {
                 self.tell_pending(outputs);
                 self.try_propose();
@@ -121,9 +121,8 @@ impl Driver {
         self.parts.metrics.on_final(sequence, self.progress_at.replace(now));
         self.deadlines.restart_heartbeat();
         self.proposing.on_block(millis(self.parts.pbft.block_interval_ms_min));
-        let is_checkpoint = sequence.get() % u64::from(self.parts.pbft.checkpoint_interval) == 0;
-        let root = is_checkpoint.then(|| root(digest));
-        self.step(Input::Executed { sequence, digest, certificate, root }, outputs);
+        self.step(Input::Executed { sequence, digest, certificate }, outputs);
+        self.ask_for_root();
         self.tell_pending(outputs);
         if let Some(length) = body_len {
             self.watch_primary(length, outputs);

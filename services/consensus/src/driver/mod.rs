@@ -10,6 +10,7 @@ mod deadlines;
 mod effects;
 mod intake;
 mod proposing;
+mod roots;
 mod routes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,10 +36,12 @@ use crate::metrics::ConsensusMetrics;
 use crate::pending::{Censorship, Pending};
 use crate::relay::Outbox;
 use crate::safety::{Safety, SafetyError};
+use crate::validator::checkpoint;
 use crate::vitals::Vitals;
 use checking::Checks;
 use deadlines::Deadlines;
 use proposing::Proposing;
+use roots::Roots;
 use routes::Routes;
 
 /// Events taken in before the disk is waited for: a view's votes of the largest network.
@@ -91,6 +94,8 @@ pub(crate) struct Driver {
     executed: Sequence,
     /// The certificate of a tip is on its way.
     is_fetching: bool,
+    /// The states at checkpoints.
+    roots: Roots,
     /// The last block became final here.
     progress_at: Option<Instant>,
     view: View,
@@ -124,6 +129,7 @@ impl Driver {
             tip: (executed, status.last_digest),
             executed,
             is_fetching: false,
+            roots: Roots::since(checkpoint(executed, &parts.pbft)),
             progress_at: None,
             view,
             view_since: Instant::now(),

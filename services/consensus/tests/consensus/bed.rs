@@ -10,7 +10,8 @@ use pentad_api::Connection;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{
-    GetInfoRequest, GetInfoResponse, GetMempoolRequest, SubmitTransactionRequest,
+    GetInfoRequest, GetInfoResponse, GetMempoolRequest, GetUtxoSetHashRequest,
+    GetUtxoSetHashResponse, SubmitTransactionRequest,
 };
 use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
 use pentad_api::consensus::v1::{
@@ -113,6 +114,10 @@ impl Bed {
 
     fn path(&self, number: usize) -> PathBuf {
         self.directory.path().join(format!("node{}", number + 1))
+    }
+
+    pub fn chain_path(&self, number: usize) -> PathBuf {
+        self.path(number).join("chain")
     }
 
     fn key_file(&self, number: usize) -> PathBuf {
@@ -282,6 +287,12 @@ impl Node {
     pub async fn info(&self) -> GetInfoResponse {
         let mut chain = ChainServiceClient::new(self.connection.clone());
         chain.get_info(GetInfoRequest {}).await.expect("an answer").into_inner()
+    }
+
+    pub async fn utxo_set_hash(&self) -> GetUtxoSetHashResponse {
+        let mut chain = ChainServiceClient::new(self.connection.clone());
+        let request = GetUtxoSetHashRequest {};
+        chain.get_utxo_set_hash(request).await.expect("an answer").into_inner()
     }
 
     pub async fn submit(&self, transaction: &Transaction) {

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bed;
+mod checkpoints;
 mod questions;
 mod restarts;
 mod switch;

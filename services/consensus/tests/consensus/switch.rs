@@ -28,6 +28,8 @@ pub struct Switch {
 #[derive(Default)]
 struct State {
     ports: Vec<Option<Sender>>,
+    /// How often each replica has come, again after a restart.
+    arrivals: Vec<usize>,
     /// Nothing goes in or out.
     cut: BTreeSet<usize>,
 }
@@ -55,6 +57,11 @@ impl Switch {
         self.state().cut.remove(&number);
     }
 
+    /// How often a replica has come: from then on it misses nothing.
+    pub fn arrivals(&self, number: usize) -> usize {
+        self.state().arrivals.get(number).copied().unwrap_or_default()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with the lock")
     }
@@ -63,6 +70,7 @@ impl Switch {
         let mut state = self.state();
         if state.ports.len() <= number {
             state.ports.resize(number + 1, None);
+            state.arrivals.resize(number + 1, 0);
         }
         for (other, port) in state.ports.iter().enumerate() {
             if let Some(port) = port.as_ref().filter(|_| other != number) {
@@ -73,6 +81,7 @@ impl Switch {
             }
         }
         state.ports[number] = Some(sender);
+        state.arrivals[number] += 1;
     }
 
     fn send(&self, from: usize, payload: &Bytes, link: &[u8]) {

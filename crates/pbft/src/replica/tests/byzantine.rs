@@ -13,6 +13,7 @@ use crate::message::{
     Certified, Checkpoint, FetchBody, Message, NewView, Phase, PrePrepare, SignedPrePrepare,
     ViewChange, Vote,
 };
+use crate::record::Record;
 use crate::replica::Stage;
 
 fn pre_prepare(
@@ -379,7 +380,7 @@ fn a_ledger_that_tells_of_another_final_block_than_before_halts_the_replica() {
             // Without the body, as from a sync that reports no more than hashes.
             let (sequence, digest) = (first.sequence, first.digest);
             let certificate = first.clone();
-            network.step(3, Input::Executed { sequence, digest, certificate, root: None });
+            network.step(3, Input::Executed { sequence, digest, certificate });
         } else {
             let body = block(genesis(), 1).1;
             let certificate = first.clone();
@@ -388,7 +389,7 @@ fn a_ledger_that_tells_of_another_final_block_than_before_halts_the_replica() {
         assert_eq!(network.nodes[3].replica.last.digest, first.digest);
         let (sequence, digest) = (second.sequence, second.digest);
         let certificate = second.clone();
-        network.step(3, Input::Executed { sequence, digest, certificate, root: None });
+        network.step(3, Input::Executed { sequence, digest, certificate });
         assert_eq!(network.nodes[3].evidence, [Evidence::Fork { first: Some(first), second }]);
         assert!(network.nodes[3].halted.is_some());
     }
@@ -438,6 +439,40 @@ fn attack_18_fake_roots_of_f_are_ignored_and_a_replica_with_another_root_than_a_
     network.order(blocks);
     assert!(network.nodes[..5].iter().all(|node| node.halted.is_none()));
     assert_eq!(network.nodes[0].replica.status().low_watermark, seq(K));
+}
+
+#[test]
+fn attack_18_a_root_that_is_found_after_a_quorum_agreed_is_held_against_theirs() {
+    let ordered = || {
+        let mut network = Network::of(4);
+        network.withheld_root.insert(2);
+        network.order(usize::try_from(K).unwrap());
+        assert_eq!(network.nodes[2].replica.status().low_watermark, seq(K), "three are enough");
+        let (digest, stable) = (network.nodes[2].replica.last.digest, network.nodes[0].log.clone());
+        let root = stable.iter().find_map(|record| match record {
+            Record::StableCheckpoint(stable) => Some(stable.root),
+            _ => None,
+        });
+        (network, digest, root.expect("it is in the log"))
+    };
+    let (mut network, digest, root) = ordered();
+    network.step(2, Input::Root { sequence: seq(K), digest, root });
+    assert_eq!(network.nodes[2].halted, None);
+    let own = Hash256::ZERO;
+    network.step(2, Input::Root { sequence: seq(K), digest, root: own });
+    let expected = HaltReason::DifferentRoot { sequence: seq(K), own, quorum: root };
+    assert_eq!(network.nodes[2].halted, Some(expected));
+    let (mut network, _, root) = ordered();
+    network.step(2, Input::Root { sequence: seq(K), digest: Hash256::ZERO, root });
+    let halted = network.nodes[2].halted.as_ref();
+    assert!(matches!(halted, Some(HaltReason::DifferentBlock { .. })), "{halted:?}");
+    // Of what is not executed, or long stable, nobody has a root.
+    let (mut network, digest, _) = ordered();
+    let sent = network.nodes[2].sent.len();
+    for sequence in [seq(0), seq(1), seq(2 * K)] {
+        network.step(2, Input::Root { sequence, digest, root: own });
+    }
+    assert_eq!((network.nodes[2].sent.len(), &network.nodes[2].halted), (sent, &None));
 }
 
 #[test]

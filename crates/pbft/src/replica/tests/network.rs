@@ -134,6 +134,8 @@ pub struct Network {
     inputs: VecDeque<(usize, Input)>,
     /// Roots that nodes have other than the honest one.
     pub wrong_root: BTreeSet<usize>,
+    /// Nodes that do not find their roots.
+    pub withheld_root: BTreeSet<usize>,
     /// Nodes whose ledger is slow to execute.
     pub slow: BTreeMap<usize, Vec<Execution>>,
 }
@@ -157,6 +159,7 @@ impl Network {
             proposes: true,
             inputs: VecDeque::new(),
             wrong_root: BTreeSet::new(),
+            withheld_root: BTreeSet::new(),
             slow: BTreeMap::new(),
         };
         for place in 0..replicas {
@@ -408,11 +411,14 @@ impl Network {
             false => sha256d(digest.as_bytes()),
             true => Hash256::ZERO,
         };
-        let root = (sequence.get() % K == 0).then_some(root);
+        let is_due = sequence.get() % K == 0 && !self.withheld_root.contains(&place);
         if self.nodes[place].chain.len() >= self.work {
             self.inputs.push_back((place, Input::Pending(false)));
         }
-        self.inputs.push_back((place, Input::Executed { sequence, digest, certificate, root }));
+        self.inputs.push_back((place, Input::Executed { sequence, digest, certificate }));
+        if is_due {
+            self.inputs.push_back((place, Input::Root { sequence, digest, root }));
+        }
         self.assert_agreement();
     }
 
