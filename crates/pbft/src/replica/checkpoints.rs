@@ -50,6 +50,13 @@ impl Checkpoints {
         keep_newest(&mut self.own, checkpoint);
     }
 
+    /// What was said of another state is no measure of the present one, which may have been mended
+    /// since; nor is it ever contradicted.
+    pub fn forget_all_own_but(&mut self, sequence: Sequence, digest: Hash256, root: Hash256) {
+        let present = (sequence, digest, root);
+        self.own.retain(|_, own| (own.sequence, own.digest, own.root) == present);
+    }
+
     pub fn set_stable(&mut self, stable: StableCheckpoint) {
         for kept in self.others.values_mut() {
             kept.retain(|sequence, _| *sequence > stable.sequence);

@@ -29,10 +29,12 @@ impl<K: Keys> Replica<K> {
         }
         self.restore_bodies(&bodies);
         self.restore_own_votes();
-        if let Some((sequence, digest, root)) = checkpoint
-            && self.checkpoints.own().iter().all(|own| own.sequence != sequence)
-        {
-            self.take_checkpoint(sequence, digest, root);
+        if let Some((sequence, digest, root)) = checkpoint {
+            let has_said = self.checkpoints.own().iter().any(|own| own.sequence == sequence);
+            self.checkpoints.forget_all_own_but(sequence, digest, root);
+            if !has_said {
+                self.take_checkpoint(sequence, digest, root);
+            }
         }
         if !self.is_alone() {
             self.resend();

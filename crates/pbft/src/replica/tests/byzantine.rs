@@ -433,6 +433,30 @@ fn attack_18_fake_roots_of_f_are_ignored_and_a_replica_with_another_root_than_a_
     assert_eq!((sequence, own), (seq(K), Hash256::ZERO));
     assert_ne!(own, quorum);
     assert!(network.nodes[2].replica.status().halted.is_some());
+    // What was wrong is mended, and the replica comes back with the state that all have. What it
+    // had said of its state is not taken back, nor held against what it has now.
+    network.wrong_root.clear();
+    network.nodes[2].halted = None;
+    let said = |network: &Network| -> Vec<Checkpoint> {
+        let sent = network.nodes[2].sent.iter().filter_map(|(_, message)| match message {
+            Message::Checkpoint(checkpoint) => Some(*checkpoint),
+            _ => None,
+        });
+        sent.collect()
+    };
+    let before = said(&network);
+    network.fire_all(Timer::Resend);
+    network.restart(2);
+    network.run();
+    assert_eq!(network.nodes[2].halted, None);
+    network.cut_off(3);
+    network.order(2 * blocks);
+    assert_eq!(network.nodes[2].halted, None);
+    let after: Vec<_> = said(&network).into_iter().filter(|it| !before.contains(it)).collect();
+    assert!(after.iter().all(|it| it.sequence == seq(2 * K)), "{after:?}");
+    for place in 0..3 {
+        assert_eq!(network.nodes[place].replica.status().low_watermark, seq(2 * K));
+    }
     // Two faulty of seven say another root together: nobody minds.
     let mut network = Network::of(7);
     network.wrong_root.extend([5, 6]);

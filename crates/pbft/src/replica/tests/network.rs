@@ -220,7 +220,12 @@ impl Network {
             certificate: chain.last().map(|last| last.certificate.clone()),
             body: chain.last().map(|last| last.body.clone()),
         };
-        let recovered = Recovered { records: records.collect(), tip, checkpoint: None };
+        let last = (chain.len() as u64 / K * K).checked_sub(1).map(seq);
+        let checkpoint = last.and_then(|below| {
+            let digest = chain[usize::try_from(below.get()).unwrap()].digest;
+            Some((below.next()?, digest, self.root(place, digest)))
+        });
+        let recovered = Recovered { records: records.collect(), tip, checkpoint };
         Replica::new(self.config(place), Named(id(self.ids[place])), recovered)
     }
 
@@ -400,17 +405,21 @@ impl Network {
         self.work_off();
     }
 
+    fn root(&self, place: usize, digest: Hash256) -> Hash256 {
+        match self.wrong_root.contains(&place) {
+            false => sha256d(digest.as_bytes()),
+            true => Hash256::ZERO,
+        }
+    }
+
     fn execute_later(&mut self, place: usize, certificate: CommitCertificate, body: Arc<[u8]>) {
-        let chain = &mut self.nodes[place].chain;
         let (sequence, digest) = (certificate.sequence, certificate.digest);
+        let root = self.root(place, digest);
+        let chain = &mut self.nodes[place].chain;
         assert_eq!(sequence.get(), chain.len() as u64 + 1, "executed out of order");
         let parent = chain.last().map_or(genesis(), |last| last.digest);
         assert!(is_block(digest, Some(parent), &body), "executed on another parent");
         chain.push(Final { digest, certificate: certificate.clone(), body });
-        let root = match self.wrong_root.contains(&place) {
-            false => sha256d(digest.as_bytes()),
-            true => Hash256::ZERO,
-        };
         let is_due = sequence.get() % K == 0 && !self.withheld_root.contains(&place);
         if self.nodes[place].chain.len() >= self.work {
             self.inputs.push_back((place, Input::Pending(false)));
