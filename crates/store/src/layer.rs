@@ -391,11 +391,12 @@ mod tests {
         second.step(connect(), rows(&[(false, "x")]));
         assert_eq!(down(&[first, second]), [("x".to_owned(), false)]);
     }
-    fn net(layers: &[Layer]) -> Vec<(String, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// Keys with the values, of one byte, before and after.
+    fn net(layers: &[Layer]) -> Vec<(String, Option<u8>, Option<u8>)> {
         let text = |key: &[u8]| String::from_utf8(key.to_vec()).expect("text");
-        let owned = |value: Option<&[u8]>| value.map(<[u8]>::to_vec);
+        let byte = |value: Option<&[u8]>| value.map(|value| value[0]);
         let nets = net_coins(layers.iter());
-        nets.map(|it| (text(it.key), owned(it.before), owned(it.after))).collect()
+        nets.map(|it| (text(it.key), byte(it.before), byte(it.after))).collect()
     }
 
     fn valued(list: &[(bool, &str, u8)]) -> Rows {
@@ -415,9 +416,9 @@ mod tests {
         first.step(connect(), valued(&[(true, "t", 1), (false, "u0", 7), (true, "u3", 3)]));
         second.step(connect(), valued(&[(false, "u1", 1), (true, "u4", 4)]));
         let expected = [
-            ("u0".to_owned(), Some(vec![7]), None),
-            ("u3".to_owned(), None, Some(vec![3])),
-            ("u4".to_owned(), None, Some(vec![4])),
+            ("u0".to_owned(), Some(7), None),
+            ("u3".to_owned(), None, Some(3)),
+            ("u4".to_owned(), None, Some(4)),
         ];
         assert_eq!(net(&[first, second]), expected);
     }
@@ -429,10 +430,7 @@ mod tests {
         let mut one = Layer::default();
         one.step(disconnect(), old);
         one.step(connect(), valued(&[new, (false, "uv", 1)]));
-        let expected = [
-            ("u".to_owned(), Some(vec![5]), Some(vec![6])),
-            ("uv".to_owned(), Some(vec![1]), None),
-        ];
+        let expected = [("u".to_owned(), Some(5), Some(6)), ("uv".to_owned(), Some(1), None)];
         // "uv" was spent before, and is again.
         assert_eq!(net(&[one]), expected[..1]);
         let [mut first, mut second, mut third] = [(); 3].map(|()| Layer::default());

@@ -115,6 +115,7 @@ mod tests {
     /// Numbers around every carry there is, and some of no special kind.
     fn samples() -> Vec<Oracle> {
         let one = Oracle::ONE;
+        let (top, limb) = (Oracle::ONE.wrapping_shl(3071), Oracle::from(u64::MAX));
         let mut samples = vec![
             Oracle::ZERO,
             one,
@@ -124,11 +125,11 @@ mod tests {
             modulus().wrapping_sub(one),
             modulus().wrapping_add(one),
             Oracle::from(DISTANCE),
-            Oracle::from(u64::MAX),
-            one << 3071,
-            (one << 3071).wrapping_sub(one),
-            (one << 64).wrapping_sub(one) << 3008,
-            Oracle::MAX >> 64,
+            limb,
+            top,
+            top.wrapping_sub(one),
+            limb.wrapping_shl(3008),
+            Oracle::MAX.wrapping_shr(64),
         ];
         let mut seed = modulus() / Oracle::from(3);
         for _ in 0..12 {
