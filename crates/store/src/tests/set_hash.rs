@@ -14,8 +14,8 @@ use crate::index::{Index, Tip};
 use crate::layer::Step;
 use crate::tests::sample::{Sample, Sampled, chain, extend, txids};
 use crate::{
-    ChainStore, DataDir, EngineKind, IndexRead as _, MemoryEngine, SledOptions, Snapshot,
-    StoreOptions, insert_coin, step_set_hash,
+    ChainStore, DataDir, EngineKind, IndexRead as _, MemoryEngine, RebuildReason, SledOptions,
+    Snapshot, StoreOptions, insert_coin, step_set_hash,
 };
 
 fn of(sample: &Sample) -> Hash256 {
@@ -275,7 +275,7 @@ fn malformed_hash_is_damage_of_the_index_and_made_anew() {
     let options = StoreOptions { keeps_set_hash: true, ..StoreOptions::default() };
     let data = DataDir::open(directory.path(), &Hash256::ZERO).expect("free");
     let (mut store, recovery) = ChainStore::open(&data, &options).expect("a sound log");
-    assert_eq!(recovery.rebuilt, Some("it was damaged"));
+    assert_eq!(recovery.rebuilt, Some(RebuildReason::Damaged));
     let (blocks, sample) = chain(30);
     blocks.iter().for_each(|sampled| extend(&mut store, sampled));
     assert_eq!(kept(&store.commit().expect("a working disk")), Some(of(&sample)));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use pentad_api::peer::v1::inbound_event::Event;
+use pentad_api::peer::v1::peer_service_server::PeerServiceServer;
 use pentad_api::peer::v1::relay_service_server::{RelayService, RelayServiceServer};
 use pentad_api::peer::v1::{ExchangeRequest, ExchangeResponse, InboundEvent, LinkOpened};
 use pentad_service_kit::{Server, sized};
@@ -13,6 +14,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::identity::{Identity, static_key};
 
 /// Messages on their way to one replica; more are lost, as from a full link.
 const QUEUE_MAX: usize = 1024;
@@ -27,7 +30,7 @@ pub struct Switch {
 
 #[derive(Default)]
 struct State {
-    ports: Vec<Option<Sender>>,
+    ports: Vec<Option<(Sender, Bytes)>>,
     /// How often each replica has come, again after a restart.
     arrivals: Vec<usize>,
     /// Nothing goes in or out.
@@ -44,7 +47,9 @@ struct Port {
 impl Switch {
     pub fn add_to(&self, number: usize, server: Server) -> Server {
         let port = Port { switch: self.clone(), number };
-        server.service(sized!(RelayServiceServer::new(port)), [])
+        server
+            .service(sized!(RelayServiceServer::new(port)), [])
+            .service(sized!(PeerServiceServer::new(Identity(number))), [])
     }
 
     /// Cuts a replica off.
@@ -66,21 +71,21 @@ impl Switch {
         self.state.lock().expect("no test panics with the lock")
     }
 
-    fn attach(&self, number: usize, sender: Sender) {
+    /// A replica comes, with the proof of who it is.
+    fn attach(&self, number: usize, sender: Sender, proof: Bytes) {
         let mut state = self.state();
         if state.ports.len() <= number {
             state.ports.resize(number + 1, None);
             state.arrivals.resize(number + 1, 0);
         }
         for (other, port) in state.ports.iter().enumerate() {
-            if let Some(port) = port.as_ref().filter(|_| other != number) {
-                let opened = || Event::Opened(LinkOpened::default());
+            if let Some((port, proof_of_other)) = port.as_ref().filter(|_| other != number) {
                 // Whoever is slow or gone misses it, as over a link.
-                port.try_send(Ok(response(number, opened()))).ok();
-                sender.try_send(Ok(response(other, opened()))).ok();
+                port.try_send(Ok(response(number, opened(number, &proof)))).ok();
+                sender.try_send(Ok(response(other, opened(other, proof_of_other)))).ok();
             }
         }
-        state.ports[number] = Some(sender);
+        state.ports[number] = Some((sender, proof));
         state.arrivals[number] += 1;
     }
 
@@ -92,11 +97,16 @@ impl Switch {
             if to == from || !is_meant || state.cut.contains(&from) || state.cut.contains(&to) {
                 continue;
             }
-            if let Some(port) = port {
+            if let Some((port, _)) = port {
                 port.try_send(Ok(response(from, Event::Payload(payload.clone())))).ok();
             }
         }
     }
+}
+
+fn opened(number: usize, proof: &Bytes) -> Event {
+    let static_key = static_key(number).to_vec().into();
+    Event::Opened(LinkOpened { static_key, validator_proof: proof.clone() })
 }
 
 fn response(from: usize, event: Event) -> ExchangeResponse {
@@ -115,10 +125,12 @@ impl RelayService for Port {
         request: Request<Streaming<ExchangeRequest>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        self.switch.attach(self.number, sender);
         let Self { switch, number } = self.clone();
         let mut requests = request.into_inner();
         tokio::spawn(async move {
+            if let Some(Ok(first)) = requests.next().await {
+                switch.attach(number, sender, first.validator_proof);
+            }
             while let Some(Ok(request)) = requests.next().await {
                 for message in request.messages {
                     switch.send(number, &message.payload, &message.link);
