@@ -1,4 +1,4 @@
-//! The hash of the UTXO set: as it is kept, at the tip and on the way there, or made from all of it.
+//! The hash of the UTXO set: as it is kept, at the tip and on the way there, or made from all.
 
 use std::sync::Arc;
 
