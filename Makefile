@@ -116,4 +116,4 @@ image: ## Build the container image pentad-node (needs Docker)
 .PHONY: clean
 clean: ## Remove what was built (keeps the data of development networks)
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) fuzz/target
