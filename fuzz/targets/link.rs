@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use pentad_wire::{Assembler, Chunker, Class};
 
-#[path = "../../services/peer/src/message.rs"]
+#[path = "../../services/peer/src/message/mod.rs"]
 #[allow(dead_code, reason = "the service uses the rest")]
 mod message;
 

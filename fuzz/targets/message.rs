@@ -6,7 +6,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use pentad_wire::{Frame, Kind};
 
-#[path = "../../services/peer/src/message.rs"]
+#[path = "../../services/peer/src/message/mod.rs"]
 #[allow(dead_code, reason = "the service uses the rest")]
 mod message;
 
