@@ -28,7 +28,8 @@ impl Meter {
     }
 }
 
-fn cpu() -> Duration {
+/// CPU time of this process.
+pub(crate) fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).expect("a process has used no negative time")
 }

@@ -1,20 +1,22 @@
-//! Which payment became final when, and where.
+//! Which payment became final when.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pentad_api::block_from_bytes;
-use pentad_api::chain::v1::FollowTipRequest;
 use pentad_api::chain::v1::event_service_client::EventServiceClient;
 use pentad_api::chain::v1::follow_tip_response::Event;
-use pentad_primitives::Txid;
+use pentad_api::chain::v1::{BlockConnected, FollowTipRequest};
+use pentad_primitives::{Transaction, Txid};
 use pentad_service_kit::limits::MESSAGE_BYTES_MAX;
 use tokio::sync::Notify;
 
 use crate::process::Node;
 
-/// What the tips of all nodes told.
+/// What the tips of some nodes told. A payment counts as final once it is so on all of them. One
+/// of them sends its blocks, the others only say how far they are, so that the generator of load
+/// takes little of the processors that it measures.
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     seen: Arc<Mutex<Seen>>,
@@ -23,26 +25,36 @@ pub(crate) struct Watch {
 
 #[derive(Default)]
 struct Seen {
-    /// For each payment, on how many nodes it is final, and since when on the last of them.
-    payments: HashMap<Txid, (usize, Instant)>,
-    blocks: usize,
+    /// Height of each node's tip.
+    tips: Vec<u32>,
+    /// Blocks that are not final on all nodes yet.
+    blocks: BTreeMap<u32, Vec<Txid>>,
+    /// Payments that are not final yet, with when they were submitted.
+    waiting: HashMap<Txid, Instant>,
+    /// How long each that became final took, since somebody last took these.
+    latencies: Vec<Duration>,
+    /// When the last block became final on all nodes.
+    final_at: Option<Instant>,
+    /// How many blocks did.
+    blocks_final: u64,
 }
 
 impl Watch {
     /// Follows the nodes from now on, each until it is gone.
-    pub(crate) async fn start(nodes: &[Node]) -> Self {
+    pub(crate) async fn start<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Self {
         let watch = Self::default();
-        for node in nodes {
+        for (number, node) in nodes.into_iter().enumerate() {
+            watch.seen().tips.push(0);
             let connection = node.connection().expect("a live node");
             let mut client =
                 EventServiceClient::new(connection).max_decoding_message_size(MESSAGE_BYTES_MAX);
-            let request = FollowTipRequest { cursor: String::new(), with_blocks: true };
+            let request = FollowTipRequest { cursor: String::new(), with_blocks: number == 0 };
             let mut tips = client.follow_tip(request).await.expect("a stream").into_inner();
             let watch = watch.clone();
             tokio::spawn(async move {
                 while let Ok(Some(message)) = tips.message().await {
                     if let Some(Event::Apply(block)) = message.event {
-                        watch.add(&block.raw);
+                        watch.add(number, &block);
                     }
                 }
             });
@@ -50,14 +62,25 @@ impl Watch {
         watch
     }
 
-    fn add(&self, raw: &bytes::Bytes) {
+    fn add(&self, node: usize, block: &BlockConnected) {
         let now = Instant::now();
-        let block = block_from_bytes("raw", raw).expect("a block");
+        let height = block.header.as_ref().expect("a block has a header").height;
+        let txids = (node == 0).then(|| {
+            let block = block_from_bytes("raw", &block.raw).expect("a block");
+            block.transactions.iter().map(Transaction::txid).collect()
+        });
         let mut seen = self.seen();
-        seen.blocks += 1;
-        for transaction in &block.transactions {
-            let entry = seen.payments.entry(transaction.txid()).or_insert((0, now));
-            *entry = (entry.0 + 1, now);
+        seen.tips[node] = height;
+        seen.blocks.extend(txids.map(|txids| (height, txids)));
+        let lowest = seen.tips.iter().copied().min().unwrap_or_default();
+        while let Some(block) = seen.blocks.first_entry().filter(|block| *block.key() <= lowest) {
+            let txids = block.remove();
+            seen.blocks_final += 1;
+            seen.final_at = Some(now);
+            for txid in txids {
+                let since = seen.waiting.remove(&txid);
+                seen.latencies.extend(since.map(|since| now - since));
+            }
         }
         drop(seen);
         self.changed.notify_waiters();
@@ -67,24 +90,39 @@ impl Watch {
         self.seen.lock().expect("no panic")
     }
 
-    /// When a payment was final on so many nodes; waits for it.
-    pub(crate) async fn is_final(&self, txid: Txid, nodes: usize) -> Instant {
+    /// Payments that are submitted now.
+    pub(crate) fn expect(&self, txids: impl IntoIterator<Item = Txid>) {
+        let now = Instant::now();
+        self.seen().waiting.extend(txids.into_iter().map(|txid| (txid, now)));
+    }
+
+    /// How many payments are not final yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.seen().waiting.len()
+    }
+
+    /// Waits until all payments are final; when the last block became so.
+    pub(crate) async fn all_are_final(&self) -> Instant {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let found = self.seen().payments.get(&txid).copied();
-            if let Some((count, at)) = found
-                && count >= nodes
-            {
+            let seen = self.seen();
+            if let (true, Some(at)) = (seen.waiting.is_empty(), seen.final_at) {
                 return at;
             }
+            drop(seen);
             changed.await;
         }
     }
 
-    /// Blocks that became final, over all nodes.
-    pub(crate) fn blocks(&self) -> usize {
-        self.seen().blocks
+    /// How long the payments took that became final since the last call.
+    pub(crate) fn take_latencies(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.seen().latencies)
+    }
+
+    /// Blocks that became final on all nodes.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.seen().blocks_final
     }
 }

@@ -35,10 +35,14 @@ pub struct Relay {
     held: Recent,
     refused: Recent,
     requests: BTreeMap<Txid, Request>,
+    /// Number of the next request.
+    next: u64,
 }
 
 #[derive(Debug)]
 struct Request {
+    /// Requests go out in the order in which they were told of: parents before children.
+    number: u64,
     from: PeerId,
     /// When it was asked for; what one question asked for agrees in it.
     asked: Option<Duration>,
@@ -60,6 +64,7 @@ impl Relay {
             held: Recent::new(HELD),
             refused: Recent::new(REFUSED),
             requests: BTreeMap::new(),
+            next: 0,
         }
     }
 
@@ -88,6 +93,12 @@ impl Relay {
         !self.refused.contains(txid.as_bytes()) && self.held.insert(txid.as_bytes())
     }
 
+    /// Something was told of that nobody was asked for yet.
+    #[must_use]
+    pub fn has_questions(&self) -> bool {
+        self.requests.values().any(|request| request.asked.is_none())
+    }
+
     /// A peer told which transactions it has. [`Relay::questions`] asks for them.
     pub fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
         let share = REQUESTS_MAX.checked_div(self.peers.len()).unwrap_or(REQUESTS_MAX);
@@ -105,7 +116,9 @@ impl Relay {
                 }
             } else if let Some(left) = free.checked_sub(1) {
                 free = left;
-                let request = Request { from: peer, asked: None, alternates: Vec::new() };
+                let (number, alternates) = (self.next, Vec::new());
+                self.next = self.next.saturating_add(1);
+                let request = Request { number, from: peer, asked: None, alternates };
                 self.requests.insert(*txid, request);
             }
         }
@@ -132,11 +145,14 @@ impl Relay {
             true
         });
         let mut questions = BTreeMap::<PeerId, Vec<Txid>>::new();
-        for (txid, request) in &mut self.requests {
+        let is_due = |request: &Request| {
             let busy = open.get(&request.from).is_some_and(|open| open.len() >= QUESTIONS_MAX);
-            if request.asked.is_some() || busy {
-                continue;
-            }
+            request.asked.is_none() && !busy
+        };
+        let mut due: Vec<_> =
+            self.requests.iter_mut().filter(|(_, request)| is_due(request)).collect();
+        due.sort_unstable_by_key(|(_, request)| request.number);
+        for (txid, request) in due {
             let question = questions.entry(request.from).or_default();
             if question.len() < TRANSACTIONS_MAX {
                 question.push(*txid);
@@ -146,10 +162,11 @@ impl Relay {
         questions
     }
 
-    /// This node has a transaction now, wherever it came from.
-    pub fn hold(&mut self, txid: &Txid) {
-        self.held.insert(txid.as_bytes());
+    /// This node has a transaction now, wherever it came from. True if no peer sent it: then
+    /// nobody else has it.
+    pub fn hold(&mut self, txid: &Txid) -> bool {
         self.refused.remove(txid.as_bytes());
+        self.held.insert(txid.as_bytes())
     }
 
     /// A transaction left without being confirmed: it may come again.

@@ -10,6 +10,7 @@
 //! Invariant: a read never waits for a block being checked.
 
 mod ahead;
+mod backlog;
 mod chain;
 mod clock;
 mod config;

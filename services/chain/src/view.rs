@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
 
 use pentad_ledger::mempool::Entry;
 use pentad_ledger::verify::contextual::BlockContext;
@@ -16,15 +17,18 @@ use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Transaction, TxOut,
 use pentad_store::log::LogReader;
 use pentad_store::{IndexError, Snapshot};
 use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
 
 use pentad_api::chain::v1::RemovalReason;
 
+use crate::backlog::{self, Backlog};
 use crate::departures::Departures;
 use crate::finality::Finality;
 use crate::signature_cache::SignatureCache;
 
-/// Events that wait for a follower of the mempool; one that falls further behind starts over.
-pub(crate) const MEMPOOL_EVENTS_MAX: usize = 4096;
+/// Events that wait for a follower of the mempool; one that falls further behind starts over. More
+/// than the largest block confirms at once.
+pub(crate) const MEMPOOL_EVENTS_MAX: usize = 1 << 15;
 
 /// The main chain at one tip.
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ pub struct Published {
     mempool: RwLock<Mempool>,
     mempool_events: broadcast::Sender<MempoolEvent>,
     mempool_changes: AtomicU64,
+    backlog: Backlog,
     /// Calls that wait for transactions to leave the mempool.
     pub(crate) departures: Departures,
     /// Transactions whose signatures need not be verified again.
@@ -108,6 +113,7 @@ impl Published {
             mempool: RwLock::new(mempool),
             mempool_events: broadcast::Sender::new(MEMPOOL_EVENTS_MAX),
             mempool_changes: AtomicU64::new(0),
+            backlog: Backlog::default(),
             departures: Departures::default(),
             signatures: SignatureCache::new(),
             index_failure: OnceLock::new(),
@@ -129,6 +135,26 @@ impl Published {
     /// The mempool, which stays as it is, and the tip with it, while the guard lives: be brief.
     pub fn mempool(&self) -> RwLockReadGuard<'_, Mempool> {
         self.mempool.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, where blocks are final at once, while more transactions wait for a block than became
+    /// final lately; for a moment at most.
+    pub(crate) async fn room_for_more(&self) {
+        if !self.finality.is_instant() {
+            return;
+        }
+        let mut tip = self.watch_tip();
+        let drained = async {
+            while self.mempool().len() > self.backlog.limit(Instant::now()) {
+                // Nobody makes tips any more at the end of the chain.
+                if tip.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout(backlog::PATIENCE, drained).await.is_err() {
+            tracing::debug!("transactions wait for a block as long as ever");
+        }
     }
 
     /// What `gather` takes from the mempool, and the tip it belongs to.
@@ -170,6 +196,10 @@ impl Published {
         let mut mempool = self.mempool.write().unwrap_or_else(PoisonError::into_inner);
         let (outcome, tip, events) = change(&mut mempool);
         if let Some(tip) = tip {
+            let is_final = |it: &&MempoolEvent| {
+                matches!(it, MempoolEvent::Removed(_, RemovalReason::Confirmed))
+            };
+            self.backlog.on_final(events.iter().filter(is_final).count(), Instant::now());
             self.tip.send_replace(Arc::new(tip));
         }
         self.mempool_changes.fetch_add(events.len() as u64, Ordering::SeqCst);

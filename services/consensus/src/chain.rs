@@ -9,11 +9,11 @@ use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::event_service_client::EventServiceClient;
 use pentad_api::chain::v1::{
     CheckProposalRequest, ConnectBlocksRequest, ConnectBlocksResponse, FetchBlocksRequest,
-    FetchBlocksResponse, FollowMempoolRequest, FollowMempoolResponse, FollowTipRequest,
-    FollowTipResponse, GetInfoRequest, GetStateRootRequest, GetTemplateRequest,
+    FetchBlocksResponse, FollowMempoolChangesRequest, FollowMempoolChangesResponse,
+    FollowTipRequest, FollowTipResponse, GetInfoRequest, GetStateRootRequest, GetTemplateRequest,
 };
 use pentad_api::status::explain;
-use pentad_api::{Connection, block_hash_from_hex, hash_from_bytes};
+use pentad_api::{Connection, FieldError, block_hash_from_hex, hash_from_bytes};
 use pentad_pbft::{CommitCertificate, DecodeError, ReplicaId, Sequence, Tip};
 use pentad_primitives::{Hash256, Script};
 use pentad_service_kit::sized;
@@ -41,6 +41,12 @@ pub(crate) enum ChainError {
     Certificate(#[from] DecodeError),
     #[error("the chain service ended the stream")]
     Ended,
+}
+
+impl From<FieldError> for ChainError {
+    fn from(error: FieldError) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
 
 impl From<Status> for ChainError {
@@ -178,9 +184,9 @@ impl ChainClient {
     /// What waits for a block, the present transactions first.
     pub(crate) async fn follow_mempool(
         &self,
-    ) -> Result<Streaming<FollowMempoolResponse>, ChainError> {
-        let request = FollowMempoolRequest { with_transactions: false };
-        Ok(self.events.clone().follow_mempool(request).await?.into_inner())
+    ) -> Result<Streaming<FollowMempoolChangesResponse>, ChainError> {
+        let request = FollowMempoolChangesRequest { with_transactions: false };
+        Ok(self.assembly.clone().follow_mempool_changes(request).await?.into_inner())
     }
 
     /// Connects certified blocks, in order.
@@ -200,7 +206,6 @@ fn timed<T>(message: T) -> Request<T> {
 
 /// A displayed hash as the core has it.
 pub(crate) fn hash(text: &str) -> Result<Hash256, ChainError> {
-    let hash = block_hash_from_hex("hash", text)
-        .map_err(|error| ChainError::Malformed(error.to_string()))?;
+    let hash = block_hash_from_hex("hash", text)?;
     Ok(Hash256::from_bytes(hash.to_bytes()))
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pentad_api::chain::v1::follow_mempool_response::Event as MempoolEvent;
-use pentad_api::txid_from_hex;
+use pentad_api::chain::v1::{FollowMempoolChangesResponse, RemovalReason};
+use pentad_api::hash_from_bytes;
 use pentad_primitives::Txid;
 use tokio::sync::mpsc;
 
@@ -18,6 +18,8 @@ use pentad_service_kit::Backoff;
 /// Transactions whose waiting time is known: the oldest of those that wait. More than a few
 /// blocks hold, so that a censored one is among them sooner or later.
 const TRACKED_MAX: usize = 10_000;
+/// Transactions whose time until a block took them is remembered, the last ones.
+const WAITS_MAX: usize = 1_024;
 
 /// The transactions that wait; cheap to clone. A std mutex is right: it is held for a few
 /// instructions.
@@ -38,6 +40,8 @@ struct Waiting {
     since: HashMap<Txid, Instant>,
     /// As in `since`, oldest first, with some that have left.
     order: VecDeque<(Instant, Txid)>,
+    /// How long those waited that blocks took lately, the last of them in front.
+    waits: VecDeque<Duration>,
 }
 
 impl Waiting {
@@ -48,9 +52,13 @@ impl Waiting {
         }
     }
 
-    fn remove(&mut self, txid: &Txid) {
+    fn remove(&mut self, txid: &Txid, is_confirmed: bool, now: Instant) {
         self.count = self.count.saturating_sub(1);
-        self.since.remove(txid);
+        let since = self.since.remove(txid);
+        if let Some(since) = since.filter(|_| is_confirmed) {
+            self.waits.truncate(WAITS_MAX - 1);
+            self.waits.push_front(now.saturating_duration_since(since));
+        }
         // Those that left go from the front; in the middle there are never more than stay.
         while self.order.front().is_some_and(|entry| !self.is_current(entry)) {
             self.order.pop_front();
@@ -76,6 +84,15 @@ impl Pending {
         self.lock().order.front().map(|(since, txid)| (*txid, *since))
     }
 
+    /// How long nine in ten of those waited at most that blocks took lately.
+    fn usual_wait(&self) -> Duration {
+        let mut waits: Vec<Duration> = self.lock().waits.iter().copied().collect();
+        match waits.len().checked_sub(1) {
+            Some(last) => *waits.select_nth_unstable(last * 9 / 10).1,
+            None => Duration::ZERO,
+        }
+    }
+
     /// Whether a transaction still waits.
     pub(crate) fn holds(&self, txid: &Txid) -> bool {
         self.lock().since.contains_key(txid)
@@ -91,34 +108,28 @@ impl Pending {
     }
 
     /// Takes in what happened; whether the driver is to hear of it.
-    fn apply(&self, event: MempoolEvent) -> Result<bool, ChainError> {
-        let txid = |text: &str| {
-            txid_from_hex("txid", text).map_err(|error| ChainError::Malformed(error.to_string()))
-        };
-        Ok(match event {
-            MempoolEvent::Added(added) => {
-                let txid = txid(&added.txid)?;
-                let mut waiting = self.lock();
-                waiting.add(txid, Instant::now());
-                let is_first = waiting.count == 1;
-                drop(waiting);
-                is_first | self.0.is_awaited.swap(false, Ordering::Relaxed)
+    fn apply(&self, news: &FollowMempoolChangesResponse) -> Result<bool, ChainError> {
+        let now = Instant::now();
+        let mut waiting = self.lock();
+        if news.is_reset {
+            let waits = std::mem::take(&mut waiting.waits);
+            *waiting = Waiting { waits, ..Waiting::default() };
+        }
+        let before = waiting.count;
+        let mut has_more = false;
+        for change in &news.changes {
+            let txid = Txid::from_bytes(hash_from_bytes("txid", &change.txid)?);
+            if change.removed() == RemovalReason::Unspecified {
+                waiting.add(txid, now);
+                has_more = true;
+            } else {
+                waiting.remove(&txid, change.removed() == RemovalReason::Confirmed, now);
             }
-            MempoolEvent::Removed(removed) => {
-                let txid = txid(&removed.txid)?;
-                let mut waiting = self.lock();
-                waiting.remove(&txid);
-                waiting.count == 0
-            }
-            MempoolEvent::Reset(_) => {
-                self.clear();
-                true
-            }
-        })
-    }
-
-    fn clear(&self) {
-        *self.lock() = Waiting::default();
+        }
+        let is_other = (before == 0) != (waiting.count == 0);
+        drop(waiting);
+        let is_awaited = has_more && self.0.is_awaited.swap(false, Ordering::Relaxed);
+        Ok(news.is_reset || is_other || is_awaited)
     }
 
     /// Follows the chain's mempool until the driver is gone.
@@ -139,12 +150,9 @@ impl Pending {
         backoff: &mut Backoff,
     ) -> Result<(), ChainError> {
         let mut stream = chain.follow_mempool().await?;
-        // The present ones follow.
-        self.clear();
         backoff.reset();
         while let Some(message) = stream.message().await? {
-            let event = message.event.ok_or(ChainError::Malformed("no event".to_owned()))?;
-            if self.apply(event)? && events.send(Event::Mempool).await.is_err() {
+            if self.apply(&message)? && events.send(Event::Mempool).await.is_err() {
                 return Ok(());
             }
         }
@@ -154,11 +162,15 @@ impl Pending {
 
 /// Doublings of the patience at most: 16 times the view timer.
 const DOUBLINGS_MAX: u32 = 4;
+/// A transaction is passed over when it has waited so many times as long as others do.
+const UNUSUAL: u32 = 2;
 
 /// Finds a primary that keeps a valid transaction out of blocks that have room (attacks 3, 4).
 ///
 /// Where a network is so busy that a transaction takes long to reach a primary, another primary
-/// is no better: each suspicion doubles the patience, until transactions flow again.
+/// is no better. So patience is never shorter than twice what nine in ten transactions take, and
+/// each suspicion doubles it, until transactions flow again; up to a bound, which holds for a
+/// primary that slows all of them down as well.
 #[derive(Debug, Default)]
 pub(crate) struct Censorship {
     /// Had waited too long when the last block of the view had room for it.
@@ -190,10 +202,15 @@ impl Censorship {
         } else if oldest.is_none_or(|(_, since)| since.elapsed() < patience) {
             self.doublings = 0;
         }
-        let patience = patience * 2_u32.pow(self.doublings);
-        self.candidate = oldest
-            .filter(|(_, since)| has_room && (*since).max(view_since).elapsed() >= patience)
-            .map(|(txid, _)| txid);
+        let doubled = patience * 2_u32.pow(self.doublings);
+        let has_waited = |since: Instant, time: Duration| since.max(view_since).elapsed() >= time;
+        let is_passed_over = |since: Instant| {
+            let longest = patience * 2_u32.pow(DOUBLINGS_MAX);
+            has_waited(since, doubled)
+                && has_waited(since, (pending.usual_wait() * UNUSUAL).min(longest))
+        };
+        let passed_over = oldest.filter(|(_, since)| has_room && is_passed_over(*since));
+        self.candidate = passed_over.map(|(txid, _)| txid);
         is_suspect
     }
 }
@@ -216,14 +233,19 @@ mod tests {
         pending
     }
 
+    /// A block takes it.
+    fn leave(pending: &Pending, number: u64) {
+        pending.lock().remove(&txid(number), true, Instant::now());
+    }
+
     #[test]
     fn the_oldest_is_known_whatever_leaves() {
         let pending = pending(0..5);
         for (gone, oldest) in [(3, 0), (0, 1), (1, 2), (2, 4)] {
-            pending.lock().remove(&txid(gone));
+            leave(&pending, gone);
             assert_eq!(pending.oldest().expect("some wait").0, txid(oldest));
         }
-        pending.lock().remove(&txid(4));
+        leave(&pending, 4);
         assert_eq!((pending.oldest(), pending.count()), (None, 0));
     }
 
@@ -234,7 +256,7 @@ mod tests {
         assert_eq!(pending.count(), many);
         assert_eq!(pending.lock().since.len(), TRACKED_MAX);
         for number in 1..many {
-            pending.lock().remove(&txid(number));
+            leave(&pending, number);
             pending.lock().add(txid(many + number), Instant::now());
         }
         let waiting = pending.lock();
@@ -253,8 +275,40 @@ mod tests {
         // What a block confirmed meanwhile was not censored.
         let mut censorship = Censorship::default();
         assert!(!censorship.observe(&waiting, start, patience, true));
-        waiting.lock().remove(&txid(1));
+        leave(&waiting, 1);
         assert!(!censorship.observe(&waiting, start, patience, true));
+    }
+
+    /// Attack 3, and a busy network: what all others wait as well is no censorship, what they do
+    /// not wait is, and no primary can make everybody wait so long that nothing is.
+    #[test]
+    fn case_3_a_transaction_is_passed_over_when_it_waits_much_longer_than_others() {
+        let timer = Duration::from_secs(2);
+        let start = Instant::now().checked_sub(60 * timer).expect("the system runs longer");
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        // The wait of one that is passed over, of those that are not, of whom one in ten waits long.
+        for (waits, others, rare, is_censored) in [
+            (3, 1, 1, true),
+            (3, 1, 60, true),
+            (3, 2, 2, false),
+            (9, 5, 5, false),
+            (11, 5, 5, true),
+            (31, 60, 60, false),
+            (33, 60, 60, true),
+        ] {
+            let pending = Pending::default();
+            for number in 0..100 {
+                let wait = if number % 11 == 0 { rare } else { others };
+                pending.lock().add(txid(number), ago(wait).expect("the system runs longer"));
+                leave(&pending, number);
+            }
+            pending.lock().add(txid(100), ago(waits).expect("the system runs longer"));
+            let mut censorship = Censorship::default();
+            assert!(!censorship.observe(&pending, start, timer, true));
+            let found = censorship.observe(&pending, start, timer, true);
+            assert_eq!(found, is_censored, "{waits} s where others wait {others} s");
+        }
+        assert!(WAITS_MAX >= 100);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `AssemblyService`: for the services of the node among themselves.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -14,12 +15,13 @@ use pentad_store::{IndexRead as _, read_block_bytes};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::templates::{self, template_message};
-use super::{at_most, capped};
+use super::{at_most, capped, mempool_changes};
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
+use crate::refusal::Refusal;
 use crate::set_hash::{self, SetHash};
 use crate::submitter::Submitter;
-use crate::writer::Origin;
+use crate::writer::{Admission, Origin};
 
 /// Hashes of a locator that are looked at.
 const LOCATOR_MAX: usize = 101;
@@ -33,8 +35,11 @@ const FETCH_TRANSACTIONS_MAX: usize = 1_000;
 const LOCATOR_DENSE: usize = 10;
 /// Blocks of one stream that wait for their answers at once; their bytes are bounded as well.
 const BLOCKS_IN_FLIGHT: usize = 32;
-/// Transactions of one stream that wait for their answers at once.
-const TRANSACTIONS_IN_FLIGHT: usize = 256;
+/// Transactions in one request.
+const ADMIT_MAX: usize = 1_000;
+/// Batches of transactions of one stream that wait for their answers at once; their bytes are
+/// bounded as well.
+const BATCHES_IN_FLIGHT: usize = 16;
 
 /// Answers `AssemblyService`.
 #[derive(Clone, Debug)]
@@ -52,6 +57,7 @@ impl AssemblyService for Assembly {
     type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
     type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
+    type FollowMempoolChangesStream = Answers<proto::FollowMempoolChangesResponse>;
 
     async fn get_template(
         &self,
@@ -189,18 +195,17 @@ impl AssemblyService for Assembly {
             .into_inner()
             .and_then(move |request| {
                 let submitter = submitter.clone();
-                async move { Ok(submitter.transaction(&request.transaction).await?) }
+                // One batch is decoded while the writer is at the ones before it.
+                async move {
+                    at_most("transactions", request.transactions.len(), ADMIT_MAX)?;
+                    Ok(submitter.transactions(request.transactions).await?)
+                }
             })
             .map_ok(|ticket| async move {
-                let txid = ticket.id.map(|txid| Bytes::copy_from_slice(txid.as_bytes()));
-                let txid = txid.unwrap_or_default();
-                let (admitted, refusal) = match ticket.answer().await? {
-                    Ok(admission) => (admission.is_new, None),
-                    Err(refusal) => (false, Some(refusal.into())),
-                };
-                Ok(proto::AdmitTransactionsResponse { txid, admitted, refusal })
+                let outcomes = ticket.answer().await?.into_iter().map(admission_outcome).collect();
+                Ok(proto::AdmitTransactionsResponse { outcomes })
             })
-            .try_buffered(TRANSACTIONS_IN_FLIGHT);
+            .try_buffered(BATCHES_IN_FLIGHT);
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -240,6 +245,27 @@ impl AssemblyService for Assembly {
         let transactions = found.iter().map(|transaction| transaction.to_bytes().into()).collect();
         Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
     }
+
+    async fn follow_mempool_changes(
+        &self,
+        request: Request<proto::FollowMempoolChangesRequest>,
+    ) -> Reply<Self::FollowMempoolChangesStream> {
+        let with_transactions = request.into_inner().with_transactions;
+        let published = Arc::clone(self.reader.published());
+        let changes = mempool_changes::follow(published, with_transactions);
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+fn admission_outcome(
+    (txid, outcome): (Option<Txid>, Result<Admission, Refusal>),
+) -> proto::AdmissionOutcome {
+    let txid = txid.map(|txid| Bytes::copy_from_slice(txid.as_bytes())).unwrap_or_default();
+    let (admitted, refusal) = match outcome {
+        Ok(admission) => (admission.is_new, None),
+        Err(refusal) => (false, Some(refusal.into())),
+    };
+    proto::AdmissionOutcome { txid, admitted, refusal }
 }
 
 fn hash_bytes(hash: &BlockHash) -> Bytes {

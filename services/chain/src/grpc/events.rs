@@ -247,7 +247,7 @@ async fn send(
 }
 
 /// What waits now, parents first, and every change from now on.
-fn following(
+pub(super) fn following(
     published: &Published,
 ) -> (Vec<(Txid, Arc<Transaction>)>, broadcast::Receiver<MempoolEvent>) {
     let (present, changes) = published.follow_mempool(|mempool| {

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod fees;
 mod history;
+mod mempool_changes;
 mod ranges;
 mod submit;
 mod templates;

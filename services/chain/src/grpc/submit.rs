@@ -1,6 +1,7 @@
 //! `SubmitService`: handing in transactions and blocks.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use pentad_api::chain::v1 as proto;
@@ -47,6 +48,7 @@ impl SubmitService for Submit {
         if waits && !self.reader.published().finality.is_instant() {
             return Err(ChainError::NoFinality.into());
         }
+        self.reader.published().room_for_more().await;
         let ticket = self.submitter.transaction(&request.transaction).await?;
         let admission = ticket.answer().await?.map_err(ChainError::Transaction)?;
         let confirmed = match waits {
@@ -64,14 +66,15 @@ impl SubmitService for Submit {
         &self,
         request: Request<Streaming<proto::SubmitTransactionsRequest>>,
     ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
-        let submitter = self.submitter.clone();
+        let (submitter, published) = (self.submitter.clone(), Arc::clone(self.reader.published()));
         let answers = request
             .into_inner()
             .and_then(move |request| {
-                let submitter = submitter.clone();
+                let (submitter, published) = (submitter.clone(), Arc::clone(&published));
                 // One batch is decoded while the writer is at the ones before it.
                 async move {
                     at_most("transactions", request.transactions.len(), BATCH_MAX)?;
+                    published.room_for_more().await;
                     Ok(submitter.transactions(request.transactions).await?)
                 }
             })

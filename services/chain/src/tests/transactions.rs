@@ -139,9 +139,9 @@ async fn many_payments_at_once_all_enter() {
         })
         .collect();
     let requests: Vec<_> = payments
-        .iter()
-        .map(|payment| pentad_api::chain::v1::AdmitTransactionsRequest {
-            transaction: payment.to_bytes().into(),
+        .chunks(64)
+        .map(|payments| pentad_api::chain::v1::AdmitTransactionsRequest {
+            transactions: payments.iter().map(|payment| payment.to_bytes().into()).collect(),
         })
         .collect();
     let answers = node
@@ -151,10 +151,13 @@ async fn many_payments_at_once_all_enter() {
         .await
         .expect("a stream");
     let mut answers = answers.into_inner();
-    for payment in &payments {
+    for payments in payments.chunks(64) {
         let answer = answers.message().await.expect("no error").expect("one for each");
-        assert_eq!(answer.txid, &payment.txid().as_bytes()[..]);
-        assert!(answer.admitted, "{:?}", answer.refusal);
+        assert_eq!(answer.outcomes.len(), payments.len());
+        for (outcome, payment) in answer.outcomes.iter().zip(payments) {
+            assert_eq!(outcome.txid, &payment.txid().as_bytes()[..]);
+            assert!(outcome.admitted, "{:?}", outcome.refusal);
+        }
     }
     assert_eq!(answers.message().await.expect("no error"), None);
     let blocks = node.mine(1, &bob()).await;

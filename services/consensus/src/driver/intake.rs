@@ -120,7 +120,7 @@ impl Driver {
         let now = Instant::now();
         self.parts.metrics.on_final(sequence, self.progress_at.replace(now));
         self.deadlines.restart_heartbeat();
-        self.proposing.on_block(millis(self.parts.pbft.block_interval_ms_min));
+        self.proposing.on_block(&self.parts.pbft, self.parts.pending.count());
         self.step(Input::Executed { sequence, digest, certificate }, outputs);
         self.ask_for_root();
         self.tell_pending(outputs);
@@ -165,6 +165,6 @@ impl Driver {
     }
 }
 
-fn millis(count: u32) -> Duration {
+pub(super) fn millis(count: u32) -> Duration {
     Duration::from_millis(count.into())
 }

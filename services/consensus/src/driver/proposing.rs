@@ -2,14 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use pentad_ledger::spec::Pbft;
 use pentad_pbft::{Input, Output, Sequence, View};
 use pentad_primitives::Hash256;
 use tracing::Instrument as _;
 
 use super::Driver;
+use super::intake::millis;
 use crate::chain::{ChainError, Template};
 use crate::event::Event;
 
+/// Transactions that wait when a block has become final and show that the network is busy.
+const BUSY: u64 = 8;
+/// Between two proposals of a busy network: a block costs every validator signatures, fsyncs and
+/// dozens of messages, whether it holds one transaction or a hundred.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
+/// The share of the view timer that this may take at most.
+const BUSY_SHARE: u32 = 8;
 /// Pause after the chain service gave no template.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,15 +40,20 @@ pub(super) struct Proposing {
     try_again: bool,
     /// No block may be proposed before.
     not_before: Option<Instant>,
+    /// The last proposal was made.
+    proposed_at: Option<Instant>,
     /// It is time for a block even if it is empty.
     is_heartbeat: bool,
 }
 
 impl Proposing {
-    /// A block became final.
-    pub(super) fn on_block(&mut self, interval: Duration) {
+    /// A block became final, while so many transactions wait.
+    pub(super) fn on_block(&mut self, pbft: &Pbft, waiting: u64) {
         self.is_heartbeat = false;
-        self.not_before = Some(Instant::now() + interval);
+        let earliest = Instant::now() + millis(pbft.block_interval_ms_min);
+        let interval = BUSY_INTERVAL.min(millis(pbft.view_timeout_ms) / BUSY_SHARE);
+        let gathered = self.proposed_at.filter(|_| waiting >= BUSY).map(|at| at + interval);
+        self.not_before = Some(gathered.map_or(earliest, |at| at.max(earliest)));
     }
 
     pub(super) fn heartbeat_due(&mut self) {
@@ -113,6 +127,7 @@ impl Driver {
             return;
         }
         self.proposing.wish = None;
+        self.proposing.proposed_at = Some(Instant::now());
         let Template { digest, body, .. } = template;
         self.step(Input::Proposal { view, sequence, digest, parent, body }, outputs);
     }

@@ -237,6 +237,15 @@ impl AssemblyService for FakeChain {
         Err(unasked())
     }
 
+    type FollowMempoolChangesStream = Boxed<FollowMempoolChangesResponse>;
+
+    async fn follow_mempool_changes(
+        &self,
+        _: Request<FollowMempoolChangesRequest>,
+    ) -> Result<Response<Self::FollowMempoolChangesStream>, Status> {
+        Err(unasked())
+    }
+
     type FetchBlocksStream = Boxed<FetchBlocksResponse>;
 
     async fn fetch_blocks(

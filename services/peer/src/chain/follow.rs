@@ -1,18 +1,18 @@
 //! What happens on the ledger, as a stream that survives restarts of the chain service.
 
-use pentad_api::chain::v1::follow_mempool_response::Event as MempoolEvent;
+use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::follow_tip_response::Event as TipEvent;
-use pentad_api::chain::v1::{FollowMempoolRequest, FollowTipRequest, RemovalReason};
+use pentad_api::chain::v1::{FollowMempoolChangesRequest, FollowTipRequest, RemovalReason};
 use pentad_api::types::v1::BlockHeader;
-use pentad_api::{block_hash_from_hex, txid_from_hex};
-use pentad_primitives::BlockHeight;
+use pentad_api::{block_hash_from_hex, hash_from_bytes};
+use pentad_primitives::{BlockHeight, Txid};
 use pentad_wire::handshake::Claim;
 use pentad_wire::sync::Body;
 use tokio::sync::mpsc;
 
 use super::{Chain, ChainError, work_from_hex};
 use crate::chain::pump::{RETRY_MAX, RETRY_MIN};
-use crate::hub::Event;
+use crate::hub::{Event, MempoolChange};
 use pentad_service_kit::Backoff;
 
 /// Follows the main chain. After a break it resumes where it was.
@@ -90,30 +90,28 @@ async fn follow_mempool_once(
     events: &mpsc::Sender<Event>,
     received: &mut u64,
 ) -> Result<(), ChainError> {
-    let request = FollowMempoolRequest { with_transactions: true };
-    let mut stream = chain.events.clone().follow_mempool(request).await?.into_inner();
-    // What left while nobody listened is not told.
-    if events.send(Event::MempoolReset).await.is_err() {
-        return Ok(());
-    }
+    let request = FollowMempoolChangesRequest { with_transactions: true };
+    let mut stream = chain.assembly.clone().follow_mempool_changes(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         *received += 1;
-        let event = match message.event.ok_or(ChainError::Missing("event"))? {
-            MempoolEvent::Added(added) => {
-                let txid = txid_from_hex("txid", &added.txid)?;
-                Event::TransactionAdded { txid, transaction: added.transaction }
-            }
-            MempoolEvent::Removed(removed) => {
-                let txid = txid_from_hex("txid", &removed.txid)?;
-                let confirmed = removed.reason() == RemovalReason::Confirmed;
-                Event::TransactionRemoved { txid, confirmed }
-            }
-            // The present ones follow; who was told of them before is not told again.
-            MempoolEvent::Reset(_) => Event::MempoolReset,
-        };
-        if events.send(event).await.is_err() {
+        let is_reset = message.is_reset;
+        let changes = message.changes.into_iter().map(change).collect::<Result<_, _>>()?;
+        if events.send(Event::Mempool { is_reset, changes }).await.is_err() {
             return Ok(());
         }
     }
     Err(ChainError::Ended)
+}
+
+fn change(change: proto::MempoolChange) -> Result<MempoolChange, ChainError> {
+    let txid = Txid::from_bytes(hash_from_bytes("txid", &change.txid)?);
+    Ok(match change.removed() {
+        RemovalReason::Unspecified => {
+            MempoolChange::Added { txid, transaction: change.transaction }
+        }
+        reason => {
+            let is_confirmed = reason == RemovalReason::Confirmed;
+            MempoolChange::Removed { txid, is_confirmed }
+        }
+    })
 }

@@ -1,5 +1,5 @@
-//! Long-lived streams to the chain service: what peers sent goes in, in order, and is answered in
-//! order. A stream that breaks is opened again and what was not answered is sent again.
+//! Long-lived streams to the chain service: what peers sent goes in, in order and in batches, and is
+//! answered in order. A stream that breaks is opened again and what was not answered is sent again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,6 +33,8 @@ const STREAM_BUFFER: usize = 64;
 static REFUSED_LINES: LogQuota = LogQuota::new(60);
 /// An item that broke the stream this often without being answered is dropped.
 const ATTEMPTS_MAX: u32 = 5;
+/// Transactions of one request.
+const TRANSACTIONS_PER_REQUEST_MAX: usize = 128;
 
 /// Memory that an item takes besides its bytes, the allocator's share included.
 const ITEM_OVERHEAD: usize = 2 * size_of::<TransactionItem>();
@@ -59,9 +61,11 @@ pub(crate) struct TransactionItem {
 pub(crate) trait Item: Clone + fmt::Debug + Send + 'static {
     type Request: Send + 'static;
     type Response: Send + 'static;
+    /// Items of one request at most.
+    const BATCH_MAX: usize;
     fn bytes(&self) -> usize;
-    fn request(&self) -> Self::Request;
-    fn answer(self, response: Self::Response) -> Event;
+    fn request(batch: &[Self]) -> Self::Request;
+    fn answer(batch: Vec<Self>, response: Self::Response) -> Event;
     /// The answer to an item that the chain service cannot stand.
     fn give_up(self) -> Event;
 }
@@ -111,28 +115,37 @@ impl<T: Item> Pump<T> {
         Ok(())
     }
 
-    async fn pop(&self) -> T {
+    /// What waits, `limit` items at most; waits for one.
+    async fn pop(&self, limit: usize) -> Vec<T> {
         loop {
-            if let Some(item) = self.lock().items.pop_front() {
-                return item;
+            let batch = self.pop_waiting(limit);
+            if !batch.is_empty() {
+                return batch;
             }
             self.0.filled.notified().await;
         }
     }
 
-    /// Puts unanswered items back to the front.
-    fn put_back(&self, unanswered: VecDeque<T>) {
+    fn pop_waiting(&self, limit: usize) -> Vec<T> {
         let mut queue = self.lock();
-        for item in unanswered.into_iter().rev() {
+        let count = queue.items.len().min(limit);
+        queue.items.drain(..count).collect()
+    }
+
+    /// Puts unanswered items back to the front.
+    fn put_back(&self, unanswered: VecDeque<Vec<T>>) {
+        let mut queue = self.lock();
+        for item in unanswered.into_iter().flatten().rev() {
             queue.items.push_front(item);
         }
         drop(queue);
         self.0.filled.notify_one();
     }
 
-    fn done(&self, item: &T) {
+    fn done(&self, batch: &[T]) {
         let mut queue = self.lock();
-        queue.bytes = queue.bytes.saturating_sub(item.bytes());
+        let bytes = batch.iter().map(T::bytes).fold(0, usize::saturating_add);
+        queue.bytes = queue.bytes.saturating_sub(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
@@ -173,9 +186,11 @@ where
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut attempts = 0_u32;
     while !events.is_closed() {
-        let mut unanswered = VecDeque::new();
-        let mut answered = 0_u64;
-        let error = pass(&pump, &open, &events, &mut unanswered, &mut answered).await;
+        let mut life = Life::default();
+        // What broke the stream before comes alone, so that nothing is dropped in its place.
+        let batch_max = if attempts == 0 { T::BATCH_MAX } else { 1 };
+        let error = pass(&pump, &open, &events, batch_max, &mut life).await;
+        let Life { mut unanswered, answered } = life;
         if answered > 0 {
             backoff.reset();
             attempts = 0;
@@ -187,13 +202,15 @@ where
             attempts += 1;
         }
         if attempts >= ATTEMPTS_MAX
-            && let Some(item) = unanswered.pop_front()
+            && let Some(batch) = unanswered.pop_front()
         {
             tracing::warn!(%error, "dropped what the chain service never answers");
             attempts = 0;
-            pump.done(&item);
-            if events.send(item.give_up()).await.is_err() {
-                return;
+            pump.done(&batch);
+            for item in batch {
+                if events.send(item.give_up()).await.is_err() {
+                    return;
+                }
             }
         }
         pump.put_back(unanswered);
@@ -202,13 +219,26 @@ where
     }
 }
 
+/// What came of one life of the stream.
+struct Life<T> {
+    /// The batches that are on their way, in order.
+    unanswered: VecDeque<Vec<T>>,
+    answered: u64,
+}
+
+impl<T> Default for Life<T> {
+    fn default() -> Self {
+        Self { unanswered: VecDeque::new(), answered: 0 }
+    }
+}
+
 /// One life of the stream.
 async fn pass<T, Open, Opening>(
     pump: &Pump<T>,
     open: &Open,
     events: &mpsc::Sender<Event>,
-    unanswered: &mut VecDeque<T>,
-    answered: &mut u64,
+    batch_max: usize,
+    life: &mut Life<T>,
 ) -> ChainError
 where
     T: Item,
@@ -220,11 +250,12 @@ where
         Ok(responses) => responses,
         Err(error) => return error,
     };
+    let mut on_the_way = 0;
     loop {
         // A permit first: an item that was taken from the queue is never dropped on the way.
         let next = async {
             let permit = requests.reserve().await.map_err(|_| ChainError::Ended)?;
-            Ok((permit, pump.pop().await))
+            Ok((permit, pump.pop(batch_max).await))
         };
         tokio::select! {
             response = responses.message() => {
@@ -233,17 +264,19 @@ where
                     Ok(None) => return ChainError::Ended,
                     Err(status) => return status.into(),
                 };
-                let Some(item) = unanswered.pop_front() else { return ChainError::Ended };
-                *answered += 1;
-                pump.done(&item);
-                if events.send(item.answer(response)).await.is_err() {
+                let Some(batch) = life.unanswered.pop_front() else { return ChainError::Ended };
+                life.answered += 1;
+                on_the_way -= batch.len();
+                pump.done(&batch);
+                if events.send(T::answer(batch, response)).await.is_err() {
                     return ChainError::Ended;
                 }
             }
-            item = next, if unanswered.len() < UNANSWERED_MAX => match item {
-                Ok((permit, item)) => {
-                    permit.send(item.request());
-                    unanswered.push_back(item);
+            batch = next, if on_the_way < UNANSWERED_MAX => match batch {
+                Ok((permit, batch)) => {
+                    permit.send(T::request(&batch));
+                    on_the_way += batch.len();
+                    life.unanswered.push_back(batch);
                 }
                 Err(error) => return error,
             },
@@ -254,23 +287,26 @@ where
 impl Item for BlockItem {
     type Request = proto::ConnectBlocksRequest;
     type Response = proto::ConnectBlocksResponse;
+    const BATCH_MAX: usize = 1;
 
     fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    fn request(&self) -> Self::Request {
-        let Body { block, certificate } = self.body.clone();
+    fn request(batch: &[Self]) -> Self::Request {
+        let body = batch.first().map(|item| item.body.clone()).unwrap_or_default();
+        let Body { block, certificate } = body;
         proto::ConnectBlocksRequest { block, certificate }
     }
 
-    fn answer(self, response: Self::Response) -> Event {
+    fn answer(batch: Vec<Self>, response: Self::Response) -> Event {
+        let Some(Self { peer, hash, .. }) = batch.into_iter().next() else { return Event::Done };
         let is_new = response.outcome() == BlockOutcome::Connected;
         let outcome = match (response.outcome(), response.refusal) {
             (_, Some(refusal)) => {
                 let reason = refusal.reason;
                 if REFUSED_LINES.take(Instant::now()) {
-                    tracing::info!(hash = %self.hash, reason, "block refused: {}", refusal.message);
+                    tracing::info!(%hash, reason, "block refused: {}", refusal.message);
                 }
                 Outcome::Refused(refusal.misbehavior)
             }
@@ -283,7 +319,7 @@ impl Item for BlockItem {
                 None,
             ) => Outcome::Kept,
         };
-        Event::BlockAnswered { peer: self.peer, hash: self.hash, outcome, is_new }
+        Event::BlockAnswered { peer, hash, outcome, is_new }
     }
 
     fn give_up(self) -> Event {
@@ -295,27 +331,35 @@ impl Item for BlockItem {
 impl Item for TransactionItem {
     type Request = proto::AdmitTransactionsRequest;
     type Response = proto::AdmitTransactionsResponse;
+    const BATCH_MAX: usize = TRANSACTIONS_PER_REQUEST_MAX;
 
     fn bytes(&self) -> usize {
         // A flood of tiny ones is as heavy as what surrounds them.
         self.transaction.len() + ITEM_OVERHEAD
     }
 
-    fn request(&self) -> Self::Request {
-        proto::AdmitTransactionsRequest { transaction: self.transaction.clone() }
+    fn request(batch: &[Self]) -> Self::Request {
+        let transactions = batch.iter().map(|item| item.transaction.clone()).collect();
+        proto::AdmitTransactionsRequest { transactions }
     }
 
-    fn answer(self, response: Self::Response) -> Event {
-        let refused = response.refusal.map(|refusal| {
-            let reason = refusal.reason;
-            tracing::debug!(txid = %self.txid, reason, "transaction refused: {}", refusal.message);
-            refusal.misbehavior
-        });
-        Event::TransactionAnswered { item: self, refused }
+    fn answer(batch: Vec<Self>, response: Self::Response) -> Event {
+        let mut outcomes = response.outcomes.into_iter();
+        let answer = |item: Self| {
+            // One that was left out may come again.
+            let outcome = outcomes.next().unwrap_or_default();
+            let refused = outcome.refusal.map(|refusal| {
+                let (txid, reason) = (item.txid, refusal.reason);
+                tracing::debug!(%txid, reason, "transaction refused: {}", refusal.message);
+                refusal.misbehavior
+            });
+            (item, refused)
+        };
+        Event::TransactionsAnswered(batch.into_iter().map(answer).collect())
     }
 
     fn give_up(self) -> Event {
-        Event::TransactionAnswered { item: self, refused: Some(0) }
+        Event::TransactionsAnswered(vec![(self, Some(0))])
     }
 }
 

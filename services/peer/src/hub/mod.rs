@@ -43,6 +43,7 @@ pub(crate) use command::{Command, CommandError, PeerInfo, Traffic};
 use compact::Pool;
 use pace::Pace;
 pub(crate) use peer::Peer;
+use relaying::Fresh;
 
 /// Events that wait for the hub. Each may hold a message; who sends more waits, and with it the
 /// peer behind it.
@@ -74,16 +75,13 @@ pub(crate) enum Event {
     Unreachable { address: String },
     /// The chain has a new tip; the block, unless it is not new to the world.
     Tip { claim: Claim, body: Option<Body> },
-    /// A transaction entered the mempool.
-    TransactionAdded { txid: Txid, transaction: Bytes },
-    /// A transaction left the mempool.
-    TransactionRemoved { txid: Txid, confirmed: bool },
-    /// The transactions that are in the mempool follow; all others have left.
-    MempoolReset,
+    /// Transactions entered or left the mempool; with `is_reset`, all that are not among them have
+    /// left.
+    Mempool { is_reset: bool, changes: Vec<MempoolChange> },
     /// The chain service took or refused a block; `is_new` if the main chain goes on with it.
     BlockAnswered { peer: PeerId, hash: BlockHash, outcome: Outcome, is_new: bool },
-    /// The chain service took or refused (how badly its sender behaved) a transaction.
-    TransactionAnswered { item: TransactionItem, refused: Option<u32> },
+    /// The chain service took or refused (how badly its sender behaved) transactions.
+    TransactionsAnswered(Vec<(TransactionItem, Option<u32>)>),
     /// The chain service checked headers of a peer, or told what is wanted.
     HeadersChecked { peer: Option<PeerId>, report: Option<HeaderReport> },
     /// A compact block was put together, or does not fit its header.
@@ -94,6 +92,13 @@ pub(crate) enum Event {
     Hint { address: String },
     /// The operator wants something.
     Command(Command),
+}
+
+/// A change of the mempool.
+#[derive(Debug)]
+pub(crate) enum MempoolChange {
+    Added { txid: Txid, transaction: Bytes },
+    Removed { txid: Txid, is_confirmed: bool },
 }
 
 /// What the hub is made of.
@@ -124,7 +129,9 @@ pub(crate) struct Hub {
     relay: Relay,
     orphans: Orphans,
     /// Transactions to be told to peers at the end of the batch.
-    fresh: Vec<(Txid, Bytes)>,
+    fresh: Vec<Fresh>,
+    /// When to ask for transactions that peers told of.
+    ask_at: Option<Instant>,
     /// Questions to the chain service, and on whose account each is asked.
     calls: JoinSet<Event>,
     callers: HashMap<task::Id, Option<PeerId>>,
@@ -153,6 +160,7 @@ impl Hub {
             relay: Relay::new(),
             orphans: Orphans::new(),
             fresh: Vec::new(),
+            ask_at: None,
             calls: JoinSet::new(),
             callers: HashMap::new(),
             consensus,
@@ -185,6 +193,7 @@ impl Hub {
                 // It is told when the loop is through.
                 Ok(()) = self.consensus.changed() => {}
                 _ = ticks.tick() => self.on_tick(),
+                () = until(self.ask_at) => self.ask_for_transactions(),
             }
             self.flush();
         }
@@ -220,27 +229,17 @@ impl Hub {
             Event::Felt { address, outcome } => self.on_felt(&address, outcome),
             Event::Unreachable { address } => self.on_unreachable(&address),
             Event::Tip { claim, body } => self.on_tip(claim, body),
-            Event::TransactionAdded { txid, transaction } => {
-                self.on_transaction_added(txid, transaction);
-            }
-            Event::TransactionRemoved { txid, confirmed } => {
-                self.pool.remove(&txid);
-                if !confirmed {
-                    self.relay.release(&txid);
-                }
-            }
-            Event::MempoolReset => {
-                self.relay.reset();
-                self.pool.clear();
-            }
+            Event::Mempool { is_reset, changes } => self.on_mempool(is_reset, changes),
             Event::BlockAnswered { peer, hash, outcome, is_new } => {
                 if is_new {
                     self.on_useful_block(peer);
                 }
                 self.step(sync::Input::Answered { peer, hash, outcome });
             }
-            Event::TransactionAnswered { item, refused } => {
-                self.on_transaction_answered(item, refused);
+            Event::TransactionsAnswered(answers) => {
+                for (item, refused) in answers {
+                    self.on_transaction_answered(item, refused);
+                }
             }
             Event::HeadersChecked { peer, report } => self.step(match report {
                 Some(report) => sync::Input::Checked { peer, report },
@@ -261,7 +260,7 @@ impl Hub {
         match message {
             Message::Handshake(handshake) => self.on_heartbeat(peer, &handshake),
             Message::Transactions(transactions) => self.on_transactions(peer, transactions),
-            Message::Inventory(txids) => self.relay.on_inventory(peer, &txids),
+            Message::Inventory(txids) => self.on_inventory(peer, &txids),
             Message::Block { hash, body } => {
                 self.relay.peer_has(peer, hash.as_bytes());
                 self.step(sync::Input::Block { peer, hash, body });
@@ -301,5 +300,13 @@ impl Hub {
         self.announce_consensus();
         self.relay_fresh();
         self.announce_tip();
+    }
+}
+
+/// Waits for a time; for ever where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

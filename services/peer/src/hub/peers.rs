@@ -22,6 +22,9 @@ use crate::trace;
 /// Tip changes are told at once, but no more often than this: a node that catches up has thousands
 /// of them a second.
 const TIP_PAUSE: Duration = Duration::from_millis(50);
+/// Those who take part in consensus as this node does learn of a tip from that. Told of it as well
+/// while they are about to reach it themselves, they would fetch it.
+const FELLOW_TIP_PAUSE: Duration = Duration::from_secs(1);
 /// A link that was up for this long was a good one.
 const GOOD_TIME: Duration = Duration::from_secs(10);
 
@@ -309,7 +312,7 @@ impl Hub {
 
     /// Heartbeats that are due, and tips that were held back.
     pub(super) fn send_heartbeats(&mut self) {
-        let (now, own) = (self.now(), self.own());
+        let now = self.now();
         let interval = self.parts.config.heartbeat();
         let due: Vec<(PeerId, u64)> = self
             .peers
@@ -321,28 +324,33 @@ impl Hub {
                     (beat.sent_at, beat.answered) = (now, false);
                     Some((*id, beat.sent))
                 } else {
-                    (beat.told != own).then_some((*id, 0))
+                    None
                 }
             })
             .collect();
         for (id, number) in due {
             self.tell(id, Class::Consensus, number);
         }
+        self.announce_tip();
     }
 
     /// Tells a new tip to everybody, behind the block itself.
     pub(super) fn announce_tip(&mut self) {
         let (now, own) = (self.now(), self.own());
-        let due: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.heartbeat.told != own)
-            .filter(|(_, peer)| now.saturating_sub(peer.heartbeat.told_at) >= TIP_PAUSE)
-            .map(|(id, _)| *id)
-            .collect();
+        let is_due = |(id, peer): &(&PeerId, &Peer)| {
+            let pause = if self.is_fellow(**id) { FELLOW_TIP_PAUSE } else { TIP_PAUSE };
+            now.saturating_sub(peer.heartbeat.told_at) >= pause
+        };
+        let told_otherwise = self.peers.iter().filter(|(_, peer)| peer.heartbeat.told != own);
+        let due: Vec<PeerId> = told_otherwise.filter(is_due).map(|(id, _)| *id).collect();
         for id in due {
             self.tell(id, Class::Announcements, 0);
         }
+    }
+
+    /// Whether a peer takes part in consensus, and this node does too.
+    pub(super) fn is_fellow(&self, id: PeerId) -> bool {
+        *self.consensus.borrow() && self.parts.local.exchange.is_replica(id)
     }
 
     /// Tells everybody at once that this node takes part in consensus now, or no longer.

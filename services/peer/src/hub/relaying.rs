@@ -1,21 +1,37 @@
 //! Passes blocks and transactions on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, Txid};
 use pentad_wire::handshake::Claim;
 use pentad_wire::orphans::Orphan;
+use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{Body, Input};
 use pentad_wire::{Class, Offence, PeerId};
+use tokio::time::Instant;
 
-use super::Hub;
 use super::peer::Peer;
+use super::{Hub, MempoolChange};
 use crate::chain::TransactionItem;
 use crate::link::serve::batches;
 use crate::message::Message;
 use crate::trace;
+
+/// A transaction that a peer told of is asked for after this time: meanwhile it usually comes from
+/// the node that it was handed in to, which sends it to everybody.
+const ASK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A transaction that peers are to be told of.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    txid: Txid,
+    transaction: Bytes,
+    /// No peer sent it, so none has it.
+    is_own: bool,
+}
 
 /// A new block is pushed to peers at most so many blocks behind it, by their word or after what
 /// was pushed to them; others have to sync anyway.
@@ -42,6 +58,8 @@ impl Hub {
             .recipients(claim.tip.as_bytes())
             .into_iter()
             .filter(|id| self.peers.get(id).is_some_and(|peer| takes(peer, &claim)))
+            // Those who agree on blocks have them from that.
+            .filter(|id| !self.is_fellow(*id))
             .collect();
         if behind.is_empty() {
             return;
@@ -82,11 +100,29 @@ impl Hub {
         }
     }
 
-    pub(super) fn on_transaction_added(&mut self, txid: Txid, transaction: Bytes) {
-        self.relay.hold(&txid);
-        self.pool.insert(txid, transaction.clone());
-        self.admit_children(&txid);
-        self.fresh.push((txid, transaction));
+    pub(super) fn on_mempool(&mut self, is_reset: bool, changes: Vec<MempoolChange>) {
+        if is_reset {
+            // What left while nobody listened is not told. Who was told of the present ones before
+            // is not told again.
+            self.relay.reset();
+            self.pool.clear();
+        }
+        for change in changes {
+            match change {
+                MempoolChange::Added { txid, transaction } => {
+                    let is_own = self.relay.hold(&txid);
+                    self.pool.insert(txid, transaction.clone());
+                    self.admit_children(&txid);
+                    self.fresh.push(Fresh { txid, transaction, is_own });
+                }
+                MempoolChange::Removed { txid, is_confirmed } => {
+                    self.pool.remove(&txid);
+                    if !is_confirmed {
+                        self.relay.release(&txid);
+                    }
+                }
+            }
+        }
     }
 
     /// Tries again what was refused before this transaction was there.
@@ -96,18 +132,39 @@ impl Hub {
         }
     }
 
-    /// Sends the transactions of this batch to the peers that lack them.
+    /// Sends the transactions of this batch to the peers that lack them: those that were handed in
+    /// here. Of what came from a peer only the ids: most have it from where it was handed in, and
+    /// in a network where everybody is linked to everybody the bytes would come as often as there
+    /// are nodes.
     pub(super) fn relay_fresh(&mut self) {
-        let mut by_peer = BTreeMap::<PeerId, Vec<(Txid, Bytes)>>::new();
-        for (txid, transaction) in std::mem::take(&mut self.fresh) {
+        let mut whole = BTreeMap::<PeerId, Vec<(Txid, Bytes)>>::new();
+        let mut ids = BTreeMap::<PeerId, Vec<Txid>>::new();
+        for Fresh { txid, transaction, is_own } in std::mem::take(&mut self.fresh) {
             for id in self.relay.recipients(txid.as_bytes()) {
-                by_peer.entry(id).or_default().push((txid, transaction.clone()));
+                if is_own {
+                    whole.entry(id).or_default().push((txid, transaction.clone()));
+                } else {
+                    ids.entry(id).or_default().push(txid);
+                }
             }
         }
-        for (id, transactions) in by_peer {
+        for (id, transactions) in whole {
             for message in batches(transactions) {
                 self.send(id, Class::Announcements, &message);
             }
+        }
+        for (id, txids) in ids {
+            for txids in txids.chunks(TRANSACTIONS_MAX) {
+                self.send(id, Class::Announcements, &Message::Inventory(txids.to_vec()));
+            }
+        }
+    }
+
+    /// A peer told which transactions it has.
+    pub(super) fn on_inventory(&mut self, peer: PeerId, txids: &[Txid]) {
+        self.relay.on_inventory(peer, txids);
+        if self.ask_at.is_none() && self.relay.has_questions() {
+            self.ask_at = Some(Instant::now() + ASK_PAUSE);
         }
     }
 
@@ -122,6 +179,7 @@ impl Hub {
 
     /// Asks for transactions that peers told of.
     pub(super) fn ask_for_transactions(&mut self) {
+        self.ask_at = None;
         for (peer, txids) in self.relay.questions(self.now()) {
             self.send(peer, Class::Announcements, &Message::GetTransactions(txids));
         }

@@ -283,9 +283,9 @@ impl FakeChain {
         (accepted, None)
     }
 
-    fn admit(&self, bytes: &Bytes) -> proto::AdmitTransactionsResponse {
+    fn admit(&self, bytes: &Bytes) -> proto::AdmissionOutcome {
         let txid = Txid::from(sha256d(bytes));
-        let mut response = proto::AdmitTransactionsResponse {
+        let mut response = proto::AdmissionOutcome {
             txid: Bytes::copy_from_slice(txid.as_bytes()),
             ..Default::default()
         };
@@ -539,14 +539,7 @@ impl EventService for FakeChain {
         &self,
         _: Request<proto::FollowMempoolRequest>,
     ) -> Reply<Self::FollowMempoolStream> {
-        let mut position = 0;
-        Ok(Response::new(self.stream(move |state| {
-            let (txid, transaction) = state.mempool.get(position)?.clone();
-            position += 1;
-            let added = proto::MempoolAdded { txid: txid.to_string(), transaction };
-            let event = proto::follow_mempool_response::Event::Added(added);
-            Some(proto::FollowMempoolResponse { event: Some(event) })
-        })))
+        Err(Status::unimplemented("not for peers"))
     }
 
     async fn follow_addresses(
@@ -563,6 +556,27 @@ impl AssemblyService for FakeChain {
     type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
     type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
+    type FollowMempoolChangesStream = Answers<proto::FollowMempoolChangesResponse>;
+
+    async fn follow_mempool_changes(
+        &self,
+        _: Request<proto::FollowMempoolChangesRequest>,
+    ) -> Reply<Self::FollowMempoolChangesStream> {
+        let mut position = None;
+        Ok(Response::new(self.stream(move |state| {
+            let is_reset = position.is_none();
+            let start = position.unwrap_or(0);
+            let changes = state.mempool[start..].iter().map(|(txid, transaction)| {
+                let (txid, transaction) =
+                    (Bytes::copy_from_slice(txid.as_bytes()), transaction.clone());
+                proto::MempoolChange { txid, transaction, ..Default::default() }
+            });
+            let changes: Vec<_> = changes.collect();
+            position = Some(start + changes.len());
+            let is_news = is_reset || !changes.is_empty();
+            is_news.then_some(proto::FollowMempoolChangesResponse { is_reset, changes })
+        })))
+    }
 
     async fn get_template(
         &self,
@@ -661,7 +675,8 @@ impl AssemblyService for FakeChain {
         request: Request<Streaming<proto::AdmitTransactionsRequest>>,
     ) -> Reply<Self::AdmitTransactionsStream> {
         let answer = |chain: &Self, request: proto::AdmitTransactionsRequest| {
-            chain.admit(&request.transaction)
+            let outcomes = request.transactions.iter().map(|bytes| chain.admit(bytes));
+            proto::AdmitTransactionsResponse { outcomes: outcomes.collect() }
         };
         Ok(Response::new(self.answers(request.into_inner(), answer)))
     }
