@@ -96,6 +96,14 @@ bench-peer: ## Measure links: sync, hops, votes beside a sync, a hundred idle pe
 	target/release/pentad-bench-peer
 	$(CARGO) bench --locked -p pentad-peer
 
+SOAK_MINUTES ?= 10
+RATE ?= 2000
+
+.PHONY: soak-pbft
+soak-pbft: ## Ten minutes of steady load on four validators: RATE=2000 SOAK_MINUTES=10
+	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
+	target/release/pentad-bench-pbft --rate $(RATE) --minutes $(SOAK_MINUTES)
+
 .PHONY: tools
 tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)
 

@@ -10,6 +10,7 @@ use pentad_api::chain::v1::SubmitTransactionsRequest;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_primitives::{Encode as _, Script, Txid};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::payments::{Coin, pay};
@@ -52,11 +53,21 @@ pub(crate) fn sign(coins: &mut [Coin], count: usize, payee: &Script) -> Vec<Paym
 /// Streams to all nodes.
 pub(crate) struct Load {
     streams: Vec<mpsc::Sender<SubmitTransactionsRequest>>,
+    answers: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     pub(crate) fn open(connections: &[Connection]) -> Self {
-        Self { streams: connections.iter().map(open).collect() }
+        let (streams, answers) = connections.iter().map(open).unzip();
+        Self { streams, answers }
+    }
+
+    /// Ends the streams, once everything is answered.
+    pub(crate) async fn close(self) {
+        drop(self.streams);
+        for answers in self.answers {
+            answers.await.expect("every payment is taken");
+        }
     }
 
     /// Hands in payments, `rate` a second or as fast as the nodes take them.
@@ -72,10 +83,10 @@ impl Load {
     }
 }
 
-fn open(connection: &Connection) -> mpsc::Sender<SubmitTransactionsRequest> {
+fn open(connection: &Connection) -> (mpsc::Sender<SubmitTransactionsRequest>, JoinHandle<()>) {
     let (requests, receiver) = mpsc::channel(STREAM_BUFFER);
     let mut client = SubmitServiceClient::new(connection.clone());
-    tokio::spawn(async move {
+    let answers = tokio::spawn(async move {
         let answers = client.submit_transactions(ReceiverStream::new(receiver)).await;
         let mut answers = answers.expect("a stream").into_inner();
         while let Some(answer) = answers.message().await.expect("no error") {
@@ -84,5 +95,5 @@ fn open(connection: &Connection) -> mpsc::Sender<SubmitTransactionsRequest> {
             }
         }
     });
-    requests
+    (requests, answers)
 }

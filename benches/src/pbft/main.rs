@@ -135,6 +135,7 @@ async fn sustained(bench: &Bench, payments: &[Payment], rate: usize) {
     let blocks = (bench.watch.blocks() - blocks) as f64 / seconds;
     println!("{:<60} {blocks:>8.0} /s", "  blocks");
     print_latency("  submit to final on all four", bench.watch.take_latencies());
+    load.close().await;
 }
 
 /// Kills the primary; a payment that a backup takes at that moment needs a new one.

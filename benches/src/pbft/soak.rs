@@ -35,4 +35,5 @@ pub(crate) async fn run(rate: usize, minutes: usize) {
              {suspicions:>11} {views:>6}  {memory}"
         );
     }
+    load.close().await;
 }

@@ -107,13 +107,17 @@ impl Watch {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let seen = self.seen();
-            if let (true, Some(at)) = (seen.waiting.is_empty(), seen.final_at) {
+            if let Some(at) = self.final_at() {
                 return at;
             }
-            drop(seen);
             changed.await;
         }
+    }
+
+    /// When the last block became final, if all payments are.
+    fn final_at(&self) -> Option<Instant> {
+        let seen = self.seen();
+        seen.final_at.filter(|_| seen.waiting.is_empty())
     }
 
     /// How long the payments took that became final since the last call.

@@ -1,5 +1,6 @@
-//! Long-lived streams to the chain service: what peers sent goes in, in order and in batches, and is
-//! answered in order. A stream that breaks is opened again and what was not answered is sent again.
+//! Long-lived streams to the chain service: what peers sent goes in, in order and in batches, and
+//! is answered in order. A stream that breaks is opened again and what was not answered is sent
+//! again.
 
 use std::collections::VecDeque;
 use std::fmt;
