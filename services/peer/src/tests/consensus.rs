@@ -283,3 +283,31 @@ async fn what_is_no_replica_gets_and_brings_no_messages() {
     at_anna.broadcast("welcome").await;
     assert_eq!(at_bert.payload().await, (to_anna, Bytes::from_static(b"welcome")));
 }
+
+/// Those who agree on blocks have them from that; they are told where this node stands all the
+/// same, so that one that missed something fetches it. All others are sent every block.
+#[tokio::test]
+async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
+    let anna = Node::start_with(FakeChain::new("test"), patient()).await;
+    let mut at_anna = Replica::attach(&anna).await;
+    let stranger = |consensus| Stranger { consensus, ..Stranger::new(&anna.chain, "test") };
+    let mut fellow = stranger(Some(Bytes::new())).connect(anna.address).await;
+    let event = at_anna.next().await.expect("an event");
+    assert!(matches!(event.event, Some(Event::Opened(_))), "{event:?}");
+    let mut follower = stranger(None).connect(anna.address).await;
+    until("both are peers", async || anna.peers().await.len() == 2).await;
+    anna.chain.mine(1, 1, 1000);
+    let tip = anna.chain.tip();
+    loop {
+        if let Message::Block { hash, .. } = follower.receive().await.expect("the link is open") {
+            break assert_eq!(hash, tip);
+        }
+    }
+    loop {
+        match fellow.receive().await.expect("the link is open") {
+            Message::Block { hash, .. } => panic!("{hash} was pushed"),
+            Message::Handshake(handshake) if handshake.claim.tip == tip => break,
+            _ => {}
+        }
+    }
+}

@@ -76,3 +76,38 @@ async fn broken_streams_are_opened_again() {
     until_tip(&carl, anna.chain.tip()).await;
     until("transactions", async || carl.chain.mempool() == anna.chain.mempool()).await;
 }
+
+/// The bytes of a transaction come from the node that it was handed in to; whoever has it from a
+/// peer only tells of it.
+#[tokio::test]
+async fn what_a_peer_sent_is_told_of_and_what_was_handed_in_is_sent() {
+    let anna = Node::start("test", &[]).await;
+    let mut giver = Stranger::new(&anna.chain, "test").connect(anna.address).await;
+    let mut other = Stranger::new(&anna.chain, "test").connect(anna.address).await;
+    until("both are peers", async || anna.peers().await.len() == 2).await;
+    let (given, bytes) = transaction(Txid::ZERO, 1);
+    giver.send(&Message::Transactions(vec![(given, bytes.clone())])).await;
+    loop {
+        match other.receive().await.expect("the link is open") {
+            Message::Inventory(txids) => break assert_eq!(txids, [given]),
+            Message::Transactions(transactions) => panic!("unasked: {transactions:?}"),
+            _ => {}
+        }
+    }
+    let (own, _) = transaction(Txid::ZERO, 2);
+    anna.chain.submit(&transaction(Txid::ZERO, 2).1);
+    for session in [&mut giver, &mut other] {
+        loop {
+            if let Message::Transactions(transactions) = session.receive().await.expect("open") {
+                break assert_eq!(transactions, [(own, transaction(Txid::ZERO, 2).1)]);
+            }
+        }
+    }
+    // Whoever lacks it asks.
+    other.send(&Message::GetTransactions(vec![given])).await;
+    loop {
+        if let Message::Transactions(transactions) = other.receive().await.expect("open") {
+            break assert_eq!(transactions, [(given, bytes)]);
+        }
+    }
+}
