@@ -348,9 +348,9 @@ impl Hub {
         }
     }
 
-    /// Whether a peer takes part in consensus, and this node does too.
+    /// Whether a peer has shown to be a validator, and this node takes part in consensus too.
     pub(super) fn is_fellow(&self, id: PeerId) -> bool {
-        *self.consensus.borrow() && self.parts.local.exchange.is_replica(id)
+        self.consensus.borrow().is_some() && self.parts.local.exchange.is_proven(id)
     }
 
     /// Tells everybody at once that this node takes part in consensus now, or no longer.

@@ -294,6 +294,11 @@ async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
     let mut fellow = stranger(Some(Bytes::new())).connect(anna.address).await;
     let event = at_anna.next().await.expect("an event");
     assert!(matches!(event.event, Some(Event::Opened(_))), "{event:?}");
+    let standings = vec![proto::LinkStanding { link: event.link, is_replica: true }];
+    at_anna.request(proto::ExchangeRequest { standings, ..Default::default() }).await;
+    // Behind that, on the same stream.
+    at_anna.broadcast("prepare").await;
+    while !matches!(fellow.receive().await.expect("the link is open"), Message::Consensus(_)) {}
     let mut follower = stranger(None).connect(anna.address).await;
     until("both are peers", async || anna.peers().await.len() == 2).await;
     anna.chain.mine(1, 1, 1000);
