@@ -22,6 +22,9 @@ pub enum EngineError {
     /// sled's own error.
     #[error("index store: {0}")]
     Sled(#[from] ::sled::Error),
+    /// sled met something in its files that it does not know how to read.
+    #[error("index store: damaged: {0}")]
+    Damaged(String),
 }
 
 /// An ordered map from bytes to bytes that survives the process. It is a cache of the block

@@ -1,4 +1,6 @@
+use std::any::Any;
 use std::ops::Bound;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
@@ -46,7 +48,9 @@ impl SledEngine {
             .flush_every_ms(None);
         let deadline = Instant::now() + UNLOCK_TIMEOUT;
         loop {
-            match config.open() {
+            // Some damage sled reports, from some it panics.
+            let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
+            match opened.map_err(|panic| EngineError::Damaged(message(&*panic)))? {
                 Err(sled::Error::Io(error))
                     if error.to_string().contains("lock") && Instant::now() < deadline =>
                 {
@@ -64,6 +68,12 @@ impl SledEngine {
         self.tree.flush()?;
         Ok(())
     }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).unwrap_or_default()
 }
 
 impl IndexEngine for SledEngine {
