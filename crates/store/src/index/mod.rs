@@ -34,8 +34,8 @@ pub use snapshot::{Pin, Snapshot};
 
 /// Changes that are handed to the engine at a time, copied out of their layers.
 const BATCH_LEN: usize = 256;
-/// Sealed layers that stay above the engine while the tip moves on, if they are small: readers have
-/// that many commits of time.
+/// Sealed layers that stay above the engine while the tip moves on: readers have that many
+/// commits of time.
 const LAYERS_KEPT: usize = 8;
 /// Sealed layers at most before the oldest go down together: a read looks through all of them.
 const LAYERS_MAX: usize = 16;
@@ -275,22 +275,12 @@ impl Index {
 
     /// How many layers should go down.
     fn due(&self, budget: usize) -> usize {
-        let is_large = self.layer_bytes() > budget / 2;
-        if !is_large && self.sealed.len() <= LAYERS_MAX {
-            return 0;
-        }
-        // Readers keep the newest layers, as long as those are small.
-        let mut bytes = 0;
-        let newest = self.sealed.iter().rev().take(LAYERS_KEPT);
-        let kept = newest.take_while(|sealed| {
-            bytes += sealed.layer.bytes();
-            bytes <= budget / 8
-        });
-        let going = self.sealed.len() - kept.count();
-        if is_large {
-            going.clamp(usize::from(!self.sealed.is_empty()), self.sealed.len())
-        } else {
-            going
+        let many = self.sealed.len() > LAYERS_MAX;
+        match self.layer_bytes() {
+            bytes if bytes > budget / 2 && self.sealed.len() == 1 => 1,
+            bytes if bytes > budget / 2 => self.sealed.len().saturating_sub(1),
+            _ if many => self.sealed.len() - LAYERS_KEPT,
+            _ => 0,
         }
     }
 
