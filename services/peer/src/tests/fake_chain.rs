@@ -389,6 +389,13 @@ fn work(height: usize) -> Bytes {
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
+    async fn get_utxo_set_hash(
+        &self,
+        _: Request<proto::GetUtxoSetHashRequest>,
+    ) -> Reply<proto::GetUtxoSetHashResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
     type StreamHeadersStream = Answers<proto::StreamHeadersResponse>;
     type StreamBlocksStream = Answers<proto::StreamBlocksResponse>;
 
@@ -557,6 +564,13 @@ impl AssemblyService for FakeChain {
     type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
     type FollowMempoolChangesStream = Answers<proto::FollowMempoolChangesResponse>;
+
+    async fn get_state_root(
+        &self,
+        _: Request<proto::GetStateRootRequest>,
+    ) -> Reply<proto::GetStateRootResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
 
     async fn follow_mempool_changes(
         &self,
