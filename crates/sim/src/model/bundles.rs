@@ -3,9 +3,11 @@
 //! A vote by itself makes a replica do nothing; it waits for a quorum of them. Since what was sent
 //! stays there to be received, a run in which votes come one by one has the same effects as one in
 //! which those that make the quorum come together, when the last of them did. So PREPAREs and
-//! COMMITs for one block, and VIEW-CHANGEs into one view, are received in bundles; the order
-//! within a bundle is that of the senders. A weak quorum of VIEW-CHANGEs makes a replica join a
-//! view, as its own timer may at any time, so it needs no move of its own.
+//! COMMITs for one block, and VIEW-CHANGEs into one view, are received in bundles; the order within
+//! a bundle is that of the senders. Of PREPAREs and COMMITs, the first that make a quorum are
+//! received: which others would, makes no difference but in the names of the signers. A weak quorum
+//! of VIEW-CHANGEs makes a replica join a view, as its own timer may, or a NEW-VIEW, so it needs no
+//! move of its own.
 //!
 //! Left out is what has no effect but repetition: messages of views that the replica has left, and
 //! of views that it has not entered, which it can receive once it has. The simulation has both.
@@ -62,8 +64,8 @@ impl Pbft {
         }
         found.extend(votes.into_values().filter_map(|mut votes| {
             votes.sort_by_key(|post| self.tables.post(*post).from);
-            let bundle = self.tables.bundle(&votes);
-            self.is_quorum(id, bundle).then_some(bundle)
+            let mut bundles = (1..=votes.len()).map(|count| self.tables.bundle(&votes[..count]));
+            bundles.find(|bundle| self.is_quorum(id, *bundle))
         }));
         // A primary needs a quorum to start its view, anyone to time its NEW-VIEW.
         let is_primary = view % REPLICAS as u64 == node as u64;

@@ -38,6 +38,9 @@ pub struct Scope {
     pub faulty: Option<usize>,
     /// Timers run out only below this view.
     pub last_view: u64,
+    /// Replicas that leave a view by themselves, because a timer runs out; all others do once a
+    /// NEW-VIEW reaches them.
+    pub leavers: u8,
     pub crashes: u8,
     /// Liveness is checked from every state whose number is a multiple of it.
     pub liveness_every: u64,
@@ -51,6 +54,7 @@ pub struct State {
     /// The numbers of everything sent, ascending.
     posts: Vec<u32>,
     crashes_left: u8,
+    leavers_left: u8,
     /// An honest replica signed two different things of one kind, view and sequence.
     is_contradicted: bool,
 }
@@ -88,6 +92,9 @@ impl Pbft {
         next.locals[action.node] = Some(result.local);
         if matches!(action.happens, Move::Crash | Move::DeliverThenCrash(..)) {
             next.crashes_left -= 1;
+        }
+        if action.happens == Move::Expire(Timer::View) {
+            next.leavers_left = next.leavers_left.saturating_sub(1);
         }
         let mut has_new = false;
         for post in &result.posts {
@@ -133,6 +140,7 @@ impl Model for Pbft {
             locals: vec![None; REPLICAS],
             posts: Vec::new(),
             crashes_left: self.scope.crashes,
+            leavers_left: self.scope.leavers,
             is_contradicted: false,
         };
         for node in (0..REPLICAS).filter(|node| self.scope.faulty != Some(*node)) {
@@ -166,7 +174,8 @@ impl Model for Pbft {
                 }
             }
             let local = self.tables.local(*local);
-            if local.has_timer(Timer::View) && local.view() < self.scope.last_view {
+            let may_leave = state.leavers_left > 0 && local.view() < self.scope.last_view;
+            if may_leave && local.has_timer(Timer::View) {
                 actions.push(Action { node, happens: Move::Expire(Timer::View) });
             }
             if state.crashes_left > 0 {

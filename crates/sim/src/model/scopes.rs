@@ -9,6 +9,7 @@ pub const HONEST: Scope = Scope {
     blocks: 1,
     faulty: None,
     last_view: 1,
+    leavers: 3,
     crashes: 0,
     liveness_every: 256,
 };
@@ -19,7 +20,7 @@ pub const FAULTY_PRIMARY: Scope =
 
 /// The primary of view 1 starts it twice.
 pub const FAULTY_NEXT_PRIMARY: Scope =
-    Scope { name: "faulty primary of view 1", faulty: Some(1), ..HONEST };
+    Scope { name: "faulty primary of view 1", faulty: Some(1), leavers: 2, ..HONEST };
 
 /// A backup votes for everything.
 pub const FAULTY_BACKUP: Scope = Scope { name: "faulty backup", faulty: Some(3), ..HONEST };
@@ -33,4 +34,4 @@ pub const TWO_IN_FLIGHT: Scope =
 
 /// All of them.
 pub const ALL: [Scope; 6] =
-    [FAULTY_PRIMARY, FAULTY_NEXT_PRIMARY, FAULTY_BACKUP, HONEST, CRASH, TWO_IN_FLIGHT];
+    [FAULTY_PRIMARY, FAULTY_BACKUP, FAULTY_NEXT_PRIMARY, HONEST, CRASH, TWO_IN_FLIGHT];
