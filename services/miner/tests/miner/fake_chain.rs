@@ -191,6 +191,13 @@ impl AssemblyService for FakeChain {
         Ok(Response::new(Box::pin(templates)))
     }
 
+    async fn get_state_root(
+        &self,
+        _: Request<GetStateRootRequest>,
+    ) -> Result<Response<GetStateRootResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
     async fn get_locator(
         &self,
         _: Request<GetLocatorRequest>,
@@ -433,6 +440,13 @@ impl ChainService for FakeChain {
         &self,
         _: Request<EstimateFeeRequest>,
     ) -> Result<Response<EstimateFeeResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn get_utxo_set_hash(
+        &self,
+        _: Request<GetUtxoSetHashRequest>,
+    ) -> Result<Response<GetUtxoSetHashResponse>, Status> {
         Err(Status::unimplemented("not asked by the miner"))
     }
 

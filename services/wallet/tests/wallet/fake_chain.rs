@@ -442,6 +442,13 @@ impl ChainService for FakeChain {
         Err(Status::unimplemented("not asked by the wallet"))
     }
 
+    async fn get_utxo_set_hash(
+        &self,
+        _: Request<GetUtxoSetHashRequest>,
+    ) -> Result<Response<GetUtxoSetHashResponse>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+
     async fn get_supply(
         &self,
         _: Request<GetSupplyRequest>,
