@@ -87,7 +87,7 @@ sim-peers: ## Simulate 500 nodes: lookups, relay; SEED=17 replays one
 FUZZ_SECONDS := $(or $(SECONDS),60)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every decoder for a minute each, or SECONDS=5; needs cargo-fuzz
+fuzz: ## Fuzz every decoder for a minute each, or SECONDS=5
 	fuzz/run $(FUZZ_SECONDS)
 
 .PHONY: bench-peer
