@@ -91,7 +91,7 @@ fuzz: ## Fuzz every decoder for a minute each, or SECONDS=5
 	fuzz/run $(FUZZ_SECONDS)
 
 .PHONY: bench-peer
-bench-peer: ## Measure links: sync, hops, votes beside a sync, a hundred idle peers
+bench-peer: tools ## Measure links: sync, hops, votes beside a sync, a hundred idle peers
 	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
 	target/release/pentad-bench-peer
 	$(CARGO) bench --locked -p pentad-peer

@@ -19,7 +19,7 @@ use crate::view::{MempoolEvent, Published};
 
 /// Between two messages: what comes meanwhile shares the second one. Each message wakes a service,
 /// which costs more than the changes in it.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(2);
 /// Changes in one message, and bytes of transactions: well below the limit of a message.
 const CHANGES_MAX: usize = 4_096;
 const BYTES_MAX: usize = 1 << 20;
