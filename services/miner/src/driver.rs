@@ -130,8 +130,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                wake = wake => self.on_wake(wake).await,
                 Some(command) = commands.recv() => self.on_command(command).await,
+                wake = wake => self.on_wake(wake).await,
                 _ = ticks.tick() => self.status.meter.sample(Instant::now()),
             }
         }
