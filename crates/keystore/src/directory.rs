@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use pentad_crypto::KeyHash;
+use pentad_crypto::Address;
 use pentad_crypto::hd::AccountKey;
 
 use crate::file::WalletFile;
@@ -175,9 +175,9 @@ impl Keystore {
     }
 
     /// The wallet that an address belongs to.
-    pub fn owner(&self, key_hash: &KeyHash) -> Option<Arc<Wallet>> {
+    pub fn owner(&self, address: &Address) -> Option<Arc<Wallet>> {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
-        wallets.values().find(|wallet| wallet.key_path(key_hash).is_some()).cloned()
+        wallets.values().find(|wallet| wallet.key_path(address).is_some()).cloned()
     }
 
     /// The passphrase that the service itself knows.

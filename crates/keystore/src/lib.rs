@@ -17,8 +17,8 @@ mod wallet;
 
 use std::path::{Path, PathBuf};
 
+use pentad_crypto::Address;
 use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
-use pentad_crypto::{Address, KeyHash};
 use zeroize::Zeroizing;
 
 pub use directory::{Keystore, prepare_private};
@@ -103,9 +103,7 @@ pub fn create(
     prepare_private(&directory)?;
     let (file, account) = new_wallet(passphrase, unlock, cost)?;
     directory::write_new(&directory, name, &file)?;
-    key_hash(&account.public(), FIRST)
-        .map(Address::P2pkh)
-        .map_err(|_| KeystoreError::Exhausted(name.clone()))
+    crate::address(&account.public(), FIRST).map_err(|_| KeystoreError::Exhausted(name.clone()))
 }
 
 /// A wallet that has handed out its first address, and is not on disk yet.
@@ -150,12 +148,12 @@ impl Words {
         Ok(Self { entropy, account })
     }
 
-    /// The key hash of one of its addresses.
+    /// One of its addresses.
     ///
     /// # Errors
     /// When the index is 2³¹ or more.
-    pub fn key_hash(&self, path: KeyPath) -> Result<KeyHash, DerivationError> {
-        key_hash(&self.account.public(), path)
+    pub fn address(&self, path: KeyPath) -> Result<Address, DerivationError> {
+        address(&self.account.public(), path)
     }
 
     fn seal(
@@ -192,6 +190,7 @@ fn account_key(
     AccountKey::from_seed(&*hd::seed(entropy, "")?, coin_type, account)
 }
 
-fn key_hash(account: &AccountPublicKey, path: KeyPath) -> Result<KeyHash, DerivationError> {
-    Ok(account.public_key(path.chain.number(), path.index)?.key_hash())
+fn address(account: &AccountPublicKey, path: KeyPath) -> Result<Address, DerivationError> {
+    let key = account.public_key(path.chain.number(), path.index)?;
+    Ok(Address::P2pkh(key.key_hash()))
 }

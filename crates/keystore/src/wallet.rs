@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
-use pentad_crypto::{KeyHash, SecretKey};
+use pentad_crypto::{Address, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::file::{Random, WalletFile};
 use crate::{
-    Chain, KdfCost, KeyPath, KeystoreError, Passphrase, Unlock, WalletName, account_key, key_hash,
+    Chain, KdfCost, KeyPath, KeystoreError, Passphrase, Unlock, WalletName, account_key, address,
 };
 
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
@@ -23,7 +23,7 @@ pub struct Wallet {
     file: Mutex<WalletFile>,
     addresses: RwLock<Addresses>,
     /// Change addresses of payments that were not made.
-    spare_change: Mutex<Vec<KeyHash>>,
+    spare_change: Mutex<Vec<Address>>,
     open: Mutex<Option<Open>>,
     /// Held while coins are chosen and claimed.
     pub spending: tokio::sync::Mutex<()>,
@@ -32,9 +32,9 @@ pub struct Wallet {
 /// What was handed out so far.
 #[derive(Debug, Default)]
 struct Addresses {
-    receive: Vec<KeyHash>,
-    change: Vec<KeyHash>,
-    paths: HashMap<KeyHash, KeyPath>,
+    receive: Vec<Address>,
+    change: Vec<Address>,
+    paths: HashMap<Address, KeyPath>,
 }
 
 struct Open {
@@ -72,7 +72,7 @@ impl Wallet {
         for chain in [Chain::Receive, Chain::Change] {
             for index in 0..entry.issued(chain) {
                 let path = KeyPath { chain, index };
-                addresses.push(path, key_hash(&account, path).map_err(|_| damaged())?);
+                addresses.push(path, address(&account, path).map_err(|_| damaged())?);
             }
         }
         Ok(Self {
@@ -93,47 +93,47 @@ impl Wallet {
 
     /// Hands out the next address of a chain. It is in the file before it is in anybody's hands.
     /// Blocks on the disk.
-    pub fn issue(&self, chain: Chain) -> Result<KeyHash, KeystoreError> {
+    pub fn issue(&self, chain: Chain) -> Result<Address, KeystoreError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = file.clone();
         let index = next.accounts.first_mut().and_then(|account| account.issue(chain));
         let index = index.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()))?;
         let path = KeyPath { chain, index };
-        let key_hash = key_hash(&self.account, path)
+        let address = address(&self.account, path)
             .map_err(|_| KeystoreError::Exhausted(self.name.clone()))?;
         next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
         *file = next;
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
-        addresses.push(path, key_hash);
-        Ok(key_hash)
+        addresses.push(path, address);
+        Ok(address)
     }
 
     /// An address for change: one that came back, or the next one. Blocks on the disk.
-    pub fn change_address(&self) -> Result<KeyHash, KeystoreError> {
+    pub fn change_address(&self) -> Result<Address, KeystoreError> {
         let spare = self.spare_change().pop();
         spare.map_or_else(|| self.issue(Chain::Change), Ok)
     }
 
     /// Takes back a change address that was not used: payments that fail leave no gaps in the
     /// chain, over which a wallet restored from its words could stop looking.
-    pub fn give_back(&self, change: KeyHash) {
+    pub fn give_back(&self, change: Address) {
         self.spare_change().push(change);
     }
 
-    fn spare_change(&self) -> MutexGuard<'_, Vec<KeyHash>> {
+    fn spare_change(&self) -> MutexGuard<'_, Vec<Address>> {
         self.spare_change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receive addresses, the first one first, then change addresses.
-    pub fn key_hashes(&self) -> Vec<KeyHash> {
+    pub fn addresses(&self) -> Vec<Address> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         [addresses.receive.as_slice(), &addresses.change].concat()
     }
 
     /// Where an address of this wallet stands; `None` for addresses of others.
-    pub fn key_path(&self, key_hash: &KeyHash) -> Option<KeyPath> {
+    pub fn key_path(&self, address: &Address) -> Option<KeyPath> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
-        addresses.paths.get(key_hash).copied()
+        addresses.paths.get(address).copied()
     }
 
     /// Opens the wallet, for a while or until it is locked. Blocks for as long as the KDF takes.
@@ -241,12 +241,12 @@ impl Wallet {
 }
 
 impl Addresses {
-    fn push(&mut self, path: KeyPath, key_hash: KeyHash) {
+    fn push(&mut self, path: KeyPath, address: Address) {
         match path.chain {
-            Chain::Receive => self.receive.push(key_hash),
-            Chain::Change => self.change.push(key_hash),
+            Chain::Receive => self.receive.push(address),
+            Chain::Change => self.change.push(address),
         }
-        self.paths.insert(key_hash, path);
+        self.paths.insert(address, path);
     }
 }
 

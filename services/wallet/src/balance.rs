@@ -35,7 +35,7 @@ impl Balance {
 
 #[cfg(test)]
 mod tests {
-    use pentad_crypto::KeyHash;
+    use pentad_crypto::{Address, KeyHash};
     use pentad_primitives::OutPoint;
 
     use super::*;
@@ -45,7 +45,7 @@ mod tests {
         let output = |amount, confirmations, mature, spent_in_mempool| Output {
             outpoint: OutPoint::NULL,
             amount,
-            key_hash: KeyHash::from_bytes([0; 20]),
+            address: Address::P2pkh(KeyHash::from_bytes([0; 20])),
             confirmations,
             from_coinbase: false,
             mature,

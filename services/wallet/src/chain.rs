@@ -11,7 +11,7 @@ use pentad_api::chain::v1::{
 };
 use pentad_api::types::v1 as proto;
 use pentad_api::{Connection, FieldError, transaction_from_bytes};
-use pentad_crypto::{Address, AddressVersions, KeyHash, ScriptTemplate, classify};
+use pentad_crypto::{Address, AddressVersions, ScriptTemplate, classify};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{OutPoint, Script, Transaction, Txid};
 use pentad_service_kit::sized;
@@ -43,7 +43,7 @@ pub(crate) struct Output {
     pub(crate) outpoint: OutPoint,
     /// Units.
     pub(crate) amount: u64,
-    pub(crate) key_hash: KeyHash,
+    pub(crate) address: Address,
     /// Blocks over it, its own counted; 0 in the mempool.
     pub(crate) confirmations: u32,
     pub(crate) from_coinbase: bool,
@@ -89,12 +89,12 @@ impl ChainClient {
     }
 
     /// The unspent outputs of addresses, those in the mempool included.
-    pub(crate) async fn outputs(&self, keys: &[KeyHash]) -> Result<Vec<Output>, WalletError> {
+    pub(crate) async fn outputs(&self, addresses: &[Address]) -> Result<Vec<Output>, WalletError> {
         let versions = self.network().await?.versions;
         let mut outputs = Vec::new();
-        for keys in keys.chunks(ADDRESSES_MAX) {
+        for addresses in addresses.chunks(ADDRESSES_MAX) {
             let mut request = GetUtxosRequest {
-                addresses: keys.iter().map(|&key| Address::P2pkh(key).encode(&versions)).collect(),
+                addresses: addresses.iter().map(|address| address.encode(&versions)).collect(),
                 include_mempool: true,
                 exclude_spent_in_mempool: false,
                 page_size: PAGE_SIZE,
@@ -116,11 +116,11 @@ impl ChainClient {
     }
 
     /// Whether an address was ever paid, on the main chain or in the mempool.
-    pub(crate) async fn was_used(&self, key: KeyHash) -> Result<bool, WalletError> {
-        let address = Address::P2pkh(key).encode(&self.network().await?.versions);
-        let request = GetHistoryRequest { address, page_size: 1, page_token: String::new() };
+    pub(crate) async fn was_used(&self, address: Address) -> Result<bool, WalletError> {
+        let text = address.encode(&self.network().await?.versions);
+        let request = GetHistoryRequest { address: text, page_size: 1, page_token: String::new() };
         let history = self.reads.clone().get_history(timed(request)).await?.into_inner();
-        Ok(!history.entries.is_empty() || !self.outputs(&[key]).await?.is_empty())
+        Ok(!history.entries.is_empty() || !self.outputs(&[address]).await?.is_empty())
     }
 
     /// Hash of the tip, displayed hex.
@@ -163,13 +163,15 @@ impl Output {
         let output = utxo.output.as_ref().ok_or_else(|| answer_error("no output"))?;
         let script = hex::decode(&output.script_pubkey)
             .map_err(|_| answer_error("a script that is no hex"))?;
-        let Some(ScriptTemplate::P2pkh(key_hash)) = classify(&Script::from(script)) else {
-            return Err(answer_error("an output of an address that was not asked for"));
+        let address = match classify(&Script::from(script)) {
+            Some(ScriptTemplate::P2pkh(key_hash)) => Address::P2pkh(key_hash),
+            Some(ScriptTemplate::P2sh(script_hash)) => Address::P2sh(script_hash),
+            _ => return Err(answer_error("an output of an address that was not asked for")),
         };
         Ok(Self {
             outpoint: OutPoint::try_from(outpoint)?,
             amount: output.amount,
-            key_hash,
+            address,
             confirmations: utxo.confirmations,
             from_coinbase: utxo.from_coinbase,
             mature: utxo.mature,

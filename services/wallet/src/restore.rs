@@ -39,12 +39,12 @@ impl Inner {
     async fn count_used(&self, words: &Words, chain: Chain) -> Result<u32, WalletError> {
         let (mut used, mut next) = (0, 0);
         while next < used + GAP {
-            let keys = (next..used + GAP)
-                .map(|index| Ok((index, words.key_hash(KeyPath { chain, index })?)));
-            let keys = keys.collect::<Result<Vec<_>, DerivationError>>()?;
+            let addresses = (next..used + GAP)
+                .map(|index| Ok((index, words.address(KeyPath { chain, index })?)));
+            let addresses = addresses.collect::<Result<Vec<_>, DerivationError>>()?;
             next = used + GAP;
-            let asked = iter(keys).map(|(index, key)| async move {
-                Ok::<_, WalletError>((index, self.chain.was_used(key).await?))
+            let asked = iter(addresses).map(|(index, address)| async move {
+                Ok::<_, WalletError>((index, self.chain.was_used(address).await?))
             });
             let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
             let last = answers.into_iter().filter_map(|(index, is_used)| is_used.then_some(index));

@@ -180,11 +180,9 @@ impl Inner {
         match source {
             Source::Wallet(name) => self.wallet(name.clone()).await,
             Source::Address(key_hash) => {
-                let key_hash = *key_hash;
-                let owner = self.blocking(move |keystore| Ok(keystore.owner(&key_hash))).await?;
-                owner.ok_or_else(|| {
-                    WalletError::NotOurs(Address::P2pkh(key_hash).encode(&network.versions))
-                })
+                let address = Address::P2pkh(*key_hash);
+                let owner = self.blocking(move |keystore| Ok(keystore.owner(&address))).await?;
+                owner.ok_or_else(|| WalletError::NotOurs(address.encode(&network.versions)))
             }
         }
     }
@@ -199,11 +197,11 @@ impl Inner {
         let signer = wallet.signer()?;
         // A wallet's payments take turns to choose their coins: each sees what others claimed.
         let turn = wallet.spending.lock().await;
-        let keys = match order.source {
-            Source::Address(key_hash) => vec![key_hash],
-            Source::Wallet(_) => wallet.key_hashes(),
+        let addresses = match order.source {
+            Source::Address(key_hash) => vec![Address::P2pkh(key_hash)],
+            Source::Wallet(_) => wallet.addresses(),
         };
-        let outputs = self.chain.outputs(&keys).await?;
+        let outputs = self.chain.outputs(&addresses).await?;
         let mut coins =
             Coins::sort(outputs, wallet, &self.leases, &self.provenance, &self.chain).await?;
         if order.confirmed_only {
@@ -219,7 +217,7 @@ impl Inner {
         drop(turn);
         let change_to = match (selection.change, &order.source) {
             (None, _) => None,
-            (Some(_), Source::Address(key_hash)) => Some(*key_hash),
+            (Some(_), Source::Address(key_hash)) => Some(Address::P2pkh(*key_hash)),
             (Some(_), Source::Wallet(_)) => {
                 let change = on_disk(wallet, Wallet::change_address).await?;
                 claim = claim.with_change(change);

@@ -139,7 +139,7 @@ impl Wallets {
 
     pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {
         let wallet = self.inner.wallet(name).await?;
-        Ok(Balance::of(&self.inner.chain.outputs(&wallet.key_hashes()).await?))
+        Ok(Balance::of(&self.inner.chain.outputs(&wallet.addresses()).await?))
     }
 }
 

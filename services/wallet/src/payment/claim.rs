@@ -1,6 +1,6 @@
 use std::sync::{Mutex, PoisonError};
 
-use pentad_crypto::KeyHash;
+use pentad_crypto::Address;
 use pentad_primitives::OutPoint;
 
 use super::{Leases, Selection};
@@ -14,7 +14,7 @@ pub(crate) struct Claim<'a> {
     leases: &'a Mutex<Leases>,
     wallet: &'a Wallet,
     outpoints: Vec<OutPoint>,
-    change: Option<KeyHash>,
+    change: Option<Address>,
 }
 
 impl<'a> Claim<'a> {
@@ -35,7 +35,7 @@ impl<'a> Claim<'a> {
     }
 
     /// Adds the change address that was taken for this payment.
-    pub(crate) const fn with_change(mut self, change: KeyHash) -> Self {
+    pub(crate) const fn with_change(mut self, change: Address) -> Self {
         self.change = Some(change);
         self
     }

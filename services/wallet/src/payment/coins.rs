@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use pentad_crypto::Address;
 use pentad_crypto::script::parse_p2pkh_script_sig;
 use pentad_primitives::{Transaction, Txid};
 use tonic::Code;
@@ -63,7 +64,7 @@ impl Provenance {
 fn signed_by(wallet: &Wallet, transaction: &Transaction) -> bool {
     transaction.inputs.iter().all(|input| {
         parse_p2pkh_script_sig(&input.script_sig)
-            .is_ok_and(|(_, key)| wallet.key_path(&key.key_hash()).is_some())
+            .is_ok_and(|(_, key)| wallet.key_path(&Address::P2pkh(key.key_hash())).is_some())
     })
 }
 
@@ -90,7 +91,7 @@ impl Coins {
     ) -> Result<Self, WalletError> {
         let mut coins = Self::default();
         for output in outputs.iter().filter(|output| !output.spent_in_mempool) {
-            let Some(key) = wallet.key_path(&output.key_hash) else {
+            let Some(key) = wallet.key_path(&output.address) else {
                 continue;
             };
             let Output { outpoint, amount, confirmations, from_coinbase, mature, .. } = *output;

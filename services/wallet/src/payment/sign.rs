@@ -1,7 +1,7 @@
 //! From chosen coins to a signed transaction.
 
+use pentad_crypto::Address;
 use pentad_crypto::script::p2pkh_script_sig;
-use pentad_crypto::{Address, KeyHash};
 use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{Amount, Script, Transaction, TxIn, TxOut};
 
@@ -19,14 +19,13 @@ const TRANSACTION_VERSION: i32 = 1;
 pub(crate) fn sign(
     order: &Order,
     selection: &Selection,
-    change_to: Option<KeyHash>,
+    change_to: Option<Address>,
     signer: &Signer,
 ) -> Result<Transaction, WalletError> {
     let mut outputs = order.outputs_less(selection.deducted)?;
-    if let (Some(change), Some(key_hash)) = (selection.change, change_to) {
+    if let (Some(change), Some(address)) = (selection.change, change_to) {
         let amount = Amount::from_units(change).expect("change is a part of coins that exist");
-        let script_pubkey = Address::P2pkh(key_hash).script_pubkey();
-        outputs.push(TxOut { amount, script_pubkey });
+        outputs.push(TxOut { amount, script_pubkey: address.script_pubkey() });
     }
     let inputs = selection.coins.iter().map(|coin| TxIn {
         previous_output: coin.outpoint,

@@ -1,0 +1,286 @@
+//! Keys: wallets made, opened, exported; texts signed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pentad_api::wallet::v1::keystore_service_server::KeystoreService;
+use pentad_api::wallet::v1::{Wallet as WalletMessage, *};
+use pentad_crypto::{Address, AddressVersions, MessageSignature};
+use pentad_keystore::{KeyPath, Keystore, KeystoreError, Passphrase, Wallet, WalletName, Words};
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use crate::error::WalletError;
+use crate::message;
+use crate::wallets::{Inner, Wallets};
+
+/// How long a wallet stays open if the caller does not say.
+const UNLOCK_SECONDS_DEFAULT: u32 = 300;
+/// A wallet stays open for a day at most.
+const UNLOCK_SECONDS_MAX: u32 = 86_400;
+/// What a WIF key's version byte has more than that of P2PKH addresses (Bitcoin's 0x80 and 0x00).
+const WIF_VERSION_OFFSET: u8 = 0x80;
+
+#[tonic::async_trait]
+impl KeystoreService for Wallets {
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn create_wallet(
+        &self,
+        request: Request<CreateWalletRequest>,
+    ) -> Result<Response<CreateWalletResponse>, Status> {
+        let CreateWalletRequest { wallet, passphrase } = request.into_inner();
+        let passphrase = owners(passphrase)?;
+        let name = named(&wallet)?;
+        let versions = self.inner.chain.network().await?.versions;
+        let wallet =
+            self.inner.hashing(move |keystore| create(keystore, name, passphrase.as_ref())).await?;
+        tracing::info!(wallet = %wallet.name(), "wallet created");
+        Ok(Response::new(CreateWalletResponse {
+            wallet: wallet.name().to_string(),
+            address: addresses(&wallet, &versions).swap_remove(0),
+        }))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn list_wallets(
+        &self,
+        _: Request<ListWalletsRequest>,
+    ) -> Result<Response<ListWalletsResponse>, Status> {
+        let versions = self.inner.chain.network().await?.versions;
+        let listed = self.inner.hashing(|keystore| Ok(keystore.list()?)).await?;
+        let wallets = listed.into_iter().map(|(name, wallet)| match wallet {
+            Ok(wallet) => WalletMessage {
+                wallet: name.to_string(),
+                addresses: addresses(&wallet, &versions),
+                unlocked: wallet.is_unlocked(),
+            },
+            Err(error) => {
+                tracing::error!(wallet = %name, %error, "a wallet that cannot be read");
+                WalletMessage { wallet: name.to_string(), ..WalletMessage::default() }
+            }
+        });
+        Ok(Response::new(ListWalletsResponse { wallets: wallets.collect() }))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn unlock_wallet(
+        &self,
+        request: Request<UnlockWalletRequest>,
+    ) -> Result<Response<UnlockWalletResponse>, Status> {
+        let UnlockWalletRequest { wallet, passphrase, seconds } = request.into_inner();
+        let passphrase = owners(passphrase)?;
+        let name: WalletName = wallet.parse().map_err(WalletError::Name)?;
+        let seconds = match seconds {
+            0 => UNLOCK_SECONDS_DEFAULT,
+            asked => asked.min(UNLOCK_SECONDS_MAX),
+        };
+        let time = Duration::from_secs(u64::from(seconds));
+        self.inner
+            .hashing(move |keystore| {
+                let service = keystore.service_passphrase();
+                let passphrase =
+                    passphrase.as_ref().or(service).ok_or(WalletError::NoPassphrase)?;
+                Ok(keystore.get(&name)?.unlock(passphrase, Some(time))?)
+            })
+            .await?;
+        Ok(Response::new(UnlockWalletResponse {}))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn lock_wallet(
+        &self,
+        request: Request<LockWalletRequest>,
+    ) -> Result<Response<LockWalletResponse>, Status> {
+        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
+        self.inner.wallet(name).await?.lock();
+        Ok(Response::new(LockWalletResponse {}))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn restore_wallet(
+        &self,
+        request: Request<RestoreWalletRequest>,
+    ) -> Result<Response<RestoreWalletResponse>, Status> {
+        let RestoreWalletRequest { wallet, words, passphrase } = request.into_inner();
+        let words = Words::parse(&Zeroizing::new(words)).map_err(WalletError::Words)?;
+        let passphrase = owners(passphrase)?;
+        let name = match named(&wallet)? {
+            Some(name) => name,
+            None => self.inner.blocking(|keystore| Ok(keystore.free_name())).await?,
+        };
+        let versions = self.inner.chain.network().await?.versions;
+        let (wallet, issued) = self.inner.restore(name, words, passphrase).await?;
+        tracing::info!(wallet = %wallet.name(), "wallet restored");
+        Ok(Response::new(RestoreWalletResponse {
+            wallet: wallet.name().to_string(),
+            address: addresses(&wallet, &versions).swap_remove(0),
+            receive_addresses: issued.receive,
+            change_addresses: issued.change,
+        }))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn show_words(
+        &self,
+        request: Request<ShowWordsRequest>,
+    ) -> Result<Response<ShowWordsResponse>, Status> {
+        let ShowWordsRequest { wallet, passphrase } = request.into_inner();
+        let name = wallet.parse().map_err(WalletError::Name)?;
+        let wallet = self.inner.wallet(name).await?;
+        tracing::warn!(wallet = %wallet.name(), "its words are asked for");
+        let words = self.again(passphrase, move |passphrase| wallet.words(passphrase)).await?;
+        Ok(Response::new(ShowWordsResponse { words: words.to_string() }))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn change_passphrase(
+        &self,
+        request: Request<ChangePassphraseRequest>,
+    ) -> Result<Response<ChangePassphraseResponse>, Status> {
+        let ChangePassphraseRequest { wallet, passphrase, new_passphrase } = request.into_inner();
+        let (old, new) = (owners(passphrase)?, owners(new_passphrase)?);
+        let new = new.ok_or(WalletError::NoNewPassphrase)?;
+        let name = wallet.parse().map_err(WalletError::Name)?;
+        let wallet = self.inner.wallet(name).await?;
+        self.inner
+            .hashing(move |keystore| {
+                let changed = keystore.change_passphrase(&wallet, old.as_ref(), &new);
+                Ok(changed.ok_or(WalletError::NoPassphrase)??)
+            })
+            .await?;
+        Ok(Response::new(ChangePassphraseResponse {}))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn export_key(
+        &self,
+        request: Request<ExportKeyRequest>,
+    ) -> Result<Response<ExportKeyResponse>, Status> {
+        let ExportKeyRequest { address, passphrase } = request.into_inner();
+        let versions = self.inner.chain.network().await?.versions;
+        let (wallet, path) = self.inner.key_of(&address, &versions).await?;
+        tracing::warn!(wallet = %wallet.name(), address, "a private key is asked for");
+        let key = self.again(passphrase, move |it| wallet.export(path, it)).await?;
+        let key = key.to_wif(versions.p2pkh.wrapping_add(WIF_VERSION_OFFSET)).to_string();
+        Ok(Response::new(ExportKeyResponse { key }))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn sign_message(
+        &self,
+        request: Request<SignMessageRequest>,
+    ) -> Result<Response<SignMessageResponse>, Status> {
+        let SignMessageRequest { address, message } = request.into_inner();
+        let text = message::bounded(&message)?;
+        let versions = self.inner.chain.network().await?.versions;
+        let (wallet, path) = self.inner.key_of(&address, &versions).await?;
+        let signer = wallet.signer().map_err(WalletError::from)?;
+        let key = signer.key(path).map_err(WalletError::from)?;
+        let signature = message::to_text(&MessageSignature::sign(&key, text));
+        Ok(Response::new(SignMessageResponse { signature }))
+    }
+
+    #[tracing::instrument(skip_all, err(level = "debug"))]
+    async fn verify_message(
+        &self,
+        request: Request<VerifyMessageRequest>,
+    ) -> Result<Response<VerifyMessageResponse>, Status> {
+        let VerifyMessageRequest { address, message, signature } = request.into_inner();
+        let text = message::bounded(&message)?;
+        let owner = message::owner(&address, &self.inner.chain.network().await?.versions)?;
+        let verdict = message::verify(&owner, text, &signature);
+        let reason = verdict.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(VerifyMessageResponse { valid: reason.is_empty(), reason }))
+    }
+}
+
+impl Wallets {
+    /// Does what asks for a wallet's passphrase again, even if the wallet is open; empty: that of
+    /// the service's own file.
+    async fn again<T: Send + 'static>(
+        &self,
+        passphrase: String,
+        work: impl FnOnce(&Passphrase) -> Result<T, KeystoreError> + Send + 'static,
+    ) -> Result<T, WalletError> {
+        let given = owners(passphrase)?;
+        self.inner
+            .hashing(move |keystore| {
+                let passphrase = given.as_ref().or(keystore.service_passphrase());
+                Ok(work(passphrase.ok_or(WalletError::NoPassphrase)?)?)
+            })
+            .await
+    }
+}
+
+impl Inner {
+    /// The wallet that an address belongs to, and its place there.
+    async fn key_of(
+        &self,
+        address: &str,
+        versions: &AddressVersions,
+    ) -> Result<(Arc<Wallet>, KeyPath), WalletError> {
+        let owner = Address::P2pkh(message::owner(address, versions)?);
+        let wallet = self.blocking(move |keystore| Ok(keystore.owner(&owner))).await?;
+        let found = wallet.and_then(|wallet| wallet.key_path(&owner).map(|path| (wallet, path)));
+        found.ok_or_else(|| WalletError::NotOurs(address.to_owned()))
+    }
+}
+
+/// The passphrase of a request; `None` when it is left to the service.
+fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
+    let given = (!passphrase.is_empty()).then(|| Passphrase::new(passphrase));
+    Ok(given.transpose()?)
+}
+
+/// The name of a new wallet; `None` when the choice is left to the service.
+fn named(wallet: &str) -> Result<Option<WalletName>, WalletError> {
+    let given = (!wallet.is_empty()).then(|| wallet.parse());
+    Ok(given.transpose()?)
+}
+
+fn create(
+    keystore: &Keystore,
+    name: Option<WalletName>,
+    passphrase: Option<&Passphrase>,
+) -> Result<Arc<Wallet>, WalletError> {
+    let create =
+        |name: &WalletName| keystore.create(name, passphrase).ok_or(WalletError::NoPassphrase);
+    let Some(name) = name else {
+        loop {
+            match create(&keystore.free_name())? {
+                // Somebody was quicker: the next free name, then.
+                Err(KeystoreError::WalletExists(_)) => {}
+                created => return Ok(created?),
+            }
+        }
+    };
+    Ok(create(&name)??)
+}
+
+fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
+    wallet.addresses().iter().map(|address| address.encode(versions)).collect()
+}
