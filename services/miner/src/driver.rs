@@ -81,7 +81,7 @@ pub(crate) struct Mining {
     _follower: AbortOnDropHandle<()>,
     /// The latest template, unless it was solved.
     job: Option<Arc<Job>>,
-    /// Builds on this are over: a block of ours stands there.
+    /// What the last block of ours stands on: further ones there are of no use.
     solved: Option<BlockHash>,
     rest_until: Option<Instant>,
     paused: bool,
@@ -229,11 +229,10 @@ impl Driver {
             return;
         };
         // It may have been on its way while a block of ours took its place.
-        if mining.solved == Some(job.parent()) {
+        if mining.job.is_none() && mining.solved == Some(job.parent()) {
             return;
         }
         self.status.set_height(job.height);
-        mining.solved = None;
         mining.job = Some(job);
         self.supply();
     }
@@ -260,7 +259,10 @@ impl Driver {
         };
         let is_current = mining.job.as_ref().is_some_and(|now| now.parent() == job.parent());
         let Some(block) = job.solved(found).filter(|_| is_current) else {
-            self.status.count_stale();
+            // A thread may find a second one before it hears that the first was taken.
+            if mining.solved != Some(job.parent()) {
+                self.status.count_stale();
+            }
             return Verdict::Stale;
         };
         self.rest();

@@ -27,6 +27,8 @@ pub const EASY: CompactTarget = CompactTarget(0x207f_ffff);
 pub const HOPELESS: CompactTarget = CompactTarget(0x0300_0001);
 /// What the chain's clock says, for ever.
 pub const NOW: u32 = 1_800_000_000;
+/// What a renewed template's height is above that of the one before it on the same tip.
+const RENEWED: u32 = 1000;
 
 #[derive(Clone)]
 pub struct FakeChain {
@@ -42,6 +44,8 @@ pub struct State {
     pub blocks: Vec<Block>,
     /// The templates given out.
     pub templates: Vec<Given>,
+    /// Times that the template was renewed on its tip.
+    pub renewals: u32,
     /// Submissions that find another block at the tip.
     pub races_lost: u32,
     /// Calls for a template that are answered with UNAVAILABLE.
@@ -66,6 +70,7 @@ impl FakeChain {
             bits,
             blocks: Vec::new(),
             templates: Vec::new(),
+            renewals: 0,
             races_lost: 0,
             outages: 0,
             refusing: false,
@@ -86,9 +91,13 @@ impl FakeChain {
             .service(AssemblyServiceServer::new(self.clone()), [])
     }
 
-    /// The mempool changes.
-    pub fn renew(&self) {
+    /// The mempool changes. Returns a height that only the new template and those after it are
+    /// above, so that the miner's status tells whether it is there yet.
+    pub fn renew(&self) -> u32 {
+        let mut state = self.state();
+        state.renewals += 1;
         self.changes.send_replace(());
+        state.renewals * RENEWED
     }
 
     /// Somebody else finds a block.
@@ -152,7 +161,7 @@ impl State {
         let target = Target::from_compact(self.bits).expect("a constant");
         Ok(GetTemplateResponse {
             block: block.to_bytes().into(),
-            height: self.height() + 1,
+            height: self.height() + 1 + self.renewals * RENEWED,
             target: target.to_be_bytes().to_vec().into(),
             min_time: self.min_time(),
             reward: Amount::COIN.units(),

@@ -101,9 +101,10 @@ async fn blocks_of_the_template_before_count() {
     let bed = Bed::start(MODERATE);
     bed.mine(1).await;
     until("blocks, through many templates", async || {
+        // The thread looks up after each: it is never several templates behind.
+        let height = bed.chain.renew();
+        until("the new template", async || bed.status().await.height > height).await;
         let hashes = bed.status().await.hashes;
-        bed.chain.renew();
-        // The thread looks up in between: it is never several templates behind.
         until("a batch", async || bed.status().await.hashes > hashes).await;
         bed.chain.state().blocks.len() >= 5
     })
