@@ -273,7 +273,7 @@ fn put(out: &mut Vec<u8>, field: &[u8]) {
 }
 
 /// A new name is durable only once its directory is.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),

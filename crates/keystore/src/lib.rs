@@ -6,6 +6,7 @@
 //! Keys follow BIP39 (12 words), BIP32 and BIP44: m/44'/1'/0'/chain/index, chain 0 for receiving
 //! and 1 for change.
 
+pub mod audit;
 mod directory;
 mod error;
 mod file;
@@ -73,6 +74,12 @@ pub struct KeyPath {
 #[must_use]
 pub fn wallets_directory(data_dir: &Path) -> PathBuf {
     data_dir.join("wallets")
+}
+
+/// Where a node with this data directory keeps its audit log.
+#[must_use]
+pub fn audit_log(data_dir: &Path) -> PathBuf {
+    data_dir.join("audit.log")
 }
 
 /// Makes a wallet with fresh keys in a data directory, with no service running, and returns its

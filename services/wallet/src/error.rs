@@ -8,6 +8,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
+use pentad_keystore::audit::AuditError;
 use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 
 /// Why the wallet service did not do what it was asked.
@@ -135,6 +136,9 @@ pub enum WalletError {
     /// The journal of payments failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The audit log cannot be written or read.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The chain service answered with something that makes no sense.
     #[error("the chain service answered with {0}")]
     ChainAnswer(String),
@@ -213,12 +217,27 @@ impl From<WalletError> for Status {
             WalletError::NoKey => invalid("NOT_A_KEY_ADDRESS", "address"),
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
             WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
+            WalletError::Audit(error) => audit_failure(&error),
             WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),
             // The chain service's own code, reason and hint are the best there are.
             WalletError::Chain(status) => return *status,
             WalletError::Task(_) => failure(Code::Unavailable, "SHUTTING_DOWN"),
         }
         .into()
+    }
+}
+
+fn audit_failure(error: &AuditError) -> Failure {
+    let failure = |code, reason| Failure::new(code, reason, error.to_string());
+    match error {
+        AuditError::Io { .. } => failure(Code::Internal, "AUDIT_LOG_IO")
+            .with_hint("see that the data directory is there, writable and not full"),
+        AuditError::Damaged { .. } => failure(Code::DataLoss, "AUDIT_LOG_DAMAGED")
+            .with_hint("keep the file for whoever looks into it; bring the undamaged one back"),
+        AuditError::OtherLog { .. } => failure(Code::DataLoss, "AUDIT_LOG_REPLACED")
+            .with_hint("the hash was noted from another log, or this one was cut or written anew"),
+        AuditError::Poisoned(_) => failure(Code::Internal, "AUDIT_LOG_CLOSED")
+            .with_hint("no key is used without it: see to the disk, then restart the service"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gRPC face of the wallets. Spans carry names of wallets, never passphrases.
 
+mod audit;
 mod keystore;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;
@@ -7,7 +8,7 @@ use pentad_api::wallet::v1::{
     GetBalanceRequest, GetBalanceResponse, NewAddressRequest, NewAddressResponse, SendRequest,
     SendResponse,
 };
-use pentad_keystore::Chain;
+use pentad_keystore::{Chain, WalletName};
 use pentad_primitives::encode::Encode as _;
 use tonic::{Request, Response, Status};
 
@@ -58,4 +59,10 @@ impl WalletService for Wallets {
             transaction: sent.transaction.to_bytes().into(),
         }))
     }
+}
+
+/// The name of a wallet; `None` when none is given.
+fn named(wallet: &str) -> Result<Option<WalletName>, WalletError> {
+    let given = (!wallet.is_empty()).then(|| wallet.parse());
+    Ok(given.transpose()?)
 }

@@ -1,10 +1,12 @@
 //! The wallet service: an encrypted keystore, and payments from its coins.
 //!
 //! Invariant: a key leaves this service only for whoever gives its wallet's passphrase again.
+//! Invariant: a use of a key is in the audit log before it has an effect.
 //! Invariant: an address is on disk before it is in anybody's hands.
 //! Invariant: two payments never use one coin, and one idempotency key never pays twice.
 //! Invariant: a payment that was answered is made, whatever process dies.
 
+mod audit;
 mod balance;
 mod chain;
 mod config;

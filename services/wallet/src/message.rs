@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pentad_crypto::{Address, AddressVersions, KeyHash, MessageError, MessageSignature};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::WalletError;
 
@@ -25,6 +26,11 @@ pub(crate) fn bounded(text: &str) -> Result<&str, WalletError> {
         0..=MESSAGE_LEN_MAX => Ok(text),
         found => Err(WalletError::MessageLength { found, most: MESSAGE_LEN_MAX }),
     }
+}
+
+/// SHA-256 of a text, for the audit log.
+pub(crate) fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
 }
 
 pub(crate) fn to_text(signature: &MessageSignature) -> String {

@@ -7,6 +7,7 @@ use pentad_crypto::Address;
 use pentad_primitives::Transaction;
 use tonic::{Code, Status};
 
+use crate::audit::payment_signed;
 use crate::chain::Network;
 use crate::error::WalletError;
 use crate::payment::{
@@ -187,7 +188,7 @@ impl Inner {
         }
     }
 
-    /// Chooses and claims coins, and signs; says what the fee is.
+    /// Chooses and claims coins, signs, and has it in the audit log; says what the fee is.
     async fn prepare<'a>(
         &'a self,
         order: &Order,
@@ -224,9 +225,12 @@ impl Inner {
                 Some(change)
             }
         };
+        let (payments, dry_run) = (order.outputs.len(), order.dry_run);
         let (order, fee) = (order.clone(), selection.fee);
         let signing = move || sign(&order, &selection, change_to, &signer);
         let transaction = tokio::task::spawn_blocking(signing).await??;
+        let signed = payment_signed(&transaction, payments, fee, dry_run, &network.versions);
+        self.note(wallet, signed).await?;
         Ok((transaction, fee, claim))
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pentad_api::Connection;
 use pentad_api::wallet::v1::SendRequest;
+use pentad_api::wallet::v1::audit_service_server::AuditServiceServer;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
 use pentad_service_kit::{Server, Supervisor, health, sized};
@@ -21,9 +22,10 @@ use crate::error::WalletError;
 use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
 use crate::send::Sent;
 use crate::settle::Rounds;
+use pentad_keystore::audit::{AuditError, AuditLog};
 use pentad_keystore::{
-    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, prepare_private,
-    wallets_directory,
+    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, audit_log,
+    prepare_private, wallets_directory,
 };
 
 /// Directory of the payment journal, in the data directory.
@@ -45,6 +47,7 @@ pub(crate) struct Inner {
     keystore: Arc<Keystore>,
     pub(crate) chain: ChainClient,
     pub(crate) journal: Journal,
+    pub(crate) audit: AuditLog,
     pub(crate) leases: Mutex<Leases>,
     pub(crate) provenance: Provenance,
     pub(crate) key_turns: KeyTurns,
@@ -66,6 +69,9 @@ pub enum StartError {
     /// The journal of payments cannot be opened.
     #[error("{0} (does another process use this data directory?)")]
     Journal(#[from] JournalError),
+    /// The audit log cannot be opened, or was altered.
+    #[error("{0}")]
+    Audit(#[from] AuditError),
     /// The runtime ended.
     #[error(transparent)]
     Task(#[from] tokio::task::JoinError),
@@ -85,20 +91,24 @@ impl Wallets {
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         let (directory, journal) = (wallets_directory(data_dir), data_dir.join(JOURNAL));
+        let audit = audit_log(data_dir);
         let WalletConfig { passphrase_file, kdf, fee_rate } = config;
         // Key derivation and recovery block: not on the runtime's threads.
         let opening = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
             let service = passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
             let keystore = Keystore::open(directory, kdf, service)?;
             prepare_private(&journal)?;
-            Ok((keystore, Journal::open(&journal)?))
+            // One process alone has the journal open, and so the audit log.
+            let journal = Journal::open(&journal)?;
+            Ok((keystore, journal, AuditLog::open(audit, |_| {})?))
         });
-        let (keystore, journal) = opening.await??;
+        let (keystore, journal, audit) = opening.await??;
         let inner = Arc::new(Inner {
             keystore: Arc::new(keystore),
             chain: ChainClient::new(chain.clone()),
             leases: Mutex::new(claimed(&journal)),
             journal,
+            audit,
             provenance: Provenance::default(),
             key_turns: KeyTurns::default(),
             fee_rate,
@@ -126,7 +136,8 @@ impl Wallets {
                 sized!(KeystoreServiceServer::new(self.clone())),
                 [chain.clone(), keystore.clone()],
             )
-            .service(sized!(WalletServiceServer::new(self.clone())), [chain, keystore])
+            .service(sized!(WalletServiceServer::new(self.clone())), [chain, keystore.clone()])
+            .service(sized!(AuditServiceServer::new(self.clone())), [keystore])
     }
 
     /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreService;
 use pentad_api::wallet::v1::{Wallet as WalletMessage, *};
 use pentad_crypto::{Address, AddressVersions, MessageSignature};
+use pentad_keystore::audit::Event;
 use pentad_keystore::{KeyPath, Keystore, KeystoreError, Passphrase, Wallet, WalletName, Words};
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -34,10 +35,11 @@ impl KeystoreService for Wallets {
     ) -> Result<Response<CreateWalletResponse>, Status> {
         let CreateWalletRequest { wallet, passphrase } = request.into_inner();
         let passphrase = owners(passphrase)?;
-        let name = named(&wallet)?;
+        let name = super::named(&wallet)?;
         let versions = self.inner.chain.network().await?.versions;
         let wallet =
             self.inner.hashing(move |keystore| create(keystore, name, passphrase.as_ref())).await?;
+        self.inner.note(&wallet, Event::Created).await?;
         tracing::info!(wallet = %wallet.name(), "wallet created");
         Ok(Response::new(CreateWalletResponse {
             wallet: wallet.name().to_string(),
@@ -76,21 +78,16 @@ impl KeystoreService for Wallets {
         request: Request<UnlockWalletRequest>,
     ) -> Result<Response<UnlockWalletResponse>, Status> {
         let UnlockWalletRequest { wallet, passphrase, seconds } = request.into_inner();
-        let passphrase = owners(passphrase)?;
         let name: WalletName = wallet.parse().map_err(WalletError::Name)?;
         let seconds = match seconds {
             0 => UNLOCK_SECONDS_DEFAULT,
             asked => asked.min(UNLOCK_SECONDS_MAX),
         };
         let time = Duration::from_secs(u64::from(seconds));
-        self.inner
-            .hashing(move |keystore| {
-                let service = keystore.service_passphrase();
-                let passphrase =
-                    passphrase.as_ref().or(service).ok_or(WalletError::NoPassphrase)?;
-                Ok(keystore.get(&name)?.unlock(passphrase, Some(time))?)
-            })
-            .await?;
+        let wallet = self.inner.wallet(name).await?;
+        let opened = Arc::clone(&wallet);
+        let opening = self.again(passphrase, move |it| opened.unlock(it, Some(time))).await;
+        self.inner.note_attempt(&wallet, Event::Unlocked { seconds }, opening).await?;
         Ok(Response::new(UnlockWalletResponse {}))
     }
 
@@ -104,7 +101,9 @@ impl KeystoreService for Wallets {
         request: Request<LockWalletRequest>,
     ) -> Result<Response<LockWalletResponse>, Status> {
         let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
-        self.inner.wallet(name).await?.lock();
+        let wallet = self.inner.wallet(name).await?;
+        wallet.lock();
+        self.inner.note(&wallet, Event::Locked).await?;
         Ok(Response::new(LockWalletResponse {}))
     }
 
@@ -120,12 +119,13 @@ impl KeystoreService for Wallets {
         let RestoreWalletRequest { wallet, words, passphrase } = request.into_inner();
         let words = Words::parse(&Zeroizing::new(words)).map_err(WalletError::Words)?;
         let passphrase = owners(passphrase)?;
-        let name = match named(&wallet)? {
+        let name = match super::named(&wallet)? {
             Some(name) => name,
             None => self.inner.blocking(|keystore| Ok(keystore.free_name())).await?,
         };
         let versions = self.inner.chain.network().await?.versions;
         let (wallet, issued) = self.inner.restore(name, words, passphrase).await?;
+        self.inner.note(&wallet, Event::Restored).await?;
         tracing::info!(wallet = %wallet.name(), "wallet restored");
         Ok(Response::new(RestoreWalletResponse {
             wallet: wallet.name().to_string(),
@@ -148,7 +148,9 @@ impl KeystoreService for Wallets {
         let name = wallet.parse().map_err(WalletError::Name)?;
         let wallet = self.inner.wallet(name).await?;
         tracing::warn!(wallet = %wallet.name(), "its words are asked for");
-        let words = self.again(passphrase, move |passphrase| wallet.words(passphrase)).await?;
+        let opened = Arc::clone(&wallet);
+        let words = self.again(passphrase, move |it| opened.words(it)).await;
+        let words = self.inner.note_attempt(&wallet, Event::WordsShown, words).await?;
         Ok(Response::new(ShowWordsResponse { words: words.to_string() }))
     }
 
@@ -166,12 +168,12 @@ impl KeystoreService for Wallets {
         let new = new.ok_or(WalletError::NoNewPassphrase)?;
         let name = wallet.parse().map_err(WalletError::Name)?;
         let wallet = self.inner.wallet(name).await?;
-        self.inner
-            .hashing(move |keystore| {
-                let changed = keystore.change_passphrase(&wallet, old.as_ref(), &new);
-                Ok(changed.ok_or(WalletError::NoPassphrase)??)
-            })
-            .await?;
+        let opened = Arc::clone(&wallet);
+        let changing = self.inner.hashing(move |keystore| {
+            let changed = keystore.change_passphrase(&opened, old.as_ref(), &new);
+            Ok(changed.ok_or(WalletError::NoPassphrase)??)
+        });
+        self.inner.note_attempt(&wallet, Event::PassphraseChanged, changing.await).await?;
         Ok(Response::new(ChangePassphraseResponse {}))
     }
 
@@ -184,7 +186,9 @@ impl KeystoreService for Wallets {
         let versions = self.inner.chain.network().await?.versions;
         let (wallet, path) = self.inner.key_of(&address, &versions).await?;
         tracing::warn!(wallet = %wallet.name(), address, "a private key is asked for");
-        let key = self.again(passphrase, move |it| wallet.export(path, it)).await?;
+        let opened = Arc::clone(&wallet);
+        let key = self.again(passphrase, move |it| opened.export(path, it)).await;
+        let key = self.inner.note_attempt(&wallet, Event::KeyExported { address }, key).await?;
         let key = key.to_wif(versions.p2pkh.wrapping_add(WIF_VERSION_OFFSET)).to_string();
         Ok(Response::new(ExportKeyResponse { key }))
     }
@@ -201,6 +205,8 @@ impl KeystoreService for Wallets {
         let signer = wallet.signer().map_err(WalletError::from)?;
         let key = signer.key(path).map_err(WalletError::from)?;
         let signature = message::to_text(&MessageSignature::sign(&key, text));
+        let sha256 = hex::encode(message::digest(text));
+        self.inner.note(&wallet, Event::MessageSigned { address, sha256 }).await?;
         Ok(Response::new(SignMessageResponse { signature }))
     }
 
@@ -253,12 +259,6 @@ impl Inner {
 /// The passphrase of a request; `None` when it is left to the service.
 fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
     let given = (!passphrase.is_empty()).then(|| Passphrase::new(passphrase));
-    Ok(given.transpose()?)
-}
-
-/// The name of a new wallet; `None` when the choice is left to the service.
-fn named(wallet: &str) -> Result<Option<WalletName>, WalletError> {
-    let given = (!wallet.is_empty()).then(|| wallet.parse());
     Ok(given.transpose()?)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pentad_api::Connection;
+use pentad_api::wallet::v1::audit_service_client::AuditServiceClient;
 use pentad_api::wallet::v1::keystore_service_client::KeystoreServiceClient;
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
@@ -61,12 +62,17 @@ impl Bed {
         self.data_dir().join("wallets").join(format!("{wallet}.json"))
     }
 
+    pub fn audit_log(&self) -> PathBuf {
+        self.data_dir().join("audit.log")
+    }
+
     pub fn config(&self) -> WalletConfig {
         let passphrase_file = Some(self.data_dir().join("passphrase"));
         WalletConfig { passphrase_file, kdf: CHEAP, ..WalletConfig::default() }
     }
 
-    async fn launch(&mut self) -> Result<(), StartError> {
+    pub async fn launch(&mut self) -> Result<(), StartError> {
+        self.chain.demand_entries(self.audit_log());
         let cookie_file = self.data_dir().join("cookie");
         let cookie = Cookie::load_or_create(&cookie_file).expect("writable");
         let gate = Gate::new(cookie, &cookie_file);
@@ -113,6 +119,10 @@ impl Bed {
 
     pub fn wallet(&self) -> WalletServiceClient<Connection> {
         WalletServiceClient::new(self.connection())
+    }
+
+    pub fn audit(&self) -> AuditServiceClient<Connection> {
+        AuditServiceClient::new(self.connection())
     }
 
     /// Makes a wallet that unlocks by itself; returns its first address.

@@ -1,6 +1,8 @@
 //! A chain service in memory: checks amounts, signatures and double spends as the real one does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
@@ -50,6 +52,8 @@ struct State {
     mined: BTreeMap<Txid, Mined>,
     mishap: Option<Mishap>,
     submissions: Vec<Txid>,
+    /// In one of them a transaction has to stand before it arrives.
+    audit_logs: Vec<PathBuf>,
 }
 
 impl Default for State {
@@ -63,6 +67,7 @@ impl Default for State {
             mined: BTreeMap::new(),
             mishap: None,
             submissions: Vec::new(),
+            audit_logs: Vec::new(),
         }
     }
 }
@@ -75,6 +80,11 @@ struct Mined {
 impl FakeChain {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no test panics with the lock")
+    }
+
+    /// Transactions are refused that no audit log of a service on this chain tells of.
+    pub fn demand_entries(&self, audit_log: PathBuf) {
+        self.state().audit_logs.push(audit_log);
     }
 
     pub fn add_to(&self, server: Server) -> Server {
@@ -276,6 +286,13 @@ impl SubmitService for FakeChain {
             let reason = if problem == "TOO_MANY_ANCESTORS" { problem } else { "REFUSED" };
             Status::from(Failure::new(Code::FailedPrecondition, reason, problem))
         };
+        let is_logged = |log| {
+            let log = fs::read_to_string(log).expect("readable");
+            log.contains(&txid.to_string())
+        };
+        if !state.audit_logs.iter().any(is_logged) {
+            return Err(refuse("the signature left before it was in the audit log"));
+        }
         if matches!(mishap, Some(Mishap::Refused)) {
             return Err(refuse("not today"));
         }

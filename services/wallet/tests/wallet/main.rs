@@ -1,5 +1,6 @@
 //! The wallet service over its gRPC surface, against a chain service in memory.
 
+mod audit;
 mod bed;
 mod errors;
 mod exports;

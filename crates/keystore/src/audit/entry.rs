@@ -1,0 +1,117 @@
+use serde::{Deserialize, Serialize};
+
+/// One use of a key, or what bears on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 1, without a gap.
+    pub number: u64,
+    /// Unix seconds.
+    pub time: u64,
+    /// Number of the last entry that was durable when this one was written.
+    pub durable: u64,
+    /// Name of the wallet; empty where it is about none.
+    pub wallet: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened. Secrets are in none of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The service has opened the log.
+    Opened {
+        /// Version of the program.
+        version: String,
+    },
+    /// What a crash had left behind the last whole entry was cut off.
+    TailCut {
+        /// How much.
+        bytes: u64,
+        /// SHA-256 of it, hex.
+        sha256: String,
+    },
+    /// A wallet was made, with fresh keys.
+    Created,
+    /// A wallet was made of words.
+    Restored,
+    /// The keys are in memory for a while.
+    Unlocked {
+        /// How long.
+        seconds: u32,
+    },
+    /// The keys were wiped from memory, because somebody asked for it.
+    Locked,
+    /// Somebody gave a passphrase that does not open the wallet.
+    Refused {
+        /// What was asked for.
+        attempt: String,
+    },
+    /// The words were shown.
+    WordsShown,
+    /// The key of an address was shown.
+    KeyExported {
+        /// Its address.
+        address: String,
+    },
+    /// The wallet is sealed under another passphrase.
+    PassphraseChanged,
+    /// A text was signed.
+    MessageSigned {
+        /// Whose key signed.
+        address: String,
+        /// SHA-256 of the text, hex.
+        sha256: String,
+    },
+    /// A payment was signed.
+    PaymentSigned {
+        /// Its transaction id, displayed hex.
+        txid: String,
+        /// Whom it pays, change left out.
+        paid: Vec<Paid>,
+        /// Units.
+        fee: u64,
+        /// It was to be shown only, and may have been submitted all the same.
+        dry_run: bool,
+    },
+}
+
+/// A part of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paid {
+    /// Whom; of a data output `data:` and its bytes in hex.
+    pub to: String,
+    /// Units.
+    pub amount: u64,
+}
+
+impl Event {
+    /// Its name, as it stands in the log.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.fields()
+            .remove("event")
+            .and_then(|name| Some(name.as_str()?.to_owned()))
+            .unwrap_or_default()
+    }
+
+    /// What is told of it beside its name, as JSON; empty where there is nothing.
+    #[must_use]
+    pub fn details(&self) -> String {
+        let mut fields = self.fields();
+        fields.remove("event");
+        if fields.is_empty() {
+            String::new()
+        } else {
+            serde_json::Value::Object(fields).to_string()
+        }
+    }
+
+    fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => unreachable!("an event is a JSON object"),
+        }
+    }
+}

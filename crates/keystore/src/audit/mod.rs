@@ -1,0 +1,27 @@
+//! The audit log: every use of a key, in a chain of hashes.
+//!
+//! `<data>/audit.log`, mode 0600, is only ever appended to. A line is one entry: 64 hex digits, a
+//! space, JSON in one line. The digits are SHA-256 over the hash of the line before (32 bytes;
+//! zeros for the first) and the JSON; so whoever knows one line's hash knows all lines before it.
+//!
+//! An entry is durable before what it tells of is done: before a signature leaves, before words
+//! are shown. Entries that come at one time share one sync.
+//!
+//! `durable` in each line is the number of the last entry that was synced when the line was
+//! written. A line that is not what was written can be the tail that a crash tore only if no later
+//! line says that it was durable: then it is cut, and an entry says so. Otherwise the log is
+//! damaged, and nothing is appended to it.
+
+mod entry;
+mod error;
+mod line;
+mod log;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Entry, Event, Paid};
+pub use error::AuditError;
+pub use line::LineHash;
+pub use log::{AuditLog, Head};
+pub use scan::Recorded;
