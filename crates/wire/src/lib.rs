@@ -27,6 +27,7 @@ pub mod gate;
 pub mod handshake;
 mod identity;
 pub mod inbox;
+pub mod intake;
 pub mod kademlia;
 mod kind;
 pub mod orphans;

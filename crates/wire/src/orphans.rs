@@ -15,7 +15,7 @@ const ORPHAN_BYTES_MAX: usize = 4 << 20;
 /// How often one is tried again on a new tip.
 const ATTEMPTS_MAX: u8 = 3;
 
-/// A bounded waiting room: when it is full, the oldest leaves.
+/// A bounded waiting room: when it is full, the oldest leaves of the peer that has most of it.
 #[derive(Debug, Default)]
 pub struct Orphans {
     /// Each with the transactions that it spends from.
@@ -56,13 +56,29 @@ impl Orphans {
         let parents = parents(&orphan.transaction);
         self.waiting.insert(orphan.txid, (orphan, parents));
         while self.waiting.len() > ORPHANS_MAX || self.bytes > ORPHAN_BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else {
+            let Some(oldest) = self.least_deserving() else {
                 break;
             };
             self.forget(&oldest);
             evicted.push(oldest);
         }
         evicted
+    }
+
+    /// The oldest of the peer that has most transactions here, or most bytes if these are too many.
+    fn least_deserving(&self) -> Option<Txid> {
+        let by_bytes = self.bytes > ORPHAN_BYTES_MAX;
+        let mut held = BTreeMap::<PeerId, usize>::new();
+        for (orphan, _) in self.waiting.values() {
+            let size = if by_bytes { orphan.transaction.len() } else { 1 };
+            let sum = held.entry(orphan.from).or_default();
+            *sum = sum.saturating_add(size);
+        }
+        let (greediest, _) = held.into_iter().max_by_key(|(_, size)| *size)?;
+        let is_theirs = |txid: &&Txid| {
+            self.waiting.get(*txid).is_some_and(|(orphan, _)| orphan.from == greediest)
+        };
+        self.order.iter().find(is_theirs).copied()
     }
 
     /// Those that spend outputs of a transaction that has just become known.
@@ -146,6 +162,30 @@ mod tests {
         assert!(children.contains(&first) && children.contains(&third));
         assert_eq!(orphans.take_all(), [second]);
         assert!(orphans.is_empty() && orphans.bytes == 0);
+    }
+
+    /// Attack 38.
+    #[test]
+    fn a_flood_pushes_out_only_its_own() {
+        let (honest, greedy) = (PeerId(1), PeerId(2));
+        for size in [100, 50_000] {
+            let mut orphans = Orphans::new();
+            let mut keep = |number: u32, from: PeerId, size: usize| {
+                let mut bytes = [0; 32];
+                bytes[..4].copy_from_slice(&number.to_be_bytes());
+                let (txid, transaction) = (Txid::from_bytes(bytes), Bytes::from(vec![0; size]));
+                orphans.keep(Orphan { txid, from, transaction, attempts: 1 })
+            };
+            for number in 0..10 {
+                assert!(keep(number, honest, 250).is_empty());
+            }
+            for number in 10..1000 {
+                keep(number, greedy, size);
+            }
+            let waiting = orphans.take_all();
+            assert_eq!(waiting.iter().filter(|orphan| orphan.from == honest).count(), 10);
+            assert!(waiting.len() > 50, "{}", waiting.len());
+        }
     }
 
     /// Attack 38.

@@ -1,15 +1,17 @@
 //! More of something than anybody needs.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pentad_tests::{Devnet, buf_curl, wait_until};
+use pentad_tests::{Devnet, Node, buf_curl, wait_until};
 use serde_json::{Value, json};
 
 use super::{MIB, Watch, assert_others_are_served};
 use crate::coins::create_wallet;
 use crate::stranger::{
-    ANNOUNCEMENTS, BULK, GET_BLOCKS, GET_HEADERS, HEADERS, Hello, Session, TRANSACTIONS, bytes,
-    sha256d,
+    ANNOUNCEMENTS, BULK, CONSENSUS, GET_BLOCKS, GET_HEADERS, HANDSHAKE, HEADERS, Hello, Session,
+    TRANSACTIONS, bytes, frame, sha256d,
 };
 
 /// A mined child of `parent`; the devnet's target is met by every second hash.
@@ -176,4 +178,45 @@ fn attack_41_ban_list_and_log_are_capped() {
     assert!(lines() - before < 400, "{} lines for {banned} bans", lines() - before);
     watch.assert_grown_less_than(32 * MIB);
     assert_others_are_served(&devnet);
+}
+
+/// Messages that a node has received from its peers.
+fn received(node: &Node) -> u64 {
+    let reply = buf_curl(node, "pentad.peer.v1.PeerService/ListPeers", &json!({}));
+    let peers = reply.json["peers"].as_array().cloned().unwrap_or_default();
+    let classes = peers.iter().filter_map(|peer| peer["traffic"].as_array()).flatten();
+    let counts = classes.filter_map(|class| class["messagesReceived"].as_str());
+    counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+}
+
+/// What is cheap to send and costs this node an answer or a look-up is read no faster than the
+/// rules for all peers allow; honest ones do not wait for it.
+#[test]
+fn a_flood_of_announcements_costs_a_bounded_share_of_the_processor() {
+    let devnet = Devnet::up(2);
+    let node = devnet.node(1);
+    let hello = Hello::of(&devnet, 1);
+    let started = Instant::now();
+    let mut session = hello.connect(&node.p2p()).and_then(Session::joined).expect("a peer");
+    let beats = frame(HANDSHAKE, &hello.payload(0)).repeat(64);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                session.send_bytes(CONSENSUS, &beats).expect("read, if slowly");
+            }
+        });
+        // What may come at once has come: from here on it is the rate.
+        wait_until("the flood is there", || received(&node) >= 1_000);
+        let watch = Watch::on(&node);
+        assert_others_are_served(&devnet);
+        wait_until("more of it has come", || received(&node) >= 1_500);
+        let (count, elapsed) = (received(&node), started.elapsed());
+        is_over.store(true, Relaxed);
+        println!("{count} in {elapsed:?}, {:.2} cores", watch.cores());
+        // Four seconds' worth, then 250 a second; the other node's own are few.
+        let limit = 1_000.0 + 252.0 * elapsed.as_secs_f64() + 300.0;
+        assert!((count as f64) < limit, "{count} in {elapsed:?}");
+        assert!(watch.cores() < 0.5, "{:.2} cores", watch.cores());
+    });
 }

@@ -8,6 +8,7 @@ mod links;
 mod slots;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use pentad_tests::{Devnet, Node, wait_until};
 
@@ -15,6 +16,8 @@ use pentad_tests::{Devnet, Node, wait_until};
 struct Watch {
     pid: u32,
     resident: u64,
+    cpu: Duration,
+    since: Instant,
 }
 
 const MIB: u64 = 1 << 20;
@@ -22,7 +25,7 @@ const MIB: u64 = 1 << 20;
 impl Watch {
     fn on(node: &Node) -> Self {
         let pid = node.pid();
-        Self { pid, resident: resident(pid) }
+        Self { pid, resident: resident(pid), cpu: cpu(pid), since: Instant::now() }
     }
 
     /// What it has taken since, in bytes.
@@ -34,6 +37,19 @@ impl Watch {
         let grown = self.grown();
         assert!(grown < limit, "{} MiB more than before", grown / MIB);
     }
+
+    /// Cores kept busy since, on average.
+    fn cores(&self) -> f64 {
+        (cpu(self.pid) - self.cpu).as_secs_f64() / self.since.elapsed().as_secs_f64()
+    }
+}
+
+/// CPU time of all threads. The kernel counts in hundredths of a second.
+fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>());
+    Duration::from_millis(10 * ticks.map(|ticks| ticks.expect("a number")).sum::<u64>())
 }
 
 fn resident(pid: u32) -> u64 {

@@ -13,12 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use pentad_wire::frame::CONTEXT_MAX;
 use pentad_wire::handshake::{self, Claim, Hello, Incompatible, Reason};
+use pentad_wire::intake::Intake;
 use pentad_wire::{Direction, Frame, Kind, PeerId, StaticKey};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
@@ -94,11 +95,13 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// The other side's key is known to be of no use: of this node itself or of another network.
+    /// The other side's key is known to be of no use: of this node itself, of another network, or
+    /// banned, here or there.
     pub(crate) fn is_final(&self) -> bool {
         let reason = match self {
             Self::Incompatible(incompatible) => Some(incompatible.reason()),
             Self::Goodbye { reason, .. } => Reason::from_name(reason),
+            Self::Refused { reason: Reason::Banned, .. } => Some(Reason::Banned),
             _ => None,
         };
         matches!(
@@ -321,11 +324,19 @@ struct Inlet {
 }
 
 async fn read(inlet: &Inlet, reader: &mut FrameReader, mut frames: Vec<Frame>) -> End {
+    let started = Instant::now();
+    let mut intake = Intake::default();
     loop {
         for frame in frames.drain(..) {
+            intake.frame(frame.kind, frame.payload.len(), started.elapsed());
             if let Err(end) = inlet.take(frame).await {
                 return end;
             }
+        }
+        intake.message(reader.last_message(), started.elapsed());
+        let pause = intake.pause(started.elapsed());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
         match timeout(SILENCE_MAX, reader.receive(&mut frames)).await {
             Ok(Ok(())) => {}
@@ -386,5 +397,24 @@ impl Inlet {
                 self.events.send(event).await.map_err(|_| End::Closed)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that leads to a node that is banned here is not dialled again and again.
+    #[test]
+    fn a_ban_of_either_side_is_final() {
+        let refused = |reason| End::Refused { reason, message: String::new() };
+        assert!(refused(Reason::Banned).is_final());
+        assert!(!refused(Reason::Duplicate).is_final());
+        let goodbye = |reason: Reason| End::Goodbye {
+            reason: reason.name().to_owned(),
+            message: String::new(),
+        };
+        assert!(goodbye(Reason::Banned).is_final());
+        assert!(!goodbye(Reason::TooSlow).is_final());
     }
 }

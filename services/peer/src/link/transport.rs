@@ -208,6 +208,11 @@ impl FrameReader {
         self.assembler = Assembler::new();
     }
 
+    /// Bytes of the last Noise message.
+    pub(crate) const fn last_message(&self) -> usize {
+        self.ciphertext.len()
+    }
+
     /// Bytes held for unfinished frames.
     pub(crate) fn buffered(&self) -> usize {
         self.assembler.buffered()
