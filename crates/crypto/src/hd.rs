@@ -10,11 +10,33 @@ use k256::ecdsa::{SigningKey, VerifyingKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::hash::hash160;
 use crate::keys::{PublicKey, SecretKey};
 
-/// BIP44's purpose.
-const PURPOSE: u32 = 44;
-/// Depth of an account, m/44'/coin'/account'.
+/// What an account is for: the first number of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// One key signs (BIP44).
+    Single,
+    /// One of several keys that sign together (BIP87).
+    Multisig,
+}
+
+impl Purpose {
+    /// The number, which is hardened in paths.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Single => 44,
+            Self::Multisig => 87,
+        }
+    }
+}
+
+/// The first four bytes of a key's hash160: how BIP32 and BIP174 name a master key.
+pub type Fingerprint = [u8; 4];
+
+/// Depth of an account, m/purpose'/coin'/account'.
 const ACCOUNT_DEPTH: u8 = 3;
 
 /// Why keys cannot be derived.
@@ -61,11 +83,25 @@ pub fn seed(entropy: &[u8], passphrase: &str) -> Result<Zeroizing<[u8; 64]>, Der
     Ok(Zeroizing::new(mnemonic.to_seed(passphrase)))
 }
 
+/// The fingerprint of the master key of a seed.
+///
+/// # Errors
+/// When (a chance of 2⁻¹²⁷) the seed has no master key.
+pub fn master_fingerprint(seed: &[u8; 64]) -> Result<Fingerprint, DerivationError> {
+    let key = ExtendedPrivateKey::<SigningKey>::new(seed).map_err(|_| DerivationError::Index)?;
+    Ok(fingerprint(&key.public_key()))
+}
+
+fn fingerprint(key: &ExtendedPublicKey<VerifyingKey>) -> Fingerprint {
+    let [a, b, c, d, ..] = hash160(&key.to_bytes());
+    [a, b, c, d]
+}
+
 fn child(index: u32, hardened: bool) -> Result<ChildNumber, DerivationError> {
     ChildNumber::new(index, hardened).map_err(|_| DerivationError::Index)
 }
 
-/// The private key of an account, m/44'/coin'/account'.
+/// The private key of an account, m/purpose'/coin'/account'.
 #[derive(Clone)]
 pub struct AccountKey(ExtendedPrivateKey<SigningKey>);
 
@@ -76,11 +112,12 @@ impl AccountKey {
     /// When a number is 2³¹ or more.
     pub fn from_seed(
         seed: &[u8; 64],
+        purpose: Purpose,
         coin_type: u32,
         account: u32,
     ) -> Result<Self, DerivationError> {
         let mut key = ExtendedPrivateKey::new(seed).map_err(|_| DerivationError::Index)?;
-        for index in [PURPOSE, coin_type, account] {
+        for index in [purpose.number(), coin_type, account] {
             key = key.derive_child(child(index, true)?).map_err(|_| DerivationError::Index)?;
         }
         Ok(Self(key))
@@ -117,6 +154,12 @@ impl fmt::Debug for AccountKey {
 pub struct AccountPublicKey(ExtendedPublicKey<VerifyingKey>);
 
 impl AccountPublicKey {
+    /// Its own fingerprint, for whom nobody knows the master key.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&self.0)
+    }
+
     /// The public key at chain/index.
     ///
     /// # Errors
@@ -202,7 +245,8 @@ mod tests {
     /// The published address of the most published mnemonic.
     #[test]
     fn first_address_of_abandon_about() {
-        let account = AccountKey::from_seed(&seed(&[0; 16], "").unwrap(), 0, 0).unwrap();
+        let account =
+            AccountKey::from_seed(&seed(&[0; 16], "").unwrap(), Purpose::Single, 0, 0).unwrap();
         assert_eq!(
             account.public().to_string(),
             "xpub6BosfCnifzxcFwrSzQiqu2DBVTshkCXacvNsWGYJVVhhawA7d4R5WSWGFNbi8Aw6ZRc1brxMyWMzG3DSS\
@@ -214,7 +258,7 @@ mod tests {
 
     #[test]
     fn only_the_xpub_of_an_account_is_read() {
-        let account = AccountKey::from_seed(&[7; 64], 0, 0).unwrap();
+        let account = AccountKey::from_seed(&[7; 64], Purpose::Single, 0, 0).unwrap();
         let xpub = account.public().to_string();
         assert_eq!(xpub.parse(), Ok(account.public()));
         let master = XPrv::new(&[7; 64]).unwrap();

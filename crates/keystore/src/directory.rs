@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use pentad_crypto::Address;
-use pentad_crypto::hd::AccountKey;
+use pentad_crypto::{Address, SecretKey};
 
 use crate::file::WalletFile;
+use crate::secrets::Secrets;
+use crate::stored::Stored;
+use crate::watch::WatchFile;
 use crate::{
-    Issued, KdfCost, KeystoreError, Passphrase, Unlock, Wallet, WalletName, Words, new_wallet,
+    Issued, KdfCost, KeystoreError, Passphrase, Signer, Unlock, Wallet, WalletName, Watch, Words,
+    import, new_wallet,
 };
 
 /// A wallet, or why it could not be loaded.
@@ -65,9 +68,38 @@ impl Keystore {
         let (passphrase, unlock) = self.seal_of(owner)?;
         let made = || {
             let file = words.seal(issued, unlock, passphrase, self.cost)?;
-            Ok((file, words.account.clone()))
+            Ok((file, words.secrets()))
         };
         Some(self.add(name, unlock, made))
+    }
+
+    /// As [`Keystore::create`], of keys that were made elsewhere.
+    pub fn import(
+        &self,
+        name: &WalletName,
+        keys: Vec<SecretKey>,
+        owner: Option<&Passphrase>,
+    ) -> Option<Loaded> {
+        let (passphrase, unlock) = self.seal_of(owner)?;
+        let made = || import(keys, passphrase, unlock, self.cost);
+        Some(self.add(name, unlock, made))
+    }
+
+    /// Makes a wallet that has no keys.
+    pub fn watch(&self, name: &WalletName, watch: &Watch) -> Loaded {
+        let file = Stored::Watched(WatchFile::new(watch.to_entry()));
+        let path = write_new(&self.directory, name, &file)?;
+        Ok(self.remember(Wallet::new(name.clone(), path, file)?))
+    }
+
+    /// Makes a wallet of a file's text, as [`Wallet::file_text`] gives it.
+    pub fn restore_file(&self, name: &WalletName, text: &str) -> Loaded {
+        let damaged = || KeystoreError::CannotOpen(name.clone());
+        let file = Stored::from_json(text).ok_or_else(damaged)?;
+        // Looked through before it is on the disk.
+        let _ = file.origin().ok_or_else(damaged)?;
+        write_new(&self.directory, name, &file)?;
+        self.load(name)
     }
 
     /// What a new wallet is sealed under.
@@ -83,16 +115,18 @@ impl Keystore {
         &self,
         name: &WalletName,
         unlock: Unlock,
-        made: impl FnOnce() -> Result<(WalletFile, AccountKey), KeystoreError>,
+        made: impl FnOnce() -> Result<(WalletFile, Secrets), KeystoreError>,
     ) -> Loaded {
         if self.path(name).try_exists().map_err(KeystoreError::io(&self.directory))? {
             return Err(KeystoreError::WalletExists(name.clone()));
         }
-        let (file, account) = made()?;
+        let (file, secrets) = made()?;
+        let signer = Signer::of(&secrets).map_err(|_| KeystoreError::CannotOpen(name.clone()))?;
+        let file = Stored::Sealed(file);
         let path = write_new(&self.directory, name, &file)?;
         let wallet = Wallet::new(name.clone(), path, file)?;
         if unlock == Unlock::Service {
-            wallet.unlock_with(account, None);
+            wallet.unlock_with(signer, None);
         }
         Ok(self.remember(wallet))
     }
@@ -120,17 +154,17 @@ impl Keystore {
 
     fn load(&self, name: &WalletName) -> Loaded {
         let path = self.path(name);
-        let file = match WalletFile::read(&path) {
-            Ok(Ok(file)) => file,
-            Ok(Err(_)) => return Err(KeystoreError::CannotOpen(name.clone())),
+        let file = match Stored::read(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(KeystoreError::CannotOpen(name.clone())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(KeystoreError::UnknownWallet(name.clone()));
             }
             Err(error) => return Err(KeystoreError::io(&path)(error)),
         };
-        let unlock = file.unlock;
+        let unlock = file.sealed().map(|file| file.unlock);
         let wallet = Wallet::new(name.clone(), path, file)?;
-        if let (Unlock::Service, Some(service)) = (unlock, &self.service)
+        if let (Some(Unlock::Service), Some(service)) = (unlock, &self.service)
             && let Err(error) = wallet.unlock(service, None)
         {
             tracing::warn!(wallet = %name, %error, "the passphrase file does not open this wallet");
@@ -217,7 +251,7 @@ pub fn prepare_private(directory: &Path) -> Result<(), KeystoreError> {
 pub(crate) fn write_new(
     directory: &Path,
     name: &WalletName,
-    file: &WalletFile,
+    file: &Stored,
 ) -> Result<PathBuf, KeystoreError> {
     let path = path(directory, name);
     file.create(&path).map_err(|error| match error.kind() {

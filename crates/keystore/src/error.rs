@@ -21,6 +21,18 @@ pub enum KeystoreError {
     /// Its keys are sealed at the moment.
     #[error("wallet \"{0}\" is locked")]
     Locked(WalletName),
+    /// It has no keys.
+    #[error("wallet \"{0}\" is only watched: its keys are elsewhere")]
+    WatchOnly(WalletName),
+    /// Its keys were imported one by one.
+    #[error("wallet \"{0}\" has no words: its keys were imported")]
+    NoWords(WalletName),
+    /// Its addresses are those that it was made with.
+    #[error("wallet \"{0}\" has the addresses that it was made with, and no others")]
+    Fixed(WalletName),
+    /// No keys to import, or too many.
+    #[error("keys: 1 to {max} are possible, not {0}", max = crate::KEYS_MAX)]
+    KeyCount(usize),
     /// It has handed out all the addresses it can.
     #[error("wallet \"{0}\" has no more addresses")]
     Exhausted(WalletName),

@@ -7,6 +7,8 @@
 //! | `kdf` | yes | Argon2id 1.3: cost and salt (16 bytes, hex) |
 //! | `nonce` | yes | of XChaCha20-Poly1305 (24 bytes, hex) |
 //! | `accounts` | but for the counts | extended public keys; addresses handed out of each chain |
+//! | `keys` | yes | public keys of imported keys; left out where there are none |
+//! | `policy` | yes | what holds for payments; left out where nothing does |
 //! | `sealed` | yes | the secrets: items of kind, length, bytes (hex, tag included) |
 //! | `check` | | damage shows while locked, too: see below |
 //!
@@ -15,31 +17,23 @@
 //!
 //! The counts change while the wallet is locked, so no key can vouch for them; altered ones hide
 //! addresses or derive a few too many, and can never name an address that is not the wallet's.
-//! The extended keys are trusted while locked, and proven at every unlock.
+//! The rest is trusted while locked, and proven at every unlock.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use pentad_crypto::sha256d;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
-use crate::hex_text;
 use crate::seal::{CannotOpen, KdfCost, KdfCostError, NONCE_BYTES, SALT_BYTES, Sealing};
-use crate::{Chain, KeystoreError, Passphrase};
+use crate::secrets::Secrets;
+use crate::text::{self, CHECK_BYTES, Checked};
+use crate::{Chain, KeystoreError, Passphrase, Policy, hex_text};
 
 const VERSION: u32 = 1;
 /// Binds the authenticated header to this format.
 const DOMAIN: &[u8] = b"pentad wallet file";
-/// Largest file that is read: thousands of accounts.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most addresses of a chain that a file may claim: bounds the time to derive them.
-const ISSUED_MAX: u32 = 1_000_000;
-const CHECK_BYTES: usize = 8;
-/// Kind of a secret: BIP39 entropy. Later kinds get other numbers; unknown ones are refused.
-const KIND_ENTROPY: u8 = 1;
+pub(crate) const ISSUED_MAX: u32 = 1_000_000;
 
 /// Who knows the passphrase of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +54,11 @@ pub struct WalletFile {
     #[serde(with = "hex_text")]
     nonce: [u8; NONCE_BYTES],
     pub(crate) accounts: Vec<Account>,
+    /// Compressed public keys, hex.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<Policy>,
     #[serde(with = "hex_text")]
     sealed: Vec<u8>,
     #[serde(with = "hex_text")]
@@ -91,22 +90,15 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) const fn issued(&self, chain: Chain) -> u32 {
-        match chain {
-            Chain::Receive => self.receive,
-            Chain::Change => self.change,
-        }
+    pub(crate) const fn is_bounded(&self) -> bool {
+        self.receive <= ISSUED_MAX && self.change <= ISSUED_MAX
     }
 
-    /// Counts one more address; `None` at the bound.
-    pub(crate) fn issue(&mut self, chain: Chain) -> Option<u32> {
-        let issued = match chain {
+    pub(crate) const fn issued_mut(&mut self, chain: Chain) -> &mut u32 {
+        match chain {
             Chain::Receive => &mut self.receive,
             Chain::Change => &mut self.change,
-        };
-        let index = (*issued < ISSUED_MAX).then_some(*issued)?;
-        *issued += 1;
-        Some(index)
+        }
     }
 }
 
@@ -126,49 +118,60 @@ impl Random {
     }
 }
 
+/// What of a new wallet file is in the clear.
+pub(crate) struct Contents {
+    pub(crate) unlock: Unlock,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) policy: Option<Policy>,
+}
+
 impl WalletFile {
     pub(crate) fn seal(
-        entropy: &[u8],
-        accounts: Vec<Account>,
-        unlock: Unlock,
+        secrets: &Secrets,
+        contents: Contents,
         passphrase: &Passphrase,
         cost: KdfCost,
         random: Random,
     ) -> Result<Self, KdfCostError> {
         let KdfCost { memory_kib, passes, lanes } = cost;
+        let Contents { unlock, accounts, keys, policy } = contents;
         let mut file = Self {
             version: VERSION,
             unlock,
             kdf: Kdf { memory_kib, passes, lanes, salt: random.salt },
             nonce: random.nonce,
             accounts,
+            keys,
+            policy,
             sealed: Vec::new(),
             check: [0; CHECK_BYTES],
         };
-        let length = u8::try_from(entropy.len()).expect("BIP39 entropy has at most 32 bytes");
-        let mut secrets = Zeroizing::new(Vec::with_capacity(2 + entropy.len()));
-        secrets.extend_from_slice(&[KIND_ENTROPY, length]);
-        secrets.extend_from_slice(entropy);
-        file.sealed = file.sealing(&file.header()).seal(passphrase, &secrets)?;
+        file.sealed = file.sealing(&file.header()).seal(passphrase, &secrets.to_bytes())?;
         Ok(file)
     }
 
-    /// The entropy, if the passphrase is right and nothing was altered.
-    pub(crate) fn open(&self, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
-        let secrets = self.sealing(&self.header()).open(passphrase, &self.sealed)?;
-        match secrets.as_slice() {
-            [KIND_ENTROPY, length, entropy @ ..] if usize::from(*length) == entropy.len() => {
-                Ok(Zeroizing::new(entropy.to_vec()))
-            }
-            _ => Err(CannotOpen),
-        }
+    /// What is in the clear, for a file that takes the place of this one.
+    pub(crate) fn contents(&self) -> Contents {
+        let Self { unlock, accounts, keys, policy, .. } = self.clone();
+        Contents { unlock, accounts, keys, policy }
+    }
+
+    pub(crate) const fn cost(&self) -> KdfCost {
+        let Kdf { memory_kib, passes, lanes, .. } = self.kdf;
+        KdfCost { memory_kib, passes, lanes }
+    }
+
+    /// The secrets, if the passphrase is right and nothing was altered.
+    pub(crate) fn open(&self, passphrase: &Passphrase) -> Result<Secrets, CannotOpen> {
+        let bytes = self.sealing(&self.header()).open(passphrase, &self.sealed)?;
+        Secrets::from_bytes(&bytes).ok_or(CannotOpen)
     }
 
     fn sealing<'a>(&'a self, header: &'a [u8]) -> Sealing<'a> {
-        let Kdf { memory_kib, passes, lanes, ref salt } = self.kdf;
         Sealing {
-            cost: KdfCost { memory_kib, passes, lanes },
-            salt,
+            cost: self.cost(),
+            salt: &self.kdf.salt,
             nonce: &self.nonce,
             associated_data: header,
         }
@@ -195,74 +198,41 @@ impl WalletFile {
             put(&mut header, &account.account.to_le_bytes());
             put(&mut header, account.xpub.as_bytes());
         }
+        for key in &self.keys {
+            put(&mut header, b"key");
+            put(&mut header, key.as_bytes());
+        }
+        if let Some(policy) = &self.policy {
+            put(&mut header, b"policy");
+            put(&mut header, policy.to_json().as_bytes());
+        }
         header
     }
 
-    fn to_json(&self) -> String {
-        let mut unchecked = self.clone();
-        unchecked.check = [0; CHECK_BYTES];
-        let digest = sha256d(unchecked.json().as_bytes()).to_bytes();
-        unchecked.check.copy_from_slice(&digest[..CHECK_BYTES]);
-        unchecked.json()
-    }
-
-    fn json(&self) -> String {
-        let mut json = serde_json::to_string_pretty(self).expect("plain fields, text keys");
-        json.push('\n');
-        json
+    pub(crate) fn to_json(&self) -> String {
+        text::to_json(self)
     }
 
     /// Takes exactly what [`WalletFile::to_json`] writes, to the byte.
-    fn from_json(json: &str) -> Result<Self, CannotOpen> {
+    pub(crate) fn from_json(json: &str) -> Result<Self, CannotOpen> {
         let file: Self = serde_json::from_str(json).map_err(|_| CannotOpen)?;
-        let bounded = file
-            .accounts
-            .iter()
-            .all(|account| account.receive <= ISSUED_MAX && account.change <= ISSUED_MAX);
-        if file.version == VERSION && bounded && file.to_json() == json {
+        let is_bounded = file.accounts.iter().all(Account::is_bounded);
+        if file.version == VERSION && is_bounded && file.to_json() == json {
             Ok(file)
         } else {
             Err(CannotOpen)
         }
     }
 
-    pub(crate) fn read(path: &Path) -> io::Result<Result<Self, CannotOpen>> {
-        let mut json = String::new();
-        match File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut json) {
-            Ok(_) => Ok(Self::from_json(&json)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(CannotOpen)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes a new file; an existing one is left alone (`AlreadyExists`).
-    pub(crate) fn create(&self, path: &Path) -> io::Result<()> {
-        let temporary = self.write_temporary(path)?;
-        // Unlike a rename, a link never replaces what is there.
-        let linked = fs::hard_link(&temporary, path);
-        fs::remove_file(&temporary)?;
-        linked?;
-        sync_directory(path)
-    }
-
     /// Replaces the file at once: after a crash it is the old one or the new one, whole.
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
-        fs::rename(self.write_temporary(path)?, path)?;
-        sync_directory(path)
+        text::replace(path, &self.to_json())
     }
+}
 
-    fn write_temporary(&self, path: &Path) -> io::Result<PathBuf> {
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        // What a crash left behind, perhaps with other permissions.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(self.to_json().as_bytes())?;
-        file.sync_all()?;
-        Ok(temporary)
+impl Checked for WalletFile {
+    fn set_check(&mut self, check: [u8; CHECK_BYTES]) {
+        self.check = check;
     }
 }
 
@@ -270,12 +240,4 @@ fn put(out: &mut Vec<u8>, field: &[u8]) {
     let length = u32::try_from(field.len()).expect("fields come from a file of at most 1 MiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(field);
-}
-
-/// A new name is durable only once its directory is.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }

@@ -11,26 +11,40 @@ mod directory;
 mod error;
 mod file;
 mod hex_text;
+mod multisig;
 mod name;
+mod origin;
 mod passphrase;
+mod policy;
 mod seal;
+mod secrets;
+mod signer;
+mod stored;
+mod text;
 mod wallet;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
-use pentad_crypto::Address;
-use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
+use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError, Purpose};
+use pentad_crypto::{Address, SecretKey};
 use zeroize::Zeroizing;
 
 pub use directory::{Keystore, prepare_private};
 pub use error::KeystoreError;
 pub use file::Unlock;
+pub use multisig::{COSIGNERS_MAX, Cosigner, MultisigAccount, MultisigError};
 pub use name::{InvalidName, WalletName};
 pub use passphrase::{Passphrase, PassphraseError};
+pub use policy::Policy;
 pub use seal::{KdfCost, KdfCostError};
-pub use wallet::{Signer, Wallet};
+pub use signer::Signer;
+pub use wallet::Wallet;
+pub use watch::{WATCHED_MAX, Watch};
 
-use file::{Account, Random, WalletFile};
+use file::{Account, Contents, Random, WalletFile};
+use secrets::Secrets;
+use stored::Stored;
 
 /// Entropy of a new wallet: 12 words, and the 128 bits that secp256k1 is worth.
 const ENTROPY_BYTES: usize = 16;
@@ -38,6 +52,11 @@ const ENTROPY_BYTES: usize = 16;
 const COIN_TYPE: u32 = 1;
 /// New wallets have one account.
 const ACCOUNT: u32 = 0;
+
+/// Most keys of a wallet that were imported.
+pub const KEYS_MAX: usize = 1000;
+/// What a new wallet has handed out.
+const NEW: Issued = Issued { receive: 1, change: 0 };
 
 /// The first address of every wallet.
 const FIRST: KeyPath = KeyPath { chain: Chain::Receive, index: 0 };
@@ -108,9 +127,10 @@ pub fn create(
 ) -> Result<Address, KeystoreError> {
     let directory = wallets_directory(data_dir);
     prepare_private(&directory)?;
-    let (file, account) = new_wallet(passphrase, unlock, cost)?;
-    directory::write_new(&directory, name, &file)?;
-    crate::address(&account.public(), FIRST).map_err(|_| KeystoreError::Exhausted(name.clone()))
+    let words = new_words()?;
+    let file = words.seal(NEW, unlock, passphrase, cost)?;
+    directory::write_new(&directory, name, &Stored::Sealed(file))?;
+    words.address(FIRST).map_err(|_| KeystoreError::Exhausted(name.clone()))
 }
 
 /// A wallet that has handed out its first address, and is not on disk yet.
@@ -118,12 +138,39 @@ fn new_wallet(
     passphrase: &Passphrase,
     unlock: Unlock,
     cost: KdfCost,
-) -> Result<(WalletFile, AccountKey), KeystoreError> {
+) -> Result<(WalletFile, Secrets), KeystoreError> {
+    let words = new_words()?;
+    Ok((words.seal(NEW, unlock, passphrase, cost)?, words.secrets()))
+}
+
+fn new_words() -> Result<Words, KeystoreError> {
     let mut entropy = Zeroizing::new(vec![0; ENTROPY_BYTES]);
     getrandom::fill(&mut entropy).map_err(KeystoreError::Randomness)?;
-    let words = Words::new(entropy).expect("128 bits are BIP39 entropy");
-    let file = words.seal(Issued { receive: 1, change: 0 }, unlock, passphrase, cost)?;
-    Ok((file, words.account))
+    Ok(Words::new(entropy).expect("128 bits are BIP39 entropy"))
+}
+
+/// A wallet of keys that were made elsewhere; one that is there twice counts once.
+fn import(
+    mut keys: Vec<SecretKey>,
+    passphrase: &Passphrase,
+    unlock: Unlock,
+    cost: KdfCost,
+) -> Result<(WalletFile, Secrets), KeystoreError> {
+    let mut public = Vec::new();
+    keys.retain(|key| {
+        let text = hex::encode(key.public_key().to_bytes());
+        let is_new = !public.contains(&text);
+        if is_new {
+            public.push(text);
+        }
+        is_new
+    });
+    if !(1..=KEYS_MAX).contains(&keys.len()) {
+        return Err(KeystoreError::KeyCount(keys.len()));
+    }
+    let contents = Contents { unlock, accounts: Vec::new(), keys: public, policy: None };
+    let secrets = Secrets::Keys(keys);
+    Ok((WalletFile::seal(&secrets, contents, passphrase, cost, Random::new()?)?, secrets))
 }
 
 /// What a wallet can be made of again: the words of BIP39, and the account that they give.
@@ -177,8 +224,13 @@ impl Words {
             receive: issued.receive,
             change: issued.change,
         };
-        let random = Random::new()?;
-        Ok(WalletFile::seal(&self.entropy, vec![account], unlock, passphrase, cost, random)?)
+        let (keys, policy) = (Vec::new(), None);
+        let contents = Contents { unlock, accounts: vec![account], keys, policy };
+        Ok(WalletFile::seal(&self.secrets(), contents, passphrase, cost, Random::new()?)?)
+    }
+
+    fn secrets(&self) -> Secrets {
+        Secrets::Entropy(self.entropy.clone())
     }
 }
 
@@ -194,7 +246,7 @@ fn account_key(
     coin_type: u32,
     account: u32,
 ) -> Result<AccountKey, DerivationError> {
-    AccountKey::from_seed(&*hd::seed(entropy, "")?, coin_type, account)
+    AccountKey::from_seed(&*hd::seed(entropy, "")?, Purpose::Single, coin_type, account)
 }
 
 fn address(account: &AccountPublicKey, path: KeyPath) -> Result<Address, DerivationError> {

@@ -1,16 +1,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use pentad_crypto::hd::{self, AccountKey, AccountPublicKey, DerivationError};
-use pentad_crypto::{Address, SecretKey};
+use pentad_crypto::{Address, SecretKey, hd};
 use zeroize::Zeroizing;
 
-use crate::file::{Random, WalletFile};
+use crate::file::{Contents, Random, WalletFile};
+use crate::origin::Origin;
+use crate::secrets::Secrets;
+use crate::signer::cosigner;
+use crate::stored::Stored;
+use crate::watch::{WatchFile, Watched};
 use crate::{
-    Chain, KdfCost, KeyPath, KeystoreError, Passphrase, Unlock, WalletName, account_key, address,
+    Chain, Cosigner, KdfCost, KeyPath, KeystoreError, MultisigAccount, Passphrase, Policy, Signer,
+    Unlock, WalletName,
 };
 
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
@@ -18,12 +23,13 @@ use crate::{
 pub struct Wallet {
     name: WalletName,
     path: PathBuf,
-    account: AccountPublicKey,
+    origin: Origin,
     /// Held while the file is written, so that no index is handed out twice.
-    file: Mutex<WalletFile>,
+    file: Mutex<Stored>,
     addresses: RwLock<Addresses>,
     /// Change addresses of payments that were not made.
     spare_change: Mutex<Vec<Address>>,
+    policy: RwLock<Option<Arc<Policy>>>,
     open: Mutex<Option<Open>>,
     /// Held while coins are chosen and claimed.
     pub spending: tokio::sync::Mutex<()>,
@@ -38,50 +44,35 @@ struct Addresses {
 }
 
 struct Open {
-    account: AccountKey,
+    signer: Signer,
     until: Option<Instant>,
-}
-
-/// The keys of an unlocked wallet, for one payment.
-pub struct Signer(AccountKey);
-
-impl Signer {
-    pub fn key(&self, path: KeyPath) -> Result<SecretKey, DerivationError> {
-        self.0.secret_key(path.chain.number(), path.index)
-    }
-}
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signer([redacted])")
-    }
 }
 
 impl Wallet {
     pub(crate) fn new(
         name: WalletName,
         path: PathBuf,
-        file: WalletFile,
+        file: Stored,
     ) -> Result<Self, KeystoreError> {
         let damaged = || KeystoreError::CannotOpen(name.clone());
-        let [entry] = file.accounts.as_slice() else {
-            return Err(damaged());
-        };
-        let account: AccountPublicKey = entry.xpub.parse().map_err(|_| damaged())?;
+        let origin = file.origin().ok_or_else(damaged)?;
         let mut addresses = Addresses::default();
         for chain in [Chain::Receive, Chain::Change] {
-            for index in 0..entry.issued(chain) {
+            let fixed = || (chain == Chain::Receive).then(|| origin.fixed()).flatten();
+            for index in 0..file.issued(chain).or_else(fixed).unwrap_or(0) {
                 let path = KeyPath { chain, index };
-                addresses.push(path, address(&account, path).map_err(|_| damaged())?);
+                addresses.push(path, origin.address(path).ok_or_else(damaged)?);
             }
         }
+        let policy = file.sealed().and_then(|file| file.policy.clone()).map(Arc::new);
         Ok(Self {
             name,
             path,
-            account,
+            origin,
             file: Mutex::new(file),
             addresses: RwLock::new(addresses),
             spare_change: Mutex::default(),
+            policy: RwLock::new(policy),
             open: Mutex::default(),
             spending: tokio::sync::Mutex::default(),
         })
@@ -94,13 +85,15 @@ impl Wallet {
     /// Hands out the next address of a chain. It is in the file before it is in anybody's hands.
     /// Blocks on the disk.
     pub fn issue(&self, chain: Chain) -> Result<Address, KeystoreError> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.origin.fixed().is_some() {
+            return Err(KeystoreError::Fixed(self.name.clone()));
+        }
+        let exhausted = || KeystoreError::Exhausted(self.name.clone());
+        let mut file = self.file();
         let mut next = file.clone();
-        let index = next.accounts.first_mut().and_then(|account| account.issue(chain));
-        let index = index.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()))?;
+        let index = next.issue(chain).ok_or_else(exhausted)?;
         let path = KeyPath { chain, index };
-        let address = address(&self.account, path)
-            .map_err(|_| KeystoreError::Exhausted(self.name.clone()))?;
+        let address = self.origin.address(path).ok_or_else(exhausted)?;
         next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
         *file = next;
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
@@ -108,8 +101,13 @@ impl Wallet {
         Ok(address)
     }
 
-    /// An address for change: one that came back, or the next one. Blocks on the disk.
+    /// An address for change: one that came back, or the next one; of a wallet that has no more
+    /// addresses its first. Blocks on the disk.
     pub fn change_address(&self) -> Result<Address, KeystoreError> {
+        if self.origin.fixed().is_some() {
+            let first = self.origin.address(crate::FIRST);
+            return first.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()));
+        }
         let spare = self.spare_change().pop();
         spare.map_or_else(|| self.issue(Chain::Change), Ok)
     }
@@ -117,7 +115,9 @@ impl Wallet {
     /// Takes back a change address that was not used: payments that fail leave no gaps in the
     /// chain, over which a wallet restored from its words could stop looking.
     pub fn give_back(&self, change: Address) {
-        self.spare_change().push(change);
+        if self.origin.fixed().is_none() {
+            self.spare_change().push(change);
+        }
     }
 
     fn spare_change(&self) -> MutexGuard<'_, Vec<Address>> {
@@ -142,15 +142,28 @@ impl Wallet {
         passphrase: &Passphrase,
         time: Option<Duration>,
     ) -> Result<(), KeystoreError> {
-        let (_, account) = self.reveal(passphrase)?;
-        self.unlock_with(account, time);
+        let (_, signer) = self.reveal(passphrase)?;
+        self.unlock_with(signer, time);
         Ok(())
     }
 
     /// The words that the wallet can be made of again. Blocks for as long as the KDF takes.
     pub fn words(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, KeystoreError> {
-        let (entropy, _) = self.reveal(passphrase)?;
+        let entropy = self.entropy(passphrase)?;
         hd::mnemonic_from_entropy(&entropy).map_err(|_| self.cannot_open())
+    }
+
+    /// How others name this wallet's key in an account of several. Blocks for as long as the KDF
+    /// takes.
+    pub fn cosigner(&self, passphrase: &Passphrase) -> Result<Cosigner, KeystoreError> {
+        cosigner(&self.entropy(passphrase)?).map_err(|_| self.cannot_open())
+    }
+
+    fn entropy(&self, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+        match self.reveal(passphrase)?.0 {
+            Secrets::Entropy(entropy) => Ok(entropy),
+            Secrets::Keys(_) => Err(KeystoreError::NoWords(self.name.clone())),
+        }
     }
 
     /// One of its keys, for export. Blocks for as long as the KDF takes.
@@ -159,8 +172,8 @@ impl Wallet {
         path: KeyPath,
         passphrase: &Passphrase,
     ) -> Result<SecretKey, KeystoreError> {
-        let (_, account) = self.reveal(passphrase)?;
-        Signer(account).key(path).map_err(|_| self.cannot_open())
+        let (_, signer) = self.reveal(passphrase)?;
+        signer.key(path).map_err(|_| self.cannot_open())
     }
 
     /// Seals the wallet under another passphrase, known to its owner. The file is replaced at once:
@@ -172,40 +185,99 @@ impl Wallet {
         new: &Passphrase,
         cost: KdfCost,
     ) -> Result<(), KeystoreError> {
-        let (entropy, _) = self.reveal(old)?;
-        // No address is handed out in between: the counts are in the file as well.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let accounts = file.accounts.clone();
-        let next = WalletFile::seal(&entropy, accounts, Unlock::Owner, new, cost, Random::new()?)?;
-        next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
-        *file = next;
+        self.reseal(old, new, cost, |contents| contents.unlock = Unlock::Owner)
+    }
+
+    /// Puts another policy in the place of the present one, or none. Blocks for as long as the KDF
+    /// takes, twice.
+    pub fn set_policy(
+        &self,
+        passphrase: &Passphrase,
+        policy: Option<Policy>,
+    ) -> Result<(), KeystoreError> {
+        let cost = self.file().sealed().map(WalletFile::cost).unwrap_or_default();
+        self.reseal(passphrase, passphrase, cost, |contents| contents.policy.clone_from(&policy))?;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.map(Arc::new);
         Ok(())
     }
 
-    /// The secrets, if the passphrase is right.
-    fn reveal(
+    /// Replaces the file by one with other contents. No address is handed out meanwhile: the
+    /// counts are in the file as well.
+    fn reseal(
         &self,
-        passphrase: &Passphrase,
-    ) -> Result<(Zeroizing<Vec<u8>>, AccountKey), KeystoreError> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let entropy = file.open(passphrase).map_err(|_| self.cannot_open())?;
-        let entry = file.accounts.first().ok_or_else(|| self.cannot_open())?;
-        let account = account_key(&entropy, entry.coin_type, entry.account)
-            .map_err(|_| self.cannot_open())?;
-        // Authenticated with the entropy, so this can only differ if the file was made wrong.
-        if account.public() != self.account {
+        old: &Passphrase,
+        new: &Passphrase,
+        cost: KdfCost,
+        change: impl FnOnce(&mut Contents),
+    ) -> Result<(), KeystoreError> {
+        let (secrets, _) = self.reveal(old)?;
+        let mut file = self.file();
+        let sealed = file.sealed().ok_or_else(|| self.watch_only())?;
+        let mut contents = sealed.contents();
+        change(&mut contents);
+        let next = WalletFile::seal(&secrets, contents, new, cost, Random::new()?)?;
+        next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
+        *file = Stored::Sealed(next);
+        Ok(())
+    }
+
+    /// The secrets and the keys, if the passphrase is right.
+    fn reveal(&self, passphrase: &Passphrase) -> Result<(Secrets, Signer), KeystoreError> {
+        let file = self.file().sealed().cloned().ok_or_else(|| self.watch_only())?;
+        let secrets = file.open(passphrase).map_err(|_| self.cannot_open())?;
+        let signer = Signer::of(&secrets).map_err(|_| self.cannot_open())?;
+        // Authenticated with the secrets, so this can only differ if the file was made wrong.
+        let key = signer.key(crate::FIRST).map_err(|_| self.cannot_open())?;
+        let first = Address::P2pkh(key.public_key().key_hash());
+        if self.origin.address(crate::FIRST) != Some(first) {
             return Err(self.cannot_open());
         }
-        Ok((entropy, account))
+        Ok((secrets, signer))
+    }
+
+    /// What holds for its payments.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It has no keys of its own.
+    pub fn is_watch_only(&self) -> bool {
+        self.file().sealed().is_none()
+    }
+
+    /// The account of several that it is, and the wallet that signs for it here.
+    pub fn multisig(&self) -> Option<(&MultisigAccount, String)> {
+        let Origin::Multisig(account) = &self.origin else {
+            return None;
+        };
+        match &*self.file() {
+            Stored::Watched(WatchFile { watch: Watched::Multisig(entry), .. }) => {
+                Some((account, entry.signer.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its file as it stands on the disk.
+    pub fn file_text(&self) -> String {
+        self.file().to_json()
+    }
+
+    fn file(&self) -> MutexGuard<'_, Stored> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_only(&self) -> KeystoreError {
+        KeystoreError::WatchOnly(self.name.clone())
     }
 
     fn cannot_open(&self) -> KeystoreError {
         KeystoreError::CannotOpen(self.name.clone())
     }
 
-    pub(crate) fn unlock_with(&self, account: AccountKey, time: Option<Duration>) {
+    pub(crate) fn unlock_with(&self, signer: Signer, time: Option<Duration>) {
         let until = time.map(|time| Instant::now() + time);
-        *self.open() = Some(Open { account, until });
+        *self.open() = Some(Open { signer, until });
     }
 
     /// Wipes the keys from memory.
@@ -230,7 +302,8 @@ impl Wallet {
     pub fn signer(&self) -> Result<Signer, KeystoreError> {
         self.lock_if_expired(Instant::now());
         match self.open().as_ref() {
-            Some(open) => Ok(Signer(open.account.clone())),
+            Some(open) => Ok(open.signer.clone()),
+            None if self.is_watch_only() => Err(self.watch_only()),
             None => Err(KeystoreError::Locked(self.name.clone())),
         }
     }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use pentad_crypto::{Address, AddressVersions, ScriptTemplate, classify};
-use pentad_keystore::audit::{Event, Paid};
+use pentad_keystore::audit::{Entry, Event, Paid};
 use pentad_keystore::{KeystoreError, Wallet};
-use pentad_primitives::{Transaction, TxOut};
+use pentad_primitives::TxOut;
 
 use crate::error::WalletError;
+use crate::payment::unix_time;
 use crate::wallets::Inner;
 
 impl Inner {
     /// Returns once an entry about a wallet is durable: then what it tells of may be done.
     pub(crate) async fn note(&self, wallet: &Wallet, event: Event) -> Result<(), WalletError> {
-        self.audit.append(Some(wallet.name()), event).await?;
+        let number = self.audit.append(Some(wallet.name()), event.clone()).await?;
+        let (time, wallet) = (unix_time(), wallet.name().to_string());
+        self.book().note(&Entry { number, time, durable: number, wallet, event }, false);
         Ok(())
     }
 
@@ -40,29 +43,81 @@ impl Inner {
     }
 }
 
-/// A signed payment whose first `payments` outputs are not change.
-pub(crate) fn payment_signed(
-    transaction: &Transaction,
-    payments: usize,
-    fee: u64,
-    dry_run: bool,
+/// What outputs pay to others than the wallet itself.
+pub(crate) fn paid_to_others(
+    outputs: &[TxOut],
+    wallet: &Wallet,
     versions: &AddressVersions,
-) -> Event {
-    let paid = transaction.outputs.iter().take(payments).map(|output| paid(output, versions));
-    Event::PaymentSigned {
-        txid: transaction.txid().to_string(),
-        paid: paid.collect(),
-        fee,
-        dry_run,
+) -> Vec<Paid> {
+    let is_own = |output: &&TxOut| {
+        address(output).is_some_and(|address| wallet.key_path(&address).is_some())
+    };
+    outputs.iter().filter(|output| !is_own(output)).map(|output| paid(output, versions)).collect()
+}
+
+fn address(output: &TxOut) -> Option<Address> {
+    match classify(&output.script_pubkey)? {
+        ScriptTemplate::P2pkh(hash) => Some(Address::P2pkh(hash)),
+        ScriptTemplate::P2sh(hash) => Some(Address::P2sh(hash)),
+        ScriptTemplate::Data(_) => None,
     }
 }
 
 fn paid(output: &TxOut, versions: &AddressVersions) -> Paid {
-    let to = match classify(&output.script_pubkey) {
-        Some(ScriptTemplate::P2pkh(hash)) => Address::P2pkh(hash).encode(versions),
-        Some(ScriptTemplate::P2sh(hash)) => Address::P2sh(hash).encode(versions),
-        Some(ScriptTemplate::Data(data)) => format!("data:{}", hex::encode(data)),
-        None => format!("script:{}", hex::encode(output.script_pubkey.as_bytes())),
+    let to = match (address(output), classify(&output.script_pubkey)) {
+        (Some(address), _) => address.encode(versions),
+        (None, Some(ScriptTemplate::Data(data))) => format!("data:{}", hex::encode(data)),
+        (None, _) => format!("script:{}", hex::encode(output.script_pubkey.as_bytes())),
     };
     Paid { to, amount: output.amount.units() }
+}
+
+/// Units that a payment is about to take out of a wallet, counted before it is signed. Given back
+/// when this is dropped, unless the payment was signed.
+pub(crate) struct Reservation<'a> {
+    inner: &'a Inner,
+    wallet: &'a Wallet,
+    units: u64,
+    time: u64,
+}
+
+impl<'a> Reservation<'a> {
+    /// Counts the payments to others and the fee, if the wallet's policy has room for them today.
+    pub(crate) fn new(
+        inner: &'a Inner,
+        wallet: &'a Wallet,
+        foreign: &[Paid],
+        fee: u64,
+    ) -> Result<Self, WalletError> {
+        let units = foreign.iter().map(|paid| paid.amount).fold(fee, u64::saturating_add);
+        let limit = wallet.policy().and_then(|policy| policy.limit_per_day);
+        let time = unix_time();
+        inner.book().reserve(wallet.name().as_str(), units, limit, time)?;
+        Ok(Self { inner, wallet, units, time })
+    }
+
+    /// Has the signed payment in the audit log; from then on the units are spent.
+    pub(crate) async fn sign(mut self, signed: Signed) -> Result<(), WalletError> {
+        let Signed { txid, paid, fee, dry_run, approval } = signed;
+        let spent = self.units;
+        let event = Event::PaymentSigned { txid, paid, fee, spent, dry_run, approval };
+        self.inner.note(self.wallet, event).await?;
+        self.units = if dry_run { spent } else { 0 };
+        Ok(())
+    }
+}
+
+/// What the audit log tells of a signed payment.
+pub(crate) struct Signed {
+    pub(crate) txid: String,
+    pub(crate) paid: Vec<Paid>,
+    pub(crate) fee: u64,
+    pub(crate) dry_run: bool,
+    pub(crate) approval: String,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.inner.book().release(self.wallet.name().as_str(), self.units, self.time);
+    }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
+use crate::policy::{PolicyError, policy_failure};
 use pentad_keystore::audit::AuditError;
 use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 
@@ -24,7 +25,10 @@ pub enum WalletError {
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
     /// No passphrase was given, and the service has none of its own.
-    #[error("a passphrase is needed: this service has no passphrase file of its own")]
+    #[error(
+        "a passphrase is needed: this service has no file with it, or a policy holds, for which \
+         the file does not do"
+    )]
     NoPassphrase,
     /// A change of passphrase to nothing.
     #[error("new_passphrase: it is empty")]
@@ -136,6 +140,9 @@ pub enum WalletError {
     /// The journal of payments failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The policy of the wallet stands against the payment.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The audit log cannot be written or read.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -217,6 +224,7 @@ impl From<WalletError> for Status {
             WalletError::NoKey => invalid("NOT_A_KEY_ADDRESS", "address"),
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
             WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
+            WalletError::Policy(error) => policy_failure(&error),
             WalletError::Audit(error) => audit_failure(&error),
             WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),
             // The chain service's own code, reason and hint are the best there are.
@@ -253,6 +261,15 @@ fn keystore_failure(error: &KeystoreError) -> Failure {
         KeystoreError::CannotOpen(_) => failure(Code::PermissionDenied, "CANNOT_OPEN_WALLET"),
         KeystoreError::Locked(name) => {
             failure(Code::FailedPrecondition, "WALLET_LOCKED").with_hint(unlock_hint(name))
+        }
+        KeystoreError::WatchOnly(_) => failure(Code::FailedPrecondition, "WATCH_ONLY")
+            .with_hint("pentad psbt create makes a payment for whoever has the keys to sign"),
+        KeystoreError::NoWords(_) => failure(Code::FailedPrecondition, "NO_WORDS")
+            .with_hint("pentad keystore export-key shows its keys one by one"),
+        KeystoreError::Fixed(_) => failure(Code::FailedPrecondition, "FIXED_ADDRESSES")
+            .with_hint("use one of its addresses, or another wallet"),
+        KeystoreError::KeyCount(_) => {
+            failure(Code::InvalidArgument, "KEY_COUNT").with_field("keys")
         }
         KeystoreError::Exhausted(_) => {
             failure(Code::ResourceExhausted, "ADDRESSES_EXHAUSTED").with_hint("use another wallet")

@@ -2,6 +2,7 @@
 
 mod audit;
 mod keystore;
+mod policy;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;
 use pentad_api::wallet::v1::{
@@ -52,8 +53,10 @@ impl WalletService for Wallets {
     #[tracing::instrument(skip_all, err(level = "debug"))]
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
         let sent = Self::send(self, request.into_inner()).await?;
+        let is_signed = sent.transaction.inputs.iter().all(|input| !input.script_sig.is_empty());
+        let txid = is_signed.then(|| sent.transaction.txid().to_string());
         Ok(Response::new(SendResponse {
-            txid: sent.transaction.txid().to_string(),
+            txid: txid.unwrap_or_default(),
             fee: sent.fee,
             repeated_request: sent.repeated,
             transaction: sent.transaction.to_bytes().into(),

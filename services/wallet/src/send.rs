@@ -7,11 +7,11 @@ use pentad_crypto::Address;
 use pentad_primitives::Transaction;
 use tonic::{Code, Status};
 
-use crate::audit::payment_signed;
+use crate::audit::{Reservation, Signed, paid_to_others};
 use crate::chain::Network;
 use crate::error::WalletError;
 use crate::payment::{
-    Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign,
+    Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign, unsigned,
 };
 use crate::wallets::Inner;
 use pentad_keystore::{KeystoreError, Wallet};
@@ -35,6 +35,7 @@ impl Inner {
         let network = self.chain.network().await?;
         let wallet = self.payer(&order.source, &network).await?;
         if order.dry_run {
+            self.judge(&wallet, &order.paid_to_others(&wallet, &network))?;
             // The claim on its coins ends here.
             let (transaction, fee, _) = self.prepare(&order, &wallet, &network).await?;
             return Ok(Sent { transaction, fee, repeated: false });
@@ -62,6 +63,7 @@ impl Inner {
         wallet: &Arc<Wallet>,
         network: &Network,
     ) -> Result<Sent, WalletError> {
+        self.permit(&order, wallet, network).await?;
         let refusal = match self.attempt(key, &order, wallet, network).await {
             Err(WalletError::Chain(status)) if explain(&status).reason == TOO_MANY_ANCESTORS => {
                 WalletError::Chain(status)
@@ -195,7 +197,10 @@ impl Inner {
         wallet: &'a Arc<Wallet>,
         network: &Network,
     ) -> Result<(Transaction, u64, Claim<'a>), WalletError> {
-        let signer = wallet.signer()?;
+        // A transaction that anybody may submit is not for show where a policy holds, and cannot be
+        // signed where the keys are elsewhere.
+        let for_show = order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
+        let signer = if for_show { None } else { Some(wallet.signer()?) };
         // A wallet's payments take turns to choose their coins: each sees what others claimed.
         let turn = wallet.spending.lock().await;
         let addresses = match order.source {
@@ -225,12 +230,18 @@ impl Inner {
                 Some(change)
             }
         };
-        let (payments, dry_run) = (order.outputs.len(), order.dry_run);
-        let (order, fee) = (order.clone(), selection.fee);
-        let signing = move || sign(&order, &selection, change_to, &signer);
+        let transaction = unsigned(order, &selection, change_to)?;
+        let fee = selection.fee;
+        let Some(signer) = signer else {
+            return Ok((transaction, fee, claim));
+        };
+        let paid = paid_to_others(&transaction.outputs, wallet, &network.versions);
+        let reservation = Reservation::new(self, wallet, &paid, fee)?;
+        let signing = move || sign(transaction, &selection, &signer);
         let transaction = tokio::task::spawn_blocking(signing).await??;
-        let signed = payment_signed(&transaction, payments, fee, dry_run, &network.versions);
-        self.note(wallet, signed).await?;
+        let (txid, dry_run) = (transaction.txid().to_string(), order.dry_run);
+        let approval = order.approval.clone();
+        reservation.sign(Signed { txid, paid, fee, dry_run, approval }).await?;
         Ok((transaction, fee, claim))
     }
 }

@@ -7,6 +7,7 @@ use pentad_api::Connection;
 use pentad_api::wallet::v1::SendRequest;
 use pentad_api::wallet::v1::audit_service_server::AuditServiceServer;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
+use pentad_api::wallet::v1::policy_service_server::PolicyServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
 use pentad_service_kit::{Server, Supervisor, health, sized};
 use thiserror::Error;
@@ -20,6 +21,7 @@ use crate::chain::ChainClient;
 use crate::config::WalletConfig;
 use crate::error::WalletError;
 use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
+use crate::policy::Book;
 use crate::send::Sent;
 use crate::settle::Rounds;
 use pentad_keystore::audit::{AuditError, AuditLog};
@@ -48,13 +50,16 @@ pub(crate) struct Inner {
     pub(crate) chain: ChainClient,
     pub(crate) journal: Journal,
     pub(crate) audit: AuditLog,
+    pub(crate) book: Mutex<Book>,
+    /// Held while it is written down that a payment waits.
+    pub(crate) asking: tokio::sync::Mutex<()>,
     pub(crate) leases: Mutex<Leases>,
     pub(crate) provenance: Provenance,
     pub(crate) key_turns: KeyTurns,
-    fee_rate: u64,
+    pub(crate) fee_rate: u64,
     kdf: Semaphore,
     /// Payments under way.
-    payments: TaskTracker,
+    pub(crate) payments: TaskTracker,
 }
 
 /// Why the wallet service cannot start.
@@ -100,15 +105,19 @@ impl Wallets {
             prepare_private(&journal)?;
             // One process alone has the journal open, and so the audit log.
             let journal = Journal::open(&journal)?;
-            Ok((keystore, journal, AuditLog::open(audit, |_| {})?))
+            let mut book = Book::default();
+            let audit = AuditLog::open(audit, |recorded| book.note(&recorded.entry, true))?;
+            Ok((keystore, journal, audit, book))
         });
-        let (keystore, journal, audit) = opening.await??;
+        let (keystore, journal, audit, book) = opening.await??;
         let inner = Arc::new(Inner {
             keystore: Arc::new(keystore),
             chain: ChainClient::new(chain.clone()),
             leases: Mutex::new(claimed(&journal)),
             journal,
             audit,
+            book: Mutex::new(book),
+            asking: tokio::sync::Mutex::default(),
             provenance: Provenance::default(),
             key_turns: KeyTurns::default(),
             fee_rate,
@@ -137,7 +146,8 @@ impl Wallets {
                 [chain.clone(), keystore.clone()],
             )
             .service(sized!(WalletServiceServer::new(self.clone())), [chain, keystore.clone()])
-            .service(sized!(AuditServiceServer::new(self.clone())), [keystore])
+            .service(sized!(AuditServiceServer::new(self.clone())), [keystore.clone()])
+            .service(sized!(PolicyServiceServer::new(self.clone())), [keystore])
     }
 
     /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.

@@ -5,8 +5,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pentad_crypto::hd::{
-    AccountKey, AccountPublicKey, DerivationError, entropy_from_mnemonic, mnemonic_from_entropy,
-    seed,
+    AccountKey, AccountPublicKey, DerivationError, Purpose, entropy_from_mnemonic,
+    mnemonic_from_entropy, seed,
 };
 use pentad_crypto::{
     Address, AddressVersions, KeyError, MessageError, MessageSignature, PublicKey, SecretKey,
@@ -111,7 +111,7 @@ fn bip44_accounts_agree_with_rust_bitcoin() {
     let secp = bitcoin::secp256k1::Secp256k1::new();
     for byte in 0..8_u8 {
         let seed = seed(&[byte; 16], "").unwrap();
-        let account = AccountKey::from_seed(&seed, 0, u32::from(byte)).unwrap();
+        let account = AccountKey::from_seed(&seed, Purpose::Single, 0, u32::from(byte)).unwrap();
         let path: DerivationPath = format!("m/44'/0'/{byte}'").parse().unwrap();
         let master = Xpriv::new_master(bitcoin::NetworkKind::Main, &*seed).unwrap();
         let theirs = master.derive_priv(&secp, &path).unwrap();

@@ -72,8 +72,40 @@ pub enum Event {
         paid: Vec<Paid>,
         /// Units.
         fee: u64,
+        /// Units that leave the wallet, the fee included.
+        spent: u64,
         /// It was to be shown only, and may have been submitted all the same.
         dry_run: bool,
+        /// The approval that it needed; empty: none.
+        approval: String,
+    },
+    /// Another policy was put in the place of the present one. Written before it is in force.
+    PolicySet {
+        /// As JSON; `{}`: none.
+        policy: String,
+    },
+    /// A payment waits for its approver.
+    ApprovalRequested {
+        /// Its id.
+        approval: String,
+        /// Why it waits.
+        reason: String,
+        /// The request, protobuf in hex.
+        request: String,
+        /// What the approver signs.
+        text: String,
+    },
+    /// The approver signed; the payment is made.
+    Approved {
+        /// Its id.
+        approval: String,
+        /// Who signed.
+        approver: String,
+    },
+    /// A payment that waited is not made.
+    Rejected {
+        /// Its id.
+        approval: String,
     },
 }
 

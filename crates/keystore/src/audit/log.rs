@@ -2,18 +2,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::line::{self, LineHash};
 use super::scan::{Position, Scan};
 use super::{AuditError, Entry, Event, Recorded};
 use crate::WalletName;
-use crate::file::sync_directory;
+use crate::text::sync_directory;
 
 /// Entries that wait for the disk; whoever brings one more waits before that.
 const WAITING_MAX: usize = 1024;
@@ -33,7 +33,7 @@ pub struct Head {
 #[derive(Debug)]
 pub struct AuditLog {
     path: PathBuf,
-    entries: SyncSender<Submitted>,
+    entries: Sender<Submitted>,
     pub(super) written: Arc<Mutex<Written>>,
 }
 
@@ -82,10 +82,10 @@ impl AuditLog {
 
     pub(super) fn start(writer: Writer) -> Result<Self, AuditError> {
         let (path, written) = (writer.path.clone(), Arc::clone(&writer.written));
-        let (entries, submitted) = sync_channel(WAITING_MAX);
+        let (entries, mut submitted) = channel(WAITING_MAX);
         thread::Builder::new()
             .name("audit log".to_owned())
-            .spawn(move || writer.run(&submitted))
+            .spawn(move || writer.run(&mut submitted))
             .map_err(AuditError::io("start the writer of", &path))?;
         Ok(Self { path, entries, written })
     }
@@ -102,17 +102,8 @@ impl AuditLog {
         let gone = || AuditError::Poisoned("its writer has ended".to_owned());
         let wallet = wallet.map(ToString::to_string).unwrap_or_default();
         let (done, written) = oneshot::channel();
-        let entries = self.entries.clone();
-        let mut submitted = Submitted { wallet, event, done };
-        // Full only while the disk is slower than the callers: then a thread waits, not a worker.
-        if let Err(error) = entries.try_send(submitted) {
-            submitted = match error {
-                std::sync::mpsc::TrySendError::Full(submitted) => submitted,
-                std::sync::mpsc::TrySendError::Disconnected(_) => return Err(gone()),
-            };
-            let sending = tokio::task::spawn_blocking(move || entries.send(submitted));
-            sending.await.map_err(|_| gone())?.map_err(|_| gone())?;
-        }
+        let submitted = Submitted { wallet, event, done };
+        self.entries.send(submitted).await.map_err(|_| gone())?;
         written.await.map_err(|_| gone())?
     }
 
@@ -228,13 +219,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Writes what comes until nobody is left to bring more.
-    fn run(mut self, submitted: &Receiver<Submitted>) {
+    fn run(mut self, submitted: &mut Receiver<Submitted>) {
         let mut poison = None;
-        while let Ok(first) = submitted.recv() {
-            let mut batch = vec![first];
-            batch.extend(submitted.try_iter().take(WAITING_MAX));
+        let mut batch = Vec::new();
+        while submitted.blocking_recv_many(&mut batch, WAITING_MAX) > 0 {
             let (entries, waiting): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|it| ((it.wallet, it.event), it.done)).unzip();
+                batch.drain(..).map(|it| ((it.wallet, it.event), it.done)).unzip();
             let before = self.written().end.number;
             if poison.is_none() {
                 let appended = self.append(entries, &mut |_| {});

@@ -148,6 +148,7 @@ impl KeystoreService for Wallets {
         let name = wallet.parse().map_err(WalletError::Name)?;
         let wallet = self.inner.wallet(name).await?;
         tracing::warn!(wallet = %wallet.name(), "its words are asked for");
+        given_where_a_policy_holds(&wallet, &passphrase)?;
         let opened = Arc::clone(&wallet);
         let words = self.again(passphrase, move |it| opened.words(it)).await;
         let words = self.inner.note_attempt(&wallet, Event::WordsShown, words).await?;
@@ -168,6 +169,9 @@ impl KeystoreService for Wallets {
         let new = new.ok_or(WalletError::NoNewPassphrase)?;
         let name = wallet.parse().map_err(WalletError::Name)?;
         let wallet = self.inner.wallet(name).await?;
+        if old.is_none() {
+            given_where_a_policy_holds(&wallet, "")?;
+        }
         let opened = Arc::clone(&wallet);
         let changing = self.inner.hashing(move |keystore| {
             let changed = keystore.change_passphrase(&opened, old.as_ref(), &new);
@@ -186,6 +190,7 @@ impl KeystoreService for Wallets {
         let versions = self.inner.chain.network().await?.versions;
         let (wallet, path) = self.inner.key_of(&address, &versions).await?;
         tracing::warn!(wallet = %wallet.name(), address, "a private key is asked for");
+        given_where_a_policy_holds(&wallet, &passphrase)?;
         let opened = Arc::clone(&wallet);
         let key = self.again(passphrase, move |it| opened.export(path, it)).await;
         let key = self.inner.note_attempt(&wallet, Event::KeyExported { address }, key).await?;
@@ -257,7 +262,7 @@ impl Inner {
 }
 
 /// The passphrase of a request; `None` when it is left to the service.
-fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
+pub(super) fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
     let given = (!passphrase.is_empty()).then(|| Passphrase::new(passphrase));
     Ok(given.transpose()?)
 }
@@ -283,4 +288,13 @@ fn create(
 
 fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
     wallet.addresses().iter().map(|address| address.encode(versions)).collect()
+}
+
+/// The service's own passphrase does not do where a policy holds: whoever may pay could take the
+/// keys past it.
+fn given_where_a_policy_holds(wallet: &Wallet, passphrase: &str) -> Result<(), WalletError> {
+    if passphrase.is_empty() && wallet.policy().is_some() {
+        return Err(WalletError::NoPassphrase);
+    }
+    Ok(())
 }

@@ -19,10 +19,10 @@ pub(crate) use journal::{Journal, Unsettled};
 pub(crate) use lease::Leases;
 pub use order::PAYMENTS_MAX;
 pub(crate) use order::{Order, Source};
-pub(crate) use record::{PaymentKey, Progress, Record};
+pub(crate) use record::{PaymentKey, Progress, Record, unix_time};
 pub(crate) use select::{Coin, SelectError, Selection, select};
 pub use shortage::Shortage;
-pub(crate) use sign::sign;
+pub(crate) use sign::{sign, unsigned};
 pub(crate) use turns::KeyTurns;
 
 /// Blocks over a transaction, its own counted, from which on no reorganisation is expected.

@@ -7,9 +7,11 @@ use pentad_primitives::{Amount, TxOut};
 
 use super::select::Target;
 use super::size::{fee, output_bytes};
+use crate::audit::paid_to_others;
 use crate::chain::Network;
 use crate::error::WalletError;
-use pentad_keystore::WalletName;
+use pentad_keystore::audit::Paid;
+use pentad_keystore::{Wallet, WalletName};
 
 /// Most payments in one transaction: their outputs take a third of its size.
 pub const PAYMENTS_MAX: usize = 1000;
@@ -53,6 +55,10 @@ pub(crate) struct Order {
     pub(crate) sequence: u32,
     /// Our own unconfirmed change stays out.
     pub(crate) confirmed_only: bool,
+    /// The approval that it has; empty: none.
+    pub(crate) approval: String,
+    /// As it came.
+    pub(crate) request: SendRequest,
     /// Of what was asked for, so that one key cannot stand for two payments.
     pub(crate) fingerprint: [u8; 32],
 }
@@ -66,6 +72,7 @@ impl Order {
     ) -> Result<Self, WalletError> {
         let fingerprint = fingerprint(&request);
         let sequence = sequence(&request);
+        let kept = request.clone();
         let SendRequest {
             from,
             payments,
@@ -104,6 +111,8 @@ impl Order {
             lock_time,
             sequence,
             confirmed_only: false,
+            approval: String::new(),
+            request: kept,
             fingerprint,
         })
     }
@@ -124,6 +133,11 @@ impl Order {
             bytes_max: TRANSACTION_BYTES_MAX,
             subtract_fee: self.subtract_fee,
         }
+    }
+
+    /// What it pays to others than the wallet itself.
+    pub(crate) fn paid_to_others(&self, wallet: &Wallet, network: &Network) -> Vec<Paid> {
+        paid_to_others(&self.outputs, wallet, &network.versions)
     }
 
     /// The outputs, `deducted` units taken from the first one.

@@ -11,16 +11,14 @@ use pentad_keystore::Signer;
 
 const TRANSACTION_VERSION: i32 = 1;
 
-/// Spends the selected coins on the order's outputs and the change. The work grows with the square
-/// of the number of coins: a large payment takes a while, so this is for blocking threads.
+/// Spends the selected coins on the order's outputs and the change; nothing is signed yet.
 ///
 /// # Errors
-/// When a coin's key cannot be derived, or a fee leaves nothing worth paying.
-pub(crate) fn sign(
+/// When a fee leaves nothing worth paying.
+pub(crate) fn unsigned(
     order: &Order,
     selection: &Selection,
     change_to: Option<Address>,
-    signer: &Signer,
 ) -> Result<Transaction, WalletError> {
     let mut outputs = order.outputs_less(selection.deducted)?;
     if let (Some(change), Some(address)) = (selection.change, change_to) {
@@ -32,12 +30,20 @@ pub(crate) fn sign(
         script_sig: Script::default(),
         sequence: order.sequence,
     });
-    let mut transaction = Transaction {
-        version: TRANSACTION_VERSION,
-        inputs: inputs.collect(),
-        outputs,
-        lock_time: order.lock_time,
-    };
+    let (inputs, lock_time) = (inputs.collect(), order.lock_time);
+    Ok(Transaction { version: TRANSACTION_VERSION, inputs, outputs, lock_time })
+}
+
+/// Signs for the selected coins. The work grows with the square of their number: a large payment
+/// takes a while, so this is for blocking threads.
+///
+/// # Errors
+/// When a coin's key cannot be derived.
+pub(crate) fn sign(
+    mut transaction: Transaction,
+    selection: &Selection,
+    signer: &Signer,
+) -> Result<Transaction, WalletError> {
     // SIGHASH_ALL leaves other inputs' scripts out, so they can be set one by one.
     for (index, coin) in selection.coins.iter().enumerate() {
         let key = signer.key(coin.key)?;

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::bed::{Bed, COIN, from_wallet};
 
+const STRANGER: &str = "1BitcoinEaterAddressDontSendf59kuE";
 const PASSPHRASE: &str = "correct horse battery staple";
 
 async fn list(bed: &Bed, first: u64, limit: u32, wallet: &str) -> ListEntriesResponse {
@@ -36,9 +37,9 @@ async fn use_keys(bed: &Bed) -> SendResponse {
     keystore.unlock_wallet(unlock(passphrase())).await.expect("opens");
     let request = SignMessageRequest { address: address.clone(), message: "hello".to_owned() };
     keystore.sign_message(request).await.expect("signed");
-    let dry = SendRequest { dry_run: true, ..from_wallet("alice", &address, COIN) };
+    let dry = SendRequest { dry_run: true, ..from_wallet("alice", STRANGER, COIN) };
     bed.send(dry).await.expect("a dry run");
-    let sent = bed.send(from_wallet("alice", &address, 2 * COIN)).await.expect("paid");
+    let sent = bed.send(from_wallet("alice", STRANGER, 2 * COIN)).await.expect("paid");
     let request = ShowWordsRequest { wallet: wallet(), passphrase: passphrase() };
     keystore.show_words(request).await.expect("shown");
     let request = ExportKeyRequest { address, passphrase: "wrong".to_owned() };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pentad_api::Connection;
 use pentad_api::wallet::v1::audit_service_client::AuditServiceClient;
 use pentad_api::wallet::v1::keystore_service_client::KeystoreServiceClient;
+use pentad_api::wallet::v1::policy_service_client::PolicyServiceClient;
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::*;
@@ -119,6 +120,10 @@ impl Bed {
 
     pub fn wallet(&self) -> WalletServiceClient<Connection> {
         WalletServiceClient::new(self.connection())
+    }
+
+    pub fn policy(&self) -> PolicyServiceClient<Connection> {
+        PolicyServiceClient::new(self.connection())
     }
 
     pub fn audit(&self) -> AuditServiceClient<Connection> {

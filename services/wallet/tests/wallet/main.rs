@@ -7,6 +7,7 @@ mod exports;
 mod fake_chain;
 mod keystore;
 mod leases;
+mod policy;
 mod restore;
 mod retries;
 mod secrets;
