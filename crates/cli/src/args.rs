@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use pentad_primitives::Amount;
 
 use crate::console::Format;
-use crate::verbs::{ProofArgs, VerifyProofArgs};
+use crate::verbs::{BackupArgs, ProofArgs, RestoreArgs, VerifyProofArgs};
 
 /// Where a development network lives unless `--dir` says otherwise.
 pub const DEVNET_DIR: &str = "pentad-devnet";
@@ -87,6 +87,10 @@ pub enum Verb {
     Createwallet(CreateWalletArgs),
     /// List the node's wallets and their addresses
     Printwallet,
+    /// Write all that a wallet is made of, sealed, to one file
+    Backup(BackupArgs),
+    /// Make a wallet of a backup's file, or only check that it could be made
+    Restore(RestoreArgs),
     /// Show the balance of an address
     Balance {
         /// An address of the network

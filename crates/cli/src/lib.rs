@@ -99,6 +99,8 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Genesis(genesis) => verbs::genesis(console, &genesis),
         Verb::Createwallet(create) => verbs::create_wallet(console, &globals, &create).await,
         Verb::Printwallet => verbs::print_wallets(console, &globals).await,
+        Verb::Backup(arguments) => verbs::backup(console, &globals, &arguments).await,
+        Verb::Restore(arguments) => verbs::restore(console, &globals, &arguments).await,
         Verb::Balance { address } => verbs::balance(console, &globals, address).await,
         Verb::Send(send) => verbs::send(console, &globals, send).await,
         Verb::Print { height } => verbs::print(console, &globals, height).await,

@@ -14,7 +14,7 @@ use crate::stored::Stored;
 use crate::watch::WatchFile;
 use crate::{
     Issued, KdfCost, KeystoreError, Passphrase, Signer, Unlock, Wallet, WalletName, Watch, Words,
-    import, new_wallet,
+    import, new_wallet, text,
 };
 
 /// A wallet, or why it could not be loaded.
@@ -92,14 +92,19 @@ impl Keystore {
         Ok(self.remember(Wallet::new(name.clone(), path, file)?))
     }
 
-    /// Makes a wallet of a file's text, as [`Wallet::file_text`] gives it.
-    pub fn restore_file(&self, name: &WalletName, text: &str) -> Loaded {
-        let damaged = || KeystoreError::CannotOpen(name.clone());
-        let file = Stored::from_json(text).ok_or_else(damaged)?;
-        // Looked through before it is on the disk.
-        let _ = file.origin().ok_or_else(damaged)?;
-        write_new(&self.directory, name, &file)?;
-        self.load(name)
+    /// The wallet that a file's text (see [`Wallet::file_text`]) would make. It is not on the disk
+    /// yet.
+    pub fn read(&self, name: &WalletName, text: &str) -> Result<Wallet, KeystoreError> {
+        let file =
+            Stored::from_json(text).ok_or_else(|| KeystoreError::CannotOpen(name.clone()))?;
+        Wallet::new(name.clone(), self.path(name), file)
+    }
+
+    /// Takes over a wallet that [`Keystore::read`] gave.
+    pub fn adopt(&self, wallet: &Wallet) -> Loaded {
+        text::create(&self.path(wallet.name()), &wallet.file_text())
+            .map_err(cannot_create(&self.path(wallet.name()), wallet.name()))?;
+        self.load(wallet.name())
     }
 
     /// What a new wallet is sealed under.
@@ -208,10 +213,16 @@ impl Keystore {
             .expect("a directory does not hold 2^64 files")
     }
 
-    /// The wallet that an address belongs to.
+    /// The wallet that an address belongs to; one that has the key before one that watches it.
     pub fn owner(&self, address: &Address) -> Option<Arc<Wallet>> {
         let wallets = self.wallets.read().unwrap_or_else(PoisonError::into_inner);
-        wallets.values().find(|wallet| wallet.key_path(address).is_some()).cloned()
+        let owners = || wallets.values().filter(|wallet| wallet.key_path(address).is_some());
+        owners().find(|wallet| !wallet.is_watch_only()).or_else(|| owners().next()).cloned()
+    }
+
+    /// Whether the key of an address is in one of the wallets.
+    pub fn has_key(&self, address: &Address) -> bool {
+        self.owner(address).is_some_and(|wallet| !wallet.is_watch_only())
     }
 
     /// The passphrase that the service itself knows.
@@ -254,9 +265,13 @@ pub(crate) fn write_new(
     file: &Stored,
 ) -> Result<PathBuf, KeystoreError> {
     let path = path(directory, name);
-    file.create(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => KeystoreError::WalletExists(name.clone()),
-        _ => KeystoreError::io(&path)(error),
-    })?;
+    file.create(&path).map_err(cannot_create(&path, name))?;
     Ok(path)
+}
+
+fn cannot_create(path: &Path, name: &WalletName) -> impl FnOnce(io::Error) -> KeystoreError {
+    move |error| match error.kind() {
+        io::ErrorKind::AlreadyExists => KeystoreError::WalletExists(name.clone()),
+        _ => KeystoreError::io(path)(error),
+    }
 }

@@ -207,7 +207,7 @@ impl Words {
     /// # Errors
     /// When the index is 2³¹ or more.
     pub fn address(&self, path: KeyPath) -> Result<Address, DerivationError> {
-        address(&self.account.public(), path)
+        account_address(&self.account.public(), path)
     }
 
     fn seal(
@@ -249,7 +249,14 @@ fn account_key(
     AccountKey::from_seed(&*hd::seed(entropy, "")?, Purpose::Single, coin_type, account)
 }
 
-fn address(account: &AccountPublicKey, path: KeyPath) -> Result<Address, DerivationError> {
+/// The address at a place of an account.
+///
+/// # Errors
+/// When the index is 2³¹ or more.
+pub fn account_address(
+    account: &AccountPublicKey,
+    path: KeyPath,
+) -> Result<Address, DerivationError> {
     let key = account.public_key(path.chain.number(), path.index)?;
     Ok(Address::P2pkh(key.key_hash()))
 }

@@ -3,7 +3,7 @@ use pentad_crypto::{Address, PublicKey};
 
 use crate::file::WalletFile;
 use crate::watch::{WatchFile, Watched};
-use crate::{Chain, KeyPath, MultisigAccount, address};
+use crate::{Chain, KeyPath, MultisigAccount, account_address};
 
 /// What the addresses of a wallet are made of.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Origin {
         let fixed =
             || (path.chain == Chain::Receive).then(|| usize::try_from(path.index).ok()).flatten();
         match self {
-            Self::Account(account) => address(account, path).ok(),
+            Self::Account(account) => account_address(account, path).ok(),
             Self::Keys(keys) => keys.get(fixed()?).map(|key| Address::P2pkh(key.key_hash())),
             Self::Addresses(addresses) => addresses.get(fixed()?).copied(),
             Self::Multisig(account) => account.address(path),

@@ -235,6 +235,12 @@ impl Wallet {
         Ok((secrets, signer))
     }
 
+    /// Whether this passphrase opens the wallet, and its keys are those of its addresses. Blocks
+    /// for as long as the KDF takes.
+    pub fn prove(&self, passphrase: &Passphrase) -> Result<(), KeystoreError> {
+        self.reveal(passphrase).map(drop)
+    }
+
     /// What holds for its payments.
     pub fn policy(&self) -> Option<Arc<Policy>> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()

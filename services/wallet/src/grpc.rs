@@ -1,7 +1,7 @@
 //! The gRPC face of the wallets. Spans carry names of wallets, never passphrases.
 
 mod audit;
-mod keystore;
+pub(crate) mod keystore;
 mod policy;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;

@@ -7,11 +7,13 @@
 //! Invariant: a payment that was answered is made, whatever process dies.
 
 mod audit;
+mod backup;
 mod balance;
 mod chain;
 mod config;
 mod error;
 mod grpc;
+mod import;
 mod message;
 mod payment;
 mod policy;

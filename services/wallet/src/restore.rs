@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use pentad_crypto::Address;
 use pentad_crypto::hd::DerivationError;
 use pentad_keystore::{Chain, Issued, KeyPath, Passphrase, Wallet, WalletName, Words};
 
@@ -22,25 +23,38 @@ impl Inner {
         words: Words,
         owner: Option<Passphrase>,
     ) -> Result<(Arc<Wallet>, Issued), WalletError> {
-        let receive = self.count_used(&words, Chain::Receive).await?;
-        let change = self.count_used(&words, Chain::Change).await?;
+        let found = self.issued(|path| words.address(path)).await?;
         // Its first address is there, whether it was paid or not.
-        let issued = Issued { receive: receive.max(1), change };
+        let issued = Issued { receive: found.receive.max(1), ..found };
         let wallet = self
             .hashing(move |keystore| {
                 let restored = keystore.restore(&name, &words, issued, owner.as_ref());
                 Ok(restored.ok_or(WalletError::NoPassphrase)??)
             })
             .await?;
-        Ok((wallet, Issued { receive, change }))
+        Ok((wallet, found))
+    }
+
+    /// Addresses of an account up to the last ones that were ever paid.
+    pub(crate) async fn issued(
+        &self,
+        address: impl Fn(KeyPath) -> Result<Address, DerivationError>,
+    ) -> Result<Issued, WalletError> {
+        let receive = self.count_used(&address, Chain::Receive).await?;
+        let change = self.count_used(&address, Chain::Change).await?;
+        Ok(Issued { receive, change })
     }
 
     /// Addresses of a chain up to the last one that was ever paid.
-    async fn count_used(&self, words: &Words, chain: Chain) -> Result<u32, WalletError> {
+    async fn count_used(
+        &self,
+        address: &impl Fn(KeyPath) -> Result<Address, DerivationError>,
+        chain: Chain,
+    ) -> Result<u32, WalletError> {
         let (mut used, mut next) = (0, 0);
         while next < used + GAP {
-            let addresses = (next..used + GAP)
-                .map(|index| Ok((index, words.address(KeyPath { chain, index })?)));
+            let addresses =
+                (next..used + GAP).map(|index| Ok((index, address(KeyPath { chain, index })?)));
             let addresses = addresses.collect::<Result<Vec<_>, DerivationError>>()?;
             next = used + GAP;
             let asked = iter(addresses).map(|(index, address)| async move {

@@ -1,5 +1,6 @@
 //! The everyday verbs.
 
+mod backups;
 mod balance;
 mod blocks;
 mod genesis;
@@ -12,6 +13,7 @@ mod wallets;
 
 use std::time::Duration;
 
+pub use backups::{BackupArgs, RestoreArgs, backup, restore};
 pub use balance::balance;
 pub use blocks::{generate, print};
 pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};

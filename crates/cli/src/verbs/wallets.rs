@@ -77,7 +77,7 @@ pub async fn create_wallet(
     console.answer(&Created { wallet: reply.wallet, address: reply.address })
 }
 
-fn read_passphrase(path: &Path) -> Result<String, Fault> {
+pub(super) fn read_passphrase(path: &Path) -> Result<String, Fault> {
     let text = fs::read_to_string(path)
         .map_err(|error| Fault::refused(format!("cannot read {}: {error}", path.display())))?;
     match text.lines().next() {

@@ -36,6 +36,15 @@ pub enum Event {
     Created,
     /// A wallet was made of words.
     Restored,
+    /// A wallet was made of keys from elsewhere.
+    Imported {
+        /// How many.
+        keys: usize,
+    },
+    /// A wallet without keys was made.
+    Watched,
+    /// All that the wallet is made of was given away, sealed.
+    BackedUp,
     /// The keys are in memory for a while.
     Unlocked {
         /// How long.

@@ -47,6 +47,7 @@ impl KeystoreService for FakeKeystore {
             wallet,
             addresses: vec![ADDRESS.to_owned(), "another".to_owned()],
             unlocked: true,
+            ..Wallet::default()
         });
         Ok(Response::new(ListWalletsResponse {
             wallets: Some(other).into_iter().chain(miner).collect(),
@@ -106,6 +107,34 @@ impl KeystoreService for FakeKeystore {
         &self,
         _: Request<VerifyMessageRequest>,
     ) -> Result<Response<VerifyMessageResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn import_keys(
+        &self,
+        _: Request<ImportKeysRequest>,
+    ) -> Result<Response<ImportKeysResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn watch_wallet(
+        &self,
+        _: Request<WatchWalletRequest>,
+    ) -> Result<Response<WatchWalletResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn backup_wallet(
+        &self,
+        _: Request<BackupWalletRequest>,
+    ) -> Result<Response<BackupWalletResponse>, Status> {
+        Err(Status::unimplemented("not asked by the miner"))
+    }
+
+    async fn restore_backup(
+        &self,
+        _: Request<RestoreBackupRequest>,
+    ) -> Result<Response<RestoreBackupResponse>, Status> {
         Err(Status::unimplemented("not asked by the miner"))
     }
 }

@@ -20,7 +20,7 @@ const UNLOCK_SECONDS_DEFAULT: u32 = 300;
 /// A wallet stays open for a day at most.
 const UNLOCK_SECONDS_MAX: u32 = 86_400;
 /// What a WIF key's version byte has more than that of P2PKH addresses (Bitcoin's 0x80 and 0x00).
-const WIF_VERSION_OFFSET: u8 = 0x80;
+pub(crate) const WIF_VERSION_OFFSET: u8 = 0x80;
 
 #[tonic::async_trait]
 impl KeystoreService for Wallets {
@@ -59,6 +59,7 @@ impl KeystoreService for Wallets {
                 wallet: name.to_string(),
                 addresses: addresses(&wallet, &versions),
                 unlocked: wallet.is_unlocked(),
+                watch_only: wallet.is_watch_only(),
             },
             Err(error) => {
                 tracing::error!(wallet = %name, %error, "a wallet that cannot be read");
@@ -119,10 +120,7 @@ impl KeystoreService for Wallets {
         let RestoreWalletRequest { wallet, words, passphrase } = request.into_inner();
         let words = Words::parse(&Zeroizing::new(words)).map_err(WalletError::Words)?;
         let passphrase = owners(passphrase)?;
-        let name = match super::named(&wallet)? {
-            Some(name) => name,
-            None => self.inner.blocking(|keystore| Ok(keystore.free_name())).await?,
-        };
+        let name = self.inner.free_name(&wallet).await?;
         let versions = self.inner.chain.network().await?.versions;
         let (wallet, issued) = self.inner.restore(name, words, passphrase).await?;
         self.inner.note(&wallet, Event::Restored).await?;
@@ -198,6 +196,55 @@ impl KeystoreService for Wallets {
         Ok(Response::new(ExportKeyResponse { key }))
     }
 
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn import_keys(
+        &self,
+        request: Request<ImportKeysRequest>,
+    ) -> Result<Response<ImportKeysResponse>, Status> {
+        Ok(Response::new(self.import(request.into_inner()).await?))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn watch_wallet(
+        &self,
+        request: Request<WatchWalletRequest>,
+    ) -> Result<Response<WatchWalletResponse>, Status> {
+        Ok(Response::new(self.watch(request.into_inner()).await?))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn backup_wallet(
+        &self,
+        request: Request<BackupWalletRequest>,
+    ) -> Result<Response<BackupWalletResponse>, Status> {
+        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
+        Ok(Response::new(self.back_up(name).await?))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn restore_backup(
+        &self,
+        request: Request<RestoreBackupRequest>,
+    ) -> Result<Response<RestoreBackupResponse>, Status> {
+        Ok(Response::new(self.restore_backup(request.into_inner()).await?))
+    }
+
     #[tracing::instrument(skip_all, err(level = "debug"))]
     async fn sign_message(
         &self,
@@ -232,7 +279,7 @@ impl KeystoreService for Wallets {
 impl Wallets {
     /// Does what asks for a wallet's passphrase again, even if the wallet is open; empty: that of
     /// the service's own file.
-    async fn again<T: Send + 'static>(
+    pub(crate) async fn again<T: Send + 'static>(
         &self,
         passphrase: String,
         work: impl FnOnce(&Passphrase) -> Result<T, KeystoreError> + Send + 'static,
@@ -248,6 +295,14 @@ impl Wallets {
 }
 
 impl Inner {
+    /// The name of a new wallet: the one that is given, or one that is free.
+    pub(crate) async fn free_name(&self, wallet: &str) -> Result<WalletName, WalletError> {
+        match super::named(wallet)? {
+            Some(name) => Ok(name),
+            None => self.blocking(|keystore| Ok(keystore.free_name())).await,
+        }
+    }
+
     /// The wallet that an address belongs to, and its place there.
     async fn key_of(
         &self,
@@ -262,7 +317,7 @@ impl Inner {
 }
 
 /// The passphrase of a request; `None` when it is left to the service.
-pub(super) fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
+pub(crate) fn owners(passphrase: String) -> Result<Option<Passphrase>, WalletError> {
     let given = (!passphrase.is_empty()).then(|| Passphrase::new(passphrase));
     Ok(given.transpose()?)
 }
@@ -286,7 +341,7 @@ fn create(
     Ok(create(&name)??)
 }
 
-fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
+pub(crate) fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
     wallet.addresses().iter().map(|address| address.encode(versions)).collect()
 }
 

@@ -101,7 +101,7 @@ impl Inner {
         let approver = approver.ok_or_else(nobody)?;
         let owner = message::owner(&approver, &self.chain.network().await?.versions)?;
         let address = Address::P2pkh(owner);
-        if self.blocking(move |keystore| Ok(keystore.owner(&address))).await?.is_some() {
+        if self.blocking(move |keystore| Ok(keystore.has_key(&address))).await? {
             let problem = "the approver's key is on this node by now".to_owned();
             return Err(PolicyError::Signature(problem).into());
         }

@@ -37,7 +37,7 @@ pub(crate) fn check(
                 ));
             }
             // Whoever may use this node could approve his own payments.
-            Ok(address) if keystore.owner(&address).is_some() => {
+            Ok(address) if keystore.has_key(&address) => {
                 return Err(invalid(
                     "policy.approver",
                     "its key is on this node: it must be another's",

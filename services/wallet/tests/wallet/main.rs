@@ -1,10 +1,12 @@
 //! The wallet service over its gRPC surface, against a chain service in memory.
 
 mod audit;
+mod backup;
 mod bed;
 mod errors;
 mod exports;
 mod fake_chain;
+mod import;
 mod keystore;
 mod leases;
 mod policy;
