@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use pentad_api::Failure;
 use pentad_api::wallet::v1::{BackupWalletResponse, RestoreBackupRequest, RestoreBackupResponse};
 use pentad_crypto::Address;
 use pentad_keystore::audit::Event;
@@ -14,6 +15,7 @@ use pentad_keystore::{Passphrase, Wallet, WalletName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use tonic::Code;
 
 use crate::error::WalletError;
 use crate::grpc::keystore::owners;
@@ -51,6 +53,20 @@ pub enum BackupError {
     /// The same keys are here already.
     #[error("wallet \"{0}\" has the same addresses")]
     Present(WalletName),
+}
+
+/// What the caller is told.
+pub(crate) fn backup_failure(error: &BackupError) -> Failure {
+    let failure = |code, reason| Failure::new(code, reason, error.to_string());
+    match error {
+        BackupError::Present(_) => failure(Code::AlreadyExists, "WALLET_EXISTS")
+            .with_hint("nothing is to be restored: the wallet is there"),
+        BackupError::Checksum | BackupError::Format | BackupError::Addresses => {
+            failure(Code::InvalidArgument, "INVALID_BACKUP")
+                .with_field("backup")
+                .with_hint("use another copy of it")
+        }
+    }
 }
 
 impl Backup {

@@ -1,17 +1,18 @@
 use std::time::Duration;
 
 use pentad_api::Failure;
+use pentad_crypto::AddressError;
 use pentad_crypto::hd::DerivationError;
-use pentad_crypto::{AddressError, KeyError};
 use pentad_primitives::Amount;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use crate::backup::BackupError;
+use crate::backup::{BackupError, backup_failure};
+use crate::import::{ImportError, import_failure};
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
 use crate::policy::{PolicyError, policy_failure};
 use pentad_keystore::audit::AuditError;
-use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WATCHED_MAX, WalletName};
+use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 
 /// Why the wallet service did not do what it was asked.
 #[derive(Debug, Error)]
@@ -124,23 +125,9 @@ pub enum WalletError {
     /// The words make no wallet.
     #[error("words: {0}")]
     Words(DerivationError),
-    /// A text that is no key.
-    #[error("keys[{index}]: {problem}")]
-    ImportedKey {
-        /// Its place in the request.
-        index: usize,
-        /// What is wrong with it.
-        problem: KeyError,
-    },
-    /// Not the extended public key of an account.
-    #[error("account: {0}")]
-    Account(DerivationError),
-    /// Neither an account nor addresses, or both, or too many.
-    #[error("addresses: give an account, or 1 to {WATCHED_MAX} addresses, not {found}")]
-    Watched {
-        /// How many there were.
-        found: usize,
-    },
+    /// Keys or addresses from elsewhere cannot be taken.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The backup cannot be restored.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -241,21 +228,8 @@ impl From<WalletError> for Status {
                 .with_retry_after(Duration::from_millis(100)),
             WalletError::Words(_) => invalid("INVALID_WORDS", "words")
                 .with_hint("12 to 24 English words in their order, with spaces in between"),
-            WalletError::ImportedKey { problem: KeyError::WrongNetwork(_), .. } => {
-                invalid("WRONG_NETWORK", "keys").with_hint("export it on this network")
-            }
-            WalletError::ImportedKey { .. } => invalid("INVALID_KEY", "keys")
-                .with_hint("52 characters, as ExportKey shows them: a character may be missing"),
-            WalletError::Account(_) => invalid("INVALID_ACCOUNT", "account")
-                .with_hint("xpub… at m/44'/…'/…'; an extended private key is never taken"),
-            WalletError::Watched { .. } => invalid("WATCHED", "addresses"),
-            WalletError::Backup(error) => match error {
-                BackupError::Present(_) => failure(Code::AlreadyExists, "WALLET_EXISTS")
-                    .with_hint("nothing is to be restored: the wallet is there"),
-                BackupError::Checksum | BackupError::Format | BackupError::Addresses => {
-                    invalid("INVALID_BACKUP", "backup").with_hint("use another copy of it")
-                }
-            },
+            WalletError::Import(error) => import_failure(&error),
+            WalletError::Backup(error) => backup_failure(&error),
             WalletError::MessageLength { .. } => invalid("MESSAGE_TOO_LONG", "message"),
             WalletError::NoKey => invalid("NOT_A_KEY_ADDRESS", "address"),
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),

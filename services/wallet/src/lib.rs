@@ -22,8 +22,10 @@ mod send;
 mod settle;
 mod wallets;
 
+pub use backup::BackupError;
 pub use config::WalletConfig;
 pub use error::WalletError;
+pub use import::ImportError;
 pub use payment::{JournalError, PAYMENTS_MAX, Shortage};
 pub use policy::PolicyError;
 pub use wallets::{StartError, Wallets};

@@ -98,8 +98,10 @@ async fn keys_that_are_none_are_refused_and_not_repeated() {
 async fn a_watched_account_finds_its_coins_and_signs_nothing() {
     let mut bed = Bed::start().await;
     // m/44'/0'/0' of the words abandon … about: as other wallets show it.
-    let account = "xpub6BosfCnifzxcFwrSzQiqu2DBVTshkCXacvNsWGYJVVhhawA7d4R5WSWGFNbi8Aw6ZRc1brxMyWMzG3\
-                   DSSSSoekkudhUd9yLb6qx39T9nMdj";
+    let account = concat!(
+        "xpub6BosfCnifzxcFwrSzQiqu2DBVTshkCXacvNsWGYJVVhhawA7d4R5WSWGFNbi8Aw6ZRc1brxMyWMz",
+        "G3DSSSSoekkudhUd9yLb6qx39T9nMdj",
+    );
     let first = "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA";
     bed.chain.pay(first, 2 * COIN);
     let watched = watch(&bed, account, &[]).await.expect("watched");
@@ -149,8 +151,10 @@ async fn watched_addresses_do_not_stand_before_those_who_have_the_key() {
 #[tokio::test]
 async fn what_cannot_be_watched_is_refused() {
     let bed = Bed::start().await;
-    let xprv = "xprv9xpXFhFpqdQK3TmytPBqXtGSwS3DLjojFhTGht8gwAAii8py5X6pxeBnQ6ehJiyJ6nDjWGJfZ95WxByFXVkDx\
-                HXrqu53WCRGypk2ttuqncb";
+    let xprv = concat!(
+        "xprv9xpXFhFpqdQK3TmytPBqXtGSwS3DLjojFhTGht8gwAAii8py5X6pxeBnQ6ehJiyJ6nDjWGJfZ95Wx",
+        "ByFXVkDxHXrqu53WCRGypk2ttuqncb",
+    );
     let addresses = vec![address(1)];
     for (account, list, reason) in [
         ("", vec![], "WATCHED"),
