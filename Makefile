@@ -63,6 +63,11 @@ bench: ## Measure; prints a table (docs/performance.md)
 	$(CARGO) build --release --locked -p pentad-chain -p pentad-bench
 	target/release/pentad-bench
 
+.PHONY: bench-index
+bench-index: ## Measure the engines of the index: memory, time, disk: PAYMENTS=1000000
+	$(CARGO) build --release --locked -p pentad-bench
+	for engine in lsm sled; do target/release/pentad-bench-index $$engine --payments $(or $(PAYMENTS),1000000); done
+
 .PHONY: sim
 sim: ## Simulate PBFT networks: SEEDS=10000 [FROM=1], or SEED=17 to replay one with its trace
 	$(CARGO) run --release --locked -p pentad-sim -- $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))

@@ -1,5 +1,6 @@
-//! Time on the wall and on the cores.
+//! Time on the wall and on the cores, memory.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -38,4 +39,12 @@ pub(crate) fn cpu() -> Duration {
 pub(crate) fn median(mut costs: Vec<Cost>) -> Cost {
     costs.sort_unstable();
     costs[costs.len() / 2]
+}
+
+/// Bytes of memory that a process holds.
+pub(crate) fn resident_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a live process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.expect("the kernel says how much") * 1024
 }

@@ -11,6 +11,8 @@ use pentad_api::Connection;
 use pentad_api::peer::v1::ListPeersRequest;
 use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 
+use crate::meter::resident_bytes;
+
 /// Time between two tries to reach a process that starts.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// When a process that does not answer has failed.
@@ -75,11 +77,7 @@ impl Node {
 
     /// Bytes of memory that the process holds.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("a live process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.expect("the kernel says how much") * 1024
+        resident_bytes(self.process.id())
     }
 
     /// CPU time of the process so far.

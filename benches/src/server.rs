@@ -14,7 +14,7 @@ use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::verify_response;
 use tokio::task::JoinSet;
 
-use crate::meter::Cost;
+use crate::meter::{Cost, resident_bytes};
 
 /// Connections that hand in transactions at once, as in the reference.
 const CONNECTIONS: usize = 16;
@@ -133,11 +133,7 @@ impl Server {
 
     /// Bytes of memory that the process holds.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("a live process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.expect("the kernel says how much") * 1024
+        resident_bytes(self.process.id())
     }
 
     /// CPU time of the process so far.

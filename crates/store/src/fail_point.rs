@@ -88,6 +88,10 @@ points! {
     EngineWrite = "engine-write",
     /// The index engine flushes.
     EngineFlush = "engine-flush",
+    /// The index engine merges some of its files.
+    EngineMerge = "engine-merge",
+    /// The name of the engine is written into a new index directory.
+    EngineName = "engine-name",
     /// The index engine reads.
     EngineRead = "engine-read",
     /// The unfinished file of the mempool is written.

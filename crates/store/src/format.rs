@@ -17,8 +17,8 @@ use crate::fail_point::{self, Point};
 /// files, the kinds of records and the rows of the index.
 ///
 /// History: 1 the first; 2 the block log may hold certified blocks; 3 the index may hold the hash
-/// of the UTXO set.
-pub const DATA_FORMAT: u32 = 3;
+/// of the UTXO set; 4 the index may be kept by another engine than sled.
+pub const DATA_FORMAT: u32 = 4;
 
 const FORMAT_FILE: &str = "FORMAT";
 /// The block log's directory.
@@ -52,6 +52,13 @@ pub const MIGRATIONS: &[Migration] = &[
         to: 3,
         what: "allows the hash of the UTXO set in the index, which is made when the store opens; \
                older programs would leave it behind",
+        run: |_| Ok(()),
+    },
+    Migration {
+        from: 3,
+        to: 4,
+        what: "allows an index that names its engine; older programs would make one of sled's in \
+               the same directory",
         run: |_| Ok(()),
     },
 ];

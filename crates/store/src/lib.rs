@@ -6,7 +6,7 @@
 //!   LOCK              held while a node works on the directory; names its process
 //!   FORMAT            version of the layout, hash of the chain spec
 //!   blocks/000000.blocks …   the block log: checksummed records, fsynced in order
-//!   index/            headers, UTXOs, transactions and addresses in sled
+//!   index/            headers, UTXOs, transactions and addresses, kept by the engine it names
 //!   REINDEX           asks the next start to rebuild the index
 //!   mempool           transactions that waited when the node was last asked
 //! ```
@@ -38,8 +38,8 @@ pub use chain_store::{
 };
 pub use data_dir::{DataDir, DataDirError, request_reindex};
 pub use engine::{
-    Batch, CoinCache, CoinCacheUsage, EngineError, IndexEngine, MemoryEngine, Pair, SledEngine,
-    SledOptions,
+    Batch, CoinCache, CoinCacheUsage, DiskEngine, DiskOptions, EngineError, IndexEngine, LsmEngine,
+    LsmOptions, MemoryEngine, Pair, SledEngine, SledOptions,
 };
 pub use format::DATA_FORMAT;
 pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip, set_hash_key};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::chain_store::{ChainStore, StoreError};
 use crate::data_dir::DataDir;
 use crate::engine::{
-    CoinCache, CoinCacheUsage, IndexEngine, MemoryEngine, SledEngine, SledOptions,
+    CoinCache, CoinCacheUsage, DiskEngine, DiskOptions, IndexEngine, MemoryEngine,
 };
 use crate::fail_point::{self, Point};
 use crate::format::BLOCKS;
@@ -22,8 +22,15 @@ use crate::recovery::{self, RebuildReason, Recovery};
 pub enum EngineKind {
     /// In memory: rebuilt from the block log at every start.
     Memory,
-    /// In sled, below the data directory.
-    Sled(SledOptions),
+    /// On disk, below the data directory.
+    Disk(DiskOptions),
+}
+
+impl From<DiskEngine> for EngineKind {
+    /// With its default limits.
+    fn from(engine: DiskEngine) -> Self {
+        Self::Disk(DiskOptions { engine: Some(engine), ..DiskOptions::default() })
+    }
 }
 
 /// How a store works.
@@ -46,10 +53,10 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            engine: EngineKind::Sled(SledOptions::default()),
+            engine: EngineKind::Disk(DiskOptions::default()),
             log: LogOptions::default(),
             // Some full blocks: the more go down together, the more coins came and went among
-            // them, which sled then never sees. An idle node needs none of it.
+            // them, which the engine then never sees. An idle node needs none of it.
             layer_bytes_max: 18 * 1024 * 1024,
             // Fifty thousand coins: what some full blocks create.
             coin_cache_bytes_max: 8 * 1024 * 1024,
@@ -81,7 +88,9 @@ impl ChainStore {
                 .map_err(|source| IndexError::Directory { action: "renew", source })?;
             return Ok(opened);
         }
-        match places.open() {
+        match places.open_as_it_is() {
+            Ok(None) => places.rebuild(RebuildReason::OtherEngine),
+            Ok(Some(opened)) => Ok(opened),
             Err(StoreError::Index(error)) => {
                 tracing::warn!(%error, "the index cannot be used");
                 places.rebuild(RebuildReason::Damaged)
@@ -90,7 +99,7 @@ impl ChainStore {
                 tracing::warn!(%error, "the index is ahead of the block log");
                 places.rebuild(RebuildReason::AheadOfLog)
             }
-            outcome => outcome,
+            Err(error) => Err(error),
         }
     }
 }
@@ -102,6 +111,16 @@ struct Places {
 }
 
 impl Places {
+    /// `None` when the index that is there is kept by another engine than it should be.
+    fn open_as_it_is(&self) -> Result<Option<(ChainStore, Recovery)>, StoreError> {
+        if let EngineKind::Disk(disk) = self.options.engine
+            && disk.differs(&self.index)?
+        {
+            return Ok(None);
+        }
+        self.open().map(Some)
+    }
+
     fn open(&self) -> Result<(ChainStore, Recovery), StoreError> {
         let (engine, coin_cache) = self.engine()?;
         let (mut index, interrupted) = Index::open(engine)?;
@@ -134,8 +153,8 @@ impl Places {
             EngineKind::Memory => {
                 Ok((Arc::new(MemoryEngine::default()), CoinCacheUsage::default()))
             }
-            EngineKind::Sled(options) => {
-                let engine = Arc::new(SledEngine::open(&self.index, options)?);
+            EngineKind::Disk(options) => {
+                let engine = options.open(&self.index)?;
                 let cache = CoinCache::new(engine, self.options.coin_cache_bytes_max);
                 let usage = cache.usage();
                 Ok((Arc::new(cache), usage))

@@ -32,6 +32,8 @@ pub enum RebuildReason {
     Damaged,
     /// It knew of records that the block log does not hold.
     AheadOfLog,
+    /// Another engine was chosen to keep it.
+    OtherEngine,
 }
 
 impl fmt::Display for RebuildReason {
@@ -40,6 +42,7 @@ impl fmt::Display for RebuildReason {
             Self::AskedFor => "asked for",
             Self::Damaged => "it was damaged",
             Self::AheadOfLog => "it was ahead of the block log",
+            Self::OtherEngine => "another engine is to keep it",
         })
     }
 }
@@ -50,7 +53,7 @@ impl Recovery {
     pub fn is_clean(&self) -> bool {
         match self.rebuilt {
             // An index that is empty on purpose knows of no block.
-            Some(RebuildReason::AskedFor) => self.torn.is_none(),
+            Some(RebuildReason::AskedFor | RebuildReason::OtherEngine) => self.torn.is_none(),
             _ => *self == Self::default(),
         }
     }

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use pentad_service_kit::{ServerConfig, TelemetryConfig, settings};
-use pentad_store::{EngineKind, SledOptions, StoreOptions};
-use serde::Deserialize;
+use pentad_store::{DiskEngine, DiskOptions, EngineKind, StoreOptions};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// Configuration of the chain service.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,8 +27,12 @@ pub struct ChainConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// Bytes of index pages that the engine may keep in memory.
-    pub index_cache_bytes_max: u64,
+    /// The engine that keeps the index, `lsm` or `sled`; another one than before rebuilds it. Left
+    /// out: the one that kept it so far, `lsm` for a new index.
+    #[serde(deserialize_with = "engine")]
+    pub index_engine: Option<DiskEngine>,
+    /// Bytes of index pages that the engine may keep in memory; left out: what suits the engine.
+    pub index_cache_bytes_max: Option<u64>,
     /// Bytes of recent changes of the index that may wait in memory.
     pub index_layer_bytes_max: usize,
     /// Bytes of unspent outputs of the index that are kept in memory.
@@ -67,7 +72,8 @@ impl Default for StoreConfig {
     fn default() -> Self {
         let options = StoreOptions::default();
         Self {
-            index_cache_bytes_max: SledOptions::default().cache_bytes,
+            index_engine: None,
+            index_cache_bytes_max: None,
             index_layer_bytes_max: options.layer_bytes_max,
             coin_cache_bytes_max: options.coin_cache_bytes_max,
             utxo_set_hash: options.keeps_set_hash,
@@ -78,8 +84,13 @@ impl Default for StoreConfig {
 
 impl StoreConfig {
     pub(crate) fn options(&self) -> StoreOptions {
+        let mut disk = DiskOptions { engine: self.index_engine, ..DiskOptions::default() };
+        if let Some(bytes) = self.index_cache_bytes_max {
+            disk.sled.cache_bytes = bytes;
+            disk.lsm.cache_bytes = bytes;
+        }
         StoreOptions {
-            engine: EngineKind::Sled(SledOptions { cache_bytes: self.index_cache_bytes_max }),
+            engine: EngineKind::Disk(disk),
             layer_bytes_max: self.index_layer_bytes_max,
             coin_cache_bytes_max: self.coin_cache_bytes_max,
             keeps_set_hash: self.utxo_set_hash,
@@ -89,4 +100,40 @@ impl StoreConfig {
     }
 }
 
+fn engine<'de, D: Deserializer<'de>>(name: D) -> Result<Option<DiskEngine>, D::Error> {
+    String::deserialize(name)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 settings!(ChainConfig);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(text: &str) -> Result<StoreOptions, toml::de::Error> {
+        toml::from_str(text).map(|config: StoreConfig| config.options())
+    }
+
+    #[test]
+    fn index_engine_is_named() {
+        let named = |engine| EngineKind::Disk(DiskOptions { engine, ..DiskOptions::default() });
+        for (text, engine) in [
+            ("", None),
+            ("index_engine = \"lsm\"", Some(DiskEngine::Lsm)),
+            ("index_engine = \"sled\"", Some(DiskEngine::Sled)),
+        ] {
+            assert_eq!(store(text).expect("a valid section").engine, named(engine), "{text}");
+        }
+        let error = store("index_engine = \"rocks\"").expect_err("no such engine");
+        assert!(error.to_string().contains("those are lsm and sled"), "{error}");
+    }
+
+    #[test]
+    fn index_cache_is_the_engines_own_unless_it_is_given() {
+        let EngineKind::Disk(disk) = store("index_cache_bytes_max = 99").expect("valid").engine
+        else {
+            panic!("an index on disk")
+        };
+        assert_eq!((disk.sled.cache_bytes, disk.lsm.cache_bytes), (99, 99));
+    }
+}

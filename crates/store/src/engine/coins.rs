@@ -205,6 +205,10 @@ impl IndexEngine for CoinCache {
         self.noted(changes, |changes| self.engine.fill(changes))
     }
 
+    fn keep_order(&self) -> Result<(), EngineError> {
+        self.engine.keep_order()
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         self.engine.flush()
     }

@@ -46,6 +46,10 @@ impl IndexEngine for MemoryEngine {
         self.write(changes)
     }
 
+    fn keep_order(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }

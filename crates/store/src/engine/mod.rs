@@ -1,12 +1,17 @@
 //! The key-value stores that can hold an index, behind one small interface.
 
 mod coins;
+mod disk;
+mod lsm;
 mod memory;
 mod sled;
 
+use std::any::Any;
 use std::fmt;
 
 pub use self::coins::{CoinCache, CoinCacheUsage};
+pub use self::disk::{DiskEngine, DiskOptions};
+pub use self::lsm::{LsmEngine, LsmOptions};
 pub use self::memory::MemoryEngine;
 pub use self::sled::{SledEngine, SledOptions};
 use thiserror::Error;
@@ -22,13 +27,16 @@ pub enum EngineError {
     /// sled's own error.
     #[error("index store: {0}")]
     Sled(#[from] ::sled::Error),
-    /// sled met something in its files that it does not know how to read.
+    /// The LSM tree's own error.
+    #[error("index store: {0}")]
+    Lsm(#[from] lsm_tree::Error),
+    /// The engine met something in its files that it does not know how to read.
     #[error("index store: damaged: {0}")]
     Damaged(String),
 }
 
-/// An ordered map from bytes to bytes that survives the process. It is a cache of the block
-/// log: losing it costs a rebuild, never a coin.
+/// An ordered map from bytes to bytes that survives the process. No key is empty. It is a cache of
+/// the block log: losing it costs a rebuild, never a coin.
 pub trait IndexEngine: fmt::Debug + Send + Sync + 'static {
     /// The value of `key`.
     ///
@@ -62,9 +70,22 @@ pub trait IndexEngine: fmt::Debug + Send + Sync + 'static {
     /// When the store fails.
     fn fill(&self, changes: Batch) -> Result<(), EngineError>;
 
+    /// Sees to it that what is written from now on survives no crash which takes anything that was
+    /// written before.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn keep_order(&self) -> Result<(), EngineError>;
+
     /// Makes everything written so far durable.
     ///
     /// # Errors
     /// When the store fails.
     fn flush(&self) -> Result<(), EngineError>;
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).unwrap_or_default()
 }

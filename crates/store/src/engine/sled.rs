@@ -1,11 +1,10 @@
-use std::any::Any;
 use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use super::{Batch, EngineError, IndexEngine, Pair};
+use super::{Batch, EngineError, IndexEngine, Pair, panic_message};
 use crate::fail_point::{self, Point};
 
 /// How long a database may stay locked after its last handle was dropped: sled lets go of its
@@ -50,7 +49,7 @@ impl SledEngine {
         loop {
             // Some damage sled reports, from some it panics.
             let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
-            match opened.map_err(|panic| EngineError::Damaged(message(&*panic)))? {
+            match opened.map_err(|panic| EngineError::Damaged(panic_message(&*panic)))? {
                 Err(sled::Error::Io(error))
                     if error.to_string().contains("lock") && Instant::now() < deadline =>
                 {
@@ -68,12 +67,6 @@ impl SledEngine {
         self.tree.flush()?;
         Ok(())
     }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).unwrap_or_default()
 }
 
 impl IndexEngine for SledEngine {
@@ -129,6 +122,10 @@ impl IndexEngine for SledEngine {
             self.settle()
         })?;
         Ok(())
+    }
+
+    fn keep_order(&self) -> Result<(), EngineError> {
+        self.flush()
     }
 
     fn flush(&self) -> Result<(), EngineError> {

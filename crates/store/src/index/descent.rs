@@ -100,7 +100,7 @@ fn write(
     engine.fill(batch)?;
     fail_point::pass(Point::DescentWritten);
     // The new state may be on disk only after all that it stands for.
-    engine.flush()?;
+    engine.keep_order()?;
     fail_point::pass(Point::DescentState);
     engine.write(vec![
         (state_key(STATE), Some(state.to_bytes())),

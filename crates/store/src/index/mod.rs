@@ -293,7 +293,7 @@ impl Index {
         Ok(())
     }
 
-    /// Writes all sealed layers into the engine.
+    /// Writes all sealed layers into the engine and makes it durable.
     ///
     /// # Errors
     /// When the engine fails.
@@ -303,7 +303,7 @@ impl Index {
             descent.run()?;
             self.sealed.clear();
         }
-        Ok(())
+        Ok(self.engine.flush()?)
     }
 }
 

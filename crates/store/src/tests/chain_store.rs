@@ -6,21 +6,45 @@ use pentad_primitives::{Encode as _, Hash256, OutPoint, Utxo};
 use tempfile::TempDir;
 
 use crate::log::LogOptions;
+use crate::tests::engines::tiny;
 use crate::tests::sample::{Sample, Sampled, chain, extend, script, txids};
 use crate::{
-    ChainStore, DataDir, EngineKind, IndexRead, RebuildReason, Recovery, SledOptions, StoreError,
-    StoreOptions, read_block_bytes, read_certificate, read_transaction_bytes,
+    ChainStore, DataDir, DiskEngine, DiskOptions, EngineKind, IndexRead, RebuildReason, Recovery,
+    StoreError, StoreOptions, read_block_bytes, read_certificate, read_transaction_bytes,
 };
 
 const SMALL_SEGMENTS: LogOptions = LogOptions { segment_len: 2000 };
 
-fn sled() -> StoreOptions {
-    let engine = EngineKind::Sled(SledOptions::default());
+fn with(engine: EngineKind) -> StoreOptions {
     StoreOptions { engine, log: SMALL_SEGMENTS, ..StoreOptions::default() }
 }
 
-fn memory() -> StoreOptions {
-    StoreOptions { engine: EngineKind::Memory, ..sled() }
+fn disk(engine: DiskEngine) -> StoreOptions {
+    with(tiny(engine))
+}
+
+/// Each test, with each engine.
+macro_rules! with_disk_engines {
+    ($($test:ident,)*) => {
+        mod lsm {
+            $(#[test] fn $test() { super::$test(super::disk(super::DiskEngine::Lsm)) })*
+        }
+
+        mod sled {
+            $(#[test] fn $test() { super::$test(super::disk(super::DiskEngine::Sled)) })*
+        }
+    };
+}
+
+with_disk_engines! {
+    closed_store_opens_clean,
+    reads_by_hash_height_transaction_and_script,
+    reorganisation_equals_a_rebuild,
+    log_cut_anywhere_recovers_to_a_prefix,
+    lost_index_is_rebuilt_and_said,
+    scrambled_index_is_rebuilt,
+    certificates_come_back_before_and_after_a_rebuild,
+    invalid_mark_survives_and_missing_blocks_are_named,
 }
 
 fn open(path: &Path, options: &StoreOptions) -> (ChainStore, Recovery, DataDir) {
@@ -76,9 +100,8 @@ fn extend_committed(store: &mut ChainStore, blocks: &[Sampled]) {
     }
 }
 
-#[test]
-fn closed_store_opens_clean_with_either_engine() {
-    for options in [sled(), memory()] {
+fn closed_store_opens_clean(disk: StoreOptions) {
+    for options in [disk, with(EngineKind::Memory)] {
         let directory = TempDir::new().expect("a temporary directory");
         let (blocks, sample) = chain(60);
         let (mut store, recovery, lock) = open(directory.path(), &options);
@@ -100,11 +123,10 @@ fn closed_store_opens_clean_with_either_engine() {
     }
 }
 
-#[test]
-fn reads_by_hash_height_transaction_and_script() {
+fn reads_by_hash_height_transaction_and_script(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, sample) = chain(25);
-    let (mut store, _, _lock) = open(directory.path(), &sled());
+    let (mut store, _, _lock) = open(directory.path(), &disk);
     extend_committed(&mut store, &blocks);
     let log = store.log_reader();
     for sampled in &blocks {
@@ -151,10 +173,9 @@ fn reads_by_hash_height_transaction_and_script() {
     }
 }
 
-#[test]
-fn reorganisation_equals_a_rebuild() {
+fn reorganisation_equals_a_rebuild(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
-    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (mut store, _, lock) = open(directory.path(), &disk);
     let (trunk, sample) = chain(20);
     extend_committed(&mut store, &trunk);
     let branch = |seed: u32, length: u32| {
@@ -187,7 +208,7 @@ fn reorganisation_equals_a_rebuild() {
         Err(StoreError::NotAtTip { .. })
     ));
     drop((store, lock));
-    let options = StoreOptions { reindex: true, ..sled() };
+    let options = StoreOptions { reindex: true, ..disk };
     let (mut store, recovery, _lock) = open(directory.path(), &options);
     assert_eq!((recovery.rebuilt, recovery.blocks_replayed), (Some(RebuildReason::AskedFor), 46));
     assert!(recovery.is_clean(), "it was asked for: {recovery:?}");
@@ -197,8 +218,7 @@ fn reorganisation_equals_a_rebuild() {
     assert_eq!(utxos(&store), right_end.utxos);
 }
 
-#[test]
-fn log_cut_anywhere_recovers_to_a_prefix() {
+fn log_cut_anywhere_recovers_to_a_prefix(disk: StoreOptions) {
     let original = TempDir::new().expect("a temporary directory");
     let (blocks, _) = chain(12);
     let mut states = vec![(None, BTreeMap::new())];
@@ -208,7 +228,7 @@ fn log_cut_anywhere_recovers_to_a_prefix() {
         sample.next(n, u8::try_from(n % 5).expect("small"), &picks[..(n % 3) as usize]);
         states.push((sample.tip, sample.utxos.clone()));
     }
-    let one_segment = StoreOptions { log: LogOptions::default(), ..sled() };
+    let one_segment = StoreOptions { log: LogOptions::default(), ..disk };
     let (mut store, _, lock) = open(original.path(), &one_segment);
     extend_committed(&mut store, &blocks);
     // No close: the index is some commits behind, as after a kill.
@@ -230,17 +250,16 @@ fn log_cut_anywhere_recovers_to_a_prefix() {
     assert!(reached.len() > 10, "only {reached:?}");
 }
 
-#[test]
-fn lost_index_is_rebuilt_and_said() {
+fn lost_index_is_rebuilt_and_said(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, sample) = chain(40);
-    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (mut store, _, lock) = open(directory.path(), &disk);
     extend_committed(&mut store, &blocks);
     store.close().expect("a working disk");
     drop(lock);
 
     fs::remove_dir_all(directory.path().join("index")).expect("removable");
-    let (mut store, recovery, lock) = open(directory.path(), &sled());
+    let (mut store, recovery, lock) = open(directory.path(), &disk);
     assert_eq!(recovery.blocks_replayed, 40);
     catch_up(&mut store);
     assert_eq!(utxos(&store), sample.utxos);
@@ -251,36 +270,34 @@ fn lost_index_is_rebuilt_and_said() {
     let last = fs::read_dir(directory.path().join("blocks")).expect("readable").count() - 1;
     let file = directory.path().join("blocks").join(format!("{last:06}.blocks"));
     fs::write(&file, &fs::read(&file).expect("readable")[..28]).expect("writable");
-    let (mut store, recovery, _lock) = open(directory.path(), &sled());
+    let (mut store, recovery, _lock) = open(directory.path(), &disk);
     assert_eq!(recovery.rebuilt, Some(RebuildReason::AheadOfLog));
     assert!(!recovery.is_clean());
     catch_up(&mut store);
     assert!(store.tip().is_some_and(|tip| Some(tip) != sample.tip));
 }
 
-#[test]
-fn scrambled_index_is_rebuilt() {
+fn scrambled_index_is_rebuilt(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, sample) = chain(40);
-    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (mut store, _, lock) = open(directory.path(), &disk);
     extend_committed(&mut store, &blocks);
     store.close().expect("a working disk");
     drop(lock);
     let index = directory.path().join("index");
-    let database = crate::SledEngine::open(&index, SledOptions::default()).expect("a database");
-    crate::IndexEngine::write(&database, vec![(b"sstate".to_vec(), Some(vec![1, 2, 3]))])
+    let database = DiskOptions::default().open(&index).expect("an index");
+    crate::IndexEngine::write(&*database, vec![(b"sstate".to_vec(), Some(vec![1, 2, 3]))])
         .expect("a working engine");
-    crate::IndexEngine::flush(&database).expect("a working engine");
+    crate::IndexEngine::flush(&*database).expect("a working engine");
     drop(database);
-    let (mut store, recovery, _lock) = open(directory.path(), &sled());
+    let (mut store, recovery, _lock) = open(directory.path(), &disk);
     assert_eq!(recovery.rebuilt, Some(RebuildReason::Damaged));
     assert!(!recovery.is_clean());
     catch_up(&mut store);
     assert_eq!(utxos(&store), sample.utxos);
 }
 
-#[test]
-fn certificates_come_back_before_and_after_a_rebuild() {
+fn certificates_come_back_before_and_after_a_rebuild(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, sample) = chain(20);
     let certificate = |n: usize| (!n.is_multiple_of(3)).then(|| vec![7; n * 10]);
@@ -302,7 +319,7 @@ fn certificates_come_back_before_and_after_a_rebuild() {
         }
         assert_eq!((store.tip(), utxos(store)), (sample.tip, sample.utxos.clone()));
     };
-    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (mut store, _, lock) = open(directory.path(), &disk);
     for (n, sampled) in blocks.iter().enumerate() {
         // Every second one gets its certificate after it was connected.
         let certificate = certificate(n);
@@ -322,11 +339,11 @@ fn certificates_come_back_before_and_after_a_rebuild() {
     check(&store);
     store.close().expect("a working disk");
     drop(lock);
-    let (store, recovery, lock) = open(directory.path(), &sled());
+    let (store, recovery, lock) = open(directory.path(), &disk);
     assert!(recovery.is_clean(), "{recovery:?}");
     check(&store);
     drop((store, lock));
-    let (mut store, _, _lock) = open(directory.path(), &StoreOptions { reindex: true, ..sled() });
+    let (mut store, _, _lock) = open(directory.path(), &StoreOptions { reindex: true, ..disk });
     for sampled in &blocks {
         // Known to be valid, though the body came again.
         let hash = sampled.block.block_hash();
@@ -337,11 +354,10 @@ fn certificates_come_back_before_and_after_a_rebuild() {
     check(&store);
 }
 
-#[test]
-fn invalid_mark_survives_and_missing_blocks_are_named() {
+fn invalid_mark_survives_and_missing_blocks_are_named(disk: StoreOptions) {
     let directory = TempDir::new().expect("a temporary directory");
     let (blocks, _) = chain(3);
-    let (mut store, _, lock) = open(directory.path(), &sled());
+    let (mut store, _, lock) = open(directory.path(), &disk);
     extend(&mut store, &blocks[0]);
     store.append_block(&blocks[1].block, blocks[1].height, blocks[1].work, None).expect("works");
     store.mark_invalid(&blocks[1].block.block_hash()).expect("stored");
@@ -351,6 +367,59 @@ fn invalid_mark_survives_and_missing_blocks_are_named() {
     );
     store.close().expect("a working disk");
     drop(lock);
-    let (store, _, _lock) = open(directory.path(), &sled());
+    let (store, _, _lock) = open(directory.path(), &disk);
     assert!(store.block_entry(&blocks[1].block.block_hash()).expect("stored").is_invalid);
+}
+
+/// The name of the engine in the directory.
+fn engine_name(directory: &Path) -> String {
+    fs::read_to_string(directory.join("index").join("ENGINE")).expect("a named engine")
+}
+
+#[test]
+fn index_stays_with_its_engine_until_another_is_chosen() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let unset = with(EngineKind::Disk(DiskOptions::default()));
+    let (blocks, sample) = chain(40);
+    let chosen = |engine: DiskEngine| with(engine.into());
+    let (mut store, recovery, lock) = open(directory.path(), &chosen(DiskEngine::Sled));
+    assert!(recovery.is_clean());
+    extend_committed(&mut store, &blocks);
+    store.close().expect("a working disk");
+    drop(lock);
+    for (options, name, rebuilt) in [
+        (unset, "sled\n", None),
+        (chosen(DiskEngine::Lsm), "lsm\n", Some(RebuildReason::OtherEngine)),
+        (chosen(DiskEngine::Lsm), "lsm\n", None),
+        (unset, "lsm\n", None),
+        (chosen(DiskEngine::Sled), "sled\n", Some(RebuildReason::OtherEngine)),
+        // A new index is the default engine's.
+        (StoreOptions { reindex: true, ..unset }, "lsm\n", Some(RebuildReason::AskedFor)),
+    ] {
+        let (mut store, recovery, _lock) = open(directory.path(), &options);
+        assert_eq!((recovery.rebuilt, engine_name(directory.path())), (rebuilt, name.to_owned()));
+        assert!(recovery.is_clean(), "it was chosen: {recovery:?}");
+        catch_up(&mut store);
+        assert_eq!((store.tip(), utxos(&store)), (sample.tip, sample.utxos.clone()), "{name}");
+        store.close().expect("a working disk");
+    }
+}
+
+#[test]
+fn unknown_engine_of_an_index_is_damage() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let unset = with(EngineKind::Disk(DiskOptions::default()));
+    let (blocks, sample) = chain(10);
+    let (mut store, _, lock) = open(directory.path(), &unset);
+    extend_committed(&mut store, &blocks);
+    store.close().expect("a working disk");
+    drop(lock);
+    for name in ["", "l", "rocks\n"] {
+        fs::write(directory.path().join("index").join("ENGINE"), name).expect("writable");
+        let (mut store, recovery, _lock) = open(directory.path(), &unset);
+        assert_eq!(recovery.rebuilt, Some(RebuildReason::Damaged), "{name:?}");
+        catch_up(&mut store);
+        assert_eq!(utxos(&store), sample.utxos, "{name:?}");
+        store.close().expect("a working disk");
+    }
 }

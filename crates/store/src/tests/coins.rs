@@ -31,6 +31,10 @@ impl IndexEngine for Counting {
         self.inner.fill(changes)
     }
 
+    fn keep_order(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }

@@ -202,6 +202,10 @@ impl IndexEngine for Dying {
         self.write(changes)
     }
 
+    fn keep_order(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         Ok(())
     }

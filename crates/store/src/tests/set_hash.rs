@@ -9,13 +9,12 @@ use pentad_primitives::{BlockHash, Hash256};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::engine::{IndexEngine as _, SledEngine};
 use crate::index::{Index, Tip};
 use crate::layer::Step;
 use crate::tests::sample::{Sample, Sampled, chain, extend, txids};
 use crate::{
-    ChainStore, DataDir, EngineKind, IndexRead as _, MemoryEngine, RebuildReason, SledOptions,
-    Snapshot, StoreOptions, insert_coin, step_set_hash,
+    ChainStore, DataDir, DiskOptions, IndexRead as _, MemoryEngine, RebuildReason, Snapshot,
+    StoreOptions, insert_coin, step_set_hash,
 };
 
 fn of(sample: &Sample) -> Hash256 {
@@ -81,7 +80,6 @@ impl World {
 
     fn open(&mut self) {
         let options = StoreOptions {
-            engine: EngineKind::Sled(SledOptions::default()),
             // A few blocks go down at a time.
             layer_bytes_max: 60_000,
             keeps_set_hash: self.keeps,
@@ -241,7 +239,7 @@ fn golden_bytes_of_the_row_and_no_old_one_is_left_behind() {
     let sample = closed_store(directory.path(), true);
     let row = || {
         let index = directory.path().join("index");
-        let engine = SledEngine::open(&index, SledOptions::default()).expect("a database");
+        let engine = DiskOptions::default().open(&index).expect("an index");
         engine.get(b"sutxo-set-hash").expect("a working engine")
     };
     let bytes = row().expect("it is kept");
@@ -268,7 +266,7 @@ fn malformed_hash_is_damage_of_the_index_and_made_anew() {
     let directory = TempDir::new().expect("a temporary directory");
     closed_store(directory.path(), true);
     let index = directory.path().join("index");
-    let engine = SledEngine::open(&index, SledOptions::default()).expect("a database");
+    let engine = DiskOptions::default().open(&index).expect("an index");
     engine.write(vec![(crate::set_hash_key(), Some(vec![7; 9]))]).expect("works");
     engine.flush().expect("works");
     drop(engine);

@@ -13,7 +13,7 @@ use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, Encode as _, OutPoint, Transaction, TxOut,
     Utxo,
 };
-use pentad_store::EngineKind;
+use pentad_store::{DiskEngine, EngineKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use super::crash::consistency::assert_sound;
 use super::crash::copy;
-use super::crash::victim::small;
+use super::crash::victim::{choose, small};
 use super::fixture::{COIN, Node, Person, START, directory, reseal};
 use super::set_hash;
 use crate::Options;
@@ -134,10 +134,14 @@ struct World {
 }
 
 impl World {
-    async fn new(engine: Option<EngineKind>) -> Self {
+    /// Its index is in memory or kept by an engine.
+    async fn new(engine: Option<DiskEngine>) -> Self {
         let directory = directory();
         let mut options = small(directory.path());
-        options.store.engine = engine.unwrap_or(options.store.engine);
+        match engine {
+            Some(engine) => choose(directory.path(), engine),
+            None => options.store.engine = EngineKind::Memory,
+        }
         let node = open(&options);
         let mut set = UtxoSet::new();
         set.apply(&pentad_ledger::connect::genesis(&options.spec));
@@ -331,7 +335,7 @@ fn open(options: &Options) -> Node {
     node
 }
 
-fn play(steps: &[Step], engine: Option<EngineKind>) {
+fn play(steps: &[Step], engine: Option<DiskEngine>) {
     Runtime::new().expect("a runtime").block_on(async {
         let mut world = World::new(engine).await;
         for step in steps {
@@ -354,11 +358,16 @@ proptest! {
 
     #[test]
     fn any_history_is_as_a_rebuild_in_memory(steps in vec(step(), 1..40)) {
-        play(&steps, Some(EngineKind::Memory));
+        play(&steps, None);
     }
 
     #[test]
     fn any_history_is_as_a_rebuild_in_sled(steps in vec(step(), 1..30)) {
-        play(&steps, None);
+        play(&steps, Some(DiskEngine::Sled));
+    }
+
+    #[test]
+    fn any_history_is_as_a_rebuild_in_an_lsm_tree(steps in vec(step(), 1..30)) {
+        play(&steps, Some(DiskEngine::Lsm));
     }
 }

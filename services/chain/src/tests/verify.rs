@@ -15,9 +15,7 @@ use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::{
     Amount, Block, BlockHeight, Encode as _, MerkleRoot, OutPoint, Utxo, Work,
 };
-use pentad_store::{
-    ChainStore, DataDir, IndexEngine as _, Pair, SledEngine, SledOptions, StoreOptions,
-};
+use pentad_store::{ChainStore, DataDir, DiskOptions, Pair, StoreOptions};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
@@ -164,8 +162,7 @@ fn hex(key: &[u8]) -> String {
 
 /// Changes the index of a node that is not running.
 fn change_index(directory: &Path, change: impl FnOnce(&[Pair]) -> Vec<(Vec<u8>, Option<Vec<u8>>)>) {
-    let engine = SledEngine::open(&directory.join("index"), SledOptions::default());
-    let engine = engine.expect("a database");
+    let engine = DiskOptions::default().open(&directory.join("index")).expect("an index");
     let rows = engine.page(&[], None, 100_000).expect("readable");
     engine.write(change(&rows)).expect("writable");
     engine.flush().expect("a working disk");

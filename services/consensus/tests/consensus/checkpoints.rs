@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pentad_api::consensus::v1::Role;
 use pentad_primitives::OutPoint;
-use pentad_store::{IndexEngine as _, SledEngine, SledOptions, request_reindex};
+use pentad_store::{DiskOptions, request_reindex};
 
 use crate::bed::{Bed, spec, until};
 
@@ -70,7 +70,7 @@ async fn four_nodes_have_one_root_and_agree_on_it() {
 
 /// Changes a coin in the index of a node that is not running, so that spending it is valid still.
 fn alter_coin(chain: &Path, coin: &OutPoint) {
-    let engine = SledEngine::open(&chain.join("index"), SledOptions::default()).expect("a store");
+    let engine = DiskOptions::default().open(&chain.join("index")).expect("an index");
     let key = [b"u", &coin.txid.as_bytes()[..], &coin.vout.to_be_bytes()].concat();
     let mut value = engine.get(&key).expect("readable").expect("it is unspent");
     // Whether it is from a coinbase: nobody asks about outputs of genesis.

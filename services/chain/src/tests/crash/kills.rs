@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pentad_primitives::BlockHash;
-use pentad_store::IndexRead as _;
+use pentad_store::{DiskEngine, IndexRead as _};
 
 use super::consistency::assert_sound;
 use super::script::Script;
-use super::victim::{Said, Victim, small};
+use super::victim::{Said, Victim, choose, small};
 use crate::tests::fixture::{Node, bob, directory};
 
 /// Kills of one directory, before its chain gets so long that checking it takes longer than it
 /// is worth.
-const KILLS_PER_DIRECTORY: u32 = 20;
+const KILLS_PER_DIRECTORY: u32 = 10;
 /// The longest that a victim works.
 const WORK_MICROS_MAX: u64 = 700_000;
 
@@ -88,8 +88,11 @@ async fn case_28_killed_at_random_under_load_nothing_acknowledged_is_lost() {
     let mut random = Random::new(seed);
     let mut total = Total::default();
     let started = Instant::now();
+    // By turns: a chain is one directory's.
+    let mut engines = DiskEngine::ALL.iter().cycle();
     while u64::from(total.checked) < kills {
         let directory = directory();
+        choose(directory.path(), *engines.next().expect("a cycle"));
         let mut acknowledged = Vec::new();
         let rounds = u64::from(KILLS_PER_DIRECTORY).min(kills - u64::from(total.checked));
         for _ in 0..rounds {

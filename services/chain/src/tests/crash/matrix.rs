@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use pentad_store::DiskEngine;
 use pentad_store::fail_point::{Armed, Fault, Point};
 
 use super::kills::{Random, seed};
 use super::script::Script;
-use super::victim::{Said, Victim};
+use super::victim::{Said, Victim, choose};
 use super::{SEGMENT_HEADER_LEN, copy, log_files, record_ends};
 use crate::tests::fixture::directory;
 
@@ -58,7 +59,8 @@ fn plan(point: Point) -> Option<(Scene, &'static [Fault], &'static [u32])> {
         }
         Point::DescentBatch => (Scene::Script, PASS, &[1, 2]),
         Point::EngineWrite => (Scene::Script, ATOMIC, &[1, 2, 5]),
-        Point::EngineFlush => (Scene::Script, ATOMIC, &[1, 2]),
+        Point::EngineFlush | Point::EngineMerge => (Scene::Script, ATOMIC, &[1, 2]),
+        Point::EngineName => (Scene::Script, WRITE, &[1]),
         Point::MempoolWrite => (Scene::Script, WRITE, &[1]),
         Point::MempoolRename => (Scene::Script, ATOMIC, &[1]),
         Point::LogRead | Point::EngineRead => return None,
@@ -86,6 +88,7 @@ fn plans() -> impl Iterator<Item = (Point, Scene, &'static [Fault], &'static [u3
 }
 
 struct Stage {
+    engine: DiskEngine,
     script: Script,
     items: std::path::PathBuf,
     /// A directory in which the script has been handed in and closed.
@@ -95,15 +98,20 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(DiskEngine::default()).await
+    }
+
+    async fn with(engine: DiskEngine) -> Self {
         let script = Script::new().await;
         let folder = directory();
         let items = folder.path().join("items");
         script.write(&items);
         let finished = directory();
+        choose(finished.path(), engine);
         let mut victim = Victim::of_script(finished.path(), &items, None);
         let said: Vec<_> = std::iter::from_fn(|| victim.hear()).collect();
         assert_eq!(said.last(), Some(&Said::Done), "{said:?}");
-        Self { script, items, finished, _folder: folder }
+        Self { engine, script, items, finished, _folder: folder }
     }
 
     /// Prepares a directory, and starts what is going to die there.
@@ -113,7 +121,8 @@ impl Stage {
         }
         let last = || log_files(directory).pop().expect("a log");
         match scene {
-            Scene::Script => {}
+            Scene::Script if self.engine == DiskEngine::default() => {}
+            Scene::Script => choose(directory, self.engine),
             Scene::Damage => return Victim::of_damage(directory, fault),
             Scene::Migration => {
                 let file = directory.join("FORMAT");
@@ -160,6 +169,23 @@ async fn case_28_killed_at_every_durable_write() {
             for nth in times {
                 stage.row(scene, Armed { point, fault: *fault, nth: *nth }).await;
             }
+        }
+    }
+}
+
+/// The points at which sled does something else than the default engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn case_28_killed_at_every_write_of_an_index_in_sled() {
+    let stage = Stage::with(DiskEngine::Sled).await;
+    let is_of_index = |point: Point| {
+        let name = point.name();
+        name.starts_with("descent-") || matches!(point, Point::EngineWrite | Point::EngineFlush)
+    };
+    for (point, scene, faults, times) in plans().filter(|plan| is_of_index(plan.0)) {
+        for (fault, nth) in
+            faults.iter().flat_map(|fault| times.iter().map(move |nth| (fault, nth)))
+        {
+            stage.row(scene, Armed { point, fault: *fault, nth: *nth }).await;
         }
     }
 }
@@ -223,8 +249,13 @@ fn outcome(said: &[Said]) -> (usize, &Said) {
 async fn case_30_full_disk_at_every_write_is_a_clean_stop_and_it_restarts_once_there_is_room() {
     let stage = Stage::new().await;
     // The mempool's file is a convenience; a rebuild of the index is tried twice.
-    let survivable =
-        [Point::MempoolWrite, Point::MempoolRename, Point::ReindexClear, Point::IndexRemove];
+    let survivable = [
+        Point::MempoolWrite,
+        Point::MempoolRename,
+        Point::ReindexClear,
+        Point::IndexRemove,
+        Point::EngineName,
+    ];
     println!("{:<36} {:<12} {:>5}", "disk full at", "scene", "acked");
     for (point, scene, faults, times) in plans() {
         let faults: &[Fault] = match faults.len() {

@@ -1,5 +1,6 @@
 //! A process that works until it is killed, and says what was acknowledged.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use pentad_primitives::{Amount, Block, BlockHash, OutPoint};
 use pentad_store::log::LogOptions;
+use pentad_store::{DiskEngine, DiskOptions, EngineKind, LsmOptions};
 
 use super::script;
 use crate::tests::fixture::{COIN, FEE, Node, Person, alice, options, reseal};
@@ -27,7 +29,16 @@ pub fn small(directory: &Path) -> Options {
     let mut options = options(directory);
     options.store.log = LogOptions { segment_len: 12_000 };
     options.store.layer_bytes_max = 200_000;
+    let lsm = LsmOptions { cache_bytes: 20_000, memtable_bytes: 10_000, table_bytes: 30_000 };
+    options.store.engine = EngineKind::Disk(DiskOptions { lsm, ..DiskOptions::default() });
     options
+}
+
+/// Has a new index kept by this engine: the directory remembers it.
+pub fn choose(directory: &Path, engine: DiskEngine) {
+    let index = directory.join("index");
+    fs::create_dir_all(&index).expect("a writable directory");
+    fs::write(index.join("ENGINE"), engine.name()).expect("a writable directory");
 }
 
 /// A running victim. It ends with its handle.
@@ -146,14 +157,15 @@ fn process() {
             "damage" => report_damage(&node).await,
             _ => load(&node).await,
         };
-        match ended {
-            Ok(()) => node.stop().await,
-            Err(status) => {
-                let ended = tokio::time::timeout(Duration::from_secs(20), node.chain.ended()).await;
-                return println!("\nfailed {}: {ended:?}", status.message());
-            }
-        }
-        println!("\ndone");
+        let stopped = match ended {
+            Ok(()) => node.chain.stop().await.map_err(|error| error.to_string()),
+            Err(status) => Err(status.message().to_owned()),
+        };
+        let Err(reason) = stopped else {
+            return println!("\ndone");
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), node.chain.ended()).await;
+        println!("\nfailed {reason}: {ended:?}");
     });
 }
 
