@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::payments::{Coin, key, pay, script};
 use crate::print_latency;
 use crate::process::Node;
+use crate::work;
 
 /// Payments handed in one at a time.
 const SINGLE: usize = 400;
@@ -25,7 +26,7 @@ const BLOCKS: usize = 60;
 const PAYMENTS: usize = 20;
 
 /// Displayed ids of what a node took, and when it was told.
-type Seen = mpsc::UnboundedReceiver<(String, Instant)>;
+pub(crate) type Seen = mpsc::UnboundedReceiver<(String, Instant)>;
 
 /// Prints how long payments and blocks take from the call that hands them to one node until the
 /// other node tells of them.
@@ -51,6 +52,18 @@ pub(crate) async fn measure(from: &Node, to: &Node, coins: &[Coin]) {
     let name = format!("a new block of {PAYMENTS} payments over one hop, from its submission");
     print_latency(&name, latencies);
 
+    let mut works = work::tips(to).await;
+    let mut latencies = Vec::new();
+    for _ in 0..BLOCKS {
+        for payment in payments.by_ref().take(PAYMENTS) {
+            submit(&connection, &mut arrivals, &payment).await;
+        }
+        let (tip, _) = hand_in(&connection).await;
+        let at = arrived(&mut tips, &tip).await;
+        latencies.push(arrived(&mut works, &tip).await.saturating_duration_since(at));
+    }
+    print_latency("a new tip to new work at a worker, from the event of the tip", latencies);
+
     let rest: Vec<Transaction> = payments.collect();
     for payment in &rest {
         submit(&connection, &mut arrivals, payment).await;
@@ -72,6 +85,12 @@ async fn submit(connection: &Connection, arrivals: &mut Seen, payment: &Transact
 
 /// Hands in a block of what waits, as [`submit`] does.
 async fn mine(connection: &Connection, tips: &mut Seen) -> Duration {
+    let (tip, begun) = hand_in(connection).await;
+    arrived(tips, &tip).await - begun
+}
+
+/// Hands in a block of what waits; its hash and when that was.
+async fn hand_in(connection: &Connection) -> (String, Instant) {
     let request = GetTemplateRequest {
         payout_script: script(&key(0)).as_bytes().to_vec().into(),
         extra_nonce: 0,
@@ -90,7 +109,7 @@ async fn mine(connection: &Connection, tips: &mut Seen) -> Duration {
         .submit_block(request)
         .await
         .expect("a valid block");
-    arrived(tips, &block.block_hash().to_string()).await - begun
+    (block.block_hash().to_string(), begun)
 }
 
 /// When that one came.

@@ -19,6 +19,7 @@ mod payments;
 #[path = "../process.rs"]
 #[allow(dead_code, reason = "the other program of this package uses the rest")]
 mod process;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

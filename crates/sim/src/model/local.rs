@@ -18,7 +18,8 @@ use crate::ledger::{Block, INVALID, digest_of, genesis_digest};
 pub struct Local {
     own: u16,
     core: Replica<SimulatedKeys>,
-    log: Vec<Record>,
+    /// None once it cannot crash any more: nobody will read it.
+    log: Option<Vec<Record>>,
     chain: Vec<(Arc<[u8]>, CommitCertificate)>,
     timers: BTreeSet<Timer>,
     is_halted: bool,
@@ -73,13 +74,13 @@ impl Local {
     /// A replica that starts for the first time.
     #[must_use]
     pub fn start(scope: &Scope, node: usize) -> Outcome {
-        Self::restart(scope, node, Vec::new(), Vec::new())
+        Self::restart(scope, node, (scope.crashes > 0).then(Vec::new), Vec::new())
     }
 
     fn restart(
         scope: &Scope,
         node: usize,
-        log: Vec<Record>,
+        log: Option<Vec<Record>>,
         chain: Vec<(Arc<[u8]>, CommitCertificate)>,
     ) -> Outcome {
         let tip = Tip {
@@ -88,7 +89,8 @@ impl Local {
             certificate: chain.last().map(|(_, certificate)| certificate.clone()),
             body: chain.last().map(|(body, _)| Arc::clone(body)),
         };
-        let recovered = Recovered { records: log.clone(), tip, checkpoint: None };
+        let records = log.clone().unwrap_or_default();
+        let recovered = Recovered { records, tip, checkpoint: None };
         let (core, outputs) = Replica::new(config(scope, node), keys_of(node), recovered);
         let own = u16::try_from(node).expect("four");
         let local = Self { own, core, log, chain, timers: BTreeSet::new(), is_halted: false };
@@ -116,6 +118,12 @@ impl Local {
     pub fn crash(&self, scope: &Scope) -> Outcome {
         let node = usize::from(self.own());
         Self::restart(scope, node, self.log.clone(), self.chain.clone())
+    }
+
+    /// The replica if it never crashes again.
+    #[must_use]
+    pub fn without_log(&self) -> Self {
+        Self { log: None, ..self.clone() }
     }
 
     /// The replica after it took the certified blocks that it lacks from another's chain.
@@ -157,7 +165,9 @@ impl Local {
             if let Some(output) = outputs.pop_front() {
                 match output {
                     Output::Persist(record) => {
-                        self.log.push(record);
+                        if let Some(log) = &mut self.log {
+                            log.push(record);
+                        }
                         records += 1;
                         if dies_after == Some(records) {
                             break;
@@ -205,7 +215,7 @@ impl Local {
                 Vec::new()
             }
             Output::Compact(records) => {
-                self.log = records;
+                self.log = self.log.is_some().then_some(records);
                 Vec::new()
             }
             Output::Halt(_) => {

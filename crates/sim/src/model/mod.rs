@@ -36,6 +36,8 @@ pub struct Scope {
     pub blocks: u64,
     /// The faulty replica, if there is one.
     pub faulty: Option<usize>,
+    /// It says nothing: every quorum needs all others.
+    pub is_silent: bool,
     /// Timers run out only below this view.
     pub last_view: u64,
     /// Replicas that leave a view by themselves, because a timer runs out; all others do once a
@@ -92,6 +94,11 @@ impl Pbft {
         next.locals[action.node] = Some(result.local);
         if matches!(action.happens, Move::Crash | Move::DeliverThenCrash(..)) {
             next.crashes_left -= 1;
+            if next.crashes_left == 0 {
+                for local in next.locals.iter_mut().flatten() {
+                    *local = self.tables.without_log(*local);
+                }
+            }
         }
         if action.happens == Move::Expire(Timer::View) {
             next.leavers_left = next.leavers_left.saturating_sub(1);
@@ -117,7 +124,7 @@ impl Pbft {
     }
 
     fn add_what_the_adversary_can_say(&self, state: &mut State) {
-        let Some(faulty) = self.scope.faulty else {
+        let Some(faulty) = self.scope.faulty.filter(|_| !self.scope.is_silent) else {
             return;
         };
         for post in self.tables.sayable(faulty, &state.posts) {

@@ -8,6 +8,7 @@ pub const HONEST: Scope = Scope {
     window: 1,
     blocks: 1,
     faulty: None,
+    is_silent: false,
     last_view: 1,
     leavers: 3,
     crashes: 0,
@@ -25,13 +26,51 @@ pub const FAULTY_NEXT_PRIMARY: Scope =
 /// A backup votes for everything.
 pub const FAULTY_BACKUP: Scope = Scope { name: "faulty backup", faulty: Some(3), ..HONEST };
 
-/// One crash, between any two records.
-pub const CRASH: Scope = Scope { name: "one crash", crashes: 1, ..HONEST };
+/// Replica 3 is silent, so that every quorum needs all others; one of them crashes, between any two
+/// records, with two blocks in flight.
+pub const SILENT_AND_CRASH: Scope = Scope {
+    name: "one silent, one crash, two blocks in a window of four",
+    faulty: Some(3),
+    is_silent: true,
+    crashes: 1,
+    ..TWO_IN_FLIGHT
+};
 
-/// Two blocks in flight.
+/// Replica 3 is silent, and there are two crashes of one other or of two.
+pub const SILENT_AND_CRASHES: Scope = Scope {
+    name: "one silent, two crashes",
+    faulty: Some(3),
+    is_silent: true,
+    crashes: 2,
+    ..HONEST
+};
+
+/// Replica 3 is silent, and the others leave two views.
+pub const SILENT_AND_VIEWS: Scope = Scope {
+    name: "one silent, views 0 to 2",
+    faulty: Some(3),
+    is_silent: true,
+    last_view: 2,
+    leavers: 6,
+    ..HONEST
+};
+
+/// One crash, between any two records, of any of four honest replicas.
+pub const CRASH: Scope = Scope { name: "honest, one crash", crashes: 1, ..HONEST };
+
+/// Four honest replicas with two blocks in flight.
 pub const TWO_IN_FLIGHT: Scope =
-    Scope { name: "two blocks in a window of four", window: 4, blocks: 2, ..HONEST };
+    Scope { name: "honest, two blocks in a window of four", window: 4, blocks: 2, ..HONEST };
 
-/// All of them.
-pub const ALL: [Scope; 6] =
-    [FAULTY_PRIMARY, FAULTY_BACKUP, FAULTY_NEXT_PRIMARY, HONEST, CRASH, TWO_IN_FLIGHT];
+/// All of them, those that are checked whole first.
+pub const ALL: [Scope; 9] = [
+    FAULTY_PRIMARY,
+    FAULTY_BACKUP,
+    FAULTY_NEXT_PRIMARY,
+    HONEST,
+    SILENT_AND_CRASH,
+    SILENT_AND_CRASHES,
+    SILENT_AND_VIEWS,
+    CRASH,
+    TWO_IN_FLIGHT,
+];

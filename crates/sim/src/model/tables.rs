@@ -88,6 +88,12 @@ impl Tables {
         Arc::clone(&self.inner().locals[id as usize])
     }
 
+    /// The number of a local state without its log.
+    pub fn without_log(&self, id: u32) -> u32 {
+        let local = self.local(id).without_log();
+        self.inner_mut().local_number_of(local)
+    }
+
     #[must_use]
     pub fn post(&self, id: u32) -> Arc<Post> {
         Arc::clone(&self.inner().posts[id as usize].0)
@@ -239,12 +245,17 @@ impl Inner {
         id
     }
 
-    fn keep(&mut self, from: usize, outcome: Outcome) -> Moved {
+    fn local_number_of(&mut self, local: Local) -> u32 {
         let next = number(self.locals.len());
-        let local = *self.local_ids.entry(name(&outcome.local)).or_insert(next);
-        if local == next {
-            self.locals.push(Arc::new(outcome.local));
+        let id = *self.local_ids.entry(name(&local)).or_insert(next);
+        if id == next {
+            self.locals.push(Arc::new(local));
         }
+        id
+    }
+
+    fn keep(&mut self, from: usize, outcome: Outcome) -> Moved {
+        let local = self.local_number_of(outcome.local);
         let mut posts: Vec<u32> = outcome
             .sent
             .into_iter()
