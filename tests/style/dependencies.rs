@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "pentad-primitives",
     "pentad-crypto",
     "pentad-ledger",
     "pentad-pbft",
     "pentad-wire",
     "pentad-proof",
+    "pentad-psbt",
 ];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
 const FORBIDDEN_IN_PURE: [&str; 12] = [

@@ -252,7 +252,11 @@ fn take_signature(rest: &mut &[u8]) -> Result<Signature, ScriptSigError> {
     parse_signature(take_push(rest).ok_or(ScriptSigError::Pushes)?)
 }
 
-fn parse_signature(push: &[u8]) -> Result<Signature, ScriptSigError> {
+/// A signature in strict DER and its hash type.
+///
+/// # Errors
+/// When it is none, or of another hash type than SIGHASH_ALL.
+pub fn parse_signature(push: &[u8]) -> Result<Signature, ScriptSigError> {
     match push {
         [der @ .., SIGHASH_ALL] => Ok(Signature::from_der_strict(der)?),
         [.., other] => Err(ScriptSigError::HashType(*other)),

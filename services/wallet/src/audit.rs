@@ -55,7 +55,7 @@ pub(crate) fn paid_to_others(
     outputs.iter().filter(|output| !is_own(output)).map(|output| paid(output, versions)).collect()
 }
 
-fn address(output: &TxOut) -> Option<Address> {
+pub(crate) fn address(output: &TxOut) -> Option<Address> {
     match classify(&output.script_pubkey)? {
         ScriptTemplate::P2pkh(hash) => Some(Address::P2pkh(hash)),
         ScriptTemplate::P2sh(hash) => Some(Address::P2sh(hash)),
@@ -63,7 +63,7 @@ fn address(output: &TxOut) -> Option<Address> {
     }
 }
 
-fn paid(output: &TxOut, versions: &AddressVersions) -> Paid {
+pub(crate) fn paid(output: &TxOut, versions: &AddressVersions) -> Paid {
     let to = match (address(output), classify(&output.script_pubkey)) {
         (Some(address), _) => address.encode(versions),
         (None, Some(ScriptTemplate::Data(data))) => format!("data:{}", hex::encode(data)),
@@ -94,6 +94,16 @@ impl<'a> Reservation<'a> {
         let time = unix_time();
         inner.book().reserve(wallet.name().as_str(), units, limit, time)?;
         Ok(Self { inner, wallet, units, time })
+    }
+
+    /// How much was counted.
+    pub(crate) const fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// The payment is signed: the units are spent.
+    pub(crate) const fn keep(&mut self) {
+        self.units = 0;
     }
 
     /// Has the signed payment in the audit log; from then on the units are spent.

@@ -11,6 +11,7 @@ use crate::backup::{BackupError, backup_failure};
 use crate::import::{ImportError, import_failure};
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
 use crate::policy::{PolicyError, policy_failure};
+use crate::psbt::{SigningError, signing_failure};
 use pentad_keystore::audit::AuditError;
 use pentad_keystore::{InvalidName, KeystoreError, PassphraseError, WalletName};
 
@@ -148,6 +149,9 @@ pub enum WalletError {
     /// The journal of payments failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A payment of several does not get further.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The policy of the wallet stands against the payment.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -182,14 +186,7 @@ impl From<WalletError> for Status {
         match error {
             WalletError::Keystore(error) => keystore_failure(&error),
             WalletError::Name(InvalidName) => invalid("INVALID_WALLET_NAME", "wallet"),
-            WalletError::Passphrase(PassphraseError::Empty | PassphraseError::TooLong) => {
-                invalid("INVALID_PASSPHRASE", "passphrase")
-            }
-            WalletError::Passphrase(
-                PassphraseError::Unreadable { .. }
-                | PassphraseError::Exposed { .. }
-                | PassphraseError::Content { .. },
-            ) => failure(Code::FailedPrecondition, "PASSPHRASE_FILE"),
+            WalletError::Passphrase(error) => passphrase_failure(&error),
             WalletError::NoPassphrase => invalid("NO_PASSPHRASE", "passphrase")
                 .with_hint("give a passphrase, or set wallet.passphrase_file"),
             WalletError::NoNewPassphrase => invalid("NO_PASSPHRASE", "new_passphrase"),
@@ -234,6 +231,7 @@ impl From<WalletError> for Status {
             WalletError::NoKey => invalid("NOT_A_KEY_ADDRESS", "address"),
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
             WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
+            WalletError::Signing(error) => signing_failure(&error),
             WalletError::Policy(error) => policy_failure(&error),
             WalletError::Audit(error) => audit_failure(&error),
             WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),
@@ -242,6 +240,18 @@ impl From<WalletError> for Status {
             WalletError::Task(_) => failure(Code::Unavailable, "SHUTTING_DOWN"),
         }
         .into()
+    }
+}
+
+fn passphrase_failure(error: &PassphraseError) -> Failure {
+    let failure = |code, reason| Failure::new(code, reason, error.to_string());
+    match error {
+        PassphraseError::Empty | PassphraseError::TooLong => {
+            failure(Code::InvalidArgument, "INVALID_PASSPHRASE").with_field("passphrase")
+        }
+        PassphraseError::Unreadable { .. }
+        | PassphraseError::Exposed { .. }
+        | PassphraseError::Content { .. } => failure(Code::FailedPrecondition, "PASSPHRASE_FILE"),
     }
 }
 
@@ -273,7 +283,7 @@ fn keystore_failure(error: &KeystoreError) -> Failure {
             failure(Code::FailedPrecondition, "WALLET_LOCKED").with_hint(unlock_hint(name))
         }
         KeystoreError::WatchOnly(_) => failure(Code::FailedPrecondition, "WATCH_ONLY")
-            .with_hint("pentad psbt create makes a payment for whoever has the keys to sign"),
+            .with_hint("pentad psbt create-psbt makes a payment for whoever has the keys to sign"),
         KeystoreError::NoWords(_) => failure(Code::FailedPrecondition, "NO_WORDS")
             .with_hint("pentad keystore export-key shows its keys one by one"),
         KeystoreError::Fixed(_) => failure(Code::FailedPrecondition, "FIXED_ADDRESSES")

@@ -3,6 +3,7 @@
 mod audit;
 pub(crate) mod keystore;
 mod policy;
+mod psbt;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;
 use pentad_api::wallet::v1::{

@@ -191,7 +191,7 @@ impl Inner {
     }
 
     /// Chooses and claims coins, signs, and has it in the audit log; says what the fee is.
-    async fn prepare<'a>(
+    pub(crate) async fn prepare<'a>(
         &'a self,
         order: &Order,
         wallet: &'a Arc<Wallet>,
@@ -199,7 +199,8 @@ impl Inner {
     ) -> Result<(Transaction, u64, Claim<'a>), WalletError> {
         // A transaction that anybody may submit is not for show where a policy holds, and cannot be
         // signed where the keys are elsewhere.
-        let for_show = order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
+        let for_show = order.is_unsigned
+            || order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
         let signer = if for_show { None } else { Some(wallet.signer()?) };
         // A wallet's payments take turns to choose their coins: each sees what others claimed.
         let turn = wallet.spending.lock().await;
@@ -219,6 +220,7 @@ impl Inner {
             }
             SelectError::TooManyCoins { coins_max } => WalletError::TooManyCoins { coins_max },
         })?;
+        let selection = order.refund(selection);
         let mut claim = Claim::coins(&selection, wallet, &self.leases)?;
         drop(turn);
         let change_to = match (selection.change, &order.source) {

@@ -8,6 +8,7 @@ use pentad_api::wallet::v1::SendRequest;
 use pentad_api::wallet::v1::audit_service_server::AuditServiceServer;
 use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
 use pentad_api::wallet::v1::policy_service_server::PolicyServiceServer;
+use pentad_api::wallet::v1::psbt_service_server::PsbtServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
 use pentad_service_kit::{Server, Supervisor, health, sized};
 use thiserror::Error;
@@ -140,14 +141,13 @@ impl Wallets {
                 checked.map_err(|error| error.to_string())
             }
         });
+        let both = || [chain.clone(), keystore.clone()];
         server
-            .service(
-                sized!(KeystoreServiceServer::new(self.clone())),
-                [chain.clone(), keystore.clone()],
-            )
-            .service(sized!(WalletServiceServer::new(self.clone())), [chain, keystore.clone()])
+            .service(sized!(KeystoreServiceServer::new(self.clone())), both())
+            .service(sized!(WalletServiceServer::new(self.clone())), both())
+            .service(sized!(PsbtServiceServer::new(self.clone())), both())
+            .service(sized!(PolicyServiceServer::new(self.clone())), both())
             .service(sized!(AuditServiceServer::new(self.clone())), [keystore.clone()])
-            .service(sized!(PolicyServiceServer::new(self.clone())), [keystore])
     }
 
     /// Pays, and goes on paying when the caller leaves: nobody could tell how far it had come.

@@ -88,6 +88,26 @@ pub enum Event {
         /// The approval that it needed; empty: none.
         approval: String,
     },
+    /// Inputs of a PSBT were signed.
+    PsbtSigned {
+        /// The wallet whose coins they are: of several, another than the one that signed.
+        of: String,
+        /// Its transaction id while nothing is signed, displayed hex.
+        unsigned_txid: String,
+        /// Which inputs.
+        inputs: Vec<usize>,
+        /// Whom it pays, change left out.
+        paid: Vec<Paid>,
+        /// Units that leave that wallet, the fee included.
+        spent: u64,
+    },
+    /// The transaction of a PSBT that all had signed was submitted from here.
+    PsbtSubmitted {
+        /// Its transaction id while nothing was signed, displayed hex.
+        unsigned_txid: String,
+        /// Its transaction id, displayed hex.
+        txid: String,
+    },
     /// Another policy was put in the place of the present one. Written before it is in force.
     PolicySet {
         /// As JSON; `{}`: none.

@@ -23,6 +23,7 @@ pub(crate) use record::{PaymentKey, Progress, Record, unix_time};
 pub(crate) use select::{Coin, SelectError, Selection, select};
 pub use shortage::Shortage;
 pub(crate) use sign::{sign, unsigned};
+pub(crate) use size::{INPUT_BYTES, multisig_input_bytes};
 pub(crate) use turns::KeyTurns;
 
 /// Blocks over a transaction, its own counted, from which on no reorganisation is expected.

@@ -5,8 +5,8 @@ use pentad_crypto::script::data_script;
 use pentad_crypto::{Address, KeyHash, sha256d};
 use pentad_primitives::{Amount, TxOut};
 
-use super::select::Target;
-use super::size::{fee, output_bytes};
+use super::select::{Selection, Target};
+use super::size::{fee, output_bytes, transaction_bytes};
 use crate::audit::paid_to_others;
 use crate::chain::Network;
 use crate::error::WalletError;
@@ -55,6 +55,10 @@ pub(crate) struct Order {
     pub(crate) sequence: u32,
     /// Our own unconfirmed change stays out.
     pub(crate) confirmed_only: bool,
+    /// Nothing is to be signed, whatever the wallet.
+    pub(crate) is_unsigned: bool,
+    /// Bytes of each input, once it is signed.
+    pub(crate) input_bytes: u64,
     /// The approval that it has; empty: none.
     pub(crate) approval: String,
     /// As it came.
@@ -111,6 +115,8 @@ impl Order {
             lock_time,
             sequence,
             confirmed_only: false,
+            is_unsigned: false,
+            input_bytes: SPENDING_BYTES,
             approval: String::new(),
             request: kept,
             fingerprint,
@@ -127,12 +133,29 @@ impl Order {
                 .iter()
                 .map(|output| output_bytes(output.script_pubkey.len()))
                 .sum(),
-            fee_rate: self.fee_rate,
+            // Longer inputs count as dearer ones: see `refund`.
+            fee_rate: (self.fee_rate * self.input_bytes).div_ceil(SPENDING_BYTES),
             // Change is pay-to-public-key-hash.
             dust: dust(super::size::CHANGE_BYTES),
-            bytes_max: TRANSACTION_BYTES_MAX,
+            bytes_max: TRANSACTION_BYTES_MAX * SPENDING_BYTES / self.input_bytes,
             subtract_fee: self.subtract_fee,
         }
+    }
+
+    /// Gives back to the change what longer inputs made the rest of the transaction pay too much.
+    pub(crate) fn refund(&self, mut selection: Selection) -> Selection {
+        let outputs = self.outputs.iter().map(|output| output_bytes(output.script_pubkey.len()));
+        let bytes = transaction_bytes(
+            selection.coins.len(),
+            self.outputs.len() + 1,
+            outputs.sum::<u64>() + super::size::CHANGE_BYTES,
+        ) + (self.input_bytes - SPENDING_BYTES) * selection.coins.len() as u64;
+        let due = fee(bytes, self.fee_rate);
+        if let Some(change) = selection.change.as_mut().filter(|_| due < selection.fee) {
+            *change += selection.fee - due;
+            selection.fee = due;
+        }
+        selection
     }
 
     /// What it pays to others than the wallet itself.

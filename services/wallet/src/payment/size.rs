@@ -4,7 +4,21 @@
 const FRAME_BYTES: u64 = 4 + 4;
 /// Outpoint, script length, sequence, and a scriptSig of a longest low-S signature (72 bytes with
 /// its hash type) and a compressed key, each pushed. Shorter signatures only raise the fee rate.
-pub(super) const INPUT_BYTES: u64 = 36 + 1 + 4 + (1 + 72) + (1 + 33);
+pub(crate) const INPUT_BYTES: u64 = 36 + 1 + 4 + (1 + 72) + (1 + 33);
+/// Bytes of an input that spends P2SH of m-of-n: a dummy, signatures and the redeem script, pushed.
+pub(crate) const fn multisig_input_bytes(required: u64, keys: usize) -> u64 {
+    let redeem_script = 3 + 34 * keys as u64;
+    let push = if redeem_script <= 75 {
+        1
+    } else if redeem_script <= 255 {
+        2
+    } else {
+        3
+    };
+    let script_sig = 1 + (1 + 72) * required + push + redeem_script;
+    36 + 4 + if script_sig < 253 { 1 } else { 3 } + script_sig
+}
+
 /// Amount and script length.
 const OUTPUT_FRAME_BYTES: u64 = 8 + 1;
 /// A pay-to-public-key-hash script.

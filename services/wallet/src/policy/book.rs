@@ -60,6 +60,7 @@ impl Book {
                     account.add(entry.time, *spent);
                 }
             }
+            Event::PsbtSigned { spent, .. } if is_replay => account.add(entry.time, *spent),
             Event::PolicySet { policy } => account.policy = Some(policy.clone()),
             // Another wallet of the same name.
             Event::Created | Event::Restored => account.policy = None,

@@ -9,6 +9,7 @@ use pentad_api::Connection;
 use pentad_api::wallet::v1::audit_service_client::AuditServiceClient;
 use pentad_api::wallet::v1::keystore_service_client::KeystoreServiceClient;
 use pentad_api::wallet::v1::policy_service_client::PolicyServiceClient;
+use pentad_api::wallet::v1::psbt_service_client::PsbtServiceClient;
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::*;
@@ -120,6 +121,10 @@ impl Bed {
 
     pub fn wallet(&self) -> WalletServiceClient<Connection> {
         WalletServiceClient::new(self.connection())
+    }
+
+    pub fn psbt(&self) -> PsbtServiceClient<Connection> {
+        PsbtServiceClient::new(self.connection())
     }
 
     pub fn policy(&self) -> PolicyServiceClient<Connection> {

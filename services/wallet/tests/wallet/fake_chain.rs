@@ -5,15 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::script_sig;
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
 use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_api::chain::v1::*;
 use pentad_api::{
     Failure, transaction_from_bytes, transaction_message, txid_from_hex, utxo_message,
 };
-use pentad_crypto::script::parse_p2pkh_script_sig;
 use pentad_crypto::{Address, AddressVersions};
-use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{
     Amount, BlockHeight, Encode as _, OutPoint, Transaction, TxOut, Txid, Utxo, sha256,
 };
@@ -228,14 +227,7 @@ impl State {
             if !self.is_mature(utxo) {
                 return Err("an input is immature");
             }
-            let (signature, key) =
-                parse_p2pkh_script_sig(&input.script_sig).map_err(|_| "a malformed scriptSig")?;
-            let script = &utxo.output.script_pubkey;
-            if Address::P2pkh(key.key_hash()).script_pubkey() != *script {
-                return Err("a foreign key");
-            }
-            let digest = sighash_all(&transaction, index, script).ok_or("no such input")?;
-            signature.verify(&key, &digest).map_err(|_| "a wrong signature")?;
+            script_sig::check(&transaction, index, &utxo.output.script_pubkey)?;
             sum += utxo.output.amount.units();
         }
         let paid: u64 = transaction.outputs.iter().map(|output| output.amount.units()).sum();
