@@ -6,6 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
+PROMTOOL := target/tools/promtool
 DEVNET ?= pentad-devnet
 
 .PHONY: help
@@ -56,6 +57,9 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) clippy --locked $(FAULTY) --tests -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
 	./.ci/proto-breaking
+	@if [ -x $(PROMTOOL) ]; then cd deploy/observability && \
+		../../$(PROMTOOL) check rules alerts.yml && ../../$(PROMTOOL) test rules alerts_test.yml; \
+		else echo "skipped for want of promtool: the alert rules"; fi
 	$(CARGO) test --locked -p pentad-tests --test style
 
 .PHONY: bench
@@ -110,12 +114,19 @@ soak-pbft: ## Ten minutes of steady load on four validators: RATE=2000 SOAK_MINU
 	target/release/pentad-bench-pbft --rate $(RATE) --minutes $(SOAK_MINUTES)
 
 .PHONY: tools
-tools: $(VENV)/.ready ## Install the Python tools that checks and tests use (into .venv)
+tools: $(VENV)/.ready $(PROMTOOL) ## Install the tools that checks and tests use (into .venv, target/tools)
 
 $(VENV)/.ready: tests/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Debian's, unpacked where it is; elsewhere the rules go unchecked.
+$(PROMTOOL):
+	mkdir -p $(@D)/deb
+	if command -v apt-get > /dev/null; then cd $(@D)/deb && apt-get download --quiet prometheus && \
+		dpkg-deb -x prometheus_*.deb . && cp usr/bin/promtool ../promtool; fi
+	rm -rf $(@D)/deb
 
 # Static, so that the image needs nothing beside the binary.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')

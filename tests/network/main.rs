@@ -12,6 +12,7 @@ mod fork;
 mod grpc;
 mod kademlia;
 mod many;
+mod observability;
 mod payment;
 mod pbft;
 mod pbft_kills;

@@ -35,6 +35,31 @@ pub enum Offence {
 }
 
 impl Offence {
+    /// One of each kind.
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::TooManyRequests,
+        Self::UnaskedHeaders,
+        Self::UnprovenWork,
+        Self::EndlessHeaders,
+        Self::WithheldBlock,
+        Self::Refused(0),
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooManyRequests => "too_many_requests",
+            Self::UnaskedHeaders => "unasked_headers",
+            Self::UnprovenWork => "unproven_work",
+            Self::EndlessHeaders => "endless_headers",
+            Self::WithheldBlock => "withheld_block",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// Points for it; [`SCORE_MAX`] is the end.
     #[must_use]
     pub const fn score(self) -> u32 {

@@ -17,6 +17,7 @@ pub(crate) struct ChainMetrics {
     blocks_undone: Counter,
     pub(crate) blocks_prechecked: Counter,
     pub(crate) connect_seconds: Histogram,
+    pub(crate) commit_seconds: Histogram,
 }
 
 impl ChainMetrics {
@@ -32,6 +33,7 @@ impl ChainMetrics {
             blocks_prechecked: Counter::default(),
             // 0.25 ms to 8 s.
             connect_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
         };
         metrics.register(|registry| {
             let chain = chain.clone();
@@ -75,6 +77,11 @@ impl ChainMetrics {
                 "chain_connect_seconds",
                 "Time to check a block and connect it in memory, the write to disk apart",
                 chain.connect_seconds,
+            );
+            registry.register(
+                "chain_commit_seconds",
+                "Time to make a group of connected blocks durable",
+                chain.commit_seconds,
             );
         });
         chain

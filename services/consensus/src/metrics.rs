@@ -3,6 +3,10 @@
 //! | metric | meaning |
 //! |---|---|
 //! | `pentad_consensus_view` | the view that this validator is in, or waits for |
+//! | `pentad_consensus_views_left_total{cause}` | timeout, censorship, or others: they left first |
+//! | `pentad_consensus_replicas`, `pentad_consensus_quorum` | of the validator set |
+//! | `pentad_consensus_heard_timestamp_seconds{replica}` | last message of another replica, Unix |
+//! | `pentad_consensus_final_timestamp_seconds` | when the last block became final here, Unix |
 //! | `pentad_consensus_final_height_blocks` | height of the last final block |
 //! | `pentad_consensus_blocks_final_total` | blocks that became final here since the start |
 //! | `pentad_consensus_phase_seconds{phase}` | from a phase to the next: prepare, commit, connect |
@@ -21,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pentad_pbft::{Output, Record, Sequence, View};
+use pentad_pbft::{Output, Quorum, Record, ReplicaId, Sequence, View};
 use pentad_service_kit::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -45,6 +49,39 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReplicaLabels {
+    replica: u32,
+}
+
+/// Why a view was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its timer ran out here.
+    Timeout,
+    /// Its primary kept a transaction out of its blocks.
+    Censorship,
+    /// Other replicas had left it.
+    Others,
+}
+
+impl Cause {
+    const ALL: [Self; 3] = [Self::Timeout, Self::Censorship, Self::Others];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Censorship => "censorship",
+            Self::Others => "others",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabels {
     phase: &'static str,
 }
@@ -55,6 +92,11 @@ type Phases = Family<PhaseLabels, Histogram, fn() -> Histogram>;
 #[derive(Clone, Debug)]
 pub(crate) struct ConsensusMetrics {
     view: Gauge,
+    views_left: Family<CauseLabels, Counter>,
+    replicas: Gauge,
+    quorum: Gauge,
+    heard: Family<ReplicaLabels, Gauge>,
+    final_time: Gauge,
     final_height: Gauge,
     blocks: Counter,
     phases: Phases,
@@ -80,6 +122,11 @@ impl ConsensusMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let own = Self {
             view: Gauge::default(),
+            views_left: Family::default(),
+            replicas: Gauge::default(),
+            quorum: Gauge::default(),
+            heard: Family::default(),
+            final_time: Gauge::default(),
             final_height: Gauge::default(),
             blocks: Counter::default(),
             phases: Family::new_with_constructor(latency as fn() -> Histogram),
@@ -103,7 +150,16 @@ impl ConsensusMetrics {
     }
 
     fn register_in(&self, registry: &mut Registry) {
+        self.create_series();
         registry.register("view", "View of this validator", self.view.clone());
+        registry.register("views_left", "Views left, by cause", self.views_left.clone());
+        registry.register("replicas", "Validators", self.replicas.clone());
+        registry.register("quorum", "Votes that make a quorum", self.quorum.clone());
+        let (heard, final_time) = (self.heard.clone(), self.final_time.clone());
+        let seconds = || Unit::Seconds;
+        registry.register_with_unit("heard_timestamp", "Last message, Unix", seconds(), heard);
+        let help = "When the last block became final here, Unix";
+        registry.register_with_unit("final_timestamp", help, seconds(), final_time);
         let height = self.final_height.clone();
         let blocks = Unit::Other("blocks".to_owned());
         registry.register_with_unit("final_height", "Of the last final block", blocks, height);
@@ -127,6 +183,34 @@ impl ConsensusMetrics {
         registry.register("halted", "1 while the validator takes no part", self.halted.clone());
     }
 
+    /// A series that is there from the start has a rate when it first moves.
+    fn create_series(&self) {
+        for cause in Cause::ALL.map(Cause::name) {
+            drop(self.views_left.get_or_create(&CauseLabels { cause }));
+        }
+        for phase in ["prepare", "commit", "connect"] {
+            drop(self.phases.get_or_create(&PhaseLabels { phase }));
+        }
+        for reason in ["malformed", "body", "no_room"] {
+            drop(self.dropped.get_or_create(&ReasonLabels { reason }));
+        }
+    }
+
+    pub(crate) fn set_quorum(&self, quorum: Quorum) {
+        self.replicas.set(quorum.replicas().into());
+        self.quorum.set(i64::try_from(quorum.quorum()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn on_view_left(&self, cause: Cause) {
+        self.views_left.get_or_create(&CauseLabels { cause: cause.name() }).inc();
+    }
+
+    /// A message of another replica came, at this Unix time.
+    pub(crate) fn on_heard(&self, replica: ReplicaId, now_unix: i64) {
+        let labels = ReplicaLabels { replica: replica.get().into() };
+        self.heard.get_or_create(&labels).set(now_unix);
+    }
+
     pub(crate) fn on_view(&self, view: View) {
         self.view.set(i64::try_from(view.get()).unwrap_or(i64::MAX));
     }
@@ -135,9 +219,10 @@ impl ConsensusMetrics {
         self.final_height.set(i64::try_from(sequence.get()).unwrap_or(i64::MAX));
     }
 
-    /// A block became final here; `previous` is when the one before did.
-    pub(crate) fn on_final(&self, sequence: Sequence, previous: Option<Instant>) {
+    /// A block became final here, at this Unix time; `previous` is when the one before did.
+    pub(crate) fn on_final(&self, sequence: Sequence, now_unix: i64, previous: Option<Instant>) {
         self.set_height(sequence);
+        self.final_time.set(now_unix);
         self.blocks.inc();
         if let Some(previous) = previous {
             self.interval.observe(previous.elapsed().as_secs_f64());

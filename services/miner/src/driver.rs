@@ -132,7 +132,7 @@ impl Driver {
                 () = shutdown.cancelled() => break,
                 Some(command) = commands.recv() => self.on_command(command).await,
                 wake = wake => self.on_wake(wake).await,
-                _ = ticks.tick() => self.status.meter.sample(Instant::now()),
+                _ = ticks.tick() => self.status.sample(Instant::now()),
             }
         }
         self.stop().await;

@@ -75,7 +75,8 @@ async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error
     }
     let chain = config.chain.connect(CHAIN_PORT)?;
     let wallet = Some(config.wallet.connect(WALLET_PORT)?);
-    let miner = Miner::start(config.miner, chain, wallet, &app.supervisor, app.shutdown.clone())?;
+    let (supervisor, shutdown) = (&app.supervisor, app.shutdown.clone());
+    let miner = Miner::start(config.miner, chain, wallet, &app.metrics, supervisor, shutdown)?;
     let server = miner.add_to(app.server());
     Ok(app.serve(server).await?)
 }

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
 /// The rate is an average over this time.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Samples are at least this far apart, which bounds their number.
@@ -12,10 +14,20 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Counts header hashes over all threads. A thread adds a batch at a time, so the counter is not
 /// contended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
     hashes: AtomicU64,
     samples: Mutex<VecDeque<Sample>>,
+    /// From new work to each thread's first look at it.
+    pub(crate) switch: Histogram,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        // 64 µs to 0.5 s.
+        let switch = Histogram::new(exponential_buckets(0.000_064, 2.0, 14));
+        Self { hashes: AtomicU64::default(), samples: Mutex::default(), switch }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use pentad_api::miner::v1::StartMiningRequest;
 use pentad_api::miner::v1::miner_service_server::MinerServiceServer;
 use pentad_api::miner::v1::work_service_server::WorkServiceServer;
 use pentad_primitives::BlockHash;
-use pentad_service_kit::{Server, Supervisor, health, sized};
+use pentad_service_kit::{Metrics, Server, Supervisor, health, sized};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -66,12 +66,14 @@ impl Miner {
         config: MinerConfig,
         chain: Connection,
         wallet: Option<Connection>,
+        metrics: &Metrics,
         supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, getrandom::Error> {
         let client = ChainClient::new(chain.clone());
         let extra_nonce = Arc::new(ExtraNonce::random()?);
         let status = Arc::new(Status::default());
+        status.register(metrics);
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (jobs, present) = watch::channel(None);
         let driver = Driver {

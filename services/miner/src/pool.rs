@@ -51,7 +51,7 @@ struct Thread {
 
 enum Order {
     /// Search this from its beginning.
-    Search { epoch: u64, work: u64, slot: Slot },
+    Search { epoch: u64, work: u64, slot: Slot, given: Instant },
     /// Go on behind what was found.
     GoOn { work: u64 },
 }
@@ -100,8 +100,9 @@ impl Pool {
     /// New work, a slot for each thread.
     pub(crate) fn assign(&self, work: u64, slots: impl IntoIterator<Item = Slot>) {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let given = Instant::now();
         for (thread, slot) in self.threads.iter().zip(slots) {
-            thread.order(Order::Search { epoch, work, slot });
+            thread.order(Order::Search { epoch, work, slot, given });
         }
     }
 
@@ -161,7 +162,8 @@ impl Searcher {
         let mut place = None;
         while let Ok(order) = inbox.recv() {
             match order {
-                Order::Search { epoch, work, slot } => {
+                Order::Search { epoch, work, slot, given } => {
+                    self.meter.switch.observe(given.elapsed().as_secs_f64());
                     place = Some(Place { epoch, work, slot, next: Some(0) });
                 }
                 Order::GoOn { work } => place = place.filter(|it: &Place| it.work == work),

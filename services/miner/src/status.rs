@@ -1,20 +1,24 @@
 //! What the miner is doing, for those who ask.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pentad_api::miner::v1::GetStatusResponse;
+use pentad_service_kit::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Unit;
 
 use crate::meter::Meter;
+use crate::metrics::MinerMetrics;
 use crate::workers::Workers;
 
 /// The service's counters and its present task. The mutex is held for a few instructions.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     pub(crate) meter: Arc<Meter>,
-    found: AtomicU64,
-    stale: AtomicU64,
+    found: Counter,
+    stale: Counter,
+    metrics: MinerMetrics,
     task: Mutex<Option<Task>>,
     pub(crate) workers: Workers,
 }
@@ -31,12 +35,30 @@ pub(crate) struct Task {
 }
 
 impl Status {
+    pub(crate) fn register(&self, metrics: &Metrics) {
+        metrics.register(|registry| {
+            let registry = registry.sub_registry_with_prefix("miner");
+            registry.register("blocks_found", "Blocks found and connected", self.found.clone());
+            registry.register("blocks_stale", "Blocks found too late", self.stale.clone());
+            let (switch, seconds) = (self.meter.switch.clone(), Unit::Seconds);
+            registry.register_with_unit("switch", "To begin with new work", seconds, switch);
+            self.metrics.register_in(registry);
+        });
+    }
+
+    /// Notes how fast the search is; called a few times a second.
+    pub(crate) fn sample(&self, now: Instant) {
+        self.meter.sample(now);
+        let (workers, workers_rate) = self.workers.total(now);
+        self.metrics.set(self.meter.rate(now), workers, workers_rate);
+    }
+
     pub(crate) fn count_found(&self) {
-        self.found.fetch_add(1, Ordering::Relaxed);
+        self.found.inc();
     }
 
     pub(crate) fn count_stale(&self) {
-        self.stale.fetch_add(1, Ordering::Relaxed);
+        self.stale.inc();
     }
 
     pub(crate) fn set_task(&self, task: Option<Task>) {
@@ -68,8 +90,8 @@ impl Status {
             payout_address,
             hash_rate,
             hashes: self.meter.hashes(),
-            blocks_found: self.found.load(Ordering::Relaxed),
-            blocks_stale: self.stale.load(Ordering::Relaxed),
+            blocks_found: self.found.get(),
+            blocks_stale: self.stale.get(),
             height,
             paused,
             workers,

@@ -150,6 +150,7 @@ fn start_miner(
         config.miner.clone(),
         services.clone(),
         Some(services.clone()),
+        &app.metrics,
         &app.supervisor,
         app.shutdown.clone(),
     )

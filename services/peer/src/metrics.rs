@@ -133,6 +133,10 @@ impl PeerMetrics {
         }
         let dropped = self.dropped_consensus.0.clone();
         registry.register("consensus_dropped", "Messages of replicas that gave way", dropped);
+        // A series that is there from the start has a rate when it first moves.
+        for offence in Offence::ALL.map(Offence::name) {
+            drop(self.offences.get_or_create(&OffenceLabels { offence }));
+        }
         registry.register("offences", "Misbehaviour by kind", self.offences.clone());
         for (name, help, gauge) in [
             ("orphans", "Transactions that wait for what they spend", &self.orphans),
@@ -173,15 +177,6 @@ impl PeerMetrics {
     }
 
     pub(crate) fn on_offence(&self, offence: Offence) {
-        let offence = match offence {
-            Offence::Malformed => "malformed",
-            Offence::TooManyRequests => "too_many_requests",
-            Offence::UnaskedHeaders => "unasked_headers",
-            Offence::UnprovenWork => "unproven_work",
-            Offence::EndlessHeaders => "endless_headers",
-            Offence::WithheldBlock => "withheld_block",
-            Offence::Refused(_) => "refused",
-        };
-        self.offences.get_or_create(&OffenceLabels { offence }).inc();
+        self.offences.get_or_create(&OffenceLabels { offence: offence.name() }).inc();
     }
 }

@@ -1,5 +1,7 @@
 //! Accepting blocks and moving the tip.
 
+use std::time::Instant;
+
 use pentad_ledger::connect::{ConnectError, connect};
 use pentad_ledger::header_tree::{BlockStatus, InsertError};
 use pentad_ledger::mempool::Updated;
@@ -245,7 +247,9 @@ impl Writer {
         if self.group.answers.is_empty() && self.group.blocks.is_empty() {
             return Ok(());
         }
+        let started = Instant::now();
         let snapshot = self.store.commit()?;
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         fail_point::pass(Point::TipPublish);
         let tip = self.tip();
         let before = self.published.tip().hash;

@@ -9,6 +9,7 @@ use tracing::Span;
 use super::{Driver, Executing};
 use crate::backoff::backoff;
 use crate::event::{Event, Inbound};
+use crate::metrics::Cause;
 use crate::traces;
 
 /// Links open in bursts; what was not answered is sent again once after each burst.
@@ -47,9 +48,10 @@ impl Driver {
 
     fn on_inbound(&mut self, inbound: Inbound, outputs: &mut Vec<Output>) {
         let Inbound { link, message, traceparent } = inbound;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.routes.on_message(&message, &link, &self.parts.credentials, now);
+        let (now, credentials) = (unix_seconds(), &self.parts.credentials);
+        if let Some(replica) = self.routes.on_message(&message, &link, credentials, now) {
+            self.parts.metrics.on_heard(replica, now);
+        }
         if let Message::PrePrepare(proposal) = &message {
             let (view, sequence) = (proposal.signed.view, proposal.signed.sequence);
             let is_next = Some(sequence) == self.executed.next();
@@ -118,7 +120,8 @@ impl Driver {
         self.executing.retain(|above, _| *above > sequence);
         self.spans.retain(|above, _| *above > sequence);
         let now = Instant::now();
-        self.parts.metrics.on_final(sequence, self.progress_at.replace(now));
+        let previous = self.progress_at.replace(now);
+        self.parts.metrics.on_final(sequence, unix_seconds(), previous);
         self.deadlines.restart_heartbeat();
         self.proposing.on_block(&self.parts.pbft, self.parts.pending.count());
         self.step(Input::Executed { sequence, digest, certificate }, outputs);
@@ -148,6 +151,7 @@ impl Driver {
             let view = self.view;
             tracing::warn!(%view, "a transaction stays out of blocks that have room for it");
             self.parts.metrics.on_suspect();
+            self.leaves_for = Some(Cause::Censorship);
             self.step(Input::Suspect { view }, outputs);
         }
     }
@@ -155,7 +159,9 @@ impl Driver {
     /// Another view, another primary.
     pub(super) fn note_view(&mut self) {
         let view = self.core.status().view;
+        let cause = self.leaves_for.take().unwrap_or(Cause::Others);
         if view != self.view {
+            self.parts.metrics.on_view_left(cause);
             tracing::info!(from = %self.view, to = %view, "view change");
             self.view = view;
             self.view_since = Instant::now();
@@ -163,6 +169,11 @@ impl Driver {
             self.parts.metrics.on_view(view);
         }
     }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn millis(count: u32) -> Duration {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use pentad_ledger::spec::Pbft;
 use pentad_pbft::secp::SecpKeys;
 use pentad_pbft::{
-    CommitCertificate, Credentials, Evidence, Input, Output, Replica, Sequence, View,
+    CommitCertificate, Credentials, Evidence, Input, Output, Replica, Sequence, Timer, View,
 };
 use pentad_primitives::{Hash256, Script};
 use thiserror::Error;
@@ -32,7 +32,7 @@ use tracing::Span;
 use crate::chain::ChainClient;
 use crate::connect::FinalBlock;
 use crate::event::Event;
-use crate::metrics::ConsensusMetrics;
+use crate::metrics::{Cause, ConsensusMetrics};
 use crate::pending::{Censorship, Pending};
 use crate::relay::Outbox;
 use crate::safety::{Safety, SafetyError};
@@ -100,6 +100,8 @@ pub(crate) struct Driver {
     progress_at: Option<Instant>,
     view: View,
     view_since: Instant,
+    /// What made the core leave its view, if it was this node.
+    leaves_for: Option<Cause>,
     evidence: VecDeque<Evidence>,
     /// The span of each block in flight, which its messages carry.
     spans: BTreeMap<Sequence, Span>,
@@ -118,6 +120,7 @@ impl Driver {
         let (view, executed) = (status.view, status.last_final);
         parts.metrics.on_view(view);
         parts.metrics.set_height(executed);
+        parts.metrics.set_quorum(parts.credentials.quorum);
         let replicas = usize::from(parts.credentials.quorum.replicas());
         Self {
             deadlines: Deadlines::new(Duration::from_millis(parts.pbft.heartbeat_ms.into())),
@@ -133,6 +136,7 @@ impl Driver {
             progress_at: None,
             view,
             view_since: Instant::now(),
+            leaves_for: None,
             evidence: VecDeque::new(),
             spans: BTreeMap::new(),
             told_pending: false,
@@ -181,6 +185,9 @@ impl Driver {
         let due = self.deadlines.take_due(Instant::now());
         let mut outputs = Vec::new();
         for timer in due.timers {
+            if timer == Timer::View {
+                self.leaves_for = Some(Cause::Timeout);
+            }
             self.step(Input::Timeout(timer), &mut outputs);
         }
         if due.heartbeat {

@@ -30,19 +30,20 @@ impl Routes {
         Self { replicas: vec![Route::default(); replicas] }
     }
 
-    /// A message came by a link. What it claims counts once its signature was seen to be right.
+    /// A message came by a link. What it claims counts once its signature was seen to be right:
+    /// then its sender is the answer.
     pub(super) fn on_message(
         &mut self,
         message: &Message,
         link: &Bytes,
         credentials: &Credentials<SecpKeys>,
         now_unix: i64,
-    ) {
-        let Some(sender) = message.sender() else { return };
-        let Some(route) = self.replicas.get_mut(usize::from(sender.get())) else { return };
+    ) -> Option<ReplicaId> {
+        let sender = message.sender()?;
+        let route = self.replicas.get_mut(usize::from(sender.get()))?;
         let is_recent = route.heard.is_some_and(|heard| heard.elapsed() < CHECK_INTERVAL);
         if is_recent && route.link == *link || !is_authentic(message, credentials) {
-            return;
+            return None;
         }
         route.link = link.clone();
         route.heard = Some(Instant::now());
@@ -51,6 +52,7 @@ impl Routes {
         {
             route.skew = Some(i64::from(time) - now_unix);
         }
+        Some(sender)
     }
 
     pub(super) fn on_closed(&mut self, link: &Bytes) {

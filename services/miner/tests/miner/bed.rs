@@ -56,7 +56,8 @@ impl Bed {
         let shutdown = CancellationToken::new();
         let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
         let wallet = with_wallet.then(|| connection.clone());
-        let miner = Miner::start(config, connection.clone(), wallet, &supervisor, shutdown.clone())
+        let (metrics, chain) = (Metrics::new(), connection.clone());
+        let miner = Miner::start(config, chain, wallet, &metrics, &supervisor, shutdown.clone())
             .expect("randomness");
         let chain = FakeChain::new(bits);
         let server = chain.add_to(Server::new(gate, Metrics::new()));
