@@ -2,9 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::fault::Fault;
+
+/// Whatever the umask leaves of it.
+const MODE: u32 = 0o666;
+/// Only the owner reads and writes.
+const PRIVATE_MODE: u32 = 0o600;
 
 /// A place for a file, taken before the work that gives its text; given back unless written.
 #[derive(Debug)]
@@ -20,7 +26,19 @@ impl NewFile {
     /// # Errors
     /// When there is such a file already, or it cannot be made.
     pub fn create(path: &Path) -> Result<Self, Fault> {
-        match OpenOptions::new().write(true).create_new(true).open(path) {
+        Self::create_with(path, MODE)
+    }
+
+    /// As [`NewFile::create`], for the owner's eyes alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_private(path: &Path) -> Result<Self, Fault> {
+        Self::create_with(path, PRIVATE_MODE)
+    }
+
+    fn create_with(path: &Path, mode: u32) -> Result<Self, Fault> {
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
             Ok(file) => Ok(Self { path: path.to_owned(), file, is_written: false }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let text = format!("{} is there already and stays as it is", path.display());

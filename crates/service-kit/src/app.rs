@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -184,11 +185,18 @@ fn prepare<C: Settings>(
     service: &Service,
     sources: &Sources,
 ) -> Result<(C, Runtime), (u8, BoxError)> {
+    forbid_core_dumps().map_err(|error| (EXIT_FAILURE, error.into()))?;
     let wrong = |error: BoxError| (EXIT_CONFIG, error);
     let settings: C = config::load(sources).map_err(|error: ConfigError| wrong(error.into()))?;
     settings.server().addresses(service.grpc_port).map_err(|error| wrong(error.into()))?;
     let runtime = Runtime::new().map_err(|error| (EXIT_FAILURE, error.into()))?;
     Ok((settings, runtime))
+}
+
+/// Keys and passphrases are in memory: a crash must not write them to a file.
+fn forbid_core_dumps() -> io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 async fn live<C, F, Fut, E>(service: &Service, settings: C, start: F) -> Result<(), BoxError>

@@ -278,7 +278,8 @@ fn keystore_failure(error: &KeystoreError) -> Failure {
         KeystoreError::WalletExists(_) => failure(Code::AlreadyExists, "WALLET_EXISTS")
             .with_field("wallet")
             .with_hint("choose another name"),
-        KeystoreError::CannotOpen(_) => failure(Code::PermissionDenied, "CANNOT_OPEN_WALLET"),
+        KeystoreError::CannotOpen(_) => failure(Code::PermissionDenied, "CANNOT_OPEN_WALLET")
+            .with_hint("give the wallet's own passphrase; a backup mends a file that was altered"),
         KeystoreError::Locked(name) => {
             failure(Code::FailedPrecondition, "WALLET_LOCKED").with_hint(unlock_hint(name))
         }

@@ -93,7 +93,7 @@ pub async fn backup(
     arguments: &BackupArgs,
 ) -> Result<(), Fault> {
     let target = Target::of(globals)?;
-    let file = NewFile::create(&arguments.out)?;
+    let file = NewFile::create_private(&arguments.out)?;
     let wallet = arguments.wallet.clone();
     let mut client = KeystoreServiceClient::new(target.connection());
     let request = BackupWalletRequest { wallet: wallet.clone() };
