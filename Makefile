@@ -105,6 +105,11 @@ bench-peer: tools ## Measure links: sync, hops, votes beside a sync, a hundred i
 	target/release/pentad-bench-peer
 	$(CARGO) bench --locked -p pentad-peer
 
+.PHONY: bench-cli
+bench-cli: ## Measure how long the command line takes to start
+	$(CARGO) build --release --locked -p pentad-cli -p pentad-node
+	$(CARGO) bench --locked -p pentad-cli --bench start
+
 SOAK_MINUTES ?= 10
 RATE ?= 2000
 

@@ -4,6 +4,7 @@ mod alone;
 mod attacks;
 mod bad_input;
 mod coins;
+mod context;
 mod crash;
 mod disk;
 mod every_method;

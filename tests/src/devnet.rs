@@ -266,6 +266,10 @@ impl Devnet {
 /// Runs `pentad` on the network in a folder with JSON output.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Reply {
     let output = Command::new(binary("pentad"))
+        // Without a home: whoever runs tests keeps the contexts that they have.
+        .env_remove("HOME")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("PENTAD_CONTEXTS")
         .arg("--dir")
         .arg(dir)
         .args(["--output", "json"])

@@ -6,6 +6,7 @@ mod metrics;
 mod process;
 mod script;
 mod solo;
+mod terminal;
 mod tools;
 mod wait;
 
@@ -14,5 +15,6 @@ pub use metrics::{metric, metrics_page};
 pub use process::{Running, binary, free_port, free_ports, signal, start};
 pub use script::Script;
 pub use solo::Solo;
+pub use terminal::Terminal;
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
 pub use wait::{DEADLINE, wait_for, wait_until};

@@ -4,11 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum, value_parser};
 use pentad_primitives::Amount;
 
 use crate::console::Format;
-use crate::verbs::{BackupArgs, ProofArgs, RestoreArgs, VerifyProofArgs};
+use crate::context::ContextVerb;
+use crate::man::ManArgs;
+use crate::verbs::{BackupArgs, ExplainTxArgs, ProofArgs, RestoreArgs, VerifyProofArgs};
 
 /// Where a development network lives unless `--dir` says otherwise.
 pub const DEVNET_DIR: &str = "pentad-devnet";
@@ -16,8 +20,16 @@ pub const DEVNET_DIR: &str = "pentad-devnet";
 pub const DATA_DIR: &str = "pentad-data";
 
 const EXIT_CODES: &str = "\
-Without --dir, the network in ./pentad-devnet or else the node in ./pentad-data is meant.
-Exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreachable, 4 denied.";
+Which network is meant; the first that there is:
+  1. --context, --dir or --grpc, with --node and --cookie
+  2. PENTAD_CONTEXT, PENTAD_DIR or PENTAD_GRPC, with PENTAD_NODE and PENTAD_COOKIE
+  3. the context that `pentad context use` chose
+  4. the network in ./pentad-devnet, or else the node in ./pentad-data
+  5. the network that `pentad devnet up` started last (context devnet)
+`pentad context show` says which it is.
+
+Exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreachable, 4 denied.
+NO_COLOR turns colours off.";
 
 const EXAMPLES: &str = "\
 Try it:
@@ -42,6 +54,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
+    /// A network or node kept under a name; see `pentad context`
+    #[arg(long, global = true, value_name = "NAME", env = "PENTAD_CONTEXT")]
+    #[arg(hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
+    pub context: Option<String>,
     /// Directory of the network, where its network.json is
     #[arg(long, global = true, value_name = "DIR", env = "PENTAD_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
@@ -72,6 +88,35 @@ pub struct Globals {
     /// The node's cookie file, the credential on one machine
     #[arg(long, global = true, value_name = "FILE", env = "PENTAD_COOKIE", hide_env_values = true)]
     pub cookie: Option<PathBuf>,
+    /// The environment says which network is meant, not the command line.
+    #[arg(skip)]
+    pub is_from_environment: bool,
+}
+
+impl Globals {
+    /// Of what names a network, takes the command line's word before the environment's.
+    ///
+    /// # Errors
+    /// When one of them names a context and something else.
+    pub fn settle(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let is_typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let typed = ["context", "dir", "grpc"].map(is_typed);
+        self.is_from_environment = typed == [false; 3];
+        if !self.is_from_environment {
+            let [context, dir, grpc] = typed;
+            self.context = self.context.take().filter(|_| context);
+            self.dir = self.dir.take().filter(|_| dir);
+            self.grpc = self.grpc.take().filter(|_| grpc);
+        }
+        if self.context.is_some() && (self.dir.is_some() || self.grpc.is_some()) {
+            let names = match self.is_from_environment {
+                true => "PENTAD_CONTEXT names a network, and so does PENTAD_DIR or PENTAD_GRPC",
+                false => "--context names a network, and so does --dir or --grpc",
+            };
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, names));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +124,14 @@ pub enum Verb {
     /// Run a development network on this machine
     #[command(subcommand)]
     Devnet(DevnetVerb),
+    /// Keep networks, nodes and credentials under names, and choose one
+    #[command(
+        subcommand,
+        after_help = "\
+They are kept in pentad/contexts.toml of XDG_CONFIG_HOME [default: ~/.config], or in the file that
+PENTAD_CONTEXTS names. `pentad devnet up` keeps the network it starts as context devnet."
+    )]
+    Context(ContextVerb),
     /// Run one node in the foreground
     Start(StartArgs),
     /// Make a wallet and a chain spec that pays it: the beginning of a network
@@ -112,6 +165,10 @@ pub enum Verb {
     Proof(ProofArgs),
     /// Check a proof against the chain spec; no node is asked
     VerifyProof(VerifyProofArgs),
+    /// Say where a transaction is, and what keeps it from being confirmed
+    ExplainTx(ExplainTxArgs),
+    /// Say in words why no block becomes final, or that all is well (networks of validators)
+    ExplainStall,
     /// Check what a node has stored: every record, block and index row
     Verify(VerifyArgs),
     /// Wait until the node has what its peers have, and show how far it is
@@ -125,6 +182,8 @@ pub enum Verb {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Print or write manual pages
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -256,6 +315,9 @@ pub struct SendArgs {
     /// Only say what would be paid
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    /// Do not ask first; only on a terminal is anybody asked
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -292,147 +354,4 @@ pub struct TopArgs {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_can_be_typed() {
-        for line in [
-            "pentad devnet up",
-            "pentad devnet up --nodes 4 --engine pow --dir D --base-port 0 --mine --detach",
-            "pentad --dir D --node 2 --output json devnet status",
-            "pentad devnet status --dir D --node 2 --output json",
-            "pentad devnet --dir D down",
-            "pentad start --chain chain.toml",
-            "pentad start --chain c --data d --bootstrap a:1 --bootstrap b:2 --grpc 127.0.0.1:1",
-            "pentad start --chain c --p2p 127.0.0.1:1 --metrics 127.0.0.1:2 --mine -- --set a=b",
-            "pentad genesis --out chain.toml",
-            "pentad genesis --out c --data d --name net --amount 0.5 --retarget",
-            "pentad createwallet",
-            "pentad createwallet bob --node 2",
-            "pentad printwallet",
-            "pentad balance 1abc",
-            "pentad send --from a --to b --amount 100",
-            "pentad send --from a --to b --amount 1.00000001 --fee-rate 0 --idempotency-key k",
-            "pentad send --from a --to b --amount 1 --wait",
-            "pentad send --from a --to b --amount 1 --dry-run --subtract-fee",
-            "pentad print 0",
-            "pentad print 1 --output=json",
-            "pentad proof 00ff --out proof.json",
-            "pentad verify-proof proof.json --chain chain.toml",
-            "pentad generate 10 --grpc 127.0.0.1:1 --cookie file",
-            "pentad completions bash",
-            "pentad verify",
-            "pentad verify --level signatures --node 2",
-            "pentad top --dir D --interval 5",
-        ] {
-            if let Err(error) = parse(line) {
-                panic!("{line}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_is_named() {
-        for (line, word) in [
-            ("pentad no-such-verb", "no-such-verb"),
-            ("pentad devnet", "devnet"),
-            ("pentad devnet up --nodes 0", "--nodes"),
-            ("pentad devnet up --nodes 101", "--nodes"),
-            ("pentad devnet up --engine raft", "--engine"),
-            ("pentad devnet up --base-port 70000", "--base-port"),
-            ("pentad --node 0 printwallet", "--node"),
-            ("pentad --output xml printwallet", "--output"),
-            ("pentad --grpc= printwallet", "--grpc"),
-            ("pentad start", "--chain"),
-            ("pentad genesis", "--out"),
-            ("pentad balance", "ADDRESS"),
-            ("pentad print -1", "-1"),
-            ("pentad print 4294967296", "HEIGHT"),
-            ("pentad generate many", "BLOCKS"),
-            ("pentad proof 00ff", "--out"),
-            ("pentad verify-proof proof.json", "--chain"),
-            ("pentad send --from a --to b", "--amount"),
-        ] {
-            let error = parse(line).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}");
-            assert!(error.to_string().contains(word), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn global_flags_are_taken_before_and_after_the_verb() {
-        for line in [
-            "pentad --dir D --node 2 --output json balance 1abc",
-            "pentad balance --dir D 1abc --node 2 --output json",
-            "pentad --dir D balance 1abc --node 2 --output json",
-        ] {
-            let globals = parse(line).expect(line).globals;
-            assert_eq!(globals.dir, Some("D".into()));
-            assert_eq!(globals.node, Some(2));
-            assert_eq!(globals.output, Format::Json);
-        }
-    }
-
-    fn amount(text: &str) -> Result<Amount, clap::Error> {
-        let line = ["pentad", "send", "--from", "a", "--to", "b", "--amount", text];
-        Cli::try_parse_from(line).map(|cli| match cli.verb {
-            Verb::Send(send) => send.amount,
-            other => panic!("{other:?}"),
-        })
-    }
-
-    #[test]
-    fn amounts_are_exact() {
-        for (text, units) in [
-            ("0", 0),
-            ("1", 100_000_000),
-            ("1.0", 100_000_000),
-            ("0.00000001", 1),
-            ("0.1", 10_000_000),
-            ("0.3", 30_000_000),
-            ("200.00000000", 20_000_000_000),
-            // Floating point has no such number.
-            ("20999999.99999999", 2_099_999_999_999_999),
-            ("21000000", 2_100_000_000_000_000),
-        ] {
-            assert_eq!(amount(text).expect(text).units(), units, "{text}");
-        }
-        for text in [
-            "",
-            " ",
-            "-1",
-            "+1",
-            "1.000000001",
-            "1e3",
-            "21000000.00000001",
-            "21000001",
-            "ten",
-            "0x10",
-            "1,5",
-            "NaN",
-            "inf",
-            "1 ",
-            ".",
-            "--",
-            "1_000",
-            "٣",
-            "1.-1",
-        ] {
-            let error = amount(text).expect_err(text);
-            assert_eq!(error.exit_code(), 2, "{text:?}");
-            assert!(error.to_string().contains("amount"), "{text:?}: {error}");
-        }
-    }
-}
+mod tests;

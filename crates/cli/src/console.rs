@@ -85,6 +85,30 @@ impl Console {
         written(io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()))
     }
 
+    /// Asks for a yes where somebody is there to give it: on a terminal, and not of a script.
+    ///
+    /// # Errors
+    /// When the answer is another, or cannot be read.
+    pub fn confirm(self, question: &str) -> Result<(), Fault> {
+        if !self.can_ask() {
+            return Ok(());
+        }
+        let (mut stderr, mut answer) = (io::stderr(), String::new());
+        let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        asked
+            .and_then(|()| io::stdin().read_line(&mut answer))
+            .map_err(|error| Fault::refused(format!("cannot ask: {error}")))?;
+        match answer.trim().to_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Fault::refused("not confirmed, nothing was done")),
+        }
+    }
+
+    /// Somebody reads questions and types answers.
+    pub fn can_ask(self) -> bool {
+        self.is_for_people() && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Tells people what is going on, on standard error.
     pub fn note(self, line: &str) {
         if self.is_for_people() {

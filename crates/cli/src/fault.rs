@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
 use pentad_api::status::{code_name, explain};
 use pentad_network_file::NetworkFileError;
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ pub enum Exit {
     /// The node does not let this caller do this.
     Denied = 4,
 }
+
+/// Commands that are offered in place of one that there is not.
+const SIMILAR_MAX: usize = 3;
+/// What to do about a command that makes no sense, unless there is something better to say.
+const HELP: &str = "--help shows what can be typed";
 
 /// A command that was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ impl Fault {
 
     /// The command makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, Code::InvalidArgument, "USAGE", message)
+        Self::new(Exit::Usage, Code::InvalidArgument, "USAGE", message).with_hint(HELP)
     }
 
     /// No node answered.
@@ -141,6 +147,17 @@ fn root_cause(status: &Status) -> String {
     }
 }
 
+/// The commands that look most like what was typed; clap gives them all, the best one last.
+fn similar_commands(error: &clap::Error) -> Option<String> {
+    let names = match error.get(ContextKind::SuggestedSubcommand)? {
+        ContextValue::String(name) => vec![name],
+        ContextValue::Strings(names) => names.iter().rev().take(SIMILAR_MAX).collect(),
+        _ => return None,
+    };
+    let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+    Some(format!("did you mean {names}?"))
+}
+
 impl From<clap::Error> for Fault {
     /// What is typed wrongly: clap's first paragraph in one line, and its tip or where help is.
     fn from(error: clap::Error) -> Self {
@@ -148,9 +165,10 @@ impl From<clap::Error> for Fault {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut paragraphs = text.split("\n\n").map(one_line);
         let first = paragraphs.next().unwrap_or_default();
-        let tip = paragraphs.find_map(|text| text.strip_prefix("tip: ").map(str::to_owned));
+        let tip = similar_commands(&error)
+            .or_else(|| paragraphs.find_map(|text| text.strip_prefix("tip: ").map(str::to_owned)));
         Self::usage(first.strip_prefix("error: ").unwrap_or(&first))
-            .with_hint(tip.unwrap_or_else(|| "--help shows what can be typed".to_owned()))
+            .with_hint(tip.unwrap_or_else(|| HELP.to_owned()))
     }
 }
 
@@ -228,6 +246,19 @@ mod tests {
             assert_eq!(fault.exit(), Exit::Usage);
             assert_eq!(fault.to_text(), text);
         }
+    }
+
+    #[test]
+    fn the_most_similar_command_is_offered_first() {
+        let command = ["get-supply", "get-info", "get-block", "get-balance", "get-utxos"]
+            .into_iter()
+            .fold(clap::Command::new("t"), |command, name| {
+                command.subcommand(clap::Command::new(name))
+            });
+        let error = command.try_get_matches_from(["t", "get-blok"]).expect_err("no such");
+        let text = Fault::from(error).to_text();
+        assert!(text.contains("\nhint: did you mean `get-block` or `"), "{text}");
+        assert_eq!(text.matches('`').count(), 2 * SIMILAR_MAX, "{text}");
     }
 
     #[test]

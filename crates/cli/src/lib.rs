@@ -5,11 +5,16 @@
 mod args;
 mod coins;
 mod console;
+mod context;
 mod devnet;
 mod fault;
 mod generated;
+mod man;
 mod new_file;
 mod node_binary;
+mod progress;
+#[cfg(test)]
+mod reference;
 mod secret_file;
 mod table;
 mod target;
@@ -20,7 +25,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, DevnetVerb, Globals, Verb};
 use crate::console::{Console, Format};
@@ -29,7 +34,7 @@ use crate::fault::Fault;
 /// Runs one command; `arguments` begin with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let asked = generated::extend(Cli::command())
+    let asked = command()
         .try_get_matches_from(&arguments)
         .and_then(|matches| Asked::from_matches(&matches));
     let (console, done) = match asked {
@@ -46,6 +51,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// All that can be typed.
+fn command() -> Command {
+    generated::extend(Cli::command())
+}
+
 fn is_help(error: &clap::Error) -> bool {
     !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
@@ -60,10 +70,15 @@ enum Asked {
 
 impl Asked {
     fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        match generated::find(matches) {
-            Some(call) => Ok(Self::Method(Globals::from_arg_matches(matches)?, call)),
-            None => Ok(Self::Verb(Cli::from_arg_matches(matches)?)),
+        let mut asked = match generated::find(matches) {
+            Some(call) => Self::Method(Globals::from_arg_matches(matches)?, call),
+            None => Self::Verb(Cli::from_arg_matches(matches)?),
+        };
+        match &mut asked {
+            Self::Verb(cli) => cli.globals.settle(matches)?,
+            Self::Method(globals, _) => globals.settle(matches)?,
         }
+        Ok(asked)
     }
 
     fn globals(&self) -> &Globals {
@@ -95,6 +110,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
             DevnetVerb::Status => devnet::status(console, &globals).await,
             DevnetVerb::Down => devnet::down(console, &globals).await,
         },
+        Verb::Context(verb) => context::context(console, &globals, verb),
         Verb::Start(start) => Err(verbs::start(console, &globals, &start)),
         Verb::Genesis(genesis) => verbs::genesis(console, &genesis),
         Verb::Createwallet(create) => verbs::create_wallet(console, &globals, &create).await,
@@ -106,29 +122,34 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Print { height } => verbs::print(console, &globals, height).await,
         Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
         Verb::Proof(arguments) => verbs::proof(console, &globals, &arguments).await,
-        Verb::VerifyProof(arguments) => verbs::verify_proof(console, &arguments),
+        Verb::VerifyProof(arguments) => verbs::verify_proof(console, &globals, &arguments),
+        Verb::ExplainTx(arguments) => verbs::explain_tx(console, &globals, arguments).await,
+        Verb::ExplainStall => verbs::explain_stall(console, &globals).await,
         Verb::Verify(arguments) => verbs::verify(console, &globals, &arguments).await,
         Verb::Sync(arguments) => verbs::sync(console, &globals, &arguments).await,
         Verb::Top(arguments) => top::top(&globals, &arguments).await,
         Verb::Completions { shell } => console.raw(&completions(shell)),
+        Verb::Man(arguments) => man::man(console, command(), &arguments),
     }
 }
 
 fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut generated::extend(Cli::command()), "pentad", &mut script);
+    clap_complete::generate(shell, &mut command(), "pentad", &mut script);
     script
 }
 
 #[cfg(test)]
 mod tests {
+    use clap_complete::Shell;
+
     use super::*;
 
     #[test]
     fn shells_complete_verbs_and_methods() {
-        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = String::from_utf8(completions(shell)).expect("text");
-            for word in ["printwallet", "get-utxos", "--include-mempool"] {
+            for word in ["printwallet", "get-utxos", "include-mempool"] {
                 assert!(script.contains(word), "{word} is not in the script of {shell}");
             }
         }

@@ -8,8 +8,15 @@ use crate::fault::Fault;
 /// Its file name.
 pub const NAME: &str = "pentad-node";
 /// Variables that mean something to this program and nothing to a node.
-pub const OWN_VARIABLES: [&str; 5] =
-    ["PENTAD_DIR", "PENTAD_NODE", "PENTAD_OUTPUT", "PENTAD_GRPC", "PENTAD_COOKIE"];
+pub const OWN_VARIABLES: [&str; 7] = [
+    "PENTAD_CONTEXT",
+    "PENTAD_CONTEXTS",
+    "PENTAD_DIR",
+    "PENTAD_NODE",
+    "PENTAD_OUTPUT",
+    "PENTAD_GRPC",
+    "PENTAD_COOKIE",
+];
 
 /// `pentad-node` beside this program.
 ///
@@ -24,4 +31,20 @@ pub fn find() -> Result<PathBuf, Fault> {
     }
     Err(Fault::refused(format!("{} is missing: it belongs beside pentad", beside.display()))
         .with_hint("from a source tree: cargo build -p pentad-cli -p pentad-node"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_of_a_flag_is_known() {
+        let command = crate::command();
+        let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+        let variables: Vec<&str> = variables.filter_map(|name| name.to_str()).collect();
+        assert!(variables.len() > 5, "{variables:?}");
+        for name in variables {
+            assert!(OWN_VARIABLES.contains(&name), "a node would refuse {name}");
+        }
+    }
 }

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use pentad_api::Connection;
 use pentad_network_file::{NetworkFile, NodeEntry};
 use tonic::{Response, Status};
 
-use crate::args::{DATA_DIR, DEVNET_DIR, Globals};
-use crate::devnet::process;
+use crate::args::Globals;
+use crate::context::{Place, What};
 use crate::fault::Fault;
+use crate::progress::patiently;
 
 /// Largest answer: a full block with its serialization and its transaction ids.
 pub const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -25,17 +26,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// The node that the global flags name.
+    /// The node that is meant.
     ///
     /// # Errors
     /// When there is no such network or node, or no credential for it.
     pub fn of(globals: &Globals) -> Result<Self, Fault> {
-        if let Some(address) = &globals.grpc {
-            return Self::at(address, globals.cookie.as_deref());
-        }
-        let (directory, network) = network(globals)?;
-        let node = choose(&directory, &network, globals.node.unwrap_or(1))?;
-        let cookie = globals.cookie.as_deref().unwrap_or(&node.cookie);
+        let place = Place::of(globals)?;
+        let directory = match place.what {
+            What::Network(directory) => directory,
+            What::Node(address) => return Self::at(&address, place.cookie.as_deref()),
+        };
+        let network = NetworkFile::read(&directory)?;
+        let node = choose(&directory, &network, place.node)?;
+        let cookie = place.cookie.as_deref().unwrap_or(&node.cookie);
         Ok(Self {
             label: format!("{} at {}", node.name, node.grpc),
             restart_hint: restart_hint(&directory, node),
@@ -49,6 +52,11 @@ impl Target {
             restart_hint: "is a node running there?".to_owned(),
             connection: connect(address, cookie)?,
         })
+    }
+
+    /// What it is called in messages.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// The transport for a generated client.
@@ -65,7 +73,9 @@ impl Target {
         deadline: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Fault> {
-        let outcome = tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
+        let call = tokio::time::timeout(deadline, call);
+        let waiting = format!("waiting for {}", self.label);
+        let outcome = patiently(&waiting, call).await.unwrap_or_else(|_| {
             Err(Status::deadline_exceeded(format!("not within {} s", deadline.as_secs())))
         });
         outcome.map(Response::into_inner).map_err(|status| self.fault(&status))
@@ -122,32 +132,6 @@ pub fn connect(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault
     })
 }
 
-/// The network that the global flags name, and its directory.
-///
-/// # Errors
-/// When there is none.
-pub fn network(globals: &Globals) -> Result<(PathBuf, NetworkFile), Fault> {
-    if let Some(directory) = &globals.dir {
-        return Ok((directory.clone(), NetworkFile::read(directory)?));
-    }
-    let mut found = Vec::new();
-    for name in [DEVNET_DIR, DATA_DIR] {
-        let directory = PathBuf::from(name);
-        if let Ok(network) = NetworkFile::read(&directory) {
-            found.push((directory, network));
-        }
-    }
-    let runs = |network: &NetworkFile| network.nodes.iter().any(process::is_running);
-    let index = found.iter().position(|(_, network)| runs(network)).unwrap_or(0);
-    if index < found.len() {
-        return Ok(found.swap_remove(index));
-    }
-    // Nothing anywhere: say why for the place where a newcomer's network would be.
-    let directory = PathBuf::from(DEVNET_DIR);
-    let network = NetworkFile::read(&directory)?;
-    Ok((directory, network))
-}
-
 /// Node `number` of a network, counted from 1.
 ///
 /// # Errors
@@ -167,5 +151,6 @@ pub fn choose<'a>(
             "there is no node {number}: the network in {} has {nodes}",
             directory.display()
         ))
+        .with_hint("`pentad devnet status` lists them")
     })
 }

@@ -6,10 +6,12 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::lock::Lock;
-use super::{directory, process};
+use super::process;
 use crate::args::Globals;
 use crate::console::{Answer, Console};
+use crate::context::Place;
 use crate::fault::Fault;
+use crate::progress::patiently;
 use crate::target::choose;
 
 /// A node drains calls and then background tasks, ten seconds each at most.
@@ -37,7 +39,7 @@ impl Answer for Stopped {
 /// # Errors
 /// When there is no network, or a process cannot be ended.
 pub async fn down(console: Console, globals: &Globals) -> Result<(), Fault> {
-    let directory = directory(globals);
+    let directory = Place::devnet(globals)?;
     NetworkFile::read(&directory)?;
     let _lock = Lock::take(console, &directory).await?;
     let network = NetworkFile::read(&directory)?;
@@ -47,7 +49,7 @@ pub async fn down(console: Console, globals: &Globals) -> Result<(), Fault> {
     };
     let nodes: Vec<&NodeEntry> =
         nodes.into_iter().filter(|node| process::is_running(node)).collect();
-    end(console, &nodes).await?;
+    patiently("stopping", end(console, &nodes)).await?;
     forget_the_dead(&directory)?;
     console.answer(&Stopped { stopped: nodes.iter().map(|node| node.name.clone()).collect() })
 }

@@ -12,15 +12,6 @@ mod status;
 mod supervise;
 mod up;
 
-use std::path::PathBuf;
-
 pub use down::down;
 pub use status::status;
 pub use up::up;
-
-use crate::args::{DEVNET_DIR, Globals};
-
-/// The directory that `devnet` works on.
-fn directory(globals: &Globals) -> PathBuf {
-    globals.dir.clone().unwrap_or_else(|| PathBuf::from(DEVNET_DIR))
-}

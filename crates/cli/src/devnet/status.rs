@@ -1,13 +1,11 @@
-use std::path::Path;
-
 use futures_util::future::join_all;
-use pentad_network_file::{NetworkFile, NetworkFileError, NodeEntry};
+use pentad_network_file::{NetworkFile, NodeEntry};
 use serde::Serialize;
 
-use super::directory;
 use super::probe::Probe;
 use crate::args::Globals;
 use crate::console::{Answer, Console};
+use crate::context::Place;
 use crate::fault::Fault;
 use crate::table::grid;
 
@@ -108,16 +106,15 @@ pub async fn status(console: Console, globals: &Globals) -> Result<(), Fault> {
     let status = match read(globals) {
         Ok(network) => NetworkStatus::of(&network).await,
         Err(error) => {
-            console.warn(&error.into());
+            console.warn(&error);
             NetworkStatus { nodes: Vec::new() }
         }
     };
     console.answer(&status)
 }
 
-fn read(globals: &Globals) -> Result<NetworkFile, NetworkFileError> {
-    let directory = directory(globals);
-    NetworkFile::read(Path::new(&directory))
+fn read(globals: &Globals) -> Result<NetworkFile, Fault> {
+    Ok(NetworkFile::read(&Place::devnet(globals)?)?)
 }
 
 #[cfg(test)]

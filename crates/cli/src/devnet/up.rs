@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pentad_ledger::spec::ChainSpec;
 use pentad_network_file::{NetworkFile, NetworkFileError};
@@ -10,11 +10,13 @@ use super::ports::{BASE_DEFAULT, PortBlock};
 use super::spawn::{Started, spawn};
 use super::status::NetworkStatus;
 use super::supervise::{StopSignals, stop, supervise};
-use super::{create, directory, process, ready};
-use crate::args::{DEVNET_DIR, EngineName, Globals, UpArgs};
+use super::{create, process, ready};
+use crate::args::{EngineName, Globals, UpArgs};
 use crate::console::{Answer, Console};
+use crate::context::{Place, What, Why, remember_devnet};
 use crate::fault::Fault;
 use crate::node_binary;
+use crate::progress::patiently;
 use crate::target::choose;
 
 /// Nodes of a new network that mines.
@@ -29,8 +31,9 @@ struct Up {
     network: NetworkFile,
     #[serde(skip)]
     status: NetworkStatus,
+    /// How this program is called for it.
     #[serde(skip)]
-    directory: PathBuf,
+    command: String,
     #[serde(skip)]
     engine: Engine,
     #[serde(skip)]
@@ -39,13 +42,14 @@ struct Up {
 
 impl Answer for Up {
     fn to_table(&self) -> String {
-        let command = command(&self.directory);
+        let command = &self.command;
         let genesis = self.network.genesis_address.as_deref().unwrap_or("ADDRESS");
         let send = format!("{command} send --from genesis --to ADDRESS --amount 100");
         let (send, confirm) = match self.engine {
             Engine::Pow => (send, format!("{command} generate 1")),
             Engine::Pbft => (format!("{send} --wait"), format!("{command} consensus get-status")),
         };
+        let other = if self.network.nodes.len() > 1 { " --node 2" } else { "" };
         let stop = match self.foreground {
             true => "Ctrl-C stops the network; its data stays.".to_owned(),
             false => format!("{command} devnet down    stops the network; its data stays."),
@@ -53,23 +57,33 @@ impl Answer for Up {
         format!(
             "{}\n\nGenesis paid 1000 coins to wallet genesis of node 1: {genesis}\n\n\
              Try next:\n  \
-             {command} createwallet alice --node 2\n  \
+             {command} createwallet alice{other}\n  \
              {send}\n  \
              {confirm}\n  \
-             {command} balance ADDRESS --node 2\n  \
+             {command} balance ADDRESS{other}\n  \
              {command} devnet status\n\n{stop}",
             self.status.to_table()
         )
     }
 }
 
-/// How this program was called, with the directory unless it is the default.
-fn command(directory: &Path) -> String {
+/// How this program was called, with the directory unless it is found without.
+///
+/// # Errors
+/// When it cannot be told what is found.
+fn command(directory: &Path) -> Result<String, Fault> {
     let program = std::env::args().next().unwrap_or_else(|| "pentad".to_owned());
-    match directory == Path::new(DEVNET_DIR) {
+    let found = Place::of(&Globals::default())?;
+    let is_found = match &found.what {
+        // The next `devnet up` elsewhere would change that.
+        _ if found.why == Why::LastDevnet => false,
+        What::Network(found) => found.canonicalize().ok() == directory.canonicalize().ok(),
+        What::Node(_) => false,
+    };
+    Ok(match is_found {
         true => program,
         false => format!("{program} --dir {}", directory.display()),
-    }
+    })
 }
 
 /// `devnet up`.
@@ -80,7 +94,7 @@ fn command(directory: &Path) -> String {
 pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Result<(), Fault> {
     let wished = arguments.engine.map(known_engine).transpose()?;
     let binary = node_binary::find()?;
-    let directory = directory(globals);
+    let directory = Place::devnet(globals)?;
     let mut signals = StopSignals::listen()?;
     let lock = Lock::take(console, &directory).await?;
     let Opened { mut network, engine, ports } = open(&directory, globals.node, wished, arguments)?;
@@ -101,9 +115,13 @@ pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Resu
         stop(console, &directory, &mut started).await?;
         return Err(fault);
     }
+    if let Err(fault) = remember_devnet(&directory) {
+        console.warn(&fault);
+    }
     let status = NetworkStatus::of(&network).await;
     let foreground = !arguments.detach && !started.is_empty();
-    console.answer(&Up { network, status, directory: directory.clone(), engine, foreground })?;
+    let command = command(&directory)?;
+    console.answer(&Up { network, status, command, engine, foreground })?;
     if arguments.detach || started.is_empty() {
         return Ok(());
     }
@@ -134,7 +152,7 @@ async fn bring_up(
     if started.is_empty() {
         console.note("all nodes are running already");
     }
-    ready::wait(network, wanted, started).await
+    patiently("waiting for the nodes", ready::wait(network, wanted, started)).await
 }
 
 /// The engine, if this version has it.

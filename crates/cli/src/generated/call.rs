@@ -10,7 +10,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tokio::sync::mpsc;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::codec::DynamicCodec;
 use super::render;
@@ -19,10 +19,14 @@ use super::schema::Schema;
 use crate::args::Globals;
 use crate::console::Console;
 use crate::fault::Fault;
+use crate::progress::patiently;
 use crate::target::{ANSWER_BYTES_MAX, Target};
 
 /// Requests of a stream that are read ahead.
 const READ_AHEAD: usize = 16;
+
+/// What to do about a request that the node takes for nonsense.
+const HELP: &str = "--help behind the method lists what it takes";
 
 type Outgoing = stream::BoxStream<'static, DynamicMessage>;
 
@@ -65,11 +69,15 @@ async fn exchange(
     outgoing: Outgoing,
     timeout: Option<Duration>,
 ) -> Result<(), Fault> {
-    let mut answers = send(target.connection(), method, outgoing, timeout)
-        .await
-        .map_err(|status| target.fault(&status))?;
+    let fault = |status: Status| match status.code() {
+        Code::InvalidArgument => target.fault(&status).or_hint(HELP),
+        _ => target.fault(&status),
+    };
+    let call = send(target.connection(), method, outgoing, timeout);
+    let waiting = format!("waiting for {}", target.label());
+    let mut answers = patiently(&waiting, call).await.map_err(fault)?;
     let is_stream = method.is_server_streaming();
-    while let Some(answer) = answers.message().await.map_err(|status| target.fault(&status))? {
+    while let Some(answer) = answers.message().await.map_err(fault)? {
         console.answer(&render::Rendered::new(schema, &answer, is_stream))?;
     }
     Ok(())

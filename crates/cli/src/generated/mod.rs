@@ -4,6 +4,8 @@
 mod call;
 mod codec;
 mod command;
+#[cfg(test)]
+mod fixture;
 mod render;
 mod request;
 mod schema;

@@ -59,6 +59,7 @@ fn requests(method: &MethodDescriptor, matches: &ArgMatches) -> Result<Requests,
         .map_err(|error| Fault::usage(format!("cannot read {source}: {error}")))?;
     let message = super::value::json(&method.input(), &text).map_err(|error| {
         Fault::usage(format!("{source} is no {}: {error}", method.input().name()))
+            .with_hint("proto3 JSON is expected; --help lists the fields")
     })?;
     Ok(Requests::One(message))
 }
@@ -67,8 +68,10 @@ fn open(source: &str) -> Result<Box<dyn Read + Send>, Fault> {
     if source == "-" {
         return Ok(Box::new(io::stdin()));
     }
-    let file = File::open(Path::new(source))
-        .map_err(|error| Fault::usage(format!("cannot read {source}: {error}")))?;
+    let file = File::open(Path::new(source)).map_err(|error| {
+        Fault::usage(format!("cannot read {source}: {error}"))
+            .with_hint("--json takes a file, or - for standard input")
+    })?;
     Ok(Box::new(BufReader::new(file)))
 }
 
@@ -83,7 +86,8 @@ fn of_flags(message: &MessageDescriptor, matches: &ArgMatches) -> DynamicMessage
     request
 }
 
-fn set(request: &mut DynamicMessage, flag: &Flag, mut values: Vec<Value>) {
+/// Fills the field of a flag.
+pub fn set(request: &mut DynamicMessage, flag: &Flag, mut values: Vec<Value>) {
     let (field, above) = flag.path.split_last().expect("a path ends at its field");
     let mut message = request;
     for outer in above {

@@ -7,14 +7,15 @@ mod view;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use pentad_network_file::NetworkFile;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::{Globals, TopArgs};
+use crate::context::{Place, What};
 use crate::fault::Fault;
-use crate::target::network;
 use picture::Picture;
 use poll::Poller;
 use view::{Look, draw};
@@ -29,14 +30,18 @@ const KEYS_MAX: usize = 16;
 /// # Errors
 /// When there is no network or no terminal.
 pub async fn top(globals: &Globals, arguments: &TopArgs) -> Result<(), Fault> {
-    let (_, network) = network(globals)?;
+    let place = Place::of(globals)?;
     if !io::stdout().is_terminal() {
         return Err(Fault::usage("top draws on a terminal, and this is none")
             .with_hint("`pentad devnet status --output json` is for scripts"));
     }
+    let poller = match place.what {
+        What::Network(directory) => Poller::new(&NetworkFile::read(&directory)?),
+        What::Node(address) => Poller::of_node(&address, place.cookie.as_deref())?,
+    };
     let terminal = ratatui::try_init().map_err(|error| terminal_fault(&error))?;
     let period = Duration::from_secs(u64::from(arguments.interval));
-    let outcome = show(terminal, Poller::new(&network), period).await;
+    let outcome = show(terminal, poller, period).await;
     ratatui::restore();
     outcome.map_err(|error| terminal_fault(&error))
 }

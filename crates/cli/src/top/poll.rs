@@ -1,6 +1,7 @@
 //! Asking all nodes of a network how they are.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tonic::{Response, Status};
 
 use super::picture::{BlockRow, NodeRow, Picture};
+use crate::fault::Fault;
 use crate::target::{ANSWER_BYTES_MAX, connect};
 
 /// A node that takes longer counts as down in this picture.
@@ -50,12 +52,20 @@ impl Poller {
             .nodes
             .iter()
             .map(|node| (node.name.clone(), line(&node.grpc.to_string(), node.cookie.as_path())));
-        Self {
-            nodes: nodes.collect(),
-            blocks: VecDeque::new(),
-            network: String::new(),
-            engine: String::new(),
-        }
+        Self::of(nodes.collect())
+    }
+
+    /// A single node.
+    ///
+    /// # Errors
+    /// When the address is none or the cookie file cannot be read.
+    pub fn of_node(address: &str, cookie: Option<&Path>) -> Result<Self, Fault> {
+        let line = connect(address, cookie)?;
+        Ok(Self::of(vec![(address.to_owned(), Some(line))]))
+    }
+
+    fn of(nodes: Vec<(String, Option<Connection>)>) -> Self {
+        Self { nodes, blocks: VecDeque::new(), network: String::new(), engine: String::new() }
     }
 
     /// Asks all nodes at once.

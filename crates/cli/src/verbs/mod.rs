@@ -3,6 +3,7 @@
 mod backups;
 mod balance;
 mod blocks;
+mod explain;
 mod genesis;
 mod proofs;
 mod send;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use backups::{BackupArgs, RestoreArgs, backup, restore};
 pub use balance::balance;
 pub use blocks::{generate, print};
+pub use explain::{ExplainTxArgs, explain_stall, explain_tx};
 pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
 pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::READ_DEADLINE;
 use crate::args::Globals;
 use crate::console::{Answer, Console};
+use crate::context::Place;
 use crate::fault::Fault;
 use crate::new_file::NewFile;
 use crate::table::pairs;
@@ -37,9 +38,9 @@ in the proof.")]
 pub struct VerifyProofArgs {
     /// The proof, as `pentad proof` wrote it
     pub file: PathBuf,
-    /// The chain spec of the network that you mean
+    /// The chain spec of the network that you mean [default: of the context]
     #[arg(long, value_name = "FILE")]
-    pub chain: PathBuf,
+    pub chain: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,7 +62,7 @@ impl Answer for Written {
     }
 
     fn next(&self) -> Vec<String> {
-        vec![format!("pentad verify-proof {} --chain chain.toml", self.file)]
+        vec![format!("pentad verify-proof {}", self.file)]
     }
 }
 
@@ -156,9 +157,20 @@ impl Answer for Verified {
 ///
 /// # Errors
 /// When the proof does not hold, or one of the files cannot be read.
-pub fn verify_proof(console: Console, arguments: &VerifyProofArgs) -> Result<(), Fault> {
-    let spec = ChainSpec::from_toml(&read(&arguments.chain)?)
-        .map_err(|error| Fault::usage(format!("{}: {error}", arguments.chain.display())))?;
+pub fn verify_proof(
+    console: Console,
+    globals: &Globals,
+    arguments: &VerifyProofArgs,
+) -> Result<(), Fault> {
+    let chain = match &arguments.chain {
+        Some(chain) => chain.clone(),
+        None => Place::of(globals)?.chain()?.ok_or_else(|| {
+            Fault::usage("the context names no chain spec")
+                .with_hint("--chain names the spec of the network that you mean")
+        })?,
+    };
+    let spec = ChainSpec::from_toml(&read(&chain)?)
+        .map_err(|error| Fault::usage(format!("{}: {error}", chain.display())))?;
     let text = read(&arguments.file)?;
     console.answer(&Verified::new(&verified(&text, &spec)?))
 }
@@ -253,8 +265,8 @@ mod tests {
         let directory = TempDir::new().expect("a temporary directory");
         let [chain, file] = ["chain.toml", "proof.json"].map(|name| directory.path().join(name));
         let console = Console::new(Format::Json);
-        let arguments = VerifyProofArgs { file: file.clone(), chain: chain.clone() };
-        let run = || verify_proof(console, &arguments);
+        let arguments = VerifyProofArgs { file: file.clone(), chain: Some(chain.clone()) };
+        let run = || verify_proof(console, &Globals::default(), &arguments);
         let fault = run().expect_err("no spec");
         assert_eq!(fault.exit(), Exit::Usage);
         assert!(fault.to_text().contains("chain.toml"), "{}", fault.to_text());

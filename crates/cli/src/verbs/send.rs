@@ -84,6 +84,13 @@ pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> R
         ..SendRequest::default()
     };
     let mut client = WalletServiceClient::new(target.connection());
+    if console.can_ask() && !arguments.dry_run && !arguments.yes {
+        let planned =
+            SendRequest { dry_run: true, idempotency_key: String::new(), ..request.clone() };
+        let planned = target.call(KEYS_DEADLINE, client.send(planned)).await?;
+        let (amount, fee) = (coins(arguments.amount.units()), coins(planned.fee));
+        console.confirm(&format!("Send {amount} to {} for a fee of {fee}?", arguments.to))?;
+    }
     let reply = target.call(KEYS_DEADLINE, client.send(request)).await?;
     let transaction = arguments.dry_run.then(|| hex::encode(&reply.transaction));
     let in_block = match arguments.wait {
