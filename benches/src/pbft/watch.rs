@@ -48,7 +48,11 @@ impl Watch {
             let connection = node.connection().expect("a live node");
             let mut client =
                 EventServiceClient::new(connection).max_decoding_message_size(MESSAGE_BYTES_MAX);
-            let request = FollowTipRequest { cursor: String::new(), with_blocks: number == 0 };
+            let request = FollowTipRequest {
+                cursor: String::new(),
+                with_blocks: number == 0,
+                ..Default::default()
+            };
             let mut tips = client.follow_tip(request).await.expect("a stream").into_inner();
             let watch = watch.clone();
             tokio::spawn(async move {

@@ -177,7 +177,8 @@ impl ChainClient {
 
     /// The tip from now on; the first event names the present one.
     pub(crate) async fn follow_tip(&self) -> Result<Streaming<FollowTipResponse>, ChainError> {
-        let request = FollowTipRequest { cursor: String::new(), with_blocks: false };
+        let request =
+            FollowTipRequest { cursor: String::new(), with_blocks: false, ..Default::default() };
         Ok(self.events.clone().follow_tip(request).await?.into_inner())
     }
 

@@ -38,6 +38,8 @@ async fn follow_once(
             Some(TipEvent::Reset(reset)) => reset.header,
             // What is final is never undone; that it is final, we knew.
             Some(TipEvent::Undo(_) | TipEvent::Final(_)) | None => continue,
+            // Not asked for.
+            Some(TipEvent::Added(_) | TipEvent::Removed(_) | TipEvent::MempoolReset(_)) => continue,
         };
         if events.send(tip(header)?).await.is_err() {
             return Ok(());

@@ -13,6 +13,7 @@ mod mempool_changes;
 mod ranges;
 mod submit;
 mod templates;
+mod tip;
 
 pub(crate) use admin::Admin;
 pub(crate) use assembly::Assembly;

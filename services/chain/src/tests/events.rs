@@ -12,7 +12,11 @@ use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, genesis_out
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn follow(node: &Node, cursor: &str) -> Streaming<proto::FollowTipResponse> {
-    let request = proto::FollowTipRequest { cursor: cursor.to_owned(), with_blocks: true };
+    let request = proto::FollowTipRequest {
+        cursor: cursor.to_owned(),
+        with_blocks: true,
+        ..Default::default()
+    };
     node.events.clone().follow_tip(request).await.expect("a stream").into_inner()
 }
 
@@ -26,6 +30,7 @@ async fn next(events: &mut Streaming<proto::FollowTipResponse>) -> (String, Stri
         Event::Undo(undo) => format!("undo {}", name(undo.header)),
         Event::Reset(reset) => format!("reset {}", name(reset.header)),
         Event::Final(block) => format!("final {}", name(block.header)),
+        Event::Added(_) | Event::Removed(_) | Event::MempoolReset(_) => panic!("not asked for"),
     };
     (event, message.cursor)
 }
@@ -113,7 +118,11 @@ async fn unknown_cursor_resets_and_malformed_is_refused() {
         let mut events = follow(&node, &cursor).await;
         assert_eq!(next(&mut events).await, (format!("reset {tip}"), format!("2:{tip}")));
     }
-    let request = proto::FollowTipRequest { cursor: "what".to_owned(), with_blocks: false };
+    let request = proto::FollowTipRequest {
+        cursor: "what".to_owned(),
+        with_blocks: false,
+        ..Default::default()
+    };
     let status = node.events.clone().follow_tip(request).await.expect_err("no cursor");
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(pentad_api::status::explain(&status).field.as_deref(), Some("cursor"));

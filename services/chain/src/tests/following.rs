@@ -26,7 +26,11 @@ type TipStream = Streaming<proto::FollowTipResponse>;
 type AddressStream = Streaming<proto::FollowAddressesResponse>;
 
 async fn follow_tip(node: &Node, cursor: &str) -> TipStream {
-    let request = proto::FollowTipRequest { cursor: cursor.to_owned(), with_blocks: false };
+    let request = proto::FollowTipRequest {
+        cursor: cursor.to_owned(),
+        with_blocks: false,
+        ..Default::default()
+    };
     node.events.clone().follow_tip(request).await.expect("a stream").into_inner()
 }
 
@@ -54,6 +58,11 @@ async fn next_tip(events: &mut TipStream) -> (String, String) {
         TipEvent::Undo(undo) => format!("undo {}", hash(undo.header)),
         TipEvent::Reset(reset) => format!("reset {}", hash(reset.header)),
         TipEvent::Final(block) => format!("final {}", height(block.header)),
+        TipEvent::Added(added) => format!("waiting {}", added.txid),
+        TipEvent::Removed(removed) => {
+            format!("removed {} {}", removed.txid, removed.reason().as_str_name())
+        }
+        TipEvent::MempoolReset(_) => "mempool reset".to_owned(),
     };
     (event, message.cursor)
 }
@@ -263,6 +272,53 @@ async fn mempool_changes_of_addresses_are_told_with_their_reasons() {
     let mut resumed = follow(&node, &bob(), &format!("3:{}", branch[2].block_hash())).await;
     assert_eq!(next(&mut resumed).await.0, "mempool reset");
     expect(&mut resumed, &[waiting(&present), waiting(&onward)]).await;
+    other.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mempool_is_told_beside_the_tip_in_the_order_in_which_it_happened() {
+    let (here, there) = (directory(), directory());
+    let (node, other) = (Node::open(here.path()), Node::in_memory(there.path()));
+    let first = alice().spend(&[genesis_output(0)], &[(&bob(), 100 * COIN - FEE)]);
+    let received = OutPoint { txid: first.txid(), vout: 0 };
+    let second = bob().spend(&[received], &[(&alice(), 99 * COIN)]);
+    for payment in [&first, &second] {
+        node.submit_transaction(payment).await.expect("valid");
+    }
+    let request = proto::FollowTipRequest { with_mempool: true, ..Default::default() };
+    let mut events = node.events.clone().follow_tip(request).await.expect("a stream").into_inner();
+    let genesis = spec().genesis_hash();
+    for expected in
+        [format!("reset {genesis}"), "mempool reset".to_owned(), waiting(&first), waiting(&second)]
+    {
+        assert_eq!(next_tip(&mut events).await, (expected, format!("0:{genesis}")));
+    }
+    // The block first, so that no transaction is ever missing from both.
+    let block = node.mine(1, &Person::new(9)).await.remove(0);
+    assert_eq!(next_tip(&mut events).await.0, format!("apply {}", block.block_hash()));
+    let mut gone = [next_tip(&mut events).await.0, next_tip(&mut events).await.0];
+    gone.sort();
+    let mut expected = [removed(&first, "CONFIRMED"), removed(&second, "CONFIRMED")];
+    expected.sort();
+    assert_eq!(gone, expected);
+    // A reorganisation returns them, after the block that held them is undone.
+    let branch = other.mine(2, &alice()).await;
+    for block in &branch {
+        node.submit_block(block).await.expect("a valid block");
+    }
+    assert_eq!(next_tip(&mut events).await.0, format!("undo {}", block.block_hash()));
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(next_tip(&mut events).await.0);
+    }
+    let applied = |told: &String| told.starts_with("apply ");
+    let blocks: Vec<_> = told.extract_if(.., |it| applied(it)).collect();
+    assert_eq!(
+        blocks,
+        branch.iter().map(|it| format!("apply {}", it.block_hash())).collect::<Vec<_>>()
+    );
+    assert_eq!(told, [waiting(&first), waiting(&second)]);
     other.stop().await;
     node.stop().await;
 }

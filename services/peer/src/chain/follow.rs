@@ -38,7 +38,8 @@ async fn follow_tip_once(
     cursor: &mut String,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ChainError> {
-    let request = FollowTipRequest { cursor: cursor.clone(), with_blocks: true };
+    let request =
+        FollowTipRequest { cursor: cursor.clone(), with_blocks: true, ..Default::default() };
     let mut stream = chain.events.clone().follow_tip(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
@@ -50,6 +51,8 @@ async fn follow_tip_once(
             // The blocks that take its place follow at once; what is final does not move the tip.
             TipEvent::Undo(_) | TipEvent::Final(_) => None,
             TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, body: None }),
+            // Not asked for.
+            TipEvent::Added(_) | TipEvent::Removed(_) | TipEvent::MempoolReset(_) => None,
         };
         if let Some(event) = event
             && events.send(event).await.is_err()
