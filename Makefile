@@ -50,6 +50,12 @@ campaign: ## Kill primaries and backups of a network of validators under load fo
 	TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
 		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture pbft_kills
 
+.PHONY: campaign-wallet
+campaign-wallet: ## Kill the wallet service twice while a hundred clients pay from one wallet for a minute
+	$(CARGO) build --locked -p pentad-cli -p pentad-node -p pentad-wallet
+	TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
+		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture wallet_killed
+
 .PHONY: check
 check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) fmt --all --check
@@ -109,6 +115,11 @@ bench-peer: tools ## Measure links: sync, hops, votes beside a sync, a hundred i
 bench-cli: ## Measure how long the command line takes to start
 	$(CARGO) build --release --locked -p pentad-cli -p pentad-node
 	$(CARGO) bench --locked -p pentad-cli --bench start
+
+.PHONY: bench-wallet
+bench-wallet: ## Measure a wallet of 100,000 coins: payments, and looking for all of them again
+	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
+	target/release/pentad-bench-wallet
 
 SOAK_MINUTES ?= 10
 RATE ?= 2000

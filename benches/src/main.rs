@@ -4,6 +4,7 @@
 
 mod meter;
 mod node;
+#[allow(dead_code, reason = "the other programs of this package use the rest")]
 mod payments;
 mod reads;
 mod server;

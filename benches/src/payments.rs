@@ -58,7 +58,8 @@ pub(crate) fn spec(count: usize) -> ChainSpec {
 pub(crate) fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Coin>) {
     let genesis = &spec.genesis_block().transactions[0];
     let (mut transactions, mut coins) = (Vec::new(), Vec::new());
-    for (vout, output) in (0..).zip(&genesis.outputs) {
+    let outputs = genesis.outputs.iter().take(count.div_ceil(SPLIT_MAX));
+    for (vout, output) in (0..).zip(outputs) {
         let first = transactions.len() * SPLIT_MAX;
         let numbers = first + 1..=count.min(first + SPLIT_MAX);
         let keys: Vec<_> = numbers.map(key).collect();
@@ -68,6 +69,25 @@ pub(crate) fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Co
         let transaction = spend(&coin, outputs);
         coins.extend((0..).zip(keys).map(|(vout, key)| output_of(&transaction, vout, key)));
         transactions.push(transaction);
+    }
+    (transactions, coins)
+}
+
+/// As [`split`], after transactions that give `theirs` coins to somebody else: all transactions, and
+/// the coins that are ours.
+pub(crate) fn split_to(
+    spec: &ChainSpec,
+    theirs: usize,
+    to: &Script,
+    ours: usize,
+) -> (Vec<Transaction>, Vec<Coin>) {
+    let genesis = &spec.genesis_block().transactions[0];
+    let (mut transactions, coins) = split(spec, ours);
+    let rest = (0..).zip(&genesis.outputs).skip(transactions.len());
+    for (vout, output) in rest.take(theirs.div_ceil(SPLIT_MAX)) {
+        let outpoint = OutPoint { txid: genesis.txid(), vout };
+        let coin = Coin { outpoint, output: output.clone(), key: key(0) };
+        transactions.push(spend(&coin, vec![(to.clone(), COIN_UNITS); SPLIT_MAX]));
     }
     (transactions, coins)
 }

@@ -24,4 +24,5 @@ mod readme;
 mod stranger;
 mod terminal;
 mod tutorial;
+mod wallet_kills;
 mod workers;

@@ -170,6 +170,7 @@ impl Wallets {
         });
         let wallet = checked.await?;
         if !dry_run {
+            self.inner.looked_after(Arc::clone(&wallet))?;
             self.inner.note(&wallet, Event::Restored).await?;
             tracing::info!(wallet = %wallet.name(), "wallet restored from a backup");
         }

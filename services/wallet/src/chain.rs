@@ -4,28 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::event_service_client::EventServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{
-    GetHistoryRequest, GetInfoRequest, GetTransactionRequest, GetUtxosRequest,
-    SubmitTransactionRequest,
+    FollowTipRequest, FollowTipResponse, GetHistoryRequest, GetInfoRequest, GetTransactionRequest,
+    GetUtxosRequest, StreamBlocksRequest, StreamBlocksResponse, SubmitTransactionRequest,
 };
-use pentad_api::types::v1 as proto;
-use pentad_api::{Connection, FieldError, transaction_from_bytes};
-use pentad_crypto::{Address, AddressVersions, ScriptTemplate, classify};
+use pentad_api::{Connection, FieldError, block_hash_from_hex, transaction_from_bytes};
+use pentad_crypto::{Address, AddressVersions};
 use pentad_primitives::encode::Encode as _;
-use pentad_primitives::{OutPoint, Script, Transaction, Txid};
+use pentad_primitives::{BlockHash, Transaction, Txid};
 use pentad_service_kit::sized;
 use tokio::sync::OnceCell;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::error::WalletError;
+use crate::ledger::Place;
 
 /// A chain service that has not answered by then is treated as one that is not there.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Addresses in one call.
-const ADDRESSES_MAX: usize = 1000;
-/// Outputs in one answer.
-const PAGE_SIZE: u32 = 10_000;
 
 /// What does not change while the network lives.
 #[derive(Clone, Copy, Debug)]
@@ -37,24 +34,18 @@ pub(crate) struct Network {
     pub(crate) min_fee_rate: u64,
 }
 
-/// An unspent output of one of our addresses.
+/// Where the chain is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Output {
-    pub(crate) outpoint: OutPoint,
-    /// Units.
-    pub(crate) amount: u64,
-    pub(crate) address: Address,
-    /// Blocks over it, its own counted; 0 in the mempool.
-    pub(crate) confirmations: u32,
-    pub(crate) from_coinbase: bool,
-    pub(crate) mature: bool,
-    pub(crate) spent_in_mempool: bool,
+pub(crate) struct Tip {
+    pub(crate) height: u32,
+    pub(crate) hash: BlockHash,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ChainClient {
     reads: ChainServiceClient<Connection>,
     submit: SubmitServiceClient<Connection>,
+    events: EventServiceClient<Connection>,
     network: Arc<OnceCell<Network>>,
 }
 
@@ -62,7 +53,8 @@ impl ChainClient {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
             reads: sized!(ChainServiceClient::new(connection.clone())),
-            submit: sized!(SubmitServiceClient::new(connection)),
+            submit: sized!(SubmitServiceClient::new(connection.clone())),
+            events: sized!(EventServiceClient::new(connection)),
             network: Arc::default(),
         }
     }
@@ -88,45 +80,52 @@ impl ChainClient {
         })
     }
 
-    /// The unspent outputs of addresses, those in the mempool included.
-    pub(crate) async fn outputs(&self, addresses: &[Address]) -> Result<Vec<Output>, WalletError> {
-        let versions = self.network().await?.versions;
-        let mut outputs = Vec::new();
-        for addresses in addresses.chunks(ADDRESSES_MAX) {
-            let mut request = GetUtxosRequest {
-                addresses: addresses.iter().map(|address| address.encode(&versions)).collect(),
-                include_mempool: true,
-                exclude_spent_in_mempool: false,
-                page_size: PAGE_SIZE,
-                page_token: String::new(),
-            };
-            loop {
-                let answer = self.reads.clone().get_utxos(timed(request.clone())).await;
-                let page = answer?.into_inner();
-                for utxo in &page.utxos {
-                    outputs.push(Output::from_message(utxo)?);
-                }
-                if page.next_page_token.is_empty() {
-                    break;
-                }
-                request.page_token = page.next_page_token;
-            }
-        }
-        Ok(outputs)
-    }
-
     /// Whether an address was ever paid, on the main chain or in the mempool.
     pub(crate) async fn was_used(&self, address: Address) -> Result<bool, WalletError> {
-        let text = address.encode(&self.network().await?.versions);
-        let request = GetHistoryRequest { address: text, page_size: 1, page_token: String::new() };
+        let address = address.encode(&self.network().await?.versions);
+        let request =
+            GetHistoryRequest { address: address.clone(), page_size: 1, page_token: String::new() };
         let history = self.reads.clone().get_history(timed(request)).await?.into_inner();
-        Ok(!history.entries.is_empty() || !self.outputs(&[address]).await?.is_empty())
+        if !history.entries.is_empty() {
+            return Ok(true);
+        }
+        let request = GetUtxosRequest {
+            addresses: vec![address],
+            include_mempool: true,
+            page_size: 1,
+            ..GetUtxosRequest::default()
+        };
+        let unspent = self.reads.clone().get_utxos(timed(request)).await?.into_inner();
+        Ok(!unspent.utxos.is_empty())
     }
 
-    /// Hash of the tip, displayed hex.
-    pub(crate) async fn tip(&self) -> Result<String, WalletError> {
-        let answer = self.reads.clone().get_info(timed(GetInfoRequest {})).await;
-        Ok(answer?.into_inner().tip)
+    pub(crate) async fn tip(&self) -> Result<Tip, WalletError> {
+        let answer = self.reads.clone().get_info(timed(GetInfoRequest {})).await?.into_inner();
+        Ok(Tip { height: answer.height, hash: block_hash_from_hex("tip", &answer.tip)? })
+    }
+
+    /// What happens from the block at `place` on, or from the tip on.
+    pub(crate) async fn follow(
+        &self,
+        place: Option<Place>,
+    ) -> Result<Streaming<FollowTipResponse>, WalletError> {
+        let cursor = place.map(|place| format!("{}:{}", place.height, place.hash));
+        let request = FollowTipRequest {
+            cursor: cursor.unwrap_or_default(),
+            with_blocks: true,
+            with_mempool: true,
+        };
+        Ok(self.events.clone().follow_tip(request).await?.into_inner())
+    }
+
+    /// The blocks of the main chain between two heights, both counted.
+    pub(crate) async fn blocks(
+        &self,
+        from_height: u32,
+        to_height: u32,
+    ) -> Result<Streaming<StreamBlocksResponse>, WalletError> {
+        let request = StreamBlocksRequest { from_height, to_height: Some(to_height) };
+        Ok(self.reads.clone().stream_blocks(request).await?.into_inner())
     }
 
     /// Blocks over a transaction, its own counted: 0 in the mempool; `None` when it is unknown.
@@ -157,36 +156,13 @@ impl ChainClient {
     }
 }
 
-impl Output {
-    fn from_message(utxo: &proto::Utxo) -> Result<Self, WalletError> {
-        let outpoint = utxo.outpoint.as_ref().ok_or_else(|| answer_error("no outpoint"))?;
-        let output = utxo.output.as_ref().ok_or_else(|| answer_error("no output"))?;
-        let script = hex::decode(&output.script_pubkey)
-            .map_err(|_| answer_error("a script that is no hex"))?;
-        let address = match classify(&Script::from(script)) {
-            Some(ScriptTemplate::P2pkh(key_hash)) => Address::P2pkh(key_hash),
-            Some(ScriptTemplate::P2sh(script_hash)) => Address::P2sh(script_hash),
-            _ => return Err(answer_error("an output of an address that was not asked for")),
-        };
-        Ok(Self {
-            outpoint: OutPoint::try_from(outpoint)?,
-            amount: output.amount,
-            address,
-            confirmations: utxo.confirmations,
-            from_coinbase: utxo.from_coinbase,
-            mature: utxo.mature,
-            spent_in_mempool: utxo.spent_in_mempool,
-        })
-    }
-}
-
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request
 }
 
-fn answer_error(problem: &'static str) -> WalletError {
+pub(crate) fn answer_error(problem: &'static str) -> WalletError {
     WalletError::ChainAnswer(problem.to_owned())
 }
 

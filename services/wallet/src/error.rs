@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::backup::{BackupError, backup_failure};
 use crate::import::{ImportError, import_failure};
+use crate::ledger::{LedgerError, ledger_failure};
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
 use crate::policy::{PolicyError, policy_failure};
 use crate::psbt::{SigningError, signing_failure};
@@ -158,6 +159,9 @@ pub enum WalletError {
     /// The audit log cannot be written or read.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The ledger of the wallets failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The chain service answered with something that makes no sense.
     #[error("the chain service answered with {0}")]
     ChainAnswer(String),
@@ -234,6 +238,7 @@ impl From<WalletError> for Status {
             WalletError::Signing(error) => signing_failure(&error),
             WalletError::Policy(error) => policy_failure(&error),
             WalletError::Audit(error) => audit_failure(&error),
+            WalletError::Ledger(error) => ledger_failure(&error),
             WalletError::ChainAnswer(_) => failure(Code::Internal, "BAD_ANSWER"),
             // The chain service's own code, reason and hint are the best there are.
             WalletError::Chain(status) => return *status,

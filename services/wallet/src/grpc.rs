@@ -1,21 +1,22 @@
 //! The gRPC face of the wallets. Spans carry names of wallets, never passphrases.
 
 mod audit;
+mod history;
 pub(crate) mod keystore;
 mod policy;
 mod psbt;
+mod rescan;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;
 use pentad_api::wallet::v1::{
-    GetBalanceRequest, GetBalanceResponse, NewAddressRequest, NewAddressResponse, SendRequest,
-    SendResponse,
+    GetBalanceRequest, GetBalanceResponse, GetHistoryRequest, GetHistoryResponse,
+    NewAddressRequest, NewAddressResponse, RescanRequest, SendRequest, SendResponse,
 };
 use pentad_keystore::{Chain, WalletName};
 use pentad_primitives::encode::Encode as _;
 use tonic::{Request, Response, Status};
 
 use crate::error::WalletError;
-use crate::send::on_disk;
 use crate::wallets::Wallets;
 
 #[tonic::async_trait]
@@ -32,7 +33,7 @@ impl WalletService for Wallets {
         let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
         let versions = self.inner.chain.network().await?.versions;
         let wallet = self.inner.wallet(name).await?;
-        let address = on_disk(&wallet, |wallet| wallet.issue(Chain::Receive)).await?;
+        let address = self.inner.issue(&wallet, Chain::Receive).await?;
         Ok(Response::new(NewAddressResponse { address: address.encode(&versions) }))
     }
 
@@ -49,6 +50,32 @@ impl WalletService for Wallets {
         let balance = self.balance(name).await?;
         let (confirmed, pending, immature) = (balance.confirmed, balance.pending, balance.immature);
         Ok(Response::new(GetBalanceResponse { confirmed, pending, immature }))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn get_history(
+        &self,
+        request: Request<GetHistoryRequest>,
+    ) -> Result<Response<GetHistoryResponse>, Status> {
+        Ok(Response::new(history::page(&self.inner, request.into_inner()).await?))
+    }
+
+    type RescanStream = rescan::Stream;
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn rescan(
+        &self,
+        request: Request<RescanRequest>,
+    ) -> Result<Response<Self::RescanStream>, Status> {
+        Ok(Response::new(rescan::begin(&self.inner, request.into_inner()).await?))
     }
 
     #[tracing::instrument(skip_all, err(level = "debug"))]

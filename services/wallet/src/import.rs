@@ -71,7 +71,7 @@ impl Wallets {
             let imported = keystore.import(&name, keys, passphrase.as_ref());
             Ok(imported.ok_or(WalletError::NoPassphrase)??)
         });
-        let wallet = imported.await?;
+        let wallet = self.inner.looked_after(imported.await?)?;
         let addresses = addresses(&wallet, &versions);
         self.inner.note(&wallet, Event::Imported { keys: addresses.len() }).await?;
         tracing::info!(wallet = %wallet.name(), "keys imported");
@@ -108,6 +108,7 @@ impl Wallets {
         let name = self.inner.free_name(wallet).await?;
         let wallet =
             self.inner.blocking(move |keystore| Ok(keystore.watch(&name, &watch)?)).await?;
+        let wallet = self.inner.looked_after(wallet)?;
         self.inner.note(&wallet, Event::Watched).await?;
         let addresses = addresses(&wallet, versions);
         Ok(WatchWalletResponse { wallet: wallet.name().to_string(), addresses })

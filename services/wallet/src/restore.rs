@@ -8,6 +8,7 @@ use pentad_crypto::hd::DerivationError;
 use pentad_keystore::{Chain, Issued, KeyPath, Passphrase, Wallet, WalletName, Words};
 
 use crate::error::WalletError;
+use crate::ledger::LedgerError;
 use crate::wallets::Inner;
 
 /// Addresses in a row that were never paid end the search (BIP44).
@@ -32,6 +33,12 @@ impl Inner {
                 Ok(restored.ok_or(WalletError::NoPassphrase)??)
             })
             .await?;
+        // Its coins are looked for meanwhile; on a long chain that goes on after the answer.
+        self.ledger.watch(&wallet)?;
+        match self.ledger.catch_up(wallet.name(), &self.chain.tip().await?).await {
+            Ok(()) | Err(LedgerError::Behind { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok((wallet, found))
     }
 

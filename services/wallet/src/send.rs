@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use pentad_api::status::explain;
 use pentad_crypto::Address;
-use pentad_primitives::Transaction;
+use pentad_primitives::{OutPoint, Transaction};
 use tonic::{Code, Status};
 
 use crate::audit::{Reservation, Signed, paid_to_others};
 use crate::chain::Network;
 use crate::error::WalletError;
+use crate::ledger::{Class, Holding, SPENDABLE, Shelf};
 use crate::payment::{
-    Claim, Coins, Order, PaymentKey, Progress, Record, SelectError, Source, select, sign, unsigned,
+    Claim, Order, PaymentKey, Progress, Record, SelectError, Selection, Shortage, Source, select,
+    sign, unsigned,
 };
 use crate::wallets::Inner;
-use pentad_keystore::{KeystoreError, Wallet};
+use pentad_keystore::{KeyPath, KeystoreError, Wallet};
 
 /// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
 const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";
@@ -163,11 +165,12 @@ impl Inner {
         }
     }
 
+    /// Returns once the ledger has heard of it, too: whoever is answered sees it in the balance.
     pub(crate) async fn submit(&self, transaction: &Transaction) -> Result<(), Status> {
         let txid = transaction.txid();
-        self.provenance.is_ours(txid);
         self.chain.submit(transaction).await?;
         tracing::info!(%txid, "payment submitted");
+        self.ledger.hear_of(transaction).await;
         Ok(())
     }
 
@@ -185,7 +188,8 @@ impl Inner {
             Source::Address(key_hash) => {
                 let address = Address::P2pkh(*key_hash);
                 let owner = self.blocking(move |keystore| Ok(keystore.owner(&address))).await?;
-                owner.ok_or_else(|| WalletError::NotOurs(address.encode(&network.versions)))
+                let not_ours = || WalletError::NotOurs(address.encode(&network.versions));
+                self.looked_after(owner.ok_or_else(not_ours)?)
             }
         }
     }
@@ -202,32 +206,16 @@ impl Inner {
         let for_show = order.is_unsigned
             || order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
         let signer = if for_show { None } else { Some(wallet.signer()?) };
-        // A wallet's payments take turns to choose their coins: each sees what others claimed.
-        let turn = wallet.spending.lock().await;
-        let addresses = match order.source {
-            Source::Address(key_hash) => vec![Address::P2pkh(key_hash)],
-            Source::Wallet(_) => wallet.addresses(),
-        };
-        let outputs = self.chain.outputs(&addresses).await?;
-        let mut coins =
-            Coins::sort(outputs, wallet, &self.leases, &self.provenance, &self.chain).await?;
-        if order.confirmed_only {
-            coins.spendable.retain(|coin| coin.confirmations > 0);
-        }
-        let selection = select(&coins.spendable, &order.target()).map_err(|error| match error {
-            SelectError::NotEnough { need } => {
-                WalletError::NotEnough(coins.shortage(need, network.maturity))
-            }
-            SelectError::TooManyCoins { coins_max } => WalletError::TooManyCoins { coins_max },
-        })?;
+        let (selection, keys) = self.choose(order, wallet, network).await?;
         let selection = order.refund(selection);
-        let mut claim = Claim::coins(&selection, wallet, &self.leases)?;
-        drop(turn);
+        let outpoints = selection.coins.iter().map(|(_, outpoint)| *outpoint).collect();
+        let mut claim = Claim::new(&self.ledger, wallet, outpoints);
         let change_to = match (selection.change, &order.source) {
             (None, _) => None,
             (Some(_), Source::Address(key_hash)) => Some(Address::P2pkh(*key_hash)),
             (Some(_), Source::Wallet(_)) => {
                 let change = on_disk(wallet, Wallet::change_address).await?;
+                self.ledger.watch_address(wallet.name(), change);
                 claim = claim.with_change(change);
                 Some(change)
             }
@@ -239,12 +227,70 @@ impl Inner {
         };
         let paid = paid_to_others(&transaction.outputs, wallet, &network.versions);
         let reservation = Reservation::new(self, wallet, &paid, fee)?;
-        let signing = move || sign(transaction, &selection, &signer);
+        let signing = move || sign(transaction, &keys, &signer);
         let transaction = tokio::task::spawn_blocking(signing).await??;
         let (txid, dry_run) = (transaction.txid().to_string(), order.dry_run);
         let approval = order.approval.clone();
         reservation.sign(Signed { txid, paid, fee, dry_run, approval }).await?;
         Ok((transaction, fee, claim))
+    }
+
+    /// Chooses and claims coins; says which keys spend them.
+    async fn choose(
+        &self,
+        order: &Order,
+        wallet: &Wallet,
+        network: &Network,
+    ) -> Result<(Selection, Vec<KeyPath>), WalletError> {
+        match self.choose_of_known(order, wallet, network) {
+            Err(WalletError::NotEnough(_) | WalletError::TooManyCoins { .. }) => {}
+            outcome => return outcome,
+        }
+        // The chain may be further than what we know of it.
+        let tip = self.chain.tip().await?;
+        self.ledger.catch_up(wallet.name(), &tip).await?;
+        self.choose_of_known(order, wallet, network)
+    }
+
+    fn choose_of_known(
+        &self,
+        order: &Order,
+        wallet: &Wallet,
+        network: &Network,
+    ) -> Result<(Selection, Vec<KeyPath>), WalletError> {
+        let nothing = Holding::default();
+        let mut state = self.ledger.state();
+        let holding = match &order.source {
+            Source::Address(key_hash) => state.address(&Address::P2pkh(*key_hash)),
+            Source::Wallet(name) => state.wallet(name),
+        };
+        let holding = holding.unwrap_or(&nothing);
+        let shelves = SPENDABLE.iter().zip(holding.shelves());
+        let shelves: Vec<&Shelf> = shelves
+            .filter(|(class, _)| !(order.confirmed_only && **class == Class::Change))
+            .map(|(_, shelf)| shelf)
+            .collect();
+        let selection = select(&shelves, &order.target()).map_err(|error| match error {
+            SelectError::NotEnough { need } => {
+                let have = shelves.iter().flat_map(|shelf| shelf.iter()).map(|(units, _)| units);
+                WalletError::NotEnough(Shortage {
+                    have: have.sum(),
+                    need,
+                    immature: holding.balance.immature,
+                    maturity: network.maturity,
+                    pending: holding.pending,
+                    claimed: holding.claimed,
+                })
+            }
+            SelectError::TooManyCoins { coins_max } => WalletError::TooManyCoins { coins_max },
+        })?;
+        let outpoints: Vec<OutPoint> =
+            selection.coins.iter().map(|(_, outpoint)| *outpoint).collect();
+        let key = |outpoint: &OutPoint| wallet.key_path(&state.coin(outpoint)?.0.address);
+        let keys: Option<Vec<KeyPath>> = outpoints.iter().map(key).collect();
+        let keys = keys.ok_or(WalletError::NoKey)?;
+        // Claimed coins stand on no shelf.
+        if state.claim(&outpoints) { Ok((selection, keys)) } else { Err(WalletError::CoinsClaimed) }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pentad_primitives::Txid;
 
 use crate::error::WalletError;
+use crate::ledger::Place;
 use crate::payment::{PaymentKey, Progress, SETTLED_DEPTH, Unsettled};
 use crate::send::is_refusal;
 use crate::wallets::Inner;
@@ -19,33 +20,30 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What one round leaves for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    last: Option<(Instant, String)>,
+    last: Option<(Instant, Option<Place>)>,
     refused_since: HashMap<Txid, Instant>,
 }
 
 impl Rounds {
     /// Looks at the payments that are not settled, if it is time to.
     pub(crate) async fn run(&mut self, inner: &Inner) -> Result<(), WalletError> {
-        let payments = inner.journal.list_unsettled();
-        if payments.is_empty() {
-            return Ok(());
-        }
-        let tip = inner.chain.tip().await?;
-        let due =
-            |(time, seen): &(Instant, String)| time.elapsed() >= ROUND_INTERVAL || *seen != tip;
+        let place = inner.ledger.state().place();
+        let due = |(time, seen): &(Instant, Option<Place>)| {
+            time.elapsed() >= ROUND_INTERVAL || *seen != place
+        };
         if !self.last.as_ref().is_none_or(due) {
             return Ok(());
         }
         let mut vanished = Vec::new();
-        for (key, payment) in payments {
-            match inner.chain.confirmations(payment.txid).await? {
+        for (key, payment) in inner.journal.list_unsettled() {
+            match inner.confirmations(payment.txid).await? {
                 None => vanished.push((key, payment)),
                 Some(SETTLED_DEPTH..) => inner.end(&key, &payment, Progress::Settled)?,
                 Some(_) => {}
             }
         }
         self.submit_again(inner, vanished).await?;
-        self.last = Some((Instant::now(), tip));
+        self.last = Some((Instant::now(), place));
         Ok(())
     }
 
@@ -99,6 +97,15 @@ impl Rounds {
 }
 
 impl Inner {
+    /// Blocks over a payment, its own counted: 0 in the mempool; `None` when it is unknown. The
+    /// chain service is asked about what the ledger has not heard of.
+    async fn confirmations(&self, txid: Txid) -> Result<Option<u32>, WalletError> {
+        match self.ledger.confirmations(&txid) {
+            None => self.chain.confirmations(txid).await,
+            known => Ok(known),
+        }
+    }
+
     /// Submits a payment of the journal; says why, if it was refused.
     async fn submit_again(&self, key: &PaymentKey) -> Result<Option<String>, WalletError> {
         // The call that makes this payment may be under way, and may remove it.
@@ -124,7 +131,7 @@ impl Inner {
         progress: Progress,
     ) -> Result<(), WalletError> {
         self.journal.note(key, progress)?;
-        self.leases().release(&payment.inputs);
+        self.ledger.release(&payment.inputs);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pentad_api::Connection;
@@ -10,6 +10,7 @@ use pentad_api::wallet::v1::keystore_service_server::KeystoreServiceServer;
 use pentad_api::wallet::v1::policy_service_server::PolicyServiceServer;
 use pentad_api::wallet::v1::psbt_service_server::PsbtServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
+use pentad_crypto::Address;
 use pentad_service_kit::{Server, Supervisor, health, sized};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -21,18 +22,21 @@ use crate::balance::Balance;
 use crate::chain::ChainClient;
 use crate::config::WalletConfig;
 use crate::error::WalletError;
-use crate::payment::{Journal, JournalError, KeyTurns, Leases, Order, Provenance};
+use crate::ledger::{Ledger, LedgerError, follow};
+use crate::payment::{Journal, JournalError, KeyTurns, Order};
 use crate::policy::Book;
-use crate::send::Sent;
+use crate::send::{Sent, on_disk};
 use crate::settle::Rounds;
 use pentad_keystore::audit::{AuditError, AuditLog};
 use pentad_keystore::{
-    Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, audit_log,
+    Chain, Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, audit_log,
     prepare_private, wallets_directory,
 };
 
 /// Directory of the payment journal, in the data directory.
 const JOURNAL: &str = "payments";
+/// Directory of the ledger, in the data directory: made anew from the blocks when it is gone.
+const LEDGER: &str = "wallet-ledger";
 /// Passphrases that are hashed at one time: each takes the memory that the KDF asks for.
 const KDF_PERMITS: usize = 2;
 /// How often the service looks after its keys and payments.
@@ -54,8 +58,7 @@ pub(crate) struct Inner {
     pub(crate) book: Mutex<Book>,
     /// Held while it is written down that a payment waits.
     pub(crate) asking: tokio::sync::Mutex<()>,
-    pub(crate) leases: Mutex<Leases>,
-    pub(crate) provenance: Provenance,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) key_turns: KeyTurns,
     pub(crate) fee_rate: u64,
     kdf: Semaphore,
@@ -78,6 +81,9 @@ pub enum StartError {
     /// The audit log cannot be opened, or was altered.
     #[error("{0}")]
     Audit(#[from] AuditError),
+    /// The ledger of the wallets cannot be opened.
+    #[error("{0} (does another process use this data directory?)")]
+    Ledger(#[from] LedgerError),
     /// The runtime ended.
     #[error(transparent)]
     Task(#[from] tokio::task::JoinError),
@@ -96,34 +102,47 @@ impl Wallets {
         supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let (directory, journal) = (wallets_directory(data_dir), data_dir.join(JOURNAL));
+        let [journal, ledger] = [JOURNAL, LEDGER].map(|name| data_dir.join(name));
+        let directory = wallets_directory(data_dir);
         let audit = audit_log(data_dir);
         let WalletConfig { passphrase_file, kdf, fee_rate } = config;
         // Key derivation and recovery block: not on the runtime's threads.
         let opening = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
             let service = passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
             let keystore = Keystore::open(directory, kdf, service)?;
-            prepare_private(&journal)?;
-            // One process alone has the journal open, and so the audit log.
-            let journal = Journal::open(&journal)?;
+            [&journal, &ledger].into_iter().try_for_each(|it| prepare_private(it))?;
+            // One process alone has the journal open, and so the ledger and the audit log.
+            let (journal, ledger) = (Journal::open(&journal)?, Ledger::open(&ledger)?);
+            claim(&ledger, &journal);
+            for (_, wallet) in keystore.list()? {
+                // One that cannot be read is told of where it is listed.
+                if let Ok(wallet) = wallet {
+                    ledger.watch(&wallet)?;
+                }
+            }
             let mut book = Book::default();
             let audit = AuditLog::open(audit, |recorded| book.note(&recorded.entry, true))?;
-            Ok((keystore, journal, audit, book))
+            Ok((keystore, journal, ledger, audit, book))
         });
-        let (keystore, journal, audit, book) = opening.await??;
+        let (keystore, journal, ledger, audit, book) = opening.await??;
         let inner = Arc::new(Inner {
             keystore: Arc::new(keystore),
             chain: ChainClient::new(chain.clone()),
-            leases: Mutex::new(claimed(&journal)),
+            ledger: Arc::new(ledger),
             journal,
             audit,
             book: Mutex::new(book),
             asking: tokio::sync::Mutex::default(),
-            provenance: Provenance::default(),
             key_turns: KeyTurns::default(),
             fee_rate,
             kdf: Semaphore::new(KDF_PERMITS),
             payments: TaskTracker::new(),
+        });
+        let following = follow(Arc::clone(&inner.ledger), inner.chain.clone());
+        let following = shutdown.clone().run_until_cancelled_owned(following);
+        supervisor.spawn("ledger", async {
+            following.await;
+            Ok::<_, LedgerError>(())
         });
         supervisor.spawn("wallets", mind(Arc::clone(&inner), shutdown));
         Ok(Self { inner, chain })
@@ -159,19 +178,39 @@ impl Wallets {
     }
 
     pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {
-        let wallet = self.inner.wallet(name).await?;
-        Ok(Balance::of(&self.inner.chain.outputs(&wallet.addresses()).await?))
+        let inner = &self.inner;
+        let wallet = inner.wallet(name).await?;
+        inner.ledger.catch_up(wallet.name(), &inner.chain.tip().await?).await?;
+        let state = inner.ledger.state();
+        Ok(state.wallet(wallet.name()).map(|holding| holding.balance).unwrap_or_default())
     }
 }
 
 impl Inner {
-    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The wallet of this name.
     pub(crate) async fn wallet(&self, name: WalletName) -> Result<Arc<Wallet>, WalletError> {
-        self.blocking(move |keystore| Ok(keystore.get(&name)?)).await
+        let wallet = self.blocking(move |keystore| Ok(keystore.get(&name)?)).await?;
+        self.looked_after(wallet)
+    }
+
+    /// A wallet that the ledger looks after: the first time, its coins are looked for.
+    pub(crate) fn looked_after(&self, wallet: Arc<Wallet>) -> Result<Arc<Wallet>, WalletError> {
+        let is_watched = self.ledger.state().is_watched(wallet.name());
+        if !is_watched {
+            self.ledger.watch(&wallet)?;
+        }
+        Ok(wallet)
+    }
+
+    /// Hands out the next address of a wallet.
+    pub(crate) async fn issue(
+        &self,
+        wallet: &Arc<Wallet>,
+        chain: Chain,
+    ) -> Result<Address, WalletError> {
+        let address = on_disk(wallet, move |wallet| wallet.issue(chain)).await?;
+        self.ledger.watch_address(wallet.name(), address);
+        Ok(address)
     }
 
     /// Runs what reads or writes files of the keystore.
@@ -193,19 +232,17 @@ impl Inner {
     }
 }
 
-/// The coins of payments that are not settled yet.
-fn claimed(journal: &Journal) -> Leases {
-    let mut leases = Leases::default();
+/// Claims the coins of payments that are not settled yet.
+fn claim(ledger: &Ledger, journal: &Journal) {
     for (_, payment) in journal.list_unsettled() {
-        if !leases.claim(&payment.inputs) {
+        if !ledger.state().claim(&payment.inputs) {
             tracing::warn!(txid = %payment.txid, "another payment uses the same coins");
         }
     }
-    leases
 }
 
 /// Wipes keys whose time is over, and sees payments through; at the end waits for those under way.
-async fn mind(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), JournalError> {
+async fn mind(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), WalletError> {
     let mut rounds = Rounds::default();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -221,7 +258,11 @@ async fn mind(inner: Arc<Inner>, shutdown: CancellationToken) -> Result<(), Jour
     shutdown.run_until_cancelled(minding).await;
     inner.payments.close();
     inner.payments.wait().await;
-    inner.journal.flush().await
+    tokio::task::spawn_blocking(move || {
+        inner.ledger.flush()?;
+        Ok(inner.journal.flush()?)
+    })
+    .await?
 }
 
 impl fmt::Debug for Wallets {

@@ -137,7 +137,8 @@ impl Follower {
         let published = Arc::clone(self.reader.published());
         let (present, changes) = published.follow_mempool(|mempool| touched(mempool, &scripts));
         self.waiting.clear();
-        self.send(Event::MempoolReset(proto::MempoolReset {})).await?;
+        let reset = proto::MempoolReset { present: present.len() as u64 };
+        self.send(Event::MempoolReset(reset)).await?;
         for (txid, transaction) in present {
             self.tell_waiting(txid, &transaction).await?;
         }

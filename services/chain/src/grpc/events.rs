@@ -118,7 +118,8 @@ async fn follow_mempool(
             }
             Err(RecvError::Lagged(_)) => {
                 (present, changes) = following(&published);
-                follow_mempool_response::Event::Reset(proto::MempoolReset {})
+                let present = present.len() as u64;
+                follow_mempool_response::Event::Reset(proto::MempoolReset { present })
             }
             Err(RecvError::Closed) => return,
         };

@@ -127,7 +127,8 @@ impl Follower {
     /// Tells what waits now; every change after that comes by the receiver.
     async fn begin_mempool(&mut self) -> Result<broadcast::Receiver<MempoolEvent>, Gone> {
         let (present, changes) = following(self.reader.published());
-        self.send(Event::MempoolReset(proto::MempoolReset {})).await?;
+        let reset = proto::MempoolReset { present: present.len() as u64 };
+        self.send(Event::MempoolReset(reset)).await?;
         for (txid, transaction) in present {
             self.tell_added(txid, &transaction).await?;
         }

@@ -62,7 +62,7 @@ async fn next_tip(events: &mut TipStream) -> (String, String) {
         TipEvent::Removed(removed) => {
             format!("removed {} {}", removed.txid, removed.reason().as_str_name())
         }
-        TipEvent::MempoolReset(_) => "mempool reset".to_owned(),
+        TipEvent::MempoolReset(reset) => format!("mempool reset, {} present", reset.present),
     };
     (event, message.cursor)
 }
@@ -289,9 +289,12 @@ async fn the_mempool_is_told_beside_the_tip_in_the_order_in_which_it_happened() 
     let request = proto::FollowTipRequest { with_mempool: true, ..Default::default() };
     let mut events = node.events.clone().follow_tip(request).await.expect("a stream").into_inner();
     let genesis = spec().genesis_hash();
-    for expected in
-        [format!("reset {genesis}"), "mempool reset".to_owned(), waiting(&first), waiting(&second)]
-    {
+    for expected in [
+        format!("reset {genesis}"),
+        "mempool reset, 2 present".to_owned(),
+        waiting(&first),
+        waiting(&second),
+    ] {
         assert_eq!(next_tip(&mut events).await, (expected, format!("0:{genesis}")));
     }
     // The block first, so that no transaction is ever missing from both.

@@ -40,6 +40,7 @@ impl KeystoreService for Wallets {
         let wallet =
             self.inner.hashing(move |keystore| create(keystore, name, passphrase.as_ref())).await?;
         self.inner.note(&wallet, Event::Created).await?;
+        self.inner.ledger.watch_new(&wallet).map_err(WalletError::from)?;
         tracing::info!(wallet = %wallet.name(), "wallet created");
         Ok(Response::new(CreateWalletResponse {
             wallet: wallet.name().to_string(),

@@ -1,37 +1,27 @@
-use std::sync::{Mutex, PoisonError};
-
 use pentad_crypto::Address;
+use pentad_keystore::Wallet;
 use pentad_primitives::OutPoint;
 
-use super::{Leases, Selection};
-use crate::error::WalletError;
-use pentad_keystore::Wallet;
+use crate::ledger::Ledger;
 
 /// What a payment has taken: coins, and perhaps a change address. Given back when it is dropped,
 /// unless the payment was made.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
-    leases: &'a Mutex<Leases>,
+    ledger: &'a Ledger,
     wallet: &'a Wallet,
     outpoints: Vec<OutPoint>,
     change: Option<Address>,
 }
 
 impl<'a> Claim<'a> {
-    /// Claims the selected coins of `wallet`.
-    pub(crate) fn coins(
-        selection: &Selection,
+    /// Of coins that were claimed for a payment of `wallet`.
+    pub(crate) const fn new(
+        ledger: &'a Ledger,
         wallet: &'a Wallet,
-        leases: &'a Mutex<Leases>,
-    ) -> Result<Self, WalletError> {
-        let outpoints: Vec<OutPoint> = selection.coins.iter().map(|coin| coin.outpoint).collect();
-        let claimed = leases.lock().unwrap_or_else(PoisonError::into_inner).claim(&outpoints);
-        if claimed {
-            Ok(Self { leases, wallet, outpoints, change: None })
-        } else {
-            // One wallet's payments take turns: this is a wallet of the same keys by another name.
-            Err(WalletError::CoinsClaimed)
-        }
+        outpoints: Vec<OutPoint>,
+    ) -> Self {
+        Self { ledger, wallet, outpoints, change: None }
     }
 
     /// Adds the change address that was taken for this payment.
@@ -49,8 +39,7 @@ impl<'a> Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.release(&self.outpoints);
+        self.ledger.release(&self.outpoints);
         if let Some(change) = self.change {
             self.wallet.give_back(change);
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use pentad_primitives::{OutPoint, Txid};
 use thiserror::Error;
 
+use super::committer::Committer;
 use super::record::{PaymentKey, Progress, Record, unix_time};
 
 /// How long a caller's key is remembered: nobody retries a payment for longer than a month.
@@ -24,6 +25,7 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Journal {
     records: sled::Db,
+    committer: Committer,
     /// Those whose progress is not final. A std mutex is right: it is never held for long, nor
     /// across an await.
     unsettled: Mutex<HashMap<PaymentKey, Unsettled>>,
@@ -44,6 +46,12 @@ pub enum JournalError {
     /// The store failed.
     #[error("the payment journal cannot be used: {0}")]
     Store(#[from] sled::Error),
+    /// Its writer cannot be started.
+    #[error("the payment journal has no writer: {0}")]
+    Writer(#[from] std::io::Error),
+    /// Its writer has ended.
+    #[error("the writer of the payment journal has ended")]
+    Ended,
     /// A record is not what was written.
     #[error("a record of the payment journal is damaged")]
     Damaged,
@@ -58,7 +66,8 @@ impl Journal {
             // Every write that matters is flushed by the one who makes it.
             .flush_every_ms(None)
             .open()?;
-        let journal = Self { records, unsettled: Mutex::default() };
+        let committer = Committer::start(sled::Tree::clone(&records))?;
+        let journal = Self { records, committer, unsettled: Mutex::default() };
         journal.load(unix_time().saturating_sub(RETENTION.as_secs()))?;
         Ok(journal)
     }
@@ -87,9 +96,7 @@ impl Journal {
     /// write to the disk.
     pub(crate) async fn put(&self, key: &PaymentKey, record: &Record) -> Result<(), JournalError> {
         self.unsettled().insert(key.clone(), Unsettled::of(record));
-        self.records.insert(key.as_bytes(), record.to_bytes())?;
-        self.records.flush_async().await?;
-        Ok(())
+        self.commit(key, Some(record.to_bytes())).await
     }
 
     /// Notes how far a payment has come. Not flushed: when the note is lost, the payment is looked
@@ -111,9 +118,12 @@ impl Journal {
     /// Forgets a payment that was never made, so that its key can be used again.
     pub(crate) async fn remove(&self, key: &PaymentKey) -> Result<(), JournalError> {
         self.unsettled().remove(key);
-        self.records.remove(key.as_bytes())?;
-        self.records.flush_async().await?;
-        Ok(())
+        self.commit(key, None).await
+    }
+
+    async fn commit(&self, key: &PaymentKey, value: Option<Vec<u8>>) -> Result<(), JournalError> {
+        let written = self.committer.write(key.as_bytes().to_vec(), value).await;
+        Ok(written.ok_or(JournalError::Ended)??)
     }
 
     /// The payments that are not settled, oldest first.
@@ -124,8 +134,9 @@ impl Journal {
         list
     }
 
-    pub(crate) async fn flush(&self) -> Result<(), JournalError> {
-        self.records.flush_async().await?;
+    /// Blocks on the disk.
+    pub(crate) fn flush(&self) -> Result<(), JournalError> {
+        self.records.flush()?;
         Ok(())
     }
 
@@ -180,7 +191,7 @@ mod tests {
                 journal.note(key, Progress::Settled).expect("written");
             }
             assert!(journal.list_unsettled().is_empty());
-            journal.flush().await.expect("written");
+            journal.flush().expect("written");
         }
         let journal = Journal::open(directory.path()).expect("opens again");
         assert!(journal.list_unsettled().is_empty());

@@ -1,9 +1,8 @@
 //! Payments: what is asked for, which coins pay, what is signed, and what is remembered.
 
 mod claim;
-mod coins;
+mod committer;
 mod journal;
-mod lease;
 mod order;
 mod record;
 mod select;
@@ -13,14 +12,12 @@ mod size;
 mod turns;
 
 pub(crate) use claim::Claim;
-pub(crate) use coins::{Coins, Provenance};
 pub use journal::JournalError;
 pub(crate) use journal::{Journal, Unsettled};
-pub(crate) use lease::Leases;
 pub use order::PAYMENTS_MAX;
 pub(crate) use order::{Order, Source};
 pub(crate) use record::{PaymentKey, Progress, Record, unix_time};
-pub(crate) use select::{Coin, SelectError, Selection, select};
+pub(crate) use select::{SelectError, Selection, select};
 pub use shortage::Shortage;
 pub(crate) use sign::{sign, unsigned};
 pub(crate) use size::{INPUT_BYTES, multisig_input_bytes};

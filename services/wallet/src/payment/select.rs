@@ -1,49 +1,11 @@
 //! Which coins pay.
 
-use std::cmp::Reverse;
+use std::iter::Peekable;
 
-use pentad_primitives::OutPoint;
+use pentad_primitives::{OutPoint, Txid};
 
-use super::SETTLED_DEPTH;
 use super::size::{CHANGE_BYTES, INPUT_BYTES, fee, transaction_bytes};
-use pentad_keystore::KeyPath;
-
-/// An output of ours that can be spent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Coin {
-    pub(crate) outpoint: OutPoint,
-    /// Units.
-    pub(crate) amount: u64,
-    /// The key that spends it.
-    pub(crate) key: KeyPath,
-    /// Blocks over it, its own counted; 0 while it is our own unconfirmed change.
-    pub(crate) confirmations: u32,
-    pub(crate) from_coinbase: bool,
-}
-
-/// How a coin can be lost before a payment that spends it is settled, the least likely first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Risk {
-    /// No reorganisation is expected to reach it.
-    None,
-    /// A reorganisation returns its transaction to the mempool.
-    Reorganisation,
-    /// Its transaction, our own payment, waits for a block; we submit it again if it vanishes.
-    Waiting,
-    /// A reorganisation undoes it for ever, and every payment that descends from it.
-    FreshCoinbase,
-}
-
-impl Coin {
-    const fn risk(&self) -> Risk {
-        match (self.confirmations, self.from_coinbase) {
-            (SETTLED_DEPTH.., _) => Risk::None,
-            (_, true) => Risk::FreshCoinbase,
-            (0, false) => Risk::Waiting,
-            (_, false) => Risk::Reorganisation,
-        }
-    }
-}
+use crate::ledger::Shelf;
 
 /// What is to be paid.
 #[derive(Clone, Copy, Debug)]
@@ -64,11 +26,14 @@ pub(crate) struct Target {
     pub(crate) subtract_fee: bool,
 }
 
+/// Amount in units, and what to spend.
+pub(crate) type Pick = (u64, OutPoint);
+
 /// Coins that cover a target: their sum is exactly the target's amount less `deducted`, `change`
 /// and `fee`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
-    pub(crate) coins: Vec<Coin>,
+    pub(crate) coins: Vec<Pick>,
     /// Units that go back to us; `None` when it would be dust.
     pub(crate) change: Option<u64>,
     /// Units.
@@ -92,37 +57,132 @@ pub(crate) enum SelectError {
     },
 }
 
-/// Largest first, so that the transaction is as short as can be; riskier coins only if the others
-/// are not enough.
-pub(crate) fn select(coins: &[Coin], target: &Target) -> Result<Selection, SelectError> {
-    let with_risk = |most: Risk| -> Result<Selection, SelectError> {
-        let mut coins: Vec<Coin> =
-            coins.iter().filter(|coin| coin.risk() <= most).copied().collect();
-        largest_first(&mut coins, target)
-    };
-    with_risk(Risk::None)
-        .or_else(|_| with_risk(Risk::Reorganisation))
-        .or_else(|_| with_risk(Risk::Waiting))
-        .or_else(|_| with_risk(Risk::FreshCoinbase))
-}
-
-fn largest_first(coins: &mut [Coin], target: &Target) -> Result<Selection, SelectError> {
-    coins.sort_unstable_by_key(|coin| (Reverse(coin.amount), coin.outpoint));
-    let own_fee = fee(INPUT_BYTES, target.fee_rate);
-    let mut sum: u64 = 0;
-    let mut used: usize = 0;
-    // A coin that costs more to spend than it is worth brings the sum no nearer.
-    for coin in coins.iter().take_while(|coin| coin.amount > own_fee) {
-        sum = sum.saturating_add(coin.amount);
-        used += 1;
-        if transaction_bytes(used, target.outputs, target.output_bytes) > target.bytes_max {
-            return Err(SelectError::TooManyCoins { coins_max: used - 1 });
-        }
-        if sum >= need(used, target) {
-            return Ok(settle(&coins[..used], sum, target));
+/// Branch and bound first, for a payment without change; otherwise the largest coins first, so that
+/// the transaction is as short as can be. Shelves stand in the order of risk: riskier coins pay
+/// only if the others are not enough.
+pub(crate) fn select(shelves: &[&Shelf], target: &Target) -> Result<Selection, SelectError> {
+    let mut outcome = Err(SelectError::NotEnough { need: need(1, target) });
+    for count in 1..=shelves.len() {
+        let safest = &shelves[..count];
+        outcome = match without_change(safest, target) {
+            Some(selection) => Ok(selection),
+            None => largest_first(safest, target),
+        };
+        if outcome.is_ok() {
+            break;
         }
     }
-    Err(SelectError::NotEnough { need: need(used.max(1), target) })
+    outcome
+}
+
+/// The coins of some shelves, the largest first.
+struct Descending<'a, I: Iterator<Item = &'a Pick>>(Vec<Peekable<I>>);
+
+impl<'a, I: Iterator<Item = &'a Pick>> Iterator for Descending<'a, I> {
+    type Item = Pick;
+
+    fn next(&mut self) -> Option<Pick> {
+        let tops = self.0.iter_mut().map(|shelf| shelf.peek().copied());
+        let (largest, _) = tops.enumerate().max_by_key(|(_, top)| *top)?;
+        self.0[largest].next().copied()
+    }
+}
+
+/// The coins of some shelves that are worth `most` units at most, the largest first.
+fn descending<'a>(shelves: &[&'a Shelf], most: u64) -> impl Iterator<Item = Pick> + use<'a> {
+    let end = (most.saturating_add(1), OutPoint { txid: Txid::ZERO, vout: 0 });
+    Descending(shelves.iter().map(|shelf| shelf.range(..end).rev().peekable()).collect())
+}
+
+fn largest_first(shelves: &[&Shelf], target: &Target) -> Result<Selection, SelectError> {
+    let own_fee = fee(INPUT_BYTES, target.fee_rate);
+    let mut sum: u64 = 0;
+    let mut coins = Vec::new();
+    // A coin that costs more to spend than it is worth brings the sum no nearer.
+    for coin in descending(shelves, u64::MAX).take_while(|(amount, _)| *amount > own_fee) {
+        sum = sum.saturating_add(coin.0);
+        coins.push(coin);
+        if transaction_bytes(coins.len(), target.outputs, target.output_bytes) > target.bytes_max {
+            return Err(SelectError::TooManyCoins { coins_max: coins.len() - 1 });
+        }
+        if sum >= need(coins.len(), target) {
+            return Ok(settle(coins, sum, target));
+        }
+    }
+    Err(SelectError::NotEnough { need: need(coins.len().max(1), target) })
+}
+
+/// Coins that branch and bound looks at: the largest of those that are not too large alone.
+const CANDIDATES_MAX: usize = 64;
+/// Steps that branch and bound takes: some ten microseconds.
+const STEPS_MAX: usize = 10_000;
+
+/// A selection that leaves so little that change would cost more, now and when it is spent; of
+/// those found the one that leaves least.
+fn without_change(shelves: &[&Shelf], target: &Target) -> Option<Selection> {
+    let spending = fee(INPUT_BYTES, target.fee_rate);
+    // What is left goes to the fee, so it must be less than what would be worth keeping.
+    let slack = fee(CHANGE_BYTES, target.fee_rate) + spending.min(target.dust.saturating_sub(1));
+    let most = need(1, target).saturating_add(slack);
+    let candidates = descending(shelves, most).take_while(|(amount, _)| *amount > spending);
+    let candidates: Vec<Pick> = candidates.take(CANDIDATES_MAX).collect();
+    let chosen = Search::new(&candidates, slack, target).run()?;
+    let coins: Vec<Pick> = chosen.into_iter().map(|index| candidates[index]).collect();
+    let sum = coins.iter().map(|(amount, _)| amount).sum();
+    Some(settle(coins, sum, target)).filter(|selection| selection.change.is_none())
+}
+
+/// Depth first through the candidates, each taken or left.
+struct Search<'a> {
+    candidates: &'a [Pick],
+    /// Of the candidates from each on, in units.
+    sums: Vec<u64>,
+    slack: u64,
+    target: &'a Target,
+    steps: usize,
+    taken: Vec<usize>,
+    best: Option<(u64, Vec<usize>)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(candidates: &'a [Pick], slack: u64, target: &'a Target) -> Self {
+        let mut sums = vec![0_u64; candidates.len() + 1];
+        for (index, (amount, _)) in candidates.iter().enumerate().rev() {
+            sums[index] = sums[index + 1].saturating_add(*amount);
+        }
+        Self { candidates, sums, slack, target, steps: 0, taken: Vec::new(), best: None }
+    }
+
+    fn run(mut self) -> Option<Vec<usize>> {
+        self.visit(0, 0);
+        self.best.map(|(_, taken)| taken)
+    }
+
+    /// Tries the candidates from `next` on; those taken so far are worth `sum`.
+    fn visit(&mut self, next: usize, sum: u64) {
+        self.steps += 1;
+        let inputs = self.taken.len();
+        let need = need(inputs.max(1), self.target);
+        let left = sum.checked_sub(need).filter(|_| inputs > 0);
+        if let Some(left) = left {
+            // More coins would only leave more.
+            if left <= self.slack && self.best.as_ref().is_none_or(|(best, _)| left < *best) {
+                self.best = Some((left, self.taken.clone()));
+            }
+            return;
+        }
+        let is_perfect = self.best.as_ref().is_some_and(|(left, _)| *left == 0);
+        let is_hopeless = sum.saturating_add(self.sums[next]) < need;
+        if is_perfect || is_hopeless || self.steps >= STEPS_MAX || next == self.candidates.len() {
+            return;
+        }
+        self.taken.push(next);
+        self.visit(next + 1, sum.saturating_add(self.candidates[next].0));
+        self.taken.pop();
+        // Leaving this one out, others of the same amount lead nowhere new.
+        let same = self.candidates[next..].iter().take_while(|it| it.0 == self.candidates[next].0);
+        self.visit(next + same.count(), sum);
+    }
 }
 
 /// Units for the payments and the fee, without change.
@@ -134,7 +194,7 @@ fn need(inputs: usize, target: &Target) -> u64 {
     target.amount.saturating_add(fee(bytes, target.fee_rate))
 }
 
-fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
+fn settle(coins: Vec<Pick>, sum: u64, target: &Target) -> Selection {
     let surplus = sum - target.amount;
     let bytes = transaction_bytes(
         coins.len(),
@@ -143,7 +203,6 @@ fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
     );
     let fee_with_change = fee(bytes, target.fee_rate);
     let is_worth_it = |change: &u64| *change >= target.dust && bytes <= target.bytes_max;
-    let coins = coins.to_vec();
     if target.subtract_fee {
         let change = Some(surplus).filter(is_worth_it);
         let bytes = transaction_bytes(coins.len(), target.outputs, target.output_bytes);
@@ -159,24 +218,19 @@ fn settle(coins: &[Coin], sum: u64, target: &Target) -> Selection {
 
 #[cfg(test)]
 mod tests {
-    use pentad_primitives::Txid;
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
-    use pentad_keystore::Chain;
 
-    fn coin(index: u32, amount: u64, confirmations: u32) -> Coin {
-        Coin {
-            outpoint: OutPoint { txid: Txid::from_bytes([7; 32]), vout: index },
-            amount,
-            key: KeyPath { chain: Chain::Receive, index: 0 },
-            confirmations,
-            from_coinbase: false,
-        }
+    fn shelf(amounts: &[u64]) -> Shelf {
+        let outpoint = |vout| OutPoint { txid: Txid::from_bytes([7; 32]), vout };
+        (0..).zip(amounts).map(|(index, &amount)| (amount, outpoint(index))).collect()
     }
 
-    fn coins(amounts: &[u64]) -> Vec<Coin> {
-        (0..).zip(amounts).map(|(index, &amount)| coin(index, amount, 9)).collect()
+    fn select_of(amounts: &[u64], target: &Target) -> Result<Selection, SelectError> {
+        select(&[&shelf(amounts)], target)
     }
 
     fn target(amount: u64, fee_rate: u64) -> Target {
@@ -193,7 +247,7 @@ mod tests {
 
     #[test]
     fn one_coin_with_change_is_226_bytes() {
-        let selection = select(&coins(&[1_000_000]), &target(100_000, 1000)).expect("enough");
+        let selection = select_of(&[1_000_000], &target(100_000, 1000)).expect("enough");
         assert_eq!(selection.fee, 226);
         assert_eq!(selection.change, Some(1_000_000 - 100_000 - 226));
     }
@@ -202,9 +256,9 @@ mod tests {
     fn dust_change_goes_to_the_fee() {
         // 192 bytes without change, 226 with it; the change would be 545.
         let sum = 100_000 + 226 + 545;
-        let selection = select(&coins(&[sum]), &target(100_000, 1000)).expect("enough");
+        let selection = select_of(&[sum], &target(100_000, 1000)).expect("enough");
         assert_eq!((selection.change, selection.fee), (None, 226 + 545));
-        let selection = select(&coins(&[sum + 1]), &target(100_000, 1000)).expect("enough");
+        let selection = select_of(&[sum + 1], &target(100_000, 1000)).expect("enough");
         assert_eq!((selection.change, selection.fee), (Some(546), 226));
     }
 
@@ -219,52 +273,72 @@ mod tests {
             (100_545, None, 545, 0),
             (100_546, Some(546), 226, 226),
         ] {
-            let selection = select(&coins(&[sum]), &target).expect("enough");
+            let selection = select_of(&[sum], &target).expect("enough");
             let found = (selection.change, selection.fee, selection.deducted);
             assert_eq!(found, (change, fee, deducted), "{sum}");
             assert_eq!(sum, 100_000 - deducted + change.unwrap_or(0) + fee);
         }
-        assert_eq!(
-            select(&coins(&[99_999]), &target),
-            Err(SelectError::NotEnough { need: 100_000 })
-        );
+        let error = select_of(&[99_999], &target);
+        assert_eq!(error, Err(SelectError::NotEnough { need: 100_000 }));
     }
 
     #[test]
     fn exact_sum_needs_no_change() {
-        let selection = select(&coins(&[100_192]), &target(100_000, 1000)).expect("enough");
+        let selection = select_of(&[100_192], &target(100_000, 1000)).expect("enough");
         assert_eq!((selection.change, selection.fee), (None, 192));
-        let error = select(&coins(&[100_191]), &target(100_000, 1000));
+        let error = select_of(&[100_191], &target(100_000, 1000));
         assert_eq!(error, Err(SelectError::NotEnough { need: 100_192 }));
     }
 
     #[test]
+    fn coins_that_fit_go_before_larger_ones() {
+        // Three inputs and one output are 488 bytes.
+        let amounts = [900_000, 70_488, 50_000, 20_000, 10_000];
+        let selection = select_of(&amounts, &target(100_000, 1000)).expect("enough");
+        let chosen: Vec<u64> = selection.coins.iter().map(|(amount, _)| *amount).collect();
+        assert_eq!(chosen, [70_488, 20_000, 10_000]);
+        assert_eq!((selection.change, selection.fee), (None, 488));
+    }
+
+    #[test]
     fn the_safer_a_coin_the_sooner_it_goes() {
-        let fresh_coinbase = Coin { from_coinbase: true, ..coin(3, 1_000_000, 2) };
-        let coins = [fresh_coinbase, coin(0, 900_000, 0), coin(1, 600_000, 5), coin(2, 300_000, 6)];
+        let shelves = [[300_000], [600_000], [900_000], [1_000_000]].map(|it| shelf(&it));
+        let shelves: Vec<&Shelf> = shelves.iter().collect();
         let chosen = |amount| {
-            let selection = select(&coins, &target(amount, 1000)).expect("enough");
-            selection.coins.iter().map(|coin| coin.outpoint.vout).collect::<Vec<_>>()
+            let selection = select(&shelves, &target(amount, 1000)).expect("enough");
+            selection.coins.iter().map(|(amount, _)| amount / 100_000).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(200_000), [2]);
-        assert_eq!(chosen(500_000), [1]);
-        assert_eq!(chosen(800_000), [1, 2]);
-        assert_eq!(chosen(1_000_000), [0, 1]);
-        assert_eq!(chosen(1_700_000), [0, 1, 2]);
-        assert_eq!(chosen(1_850_000), [3, 0]);
+        assert_eq!(chosen(200_000), [3]);
+        assert_eq!(chosen(500_000), [6]);
+        assert_eq!(chosen(800_000), [6, 3]);
+        assert_eq!(chosen(1_000_000), [9, 6]);
+        assert_eq!(chosen(1_700_000), [9, 6, 3]);
+        assert_eq!(chosen(1_850_000), [10, 9]);
     }
 
     #[test]
     fn coins_not_worth_their_fee_stay_out() {
-        let error = select(&coins(&[148, 148, 148]), &target(1, 1000));
+        let error = select_of(&[148, 148, 148], &target(1, 1000));
         assert_eq!(error, Err(SelectError::NotEnough { need: 193 }));
     }
 
     #[test]
     fn too_many_coins_for_one_transaction() {
-        let many = coins(&[1000; 1000]);
-        let error = select(&many, &target(700_000, 1000));
+        let error = select_of(&[1000; 1000], &target(700_000, 1000));
         assert_eq!(error, Err(SelectError::TooManyCoins { coins_max: 675 }));
+    }
+
+    /// All subsets, for few coins: the least that one without change can leave.
+    fn least_left(amounts: &[u64], target: &Target) -> Option<u64> {
+        let spending = fee(INPUT_BYTES, target.fee_rate);
+        let useful: Vec<u64> = amounts.iter().copied().filter(|it| *it > spending).collect();
+        let slack = fee(CHANGE_BYTES, target.fee_rate) + spending.min(target.dust - 1);
+        let sums = (1_u32..1 << useful.len()).filter_map(|subset| {
+            let taken = (0..).zip(&useful).filter(|(bit, _)| subset >> bit & 1 == 1);
+            let sum: u64 = taken.map(|(_, amount)| amount).sum();
+            sum.checked_sub(need(subset.count_ones() as usize, target))
+        });
+        sums.filter(|left| *left <= slack).min()
     }
 
     proptest! {
@@ -272,31 +346,27 @@ mod tests {
         /// it leaves behind.
         #[test]
         fn selections_balance_and_pay_the_rate(
-            amounts in prop::collection::vec((1_u64..=50_000_000, 0_u32..10, any::<bool>()), 0..80),
+            amounts in prop::collection::vec((1_u64..=50_000_000, 0_usize..4), 0..80),
             amount in 1_u64..=500_000_000,
             fee_rate in 0_u64..=100_000,
             outputs in 1_usize..=40,
             subtract_fee: bool,
         ) {
-            let coins: Vec<Coin> = (0..)
-                .zip(&amounts)
-                .map(|(index, &(amount, depth, from_coinbase))| Coin {
-                    from_coinbase,
-                    ..coin(index, amount, depth)
-                })
-                .collect();
+            let mut shelves = [const { Shelf::new() }; 4];
+            for (vout, (amount, risk)) in (0..).zip(&amounts) {
+                let outpoint = OutPoint { txid: Txid::from_bytes([7; 32]), vout };
+                shelves[*risk].insert((*amount, outpoint));
+            }
             let output_bytes = 34 * outputs as u64;
             let target =
                 Target { outputs, output_bytes, subtract_fee, ..target(amount, fee_rate) };
-            let total: u64 = coins.iter().map(|coin| coin.amount).sum();
-            match select(&coins, &target) {
+            let refs: Vec<&Shelf> = shelves.iter().collect();
+            match select(&refs, &target) {
                 Ok(Selection { coins: chosen, change, fee: paid, deducted }) => {
-                    let mut outpoints: Vec<_> = chosen.iter().map(|coin| coin.outpoint).collect();
-                    outpoints.sort_unstable();
-                    outpoints.dedup();
-                    prop_assert_eq!(outpoints.len(), chosen.len(), "an outpoint twice");
-                    prop_assert!(chosen.iter().all(|coin| coins.contains(coin)));
-                    let sum: u64 = chosen.iter().map(|coin| coin.amount).sum();
+                    let distinct: BTreeSet<_> = chosen.iter().collect();
+                    prop_assert_eq!(distinct.len(), chosen.len(), "a coin twice");
+                    prop_assert!(chosen.iter().all(|it| refs.iter().any(|s| s.contains(it))));
+                    let sum: u64 = chosen.iter().map(|(amount, _)| amount).sum();
                     prop_assert_eq!(sum + deducted, amount + change.unwrap_or(0) + paid);
                     prop_assert!(subtract_fee || deducted == 0);
                     prop_assert!(change.is_none_or(|change| change >= target.dust));
@@ -309,19 +379,42 @@ mod tests {
                     // What is paid above the rate is at most dust and the change's own bytes.
                     let surplus = paid - fee(bytes, fee_rate);
                     prop_assert!(surplus < target.dust + fee(CHANGE_BYTES + 2, fee_rate) + 1);
+                    // Riskier coins pay only where all the safer ones are not enough.
+                    let riskiest =
+                        refs.iter().rposition(|s| chosen.iter().any(|it| s.contains(it)));
+                    let safer = &refs[..riskiest.unwrap_or(0)];
+                    prop_assert!(safer.is_empty() || select(safer, &target).is_err());
                 }
                 Err(SelectError::NotEnough { need }) => {
-                    let useful: u64 = coins
-                        .iter()
-                        .map(|coin| coin.amount)
+                    let all = refs.iter().flat_map(|shelf| shelf.iter());
+                    let useful: u64 = all
+                        .map(|(amount, _)| *amount)
                         .filter(|&amount| amount > fee(INPUT_BYTES, fee_rate))
                         .sum();
-                    prop_assert!(need > useful, "need {} of {} ({} useful)", need, total, useful);
+                    prop_assert!(need > useful, "need {} of {} useful", need, useful);
                 }
                 Err(error @ SelectError::TooManyCoins { .. }) => {
                     prop_assert!(false, "80 coins fit: {:?}", error);
                 }
             }
+        }
+
+        /// Small amounts, so that many sums come close.
+        #[test]
+        fn branch_and_bound_finds_the_best_there_is(
+            amounts in prop::collection::vec(500_u64..=3_000, 1..=10),
+            amount in 1_000_u64..=12_000,
+            fee_rate in 0_u64..=1_000,
+        ) {
+            let target = target(amount, fee_rate);
+            let found = without_change(&[&shelf(&amounts)], &target);
+            let left = found.map(|it| {
+                let sum: u64 = it.coins.iter().map(|(amount, _)| amount).sum();
+                prop_assert_eq!(it.change, None);
+                prop_assert_eq!(it.fee, sum - amount);
+                Ok(sum - need(it.coins.len(), &target))
+            });
+            prop_assert_eq!(left.transpose()?, least_left(&amounts, &target));
         }
     }
 }

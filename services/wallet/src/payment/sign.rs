@@ -7,7 +7,7 @@ use pentad_primitives::{Amount, Script, Transaction, TxIn, TxOut};
 
 use super::{Order, Selection};
 use crate::error::WalletError;
-use pentad_keystore::Signer;
+use pentad_keystore::{KeyPath, Signer};
 
 const TRANSACTION_VERSION: i32 = 1;
 
@@ -25,8 +25,8 @@ pub(crate) fn unsigned(
         let amount = Amount::from_units(change).expect("change is a part of coins that exist");
         outputs.push(TxOut { amount, script_pubkey: address.script_pubkey() });
     }
-    let inputs = selection.coins.iter().map(|coin| TxIn {
-        previous_output: coin.outpoint,
+    let inputs = selection.coins.iter().map(|(_, outpoint)| TxIn {
+        previous_output: *outpoint,
         script_sig: Script::default(),
         sequence: order.sequence,
     });
@@ -34,19 +34,19 @@ pub(crate) fn unsigned(
     Ok(Transaction { version: TRANSACTION_VERSION, inputs, outputs, lock_time })
 }
 
-/// Signs for the selected coins. The work grows with the square of their number: a large payment
-/// takes a while, so this is for blocking threads.
+/// Signs for the coins of the inputs, each with its key. The work grows with the square of their
+/// number: a large payment takes a while, so this is for blocking threads.
 ///
 /// # Errors
 /// When a coin's key cannot be derived.
 pub(crate) fn sign(
     mut transaction: Transaction,
-    selection: &Selection,
+    keys: &[KeyPath],
     signer: &Signer,
 ) -> Result<Transaction, WalletError> {
     // SIGHASH_ALL leaves other inputs' scripts out, so they can be set one by one.
-    for (index, coin) in selection.coins.iter().enumerate() {
-        let key = signer.key(coin.key)?;
+    for (index, path) in keys.iter().enumerate() {
+        let key = signer.key(*path)?;
         let public_key = key.public_key();
         let script_code = Address::P2pkh(public_key.key_hash()).script_pubkey();
         let digest = sighash_all(&transaction, index, &script_code)

@@ -158,6 +158,12 @@ impl Bed {
         self.wallet().get_balance(request).await.expect("a balance").into_inner()
     }
 
+    /// The first page of a wallet's history.
+    pub async fn history(&self, wallet: &str) -> Vec<WalletTransaction> {
+        let request = GetHistoryRequest { wallet: wallet.to_owned(), ..Default::default() };
+        self.wallet().get_history(request).await.expect("a history").into_inner().transactions
+    }
+
     pub async fn send(&self, request: SendRequest) -> Result<SendResponse, Status> {
         self.wallet().send(request).await.map(tonic::Response::into_inner)
     }

@@ -1,22 +1,27 @@
 //! A chain service in memory: checks amounts, signatures and double spends as the real one does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::script_sig;
 use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
+use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_api::chain::v1::*;
 use pentad_api::{
-    Failure, transaction_from_bytes, transaction_message, txid_from_hex, utxo_message,
+    Failure, header_message, transaction_from_bytes, transaction_message, txid_from_hex,
+    utxo_message,
 };
 use pentad_crypto::{Address, AddressVersions};
 use pentad_primitives::{
-    Amount, BlockHeight, Encode as _, OutPoint, Transaction, TxOut, Txid, Utxo, sha256,
+    Amount, Block, BlockHash, BlockHeader, BlockHeight, CompactTarget, Encode as _, MerkleRoot,
+    OutPoint, Script, Transaction, TxIn, TxOut, Txid, Utxo, Work, sha256,
 };
 use pentad_service_kit::Server;
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 /// Unconfirmed transactions that one may hang on.
@@ -41,33 +46,44 @@ pub enum Mishap {
 pub struct FakeChain(Arc<Mutex<State>>);
 
 struct State {
-    height: u32,
+    /// The main chain, genesis first.
+    blocks: Vec<Block>,
+    /// All that ever were.
+    known: HashMap<BlockHash, (u32, Block)>,
     /// Blocks until a coinbase output can be spent.
     maturity: u32,
     confirmed: BTreeMap<OutPoint, Utxo>,
-    /// Whoever was given an output, spent or not.
-    given: Vec<pentad_primitives::Script>,
     mempool: Vec<Transaction>,
     mined: BTreeMap<Txid, Mined>,
     mishap: Option<Mishap>,
     submissions: Vec<Txid>,
     /// In one of them a transaction has to stand before it arrives.
     audit_logs: Vec<PathBuf>,
+    /// Transactions of others so far.
+    foreign: u32,
+    /// All that happened, for those who follow.
+    events: Vec<FollowTipResponse>,
+    event_count: watch::Sender<usize>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self {
-            height: 0,
+        let mut state = Self {
+            blocks: Vec::new(),
+            known: HashMap::new(),
             maturity: 100,
             confirmed: BTreeMap::new(),
-            given: Vec::new(),
             mempool: Vec::new(),
             mined: BTreeMap::new(),
             mishap: None,
             submissions: Vec::new(),
             audit_logs: Vec::new(),
-        }
+            foreign: 0,
+            events: Vec::new(),
+            event_count: watch::Sender::default(),
+        };
+        state.connect(None, Vec::new());
+        state
     }
 }
 
@@ -90,60 +106,42 @@ impl FakeChain {
         server
             .service(ChainServiceServer::new(self.clone()), [])
             .service(SubmitServiceServer::new(self.clone()), [])
+            .service(EventServiceServer::new(self.clone()), [])
     }
 
-    /// Gives an address a confirmed output.
+    /// Gives an address an output, in a block of its own.
     pub fn pay(&self, address: &str, units: u64) {
-        self.create(address, units, false);
-    }
-
-    /// Gives an address a coinbase output of the next block.
-    pub fn reward(&self, address: &str, units: u64) {
-        self.mine(1);
-        self.create(address, units, true);
-    }
-
-    fn create(&self, address: &str, units: u64, from_coinbase: bool) {
         let mut state = self.state();
-        let serial = u32::try_from(state.confirmed.len() + state.mined.len()).expect("few");
-        let txid = Txid::from_bytes(sha256(&[serial.to_le_bytes(), [1; 4]].concat()));
-        let utxo = Utxo {
-            output: output(address, units),
-            height: BlockHeight::new(state.height),
-            from_coinbase,
-        };
-        state.given.push(utxo.output.script_pubkey.clone());
-        state.confirmed.insert(OutPoint { txid, vout: serial }, utxo);
+        let payment = state.foreign_payment(address, units);
+        state.connect(None, vec![payment]);
+    }
+
+    /// Gives an address a coinbase output, in a block of its own.
+    pub fn reward(&self, address: &str, units: u64) {
+        self.state().connect(Some(output(address, units)), Vec::new());
     }
 
     /// Puts a transaction of somebody else into the mempool, which pays `address`.
     pub fn announce(&self, address: &str, units: u64) {
         let mut state = self.state();
-        let serial = u8::try_from(state.mempool.len()).expect("few");
-        let input = pentad_primitives::TxIn {
-            previous_output: OutPoint { txid: Txid::from_bytes([serial; 32]), vout: 0 },
-            script_sig: Default::default(),
-            sequence: u32::MAX,
-        };
-        let outputs = vec![output(address, units)];
-        state.mempool.push(Transaction { version: 1, inputs: vec![input], outputs, lock_time: 0 });
+        let payment = state.foreign_payment(address, units);
+        state.enter(payment);
     }
 
     /// Adds blocks; the first one holds the mempool.
     pub fn mine(&self, blocks: u32) {
         let mut state = self.state();
-        let height = BlockHeight::new(state.height + 1);
-        state.height += blocks;
-        for transaction in std::mem::take(&mut state.mempool) {
-            for input in &transaction.inputs {
-                state.confirmed.remove(&input.previous_output);
-            }
-            for (outpoint, output) in outputs(&transaction) {
-                let utxo = Utxo { output, height, from_coinbase: false };
-                state.confirmed.insert(outpoint, utxo);
-            }
-            let (txid, height) = (transaction.txid(), height.get());
-            state.mined.insert(txid, Mined { transaction, height });
+        for _ in 0..blocks {
+            let waiting = std::mem::take(&mut state.mempool);
+            state.connect(None, waiting);
+        }
+    }
+
+    /// Takes blocks off; their transactions are in the mempool again.
+    pub fn undo(&self, blocks: u32) {
+        let mut state = self.state();
+        for _ in 0..blocks {
+            state.disconnect();
         }
     }
 
@@ -164,7 +162,16 @@ impl FakeChain {
 
     /// A chain service that was killed starts with an empty mempool.
     pub fn forget_mempool(&self) {
-        self.state().mempool.clear();
+        let mut state = self.state();
+        state.mempool.clear();
+        state.tell(Event::MempoolReset(MempoolReset { present: 0 }));
+    }
+
+    /// Takes one transaction out of the mempool, as if it had waited too long.
+    pub fn expire(&self, txid: &Txid) {
+        let mut state = self.state();
+        state.mempool.retain(|transaction| transaction.txid() != *txid);
+        state.leave(txid, RemovalReason::Expired);
     }
 
     pub fn mempool(&self) -> Vec<Transaction> {
@@ -178,6 +185,148 @@ impl FakeChain {
 }
 
 impl State {
+    fn height(&self) -> u32 {
+        u32::try_from(self.blocks.len()).expect("few") - 1
+    }
+
+    fn tip(&self) -> BlockHash {
+        self.blocks.last().expect("genesis is never undone").block_hash()
+    }
+
+    /// A block on top, with a coinbase that pays nobody we know unless it is said whom.
+    fn connect(&mut self, reward: Option<TxOut>, transactions: Vec<Transaction>) {
+        let height = u32::try_from(self.blocks.len()).expect("few");
+        let nobody = TxOut { amount: Amount::ZERO, script_pubkey: Script::from(vec![0x51]) };
+        let number = u32::try_from(self.known.len()).expect("few");
+        let coinbase = Transaction {
+            version: 1,
+            inputs: vec![TxIn {
+                previous_output: OutPoint::NULL,
+                script_sig: Script::from(number.to_le_bytes().to_vec()),
+                sequence: u32::MAX,
+            }],
+            outputs: vec![reward.unwrap_or(nobody)],
+            lock_time: 0,
+        };
+        let transactions: Vec<_> = [coinbase].into_iter().chain(transactions).collect();
+        let header = BlockHeader {
+            version: 1,
+            prev_block_hash: self.blocks.last().map_or(BlockHash::ZERO, Block::block_hash),
+            merkle_root: MerkleRoot::ZERO,
+            time: 1_700_000_000 + height,
+            bits: CompactTarget(0x207f_ffff),
+            nonce: number,
+        };
+        let block = Block { header, transactions };
+        for transaction in &block.transactions {
+            for input in &transaction.inputs {
+                self.confirmed.remove(&input.previous_output);
+            }
+            let (from_coinbase, at) = (transaction.is_coinbase(), BlockHeight::new(height));
+            for (outpoint, output) in outputs(transaction) {
+                self.confirmed.insert(outpoint, Utxo { output, height: at, from_coinbase });
+            }
+            let mined = Mined { transaction: transaction.clone(), height };
+            self.mined.insert(transaction.txid(), mined);
+        }
+        let txids: Vec<Txid> = block.transactions.iter().map(Transaction::txid).collect();
+        self.known.insert(block.block_hash(), (height, block.clone()));
+        self.blocks.push(block.clone());
+        self.tell(apply(height, &block));
+        for txid in &txids {
+            self.leave(txid, RemovalReason::Confirmed);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        let height = self.height();
+        let block = self.blocks.pop().expect("a block");
+        for transaction in block.transactions.iter().rev() {
+            for (outpoint, _) in outputs(transaction) {
+                self.confirmed.remove(&outpoint);
+            }
+            self.mined.remove(&transaction.txid());
+            for input in &transaction.inputs {
+                let OutPoint { txid, vout } = input.previous_output;
+                // Coins of others come from nowhere.
+                if let Some(mined) = self.mined.get(&txid) {
+                    let output = mined.transaction.outputs[vout as usize].clone();
+                    let from_coinbase = mined.transaction.is_coinbase();
+                    let height = BlockHeight::new(mined.height);
+                    let utxo = Utxo { output, height, from_coinbase };
+                    self.confirmed.insert(input.previous_output, utxo);
+                }
+            }
+        }
+        self.tell(undo(height, &block));
+        // Parents stand before their children.
+        let later = std::mem::take(&mut self.mempool);
+        for transaction in block.transactions.into_iter().filter(|it| !it.is_coinbase()) {
+            self.enter(transaction);
+        }
+        self.mempool.extend(later);
+    }
+
+    /// A transaction of somebody else, whose coins come from nowhere.
+    fn foreign_payment(&mut self, address: &str, units: u64) -> Transaction {
+        self.foreign += 1;
+        let txid = Txid::from_bytes(sha256(&self.foreign.to_le_bytes()));
+        let input = TxIn {
+            previous_output: OutPoint { txid, vout: 0 },
+            script_sig: Script::default(),
+            sequence: u32::MAX,
+        };
+        let outputs = vec![output(address, units)];
+        Transaction { version: 1, inputs: vec![input], outputs, lock_time: 0 }
+    }
+
+    fn enter(&mut self, transaction: Transaction) {
+        self.tell(added(&transaction));
+        self.mempool.push(transaction);
+    }
+
+    fn leave(&mut self, txid: &Txid, reason: RemovalReason) {
+        let (txid, reason) = (txid.to_string(), reason.into());
+        self.tell(Event::Removed(MempoolRemoved { txid, reason }));
+    }
+
+    fn tell(&mut self, event: Event) {
+        let cursor = format!("{}:{}", self.height(), self.tip());
+        self.events.push(FollowTipResponse { cursor, event: Some(event) });
+        self.event_count.send_replace(self.events.len());
+    }
+
+    /// The way from where a follower stands to here, and what waits.
+    fn catch_up(&self, cursor: &str) -> Vec<FollowTipResponse> {
+        let known = cursor.split_once(':').and_then(|(_, hash)| hash.parse().ok());
+        let known = known.and_then(|hash: BlockHash| self.known.get_key_value(&hash));
+        let mut events = Vec::new();
+        match known {
+            None => {
+                let tip = self.blocks.last().expect("genesis is never undone");
+                let header = Some(header(self.height(), tip));
+                events.push(Event::Reset(TipReset { header }));
+            }
+            Some((hash, (height, _))) => {
+                let (mut hash, mut height) = (*hash, *height);
+                let on_main = |height: u32| self.blocks.get(height as usize).map(Block::block_hash);
+                while on_main(height) != Some(hash) {
+                    let block = &self.known[&hash].1;
+                    events.push(undo(height, block));
+                    (hash, height) = (block.header.prev_block_hash, height - 1);
+                }
+                let above = (height + 1..).zip(&self.blocks[height as usize + 1..]);
+                events.extend(above.map(|(height, block)| apply(height, block)));
+            }
+        }
+        let present = self.mempool.len() as u64;
+        events.push(Event::MempoolReset(MempoolReset { present }));
+        events.extend(self.mempool.iter().map(added));
+        let cursor = format!("{}:{}", self.height(), self.tip());
+        let event = |event| FollowTipResponse { cursor: cursor.clone(), event: Some(event) };
+        events.into_iter().map(event).collect()
+    }
+
     fn spent_in_mempool(&self, outpoint: &OutPoint) -> bool {
         let spends = |tx: &Transaction| tx.inputs.iter().any(|i| i.previous_output == *outpoint);
         self.mempool.iter().any(spends)
@@ -185,7 +334,7 @@ impl State {
 
     /// Confirmed and unconfirmed outputs; the latter without a height.
     fn all_outputs(&self) -> BTreeMap<OutPoint, (Utxo, Option<BlockHeight>)> {
-        let tip = Some(BlockHeight::new(self.height));
+        let tip = Some(BlockHeight::new(self.height()));
         let confirmed = self.confirmed.iter().map(|(o, utxo)| (*o, (utxo.clone(), tip)));
         let unconfirmed = self.mempool.iter().flat_map(outputs).map(|(outpoint, output)| {
             let utxo = Utxo { output, height: BlockHeight::new(0), from_coinbase: false };
@@ -195,7 +344,7 @@ impl State {
     }
 
     fn is_mature(&self, utxo: &Utxo) -> bool {
-        !utxo.from_coinbase || self.height + 1 >= utxo.height.get() + self.maturity
+        !utxo.from_coinbase || self.height() + 1 >= utxo.height.get() + self.maturity
     }
 
     /// The transactions in the mempool that one hangs on.
@@ -235,7 +384,7 @@ impl State {
         if fee * 1000 < transaction.encoded_len() as u64 * MIN_FEE_RATE {
             return Err("the fee is too low");
         }
-        self.mempool.push(transaction);
+        self.enter(transaction);
         Ok(false)
     }
 }
@@ -336,7 +485,8 @@ impl ChainService for FakeChain {
             p2sh_version: versions.p2sh.into(),
             coinbase_maturity: state.maturity,
             min_fee_rate: MIN_FEE_RATE,
-            tip: state.height.to_string(),
+            height: state.height(),
+            tip: state.tip().to_string(),
             ..GetInfoResponse::default()
         }))
     }
@@ -348,7 +498,7 @@ impl ChainService for FakeChain {
         let txid = txid_from_hex("txid", &request.get_ref().txid).map_err(Failure::from)?;
         let state = self.state();
         let (transaction, confirmations) = match state.mined.get(&txid) {
-            Some(mined) => (&mined.transaction, state.height + 1 - mined.height),
+            Some(mined) => (&mined.transaction, state.height() + 1 - mined.height),
             None => {
                 let found = state.mempool.iter().find(|tx| tx.txid() == txid);
                 (found.ok_or_else(|| Status::not_found("no such transaction"))?, 0)
@@ -391,8 +541,8 @@ impl ChainService for FakeChain {
         Ok(Response::new(GetUtxosResponse {
             utxos: rest.into_iter().take(PAGE).collect(),
             next_page_token: if more { (start + PAGE).to_string() } else { String::new() },
-            height: state.height,
-            tip: String::new(),
+            height: state.height(),
+            tip: state.tip().to_string(),
         }))
     }
 
@@ -430,9 +580,8 @@ impl ChainService for FakeChain {
     ) -> Result<Response<GetHistoryResponse>, Status> {
         let script = output(&request.into_inner().address, 0).script_pubkey;
         let state = self.state();
-        let mined = state.mined.values().flat_map(|mined| &mined.transaction.outputs);
-        let mut paid = mined.map(|output| &output.script_pubkey).chain(&state.given);
-        let is_used = paid.any(|it| *it == script);
+        let mut mined = state.mined.values().flat_map(|mined| &mined.transaction.outputs);
+        let is_used = mined.any(|output| output.script_pubkey == script);
         let entries = is_used.then(HistoryEntry::default).into_iter().collect();
         Ok(Response::new(GetHistoryResponse { entries, ..Default::default() }))
     }
@@ -488,8 +637,91 @@ impl ChainService for FakeChain {
 
     async fn stream_blocks(
         &self,
-        _: Request<StreamBlocksRequest>,
+        request: Request<StreamBlocksRequest>,
     ) -> Result<Response<Self::StreamBlocksStream>, Status> {
+        let StreamBlocksRequest { from_height, to_height } = request.into_inner();
+        let state = self.state();
+        let to = to_height.unwrap_or(u32::MAX).min(state.height());
+        let blocks = (from_height..=to).map(|height| {
+            let block = &state.blocks[height as usize];
+            let (header, raw) = (Some(header(height, block)), block.to_bytes().into());
+            Ok(StreamBlocksResponse { header, raw })
+        });
+        let blocks: Vec<_> = blocks.collect();
+        Ok(Response::new(Box::pin(futures_util::stream::iter(blocks))))
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for FakeChain {
+    type FollowTipStream = tonic::codegen::BoxStream<FollowTipResponse>;
+    type FollowMempoolStream = tonic::codegen::BoxStream<FollowMempoolResponse>;
+    type FollowAddressesStream = tonic::codegen::BoxStream<FollowAddressesResponse>;
+
+    async fn follow_tip(
+        &self,
+        request: Request<FollowTipRequest>,
+    ) -> Result<Response<Self::FollowTipStream>, Status> {
+        let request = request.into_inner();
+        assert!(request.with_blocks && request.with_mempool);
+        let (behind, mut next, mut count) = {
+            let state = self.state();
+            (state.catch_up(&request.cursor), state.events.len(), state.event_count.subscribe())
+        };
+        let (sender, events) = tokio::sync::mpsc::channel(8);
+        let chain = self.clone();
+        tokio::spawn(async move {
+            let mut events = behind;
+            loop {
+                for event in events {
+                    if sender.send(Ok(event)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    more = count.wait_for(|count| *count > next) => drop(more),
+                    () = sender.closed() => return,
+                }
+                events = chain.state().events[next..].to_vec();
+                next += events.len();
+            }
+        });
+        let events = futures_util::stream::unfold(events, |mut events| async {
+            events.recv().await.map(|event| (event, events))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn follow_mempool(
+        &self,
+        _: Request<FollowMempoolRequest>,
+    ) -> Result<Response<Self::FollowMempoolStream>, Status> {
         Err(Status::unimplemented("not asked by the wallet"))
     }
+
+    async fn follow_addresses(
+        &self,
+        _: Request<FollowAddressesRequest>,
+    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
+        Err(Status::unimplemented("not asked by the wallet"))
+    }
+}
+
+fn header(height: u32, block: &Block) -> pentad_api::types::v1::BlockHeader {
+    header_message(&block.header, BlockHeight::new(height), &Work::ZERO, 0)
+}
+
+fn apply(height: u32, block: &Block) -> Event {
+    let (header, raw) = (Some(header(height, block)), block.to_bytes().into());
+    Event::Apply(BlockConnected { header, raw, certificate: Default::default() })
+}
+
+fn undo(height: u32, block: &Block) -> Event {
+    let (header, raw) = (Some(header(height, block)), block.to_bytes().into());
+    Event::Undo(BlockDisconnected { header, raw })
+}
+
+fn added(transaction: &Transaction) -> Event {
+    let (txid, transaction) = (transaction.txid().to_string(), transaction.to_bytes().into());
+    Event::Added(MempoolAdded { txid, transaction })
 }

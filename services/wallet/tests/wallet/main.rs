@@ -6,6 +6,8 @@ mod bed;
 mod errors;
 mod exports;
 mod fake_chain;
+mod following;
+mod history;
 mod import;
 mod keystore;
 mod leases;

@@ -2,7 +2,7 @@ use pentad_api::status::explain;
 use pentad_primitives::Transaction;
 use pentad_primitives::encode::{Decode as _, Encode as _};
 
-use crate::bed::{Bed, COIN, from_address, from_wallet};
+use crate::bed::{Bed, COIN, from_address, from_wallet, until};
 use crate::fake_chain::ANCESTORS_MAX;
 
 /// Sum of a transaction's outputs to an address.
@@ -92,6 +92,7 @@ async fn coins_of_others_wait_for_a_block() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.announce(&alice, 10 * COIN);
+    until("the coins are seen", async || bed.balance("alice").await.pending != 0).await;
     let error = bed.send(from_address(&alice, &bob, COIN)).await.expect_err("unconfirmed");
     assert!(error.message().contains("10.00000000 are unconfirmed"), "{}", error.message());
     bed.chain.mine(1);
@@ -111,9 +112,10 @@ async fn one_payment_takes_all_but_the_fee() {
 /// Change of change of change: when the mempool takes no more of it, another coin begins anew.
 #[tokio::test]
 async fn long_chains_of_change_give_way_to_other_coins() {
-    let bed = Bed::start().await;
+    let mut bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.mature_at_once();
+    bed.restart().await;
     bed.chain.reward(&alice, 1000 * COIN);
     bed.chain.reward(&alice, 1000 * COIN);
     for _ in 0..2 * (ANCESTORS_MAX + 1) {

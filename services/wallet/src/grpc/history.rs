@@ -1,0 +1,65 @@
+//! A wallet's history, page by page.
+
+use pentad_api::wallet::v1 as proto;
+
+use crate::error::WalletError;
+use crate::ledger::{Direction, Entry, LedgerError, TouchPlace};
+use crate::wallets::Inner;
+
+/// Transactions in one answer, unless the caller says otherwise.
+const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Transactions in one answer, at most.
+const PAGE_SIZE_MAX: u32 = 1_000;
+
+pub(super) async fn page(
+    inner: &Inner,
+    request: proto::GetHistoryRequest,
+) -> Result<proto::GetHistoryResponse, WalletError> {
+    let proto::GetHistoryRequest { wallet, page_size, page_token } = request;
+    let size = match page_size {
+        0 => PAGE_SIZE_DEFAULT,
+        asked if asked <= PAGE_SIZE_MAX => asked,
+        asked => return Err(LedgerError::PageSize { asked, most: PAGE_SIZE_MAX }.into()),
+    };
+    let below = place_of(&page_token)?;
+    let wallet = inner.wallet(wallet.parse()?).await?;
+    inner.ledger.catch_up(wallet.name(), &inner.chain.tip().await?).await?;
+    let entries = inner.ledger.history(wallet.name(), below, size as usize)?;
+    let in_blocks = entries.iter().filter(|entry| entry.place.is_some()).count();
+    let last = entries.last().and_then(|entry| entry.place);
+    let next_page_token = match last {
+        Some(last) if in_blocks == size as usize => format!("{}:{}", last.height, last.index),
+        _ => String::new(),
+    };
+    let transactions = entries.iter().map(message).collect();
+    Ok(proto::GetHistoryResponse { transactions, next_page_token })
+}
+
+fn place_of(token: &str) -> Result<Option<TouchPlace>, LedgerError> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let place = token.split_once(':').and_then(|(height, index)| {
+        Some(TouchPlace { height: height.parse().ok()?, index: index.parse().ok()? })
+    });
+    place.map(Some).ok_or(LedgerError::PageToken)
+}
+
+fn message(entry: &Entry) -> proto::WalletTransaction {
+    let direction = match entry.direction {
+        Direction::Received => proto::Direction::Received,
+        Direction::Sent => proto::Direction::Sent,
+        Direction::Internal => proto::Direction::Internal,
+        Direction::Mined => proto::Direction::Mined,
+    };
+    proto::WalletTransaction {
+        txid: entry.txid.to_string(),
+        direction: direction.into(),
+        amount: entry.amount,
+        fee: entry.fee,
+        height: entry.place.map(|place| place.height),
+        confirmations: entry.confirmations,
+        r#final: entry.is_final,
+        time: entry.time,
+    }
+}
