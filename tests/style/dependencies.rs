@@ -14,11 +14,12 @@ const PURE: [&str; 7] = [
     "pentad-psbt",
 ];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
-const FORBIDDEN_IN_PURE: [&str; 12] = [
+const FORBIDDEN_IN_PURE: [&str; 13] = [
     "tokio",
     "mio",
     "tonic",
     "prost",
+    "lsm-tree",
     "sled",
     "hyper",
     "socket2",
