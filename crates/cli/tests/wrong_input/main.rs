@@ -9,7 +9,7 @@ use std::process::Command;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MethodDescriptor};
 
 /// Lines that are tried with each seed.
-const LINES: usize = 120;
+const LINES: usize = 100;
 
 /// As splitmix64 makes them.
 struct Random(u64);
