@@ -5,6 +5,7 @@ mod attacks;
 mod bad_input;
 mod coins;
 mod context;
+mod cosigners;
 mod crash;
 mod disk;
 mod every_method;

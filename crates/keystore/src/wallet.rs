@@ -14,8 +14,8 @@ use crate::signer::cosigner;
 use crate::stored::Stored;
 use crate::watch::{WatchFile, Watched};
 use crate::{
-    Chain, Cosigner, KdfCost, KeyPath, KeystoreError, MultisigAccount, Passphrase, Policy, Signer,
-    Unlock, WalletName,
+    Chain, Cosigner, Issued, KdfCost, KeyPath, KeystoreError, MultisigAccount, Passphrase, Policy,
+    Signer, Unlock, WalletName,
 };
 
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
@@ -88,17 +88,51 @@ impl Wallet {
         if self.origin.fixed().is_some() {
             return Err(KeystoreError::Fixed(self.name.clone()));
         }
-        let exhausted = || KeystoreError::Exhausted(self.name.clone());
         let mut file = self.file();
         let mut next = file.clone();
-        let index = next.issue(chain).ok_or_else(exhausted)?;
+        let index = next.issue(chain).ok_or_else(|| self.exhausted())?;
         let path = KeyPath { chain, index };
-        let address = self.origin.address(path).ok_or_else(exhausted)?;
+        let address = self.address_at(path).ok_or_else(|| self.exhausted())?;
         next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
         *file = next;
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
         addresses.push(path, address);
         Ok(address)
+    }
+
+    /// Takes addresses as handed out up to these counts: somebody else who has the same account
+    /// did it. Blocks on the disk.
+    pub fn issue_up_to(&self, counts: Issued) -> Result<(), KeystoreError> {
+        let mut file = self.file();
+        let mut next = file.clone();
+        let mut places = Vec::new();
+        for (chain, count) in [(Chain::Receive, counts.receive), (Chain::Change, counts.change)] {
+            while next.issued(chain).is_some_and(|issued| issued < count) {
+                let index = next.issue(chain).ok_or_else(|| self.exhausted())?;
+                let path = KeyPath { chain, index };
+                places.push((path, self.address_at(path).ok_or_else(|| self.exhausted())?));
+            }
+        }
+        next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
+        *file = next;
+        let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        places.into_iter().for_each(|(path, address)| addresses.push(path, address));
+        Ok(())
+    }
+
+    /// Addresses of each chain that were handed out; `None` where no more can be.
+    pub fn issued(&self) -> Option<Issued> {
+        let file = self.file();
+        Some(Issued { receive: file.issued(Chain::Receive)?, change: file.issued(Chain::Change)? })
+    }
+
+    /// The address at a place, handed out or not.
+    pub fn address_at(&self, path: KeyPath) -> Option<Address> {
+        self.origin.address(path)
+    }
+
+    fn exhausted(&self) -> KeystoreError {
+        KeystoreError::Exhausted(self.name.clone())
     }
 
     /// An address for change: one that came back, or the next one; of a wallet that has no more

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::WalletError;
 use crate::grpc::keystore::{WIF_VERSION_OFFSET, addresses, owners};
+use crate::restore::NONE;
 use crate::wallets::Wallets;
 
 /// Why keys or addresses from elsewhere cannot be taken.
@@ -90,7 +91,7 @@ impl Wallets {
             ("", found) => return Err(ImportError::Watched { found }.into()),
             (text, 0) => {
                 let key: AccountPublicKey = text.parse().map_err(ImportError::Account)?;
-                let found = self.inner.issued(|path| account_address(&key, path)).await?;
+                let found = self.inner.issued(|path| account_address(&key, path), NONE).await?;
                 Watch::Account(key, Issued { receive: found.receive.max(1), ..found })
             }
             (_, found) => return Err(ImportError::Watched { found }.into()),

@@ -9,10 +9,13 @@ use pentad_keystore::{Chain, Issued, KeyPath, Passphrase, Wallet, WalletName, Wo
 
 use crate::error::WalletError;
 use crate::ledger::LedgerError;
+use crate::send::on_disk;
 use crate::wallets::Inner;
 
 /// Addresses in a row that were never paid end the search (BIP44).
 const GAP: u32 = 20;
+/// Nothing is known of an account.
+pub(crate) const NONE: Issued = Issued { receive: 0, change: 0 };
 /// Addresses that are asked for at once.
 const AT_ONCE: usize = 8;
 
@@ -24,7 +27,7 @@ impl Inner {
         words: Words,
         owner: Option<Passphrase>,
     ) -> Result<(Arc<Wallet>, Issued), WalletError> {
-        let found = self.issued(|path| words.address(path)).await?;
+        let found = self.issued(|path| words.address(path), NONE).await?;
         // Its first address is there, whether it was paid or not.
         let issued = Issued { receive: found.receive.max(1), ..found };
         let wallet = self
@@ -42,13 +45,30 @@ impl Inner {
         Ok((wallet, found))
     }
 
-    /// Addresses of an account up to the last ones that were ever paid.
+    /// Looks whether others have handed out addresses of a watched account, whose owner or
+    /// cosigners have it on nodes of their own.
+    pub(crate) async fn find_addresses(&self, wallet: &Arc<Wallet>) -> Result<(), WalletError> {
+        let Some(known) = wallet.issued().filter(|_| wallet.is_watch_only()) else {
+            return Ok(());
+        };
+        let address = |path| wallet.address_at(path).ok_or(DerivationError::Index);
+        let found = self.issued(address, known).await?;
+        if found == known {
+            return Ok(());
+        }
+        on_disk(wallet, move |wallet| wallet.issue_up_to(found)).await?;
+        // They were paid before anybody here knew them.
+        Ok(self.ledger.rescan(wallet)?)
+    }
+
+    /// Addresses of an account up to the last ones that were ever paid, and those that are known.
     pub(crate) async fn issued(
         &self,
         address: impl Fn(KeyPath) -> Result<Address, DerivationError>,
+        known: Issued,
     ) -> Result<Issued, WalletError> {
-        let receive = self.count_used(&address, Chain::Receive).await?;
-        let change = self.count_used(&address, Chain::Change).await?;
+        let receive = self.count_used(&address, Chain::Receive, known.receive).await?;
+        let change = self.count_used(&address, Chain::Change, known.change).await?;
         Ok(Issued { receive, change })
     }
 
@@ -57,8 +77,9 @@ impl Inner {
         &self,
         address: &impl Fn(KeyPath) -> Result<Address, DerivationError>,
         chain: Chain,
+        known: u32,
     ) -> Result<u32, WalletError> {
-        let (mut used, mut next) = (0, 0);
+        let (mut used, mut next) = (known, known);
         while next < used + GAP {
             let addresses =
                 (next..used + GAP).map(|index| Ok((index, address(KeyPath { chain, index })?)));

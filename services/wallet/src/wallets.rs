@@ -180,6 +180,7 @@ impl Wallets {
     pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {
         let inner = &self.inner;
         let wallet = inner.wallet(name).await?;
+        inner.find_addresses(&wallet).await?;
         inner.ledger.catch_up(wallet.name(), &inner.chain.tip().await?).await?;
         let state = inner.ledger.state();
         Ok(state.wallet(wallet.name()).map(|holding| holding.balance).unwrap_or_default())

@@ -25,6 +25,7 @@ impl Wallets {
     ) -> Result<(Psbt, u64), WalletError> {
         let network = self.inner.chain.network().await?;
         let wallet = self.inner.wallet(request.wallet.parse::<WalletName>()?).await?;
+        self.inner.find_addresses(&wallet).await?;
         let mut order = Order::check(asked(request), &network, self.inner.fee_rate)?;
         order.is_unsigned = true;
         order.input_bytes = match wallet.multisig() {

@@ -20,6 +20,7 @@ impl Inner {
         name: WalletName,
     ) -> Result<u32, WalletError> {
         let wallet = self.wallet(name).await?;
+        self.find_addresses(&wallet).await?;
         let signing = match wallet.multisig() {
             Some((_, signer)) => self.wallet(signer.parse()?).await?,
             None => Arc::clone(&wallet),
