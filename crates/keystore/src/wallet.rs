@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -18,6 +18,9 @@ use crate::{
     Signer, Unlock, WalletName,
 };
 
+/// Change addresses that one write of the file hands out: fewer than a search by words skips.
+const CHANGE_AHEAD: usize = 16;
+
 /// One wallet. Its addresses are known while it is locked; its keys are in memory only while it is
 /// unlocked.
 pub struct Wallet {
@@ -31,8 +34,6 @@ pub struct Wallet {
     spare_change: Mutex<Vec<Address>>,
     policy: RwLock<Option<Arc<Policy>>>,
     open: Mutex<Option<Open>>,
-    /// Held while coins are chosen and claimed.
-    pub spending: tokio::sync::Mutex<()>,
 }
 
 /// What was handed out so far.
@@ -74,7 +75,6 @@ impl Wallet {
             spare_change: Mutex::default(),
             policy: RwLock::new(policy),
             open: Mutex::default(),
-            spending: tokio::sync::Mutex::default(),
         })
     }
 
@@ -85,19 +85,32 @@ impl Wallet {
     /// Hands out the next address of a chain. It is in the file before it is in anybody's hands.
     /// Blocks on the disk.
     pub fn issue(&self, chain: Chain) -> Result<Address, KeystoreError> {
+        let issued = self.issue_some(chain, 1)?;
+        issued.first().copied().ok_or_else(|| self.exhausted())
+    }
+
+    /// The next addresses of a chain, all with one write: as many as there are, but one at least.
+    fn issue_some(&self, chain: Chain, count: usize) -> Result<Vec<Address>, KeystoreError> {
         if self.origin.fixed().is_some() {
             return Err(KeystoreError::Fixed(self.name.clone()));
         }
         let mut file = self.file();
         let mut next = file.clone();
-        let index = next.issue(chain).ok_or_else(|| self.exhausted())?;
-        let path = KeyPath { chain, index };
-        let address = self.address_at(path).ok_or_else(|| self.exhausted())?;
+        let mut issued = Vec::with_capacity(count);
+        while issued.len() < count
+            && let Some(index) = next.issue(chain)
+        {
+            let path = KeyPath { chain, index };
+            issued.push((path, self.address_at(path).ok_or_else(|| self.exhausted())?));
+        }
+        if issued.is_empty() {
+            return Err(self.exhausted());
+        }
         next.replace(&self.path).map_err(KeystoreError::io(&self.path))?;
         *file = next;
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
-        addresses.push(path, address);
-        Ok(address)
+        issued.iter().for_each(|(path, address)| addresses.push(*path, *address));
+        Ok(issued.into_iter().map(|(_, address)| address).collect())
     }
 
     /// Takes addresses as handed out up to these counts: somebody else who has the same account
@@ -142,12 +155,22 @@ impl Wallet {
             let first = self.origin.address(crate::FIRST);
             return first.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()));
         }
-        let spare = self.spare_change().pop();
-        spare.map_or_else(|| self.issue(Chain::Change), Ok)
+        if let Some(spare) = self.spare_change().pop() {
+            return Ok(spare);
+        }
+        // Others hand out addresses of a watched account as well: none of those is kept.
+        let count = if self.is_watch_only() { 1 } else { CHANGE_AHEAD };
+        let mut issued = self.issue_some(Chain::Change, count)?;
+        // The first one goes first.
+        issued.reverse();
+        let first = issued.pop().ok_or_else(|| self.exhausted())?;
+        self.spare_change().extend(issued);
+        Ok(first)
     }
 
     /// Takes back a change address that was not used: payments that fail leave no gaps in the
-    /// chain, over which a wallet restored from its words could stop looking.
+    /// chain, over which a wallet restored from its words could stop looking. The last one that
+    /// comes back goes first.
     pub fn give_back(&self, change: Address) {
         if self.origin.fixed().is_none() {
             self.spare_change().push(change);
@@ -156,6 +179,12 @@ impl Wallet {
 
     fn spare_change(&self) -> MutexGuard<'_, Vec<Address>> {
         self.spare_change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Wallet::addresses`], without change addresses that are kept ready.
+    pub fn addresses_in_use(&self) -> Vec<Address> {
+        let spare: HashSet<Address> = self.spare_change().iter().copied().collect();
+        self.addresses().into_iter().filter(|address| !spare.contains(address)).collect()
     }
 
     /// Receive addresses, the first one first, then change addresses.

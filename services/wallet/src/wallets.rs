@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -118,6 +119,7 @@ impl Wallets {
                 // One that cannot be read is told of where it is listed.
                 if let Ok(wallet) = wallet {
                     ledger.watch(&wallet)?;
+                    give_back(&wallet, &ledger, &journal)?;
                 }
             }
             let mut book = Book::default();
@@ -240,6 +242,24 @@ fn claim(ledger: &Ledger, journal: &Journal) {
             tracing::warn!(txid = %payment.txid, "another payment uses the same coins");
         }
     }
+}
+
+/// Change addresses that were kept ready when the process ended are used before new ones.
+fn give_back(wallet: &Wallet, ledger: &Ledger, journal: &Journal) -> Result<(), StartError> {
+    let mut unused = ledger.unused_change(wallet)?;
+    if unused.is_empty() {
+        return Ok(());
+    }
+    let mut promised = HashSet::new();
+    for (key, _) in journal.list_unsettled() {
+        let outputs = journal.get(&key)?.map(|record| record.transaction.outputs);
+        promised.extend(outputs.into_iter().flatten().map(|output| output.script_pubkey));
+    }
+    // The last one that comes back goes first.
+    unused.reverse();
+    let free = unused.into_iter().filter(|it| !promised.contains(&it.script_pubkey()));
+    free.for_each(|address| wallet.give_back(address));
+    Ok(())
 }
 
 /// Wipes keys whose time is over, and sees payments through; at the end waits for those under way.

@@ -343,7 +343,7 @@ fn create(
 }
 
 pub(crate) fn addresses(wallet: &Wallet, versions: &AddressVersions) -> Vec<String> {
-    wallet.addresses().iter().map(|address| address.encode(versions)).collect()
+    wallet.addresses_in_use().iter().map(|address| address.encode(versions)).collect()
 }
 
 /// The service's own passphrase does not do where a policy holds: whoever may pay could take the

@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pentad_crypto::Address;
-use pentad_keystore::{Wallet, WalletName};
+use pentad_keystore::{Chain, Wallet, WalletName};
 use pentad_primitives::{OutPoint, Transaction, Txid};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
@@ -127,6 +127,22 @@ impl Ledger {
             self.ask_for_scan(wallet.name());
         }
         Ok(())
+    }
+
+    /// Change addresses that no block has paid, of a wallet of which all is known.
+    pub(crate) fn unused_change(&self, wallet: &Wallet) -> Result<Vec<Address>, LedgerError> {
+        if !self.store.is_complete(wallet.name())? {
+            return Ok(Vec::new());
+        }
+        let is_change =
+            |it: &Address| wallet.key_path(it).is_some_and(|path| path.chain == Chain::Change);
+        let mut unused = Vec::new();
+        for address in wallet.addresses().into_iter().filter(is_change) {
+            if !self.store.is_used(&address)? {
+                unused.push(address);
+            }
+        }
+        Ok(unused)
     }
 
     /// Looks after one more address of a wallet. Nobody knows it yet.

@@ -1,5 +1,6 @@
 //! What of the ledger is on disk, as rows of a sorted map. All can be made anew from the blocks.
 //!
+//! - `a`, kind u8, hash: an address of ours that was paid once;
 //! - `c`, txid, vout u32: a coin of the main chain;
 //! - `h`, wallet, 0, height u32, index u32: id of a transaction of the main chain that touches it;
 //! - `p`: the block that the rows belong to (height u32, hash, final height u32);
@@ -17,6 +18,7 @@ use pentad_primitives::{BlockHash, OutPoint, Txid};
 use super::touch::TouchPlace;
 use super::{Coin, Place, Touch};
 
+pub(super) const USED: u8 = b'a';
 pub(super) const COIN: u8 = b'c';
 pub(super) const HISTORY: u8 = b'h';
 pub(super) const PLACE: u8 = b'p';
@@ -31,6 +33,10 @@ pub(super) struct Rows(pub(super) Vec<(Vec<u8>, Option<Vec<u8>>)>);
 impl Rows {
     pub(super) fn put_coin(&mut self, coin: &Coin) {
         self.0.push((coin_key(&coin.outpoint), Some(coin_value(coin))));
+    }
+
+    pub(super) fn put_used(&mut self, address: &Address) {
+        self.0.push((used_key(address), Some(Vec::new())));
     }
 
     pub(super) fn delete_coin(&mut self, outpoint: &OutPoint) {
@@ -66,6 +72,18 @@ impl Rows {
 
     pub(super) fn delete_wallet(&mut self, wallet: &WalletName) {
         self.0.push((wallet_key(wallet), None));
+    }
+}
+
+pub(super) fn used_key(address: &Address) -> Vec<u8> {
+    let (kind, hash) = kind_of(address);
+    [&[USED, kind], hash.as_slice()].concat()
+}
+
+const fn kind_of(address: &Address) -> (u8, &[u8; 20]) {
+    match address {
+        Address::P2pkh(hash) => (0, hash.as_bytes()),
+        Address::P2sh(hash) => (1, hash.as_bytes()),
     }
 }
 
@@ -108,10 +126,7 @@ pub(super) fn coin_of_row(key: &[u8], value: &[u8]) -> Option<Coin> {
 /// `address kind: u8 | hash: 20 | amount: u64 | height: u32 | coinbase: u8`
 fn coin_value(coin: &Coin) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(34);
-    let (kind, hash) = match &coin.address {
-        Address::P2pkh(hash) => (0, hash.as_bytes()),
-        Address::P2sh(hash) => (1, hash.as_bytes()),
-    };
+    let (kind, hash) = kind_of(&coin.address);
     bytes.push(kind);
     bytes.extend_from_slice(hash);
     bytes.extend_from_slice(&coin.amount.to_le_bytes());

@@ -176,6 +176,7 @@ impl State {
                 self.remove(&coin.outpoint);
                 self.add(*coin, false);
                 rows.put_coin(coin);
+                rows.put_used(&coin.address);
             }
             rows.put_touch(&touch);
             for wallet in self.wallets_of(&touch) {

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use pentad_crypto::Address;
 use pentad_keystore::WalletName;
 use pentad_primitives::Txid;
 use sled::Batch;
@@ -7,7 +8,7 @@ use sled::Batch;
 use super::error::LedgerError;
 use super::rows::{
     COIN, PLACE, Rows, UNFINISHED, coin_of_row, history_key, history_prefix, place_of, touch_key,
-    touch_of, wallet_key,
+    touch_of, used_key, wallet_key,
 };
 use super::touch::TouchPlace;
 use super::{Coin, Place, Touch};
@@ -112,6 +113,11 @@ impl Store {
             self.rows.remove(row?.0)?;
         }
         Ok(())
+    }
+
+    /// Whether an address was ever paid in a block.
+    pub(super) fn is_used(&self, address: &Address) -> Result<bool, LedgerError> {
+        Ok(self.rows.contains_key(used_key(address))?)
     }
 
     /// Whether the rows hold all of a wallet.

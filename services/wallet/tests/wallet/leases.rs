@@ -82,3 +82,21 @@ async fn change_addresses_of_refused_payments_are_used_again() {
     bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
     assert_eq!(bed.list().await[0].addresses.len(), 2);
 }
+
+/// Change addresses are handed out some at a time; those that a restart finds unused go first.
+#[tokio::test]
+async fn change_addresses_kept_ready_are_used_after_a_restart() {
+    let mut bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    for expected in 2..=4 {
+        bed.chain.pay(&alice, COIN);
+        bed.send(from_wallet("alice", &bob, COIN / 2)).await.expect("paid");
+        if expected == 3 {
+            // This payment is in the journal alone, by then.
+            bed.chain.forget_mempool();
+        }
+        bed.restart().await;
+        assert_eq!(bed.list().await[0].addresses.len(), expected);
+        bed.chain.mine(1);
+    }
+}
