@@ -176,13 +176,16 @@ impl Page {
             }
         }
         let inherited = std::env::var("PATH").expect("a PATH");
-        let output = Command::new("bash")
+        let mut bash = Command::new("bash");
+        for name in ["CONTEXT", "DIR", "NODE", "OUTPUT", "GRPC", "COOKIE"] {
+            bash.env_remove(format!("PENTAD_{name}"));
+        }
+        let output = bash
             .arg("-c")
             .arg(script)
             .current_dir(folder)
             .env("PATH", format!("{}:{inherited}", path.display()))
             .env("PENTAD_CONTEXTS", path.join("contexts.toml"))
-            .env_remove("PENTAD_DIR")
             .output()
             .expect("bash runs");
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

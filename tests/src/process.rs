@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::wait::wait_for;
 
@@ -40,8 +41,11 @@ pub fn free_ports(count: u16) -> u16 {
     // Below the range that the system hands out by itself.
     let seed = u16::try_from(std::process::id() % 9_000).expect("below 9,000");
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (0..20_u16)
-        .map(|step| 10_000 + (seed + step * 500) % 20_000)
+    // Tests of one process run side by side: each looks where no other has.
+    static STEPS: AtomicU16 = AtomicU16::new(0);
+    std::iter::repeat_with(|| STEPS.fetch_add(1, Ordering::Relaxed))
+        .take(20)
+        .map(|step| 10_000 + (seed + step % 40 * 500) % 20_000)
         .find(|base| (*base..base + count).all(is_free))
         .expect("a free block of ports")
 }
