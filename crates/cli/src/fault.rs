@@ -165,8 +165,11 @@ impl From<clap::Error> for Fault {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut paragraphs = text.split("\n\n").map(one_line);
         let first = paragraphs.next().unwrap_or_default();
-        let tip = similar_commands(&error)
-            .or_else(|| paragraphs.find_map(|text| text.strip_prefix("tip: ").map(str::to_owned)));
+        let hint = |text: String| match text.strip_prefix("tip: ") {
+            Some(tip) => Some(tip.to_owned()),
+            None => text.strip_prefix("Usage: ").map(|usage| format!("usage: {usage}")),
+        };
+        let tip = similar_commands(&error).or_else(|| paragraphs.find_map(hint));
         Self::usage(first.strip_prefix("error: ").unwrap_or(&first))
             .with_hint(tip.unwrap_or_else(|| HELP.to_owned()))
     }
@@ -238,6 +241,11 @@ mod tests {
                 &["t", "--sise", "s"],
                 "error: unexpected argument '--sise' found\n\
                  hint: a similar argument exists: '--size'",
+            ),
+            (
+                &["t", "x"],
+                "error: unexpected argument 'x' found\n\
+                 hint: usage: t [OPTIONS]",
             ),
         ] {
             let size = clap::Arg::new("size").long("size").value_parser(["s", "m"]);
