@@ -14,6 +14,8 @@ pub(crate) const START: u32 = 1_700_000_000;
 const SPLIT_MAX: usize = 2_500;
 /// Units of a coin split off genesis: enough for every round.
 const COIN_UNITS: u64 = 5_000_000;
+/// Units of a small one: a network cannot have many more coins than its blocks issue.
+const SMALL_UNITS: u64 = 100_000;
 /// What each payment pays away, above dust.
 const PAID_UNITS: u64 = 1_000;
 /// Fee of a payment, above the least of the default policy.
@@ -73,7 +75,15 @@ pub(crate) fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Co
     (transactions, coins)
 }
 
-/// As [`split`], after transactions that give `theirs` coins to somebody else: all transactions, and
+/// What genesis pays key 0, so that it splits into `count` small coins.
+#[allow(dead_code, reason = "one of the programs of this package uses it")]
+pub(crate) fn small_allocations(count: usize) -> Vec<Allocation> {
+    let units = SMALL_UNITS * u64::try_from(SPLIT_MAX).expect("small") + SPLIT_FEE_UNITS;
+    let address = Address::P2pkh(key(0).public_key().key_hash());
+    vec![Allocation { address, amount: amount(units) }; count.div_ceil(SPLIT_MAX)]
+}
+
+/// As [`split`], and then transactions that give `theirs` small coins to somebody else: all transactions, and
 /// the coins that are ours.
 pub(crate) fn split_to(
     spec: &ChainSpec,
@@ -87,7 +97,7 @@ pub(crate) fn split_to(
     for (vout, output) in rest.take(theirs.div_ceil(SPLIT_MAX)) {
         let outpoint = OutPoint { txid: genesis.txid(), vout };
         let coin = Coin { outpoint, output: output.clone(), key: key(0) };
-        transactions.push(spend(&coin, vec![(to.clone(), COIN_UNITS); SPLIT_MAX]));
+        transactions.push(spend(&coin, vec![(to.clone(), SMALL_UNITS); SPLIT_MAX]));
     }
     (transactions, coins)
 }

@@ -33,7 +33,7 @@ use pentad_primitives::{Encode as _, Transaction};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::payments::{Coin, START, allocations, key, pay, script, split_to};
+use crate::payments::{Coin, START, allocations, key, pay, script, small_allocations, split_to};
 use crate::process::Node;
 
 /// Coins of the wallet.
@@ -48,7 +48,7 @@ const ALONE: usize = 300;
 const CLIENTS: usize = 16;
 const RUSH: Duration = Duration::from_secs(5);
 /// What each payment pays, units.
-const AMOUNT: u64 = 1_234_567;
+const AMOUNT: u64 = 12_345;
 
 #[tokio::main]
 async fn main() {
@@ -89,7 +89,7 @@ fn make_wallet(directory: &Path, data: &Path) -> (Address, PathBuf) {
 
 /// Blocks with the wallet's coins, then blocks of others' payments.
 async fn make_chain(directory: &Path, data: &Path, wallet: Address) -> PathBuf {
-    let all: Vec<Allocation> = allocations(COINS + PAYMENTS);
+    let all: Vec<Allocation> = [allocations(PAYMENTS), small_allocations(COINS)].concat();
     let spec = ChainSpec::development("bench", START, all).expect("a valid spec");
     let file = directory.join("chain.toml");
     fs::write(&file, spec.to_toml()).expect("writable");

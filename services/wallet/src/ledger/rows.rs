@@ -10,6 +10,8 @@
 //!
 //! Numbers in keys are big-endian, so that rows stand in their order; others are little-endian.
 
+use std::collections::BTreeSet;
+
 use pentad_crypto::{Address, KeyHash, ScriptHash};
 use pentad_keystore::WalletName;
 use pentad_primitives::encode::Reader;
@@ -35,8 +37,10 @@ impl Rows {
         self.0.push((coin_key(&coin.outpoint), Some(coin_value(coin))));
     }
 
-    pub(super) fn put_used(&mut self, address: &Address) {
-        self.0.push((used_key(address), Some(Vec::new())));
+    /// The addresses that a transaction pays are used.
+    pub(super) fn put_used(&mut self, touch: &Touch) {
+        let addresses: BTreeSet<&Address> = touch.made.iter().map(|coin| &coin.address).collect();
+        self.0.extend(addresses.into_iter().map(|it| (used_key(it), Some(Vec::new()))));
     }
 
     pub(super) fn delete_coin(&mut self, outpoint: &OutPoint) {

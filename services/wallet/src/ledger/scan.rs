@@ -87,7 +87,7 @@ impl Scan {
             for coin in &touch.spent {
                 self.coins.remove(&coin.outpoint);
             }
-            touch.made.iter().for_each(|coin| self.rows.put_used(&coin.address));
+            self.rows.put_used(&touch);
             self.coins.extend(touch.made.iter().map(|coin| (coin.outpoint, *coin)));
             let coins = touch.spent.iter().chain(&touch.made);
             let wallets: BTreeSet<_> =

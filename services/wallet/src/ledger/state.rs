@@ -176,8 +176,8 @@ impl State {
                 self.remove(&coin.outpoint);
                 self.add(*coin, false);
                 rows.put_coin(coin);
-                rows.put_used(&coin.address);
             }
+            rows.put_used(&touch);
             rows.put_touch(&touch);
             for wallet in self.wallets_of(&touch) {
                 rows.put_history(&wallet, at, &touch.txid);
@@ -262,14 +262,18 @@ impl State {
         let is_theirs = |held: &&Held| addresses.contains(&held.coin.address);
         let confirmed = |held: &&Held| held.coin.height.is_some();
         let old = self.coins.values().filter(is_theirs).filter(confirmed);
-        let old: Vec<OutPoint> = old.map(|held| held.coin.outpoint).collect();
-        for outpoint in old {
-            self.remove(&outpoint);
-            rows.delete_coin(&outpoint);
-        }
+        let mut old: HashMap<OutPoint, Coin> =
+            old.map(|held| (held.coin.outpoint, held.coin)).collect();
         for coin in coins {
-            self.add(coin, false);
-            rows.put_coin(&coin);
+            // Most are as they were: nothing is to be written for them.
+            if old.remove(&coin.outpoint) != Some(coin) {
+                self.add(coin, false);
+                rows.put_coin(&coin);
+            }
+        }
+        for outpoint in old.keys() {
+            self.remove(outpoint);
+            rows.delete_coin(outpoint);
         }
         rows
     }
