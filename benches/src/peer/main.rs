@@ -21,6 +21,8 @@ mod payments;
 mod process;
 mod work;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -70,8 +72,14 @@ async fn sync(name: &str, ledger: &Ledger, directory: &Path) -> [Node; 2] {
     reached(&from, ledger.height).await;
     let data: PathBuf = directory.join("new");
     let before = from.cpu();
+    // The miner of the last figure has a wallet for its rewards.
+    let file = directory.join("passphrase");
+    std::fs::write(&file, "bench").expect("writable");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its owner");
+    let file = file.to_str().expect("a path of letters");
+    let flags = ["--bootstrap", &from.p2p, "--passphrase-file", file];
     let begun = Instant::now();
-    let to = Node::spawn(&ledger.spec, &data, &["--bootstrap", &from.p2p]);
+    let to = Node::spawn(&ledger.spec, &data, &flags);
     reached(&to, ledger.height).await;
     let took = begun.elapsed();
     let (to_cpu, from_cpu) = (to.cpu(), from.cpu() - before);
