@@ -10,7 +10,7 @@ mod slots;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use pentad_tests::{Devnet, Node, wait_until};
+use pentad_tests::{Devnet, Node, metrics_page, wait_until};
 
 /// The memory of a process and the CPU time it took, from /proc.
 struct Watch {
@@ -61,13 +61,8 @@ fn resident(pid: u32) -> u64 {
 
 /// A counter or gauge of a node's metrics page, its labels included in the name.
 fn metric(node: &Node, name: &str) -> u64 {
-    let url = format!("http://{}/metrics", node.metrics());
-    let output = std::process::Command::new("curl")
-        .args(["--silent", "--fail", &url])
-        .output()
-        .expect("curl runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let page = metrics_page(&node.metrics()).expect("it runs");
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0, |value| value.parse().expect("a whole number"))
 }
 

@@ -12,7 +12,7 @@ use lsm_tree::{
     SequenceNumberCounter,
 };
 
-use super::{Batch, EngineError, IndexEngine, Pair, panic_message};
+use super::{Batch, EngineError, IndexEngine, Pair, page_start, panic_message};
 use crate::fail_point::{self, Point};
 
 /// Files of the tree that are kept open.
@@ -159,10 +159,7 @@ impl IndexEngine for LsmEngine {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
+        let start = page_start(prefix, after);
         let end = end_of(prefix);
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let pairs = self.tree.range::<&[u8], _>((start, end), SeqNo::MAX, None);

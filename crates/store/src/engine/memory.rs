@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
-use super::{Batch, EngineError, IndexEngine, Pair};
+use super::{Batch, EngineError, IndexEngine, Pair, page_start};
 
 /// An engine that forgets everything with the process, for tests and simulation.
 #[derive(Debug, Default)]
@@ -21,10 +21,7 @@ impl IndexEngine for MemoryEngine {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
+        let start = page_start(prefix, after);
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let range = map.range::<[u8], _>((start, Bound::Unbounded));
         let within = range.take_while(|(key, _)| key.starts_with(prefix));

@@ -8,6 +8,7 @@ mod sled;
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Bound;
 
 pub use self::coins::{CoinCache, CoinCacheUsage};
 pub use self::disk::{DiskEngine, DiskOptions};
@@ -82,6 +83,14 @@ pub trait IndexEngine: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the store fails.
     fn flush(&self) -> Result<(), EngineError>;
+}
+
+/// Where a page begins: behind `after`, and with `prefix` at the earliest.
+fn page_start<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
+    match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    }
 }
 
 /// What a panic said.

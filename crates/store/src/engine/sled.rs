@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use super::{Batch, EngineError, IndexEngine, Pair, panic_message};
+use super::{Batch, EngineError, IndexEngine, Pair, page_start, panic_message};
 use crate::fail_point::{self, Point};
 
 /// How long a database may stay locked after its last handle was dropped: sled lets go of its
@@ -81,10 +81,7 @@ impl IndexEngine for SledEngine {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, EngineError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
+        let start = page_start(prefix, after);
         let mut pairs = Vec::new();
         for pair in self.tree.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
             let (key, value) = pair?;
