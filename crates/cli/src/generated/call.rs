@@ -28,7 +28,8 @@ const READ_AHEAD: usize = 16;
 /// What to do about a request that the node takes for nonsense.
 const HELP: &str = "--help behind the method lists what it takes";
 
-type Outgoing = stream::BoxStream<'static, DynamicMessage>;
+/// Requests on their way.
+pub type Outgoing = stream::BoxStream<'static, DynamicMessage>;
 
 /// Sends a call and prints what comes back.
 ///
@@ -84,7 +85,10 @@ async fn exchange(
 }
 
 /// One request or many, one answer or many: on the wire it is all the same.
-async fn send(
+///
+/// # Errors
+/// The node's no, or that it cannot be reached.
+pub async fn send(
     connection: Connection,
     method: &MethodDescriptor,
     outgoing: Outgoing,
@@ -99,7 +103,7 @@ async fn send(
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }
-    Ok(client.streaming(request, path, DynamicCodec::of(method)).await?.into_inner())
+    Ok(client.streaming(request, path, DynamicCodec::of_answers(method)).await?.into_inner())
 }
 
 /// Why the requests of a stream could not be read to their end.

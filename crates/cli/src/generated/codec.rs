@@ -5,15 +5,22 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Encodes the requests of a method and decodes its answers.
+/// Encodes whatever it is given and decodes messages of one kind.
 #[derive(Debug)]
 pub struct DynamicCodec {
-    answer: MessageDescriptor,
+    decoded: MessageDescriptor,
 }
 
 impl DynamicCodec {
-    pub fn of(method: &MethodDescriptor) -> Self {
-        Self { answer: method.output() }
+    /// As who calls the method needs it.
+    pub fn of_answers(method: &MethodDescriptor) -> Self {
+        Self { decoded: method.output() }
+    }
+
+    /// As who serves the method needs it.
+    #[cfg(test)]
+    pub fn of_requests(method: &MethodDescriptor) -> Self {
+        Self { decoded: method.input() }
     }
 }
 
@@ -28,7 +35,7 @@ impl Codec for DynamicCodec {
     }
 
     fn decoder(&mut self) -> DynamicDecoder {
-        DynamicDecoder(self.answer.clone())
+        DynamicDecoder(self.decoded.clone())
     }
 }
 
@@ -54,6 +61,6 @@ impl Decoder for DynamicDecoder {
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
         DynamicMessage::decode(self.0.clone(), bytes)
             .map(Some)
-            .map_err(|error| Status::internal(format!("the answer cannot be decoded: {error}")))
+            .map_err(|error| Status::internal(format!("a message cannot be decoded: {error}")))
     }
 }

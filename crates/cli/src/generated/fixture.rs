@@ -14,7 +14,7 @@ use crate::fault::Fault;
 const REQUESTS: u64 = 20;
 
 /// `fixtures/workshop.proto` beside the protos of this project.
-fn schema() -> Schema {
+pub fn schema() -> Schema {
     let mut compiler = protox::Compiler::new(["fixtures", "../../proto"]).expect("folders");
     compiler.include_source_info(true).include_imports(true);
     compiler.open_file("workshop.proto").expect("a sound proto");
@@ -25,7 +25,11 @@ fn command(schema: &Schema) -> Command {
     extend(Command::new("pentad").no_binary_name(true), schema)
 }
 
-fn call(schema: &Schema, line: &[String]) -> Result<Call, Fault> {
+/// What a command line asks for.
+///
+/// # Errors
+/// As the command itself.
+pub fn call(schema: &Schema, line: &[String]) -> Result<Call, Fault> {
     let matches = command(schema).try_get_matches_from(line)?;
     find(schema, &matches).expect("a method")
 }

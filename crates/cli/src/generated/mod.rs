@@ -6,6 +6,8 @@ mod codec;
 mod command;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fixture_server;
 mod render;
 mod request;
 mod schema;

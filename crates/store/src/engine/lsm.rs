@@ -22,6 +22,10 @@ const OPEN_FILES_MAX: usize = 64;
 const YOUNG_TABLES_DUE: u8 = 4;
 /// So many of them hold up the writer until they are merged.
 const YOUNG_TABLES_MAX: usize = 12;
+/// How far the merging thread stands back, as in `nice`: validators merge in the same moments, since
+/// they write the same rows, and must vote meanwhile.
+#[cfg(target_os = "linux")]
+const MERGE_NICENESS: i32 = 10;
 /// Levels of the tree, each of which may overflow into the next.
 const LEVELS: usize = 7;
 
@@ -134,12 +138,22 @@ impl LsmEngine {
             .with_table_target_size(self.options.table_bytes);
         let strategy = Arc::new(strategy);
         move || {
+            give_way();
             for _ in 0..LEVELS {
                 // No read looks for what was there before: each takes the newest of a key.
                 fail_point::at(Point::EngineMerge, || tree.compact(strategy.clone(), seqno.get()))?;
             }
             Ok(())
         }
+    }
+}
+
+/// Lets all other threads have the processor first.
+fn give_way() {
+    // Where the system knows no niceness of a single thread, it is that of the process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(MERGE_NICENESS) {
+        tracing::debug!(%error, "the index is merged at full priority");
     }
 }
 
