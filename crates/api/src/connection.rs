@@ -1,5 +1,6 @@
 //! How one service reaches another.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use thiserror::Error;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower::util::BoxCloneSyncService;
@@ -94,6 +96,26 @@ impl Connection {
         Self::over(service.map_err(|never: Infallible| match never {}))
     }
 
+    /// Sends each call to the connection of the service that it is for: `wallet` stands for the
+    /// methods of package `pentad.wallet.v1`. Others are UNAVAILABLE.
+    #[must_use]
+    pub fn by_service(parts: BTreeMap<String, Self>) -> Self {
+        Self::over(tower::service_fn(move |request: Request<Body>| {
+            let service = service_of(request.uri().path());
+            let part = service.and_then(|service| parts.get(service)).cloned();
+            async move {
+                match part {
+                    Some(part) => part.oneshot(request).await,
+                    None => {
+                        let path = request.uri().path();
+                        let text = format!("no address is known of the service of {path}");
+                        Err(Status::unavailable(text).into())
+                    }
+                }
+            }
+        }))
+    }
+
     fn over<S>(service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = BoxError>
@@ -149,6 +171,11 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
+/// `/pentad.wallet.v1.WalletService/Send` is for `wallet`.
+fn service_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/pentad.")?.split('.').next()
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -167,6 +194,33 @@ mod tests {
             assert!(Connection::lazy(address).is_err(), "{address:?} was accepted");
         }
         assert!(Connection::lazy("http://127.0.0.1:1").is_ok());
+    }
+
+    #[tokio::test]
+    async fn each_call_goes_to_the_service_that_it_is_for() {
+        let named = |name: &'static str| {
+            let service = tower::service_fn(move |_: Request<Body>| async move {
+                let answer = Response::builder().header("from", name).body(Body::empty());
+                Ok::<_, Infallible>(answer.expect("valid"))
+            });
+            (name.to_owned(), Connection::in_process(service))
+        };
+        let connection = Connection::by_service(["chain", "wallet"].map(named).into());
+        let call = async |path: &str| {
+            let request = Request::builder().uri(path).body(Body::empty()).expect("valid");
+            connection.clone().oneshot(request).await
+        };
+        for (path, name) in [
+            ("/pentad.wallet.v1.WalletService/Send", "wallet"),
+            ("/pentad.wallet.v1.KeystoreService/Sign", "wallet"),
+            ("/pentad.chain.v1.SubmitService/SubmitTransaction", "chain"),
+        ] {
+            assert_eq!(call(path).await.expect(path).headers()["from"], name, "{path}");
+        }
+        for path in ["/pentad.peer.v1.PeerService/GetSelf", "/grpc.health.v1.Health/Check"] {
+            let error = call(path).await.expect_err(path);
+            assert!(error.to_string().contains(path), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -12,7 +12,10 @@ use pentad_primitives::Amount;
 use crate::console::Format;
 use crate::context::ContextVerb;
 use crate::man::ManArgs;
-use crate::verbs::{BackupArgs, ExplainTxArgs, ProofArgs, RestoreArgs, VerifyProofArgs};
+use crate::verbs::{
+    BackupArgs, ExplainTxArgs, ProofArgs, RestoreArgs, ValidatorArgs, ValidatorLine,
+    VerifyProofArgs,
+};
 
 /// Where a development network lives unless `--dir` says otherwise.
 pub const DEVNET_DIR: &str = "pentad-devnet";
@@ -75,7 +78,8 @@ pub struct Globals {
     )]
     #[arg(value_enum, default_value_t = Format::Table)]
     pub output: Format,
-    /// The node's gRPC address, in place of --dir and --node
+    /// The node's gRPC address, in place of --dir and --node; where its services run each alone:
+    /// wallet=HOST:PORT,chain=HOST:PORT,miner=…,consensus=…,peer=…
     #[arg(
         long,
         global = true,
@@ -136,6 +140,8 @@ PENTAD_CONTEXTS names. `pentad devnet up` keeps the network it starts as context
     Start(StartArgs),
     /// Make a wallet and a chain spec that pays it: the beginning of a network
     Genesis(GenesisArgs),
+    /// Make a validator's key and the wallet for its fees; says what genesis needs to know of it
+    Validator(ValidatorArgs),
     /// Make a wallet on the node
     Createwallet(CreateWalletArgs),
     /// List the node's wallets and their addresses
@@ -273,6 +279,9 @@ pub struct GenesisArgs {
     /// Coins that genesis pays to the wallet
     #[arg(long, value_name = "COINS", default_value = "1000", allow_hyphen_values = true)]
     pub amount: Amount,
+    /// A validator as `pentad validator` says it, repeatable: they order the blocks, by PBFT
+    #[arg(long = "validator", value_name = "NAME:KEY:ADDRESS", conflicts_with = "retarget")]
+    pub validators: Vec<ValidatorLine>,
     /// Let the difficulty follow the hash rate (10 s blocks, coinbase maturity 100) in place of
     /// the fixed easy target of a development network
     #[arg(long)]

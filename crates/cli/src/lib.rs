@@ -113,6 +113,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Context(verb) => context::context(console, &globals, verb),
         Verb::Start(start) => Err(verbs::start(console, &globals, &start)),
         Verb::Genesis(genesis) => verbs::genesis(console, &genesis),
+        Verb::Validator(arguments) => verbs::validator(console, &arguments),
         Verb::Createwallet(create) => verbs::create_wallet(console, &globals, &create).await,
         Verb::Printwallet => verbs::print_wallets(console, &globals).await,
         Verb::Backup(arguments) => verbs::backup(console, &globals, &arguments).await,

@@ -59,18 +59,17 @@ pub fn validator_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join(VALIDATOR_KEY_FILE)
 }
 
-/// Makes a validator's key in a data directory.
+/// Makes a validator's key at `path`.
 ///
 /// # Errors
 /// When there is one already, it cannot be written, or the system gives no entropy.
-pub fn make_validator_key(data_dir: &Path) -> Result<SecretKey, Fault> {
+pub fn make_validator_key(path: &Path) -> Result<SecretKey, Fault> {
     let mut entropy = Zeroizing::new([0; ENTROPY_BYTES]);
     getrandom::fill(entropy.as_mut_slice())
         .map_err(|error| Fault::refused(format!("no entropy for a validator key: {error}")))?;
     let key = SecretKey::from_bytes(*entropy)
         .map_err(|error| Fault::refused(format!("no validator key: {error}")))?;
-    let path = validator_key_file(data_dir);
-    write_new(&path, &Zeroizing::new(hex::encode(entropy.as_slice())))
+    write_new(path, &Zeroizing::new(hex::encode(entropy.as_slice())))
         .map_err(|error| Fault::refused(format!("cannot write {}: {error}", path.display())))?;
     Ok(key)
 }
@@ -104,13 +103,13 @@ mod tests {
     #[test]
     fn a_validator_key_is_private_and_never_replaced() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let key = make_validator_key(directory.path()).expect("made");
         let path = validator_key_file(directory.path());
+        let key = make_validator_key(&path).expect("made");
         let text = fs::read_to_string(&path).expect("readable");
         assert_eq!(text.trim(), hex::encode(key.to_bytes().as_slice()));
         let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, FILE_MODE);
-        make_validator_key(directory.path()).expect_err("there is one");
+        make_validator_key(&path).expect_err("there is one");
         assert_eq!(fs::read_to_string(&path).expect("readable"), text);
     }
 }

@@ -17,6 +17,9 @@ use crate::progress::patiently;
 /// Largest answer: a full block with its serialization and its transaction ids.
 pub const ANSWER_BYTES_MAX: usize = 32 << 20;
 
+/// What a node is made of.
+const SERVICES: [&str; 5] = ["wallet", "chain", "miner", "consensus", "peer"];
+
 /// A node and the credential for it.
 #[derive(Debug)]
 pub struct Target {
@@ -106,11 +109,27 @@ fn restart_hint(directory: &Path, node: &NodeEntry) -> String {
     }
 }
 
-/// A connection that opens with its first call.
+/// A connection that opens with its first call: to one address, or, for a node whose services run
+/// each alone, to `wallet=HOST:PORT,chain=HOST:PORT,…`.
 ///
 /// # Errors
 /// When the address is none or the cookie file cannot be read.
 pub fn connect(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault> {
+    if !address.contains('=') {
+        return connect_one(address, cookie);
+    }
+    let parts = address.split(',').map(|part| {
+        let (service, address) = part.split_once('=').unwrap_or((part, ""));
+        if !SERVICES.contains(&service) {
+            let text = format!("{part:?} does not begin with one of {}", SERVICES.join("=, "));
+            return Err(Fault::usage(format!("{text}=")));
+        }
+        Ok((service.to_owned(), connect_one(address, cookie)?))
+    });
+    Ok(Connection::by_service(parts.collect::<Result<_, Fault>>()?))
+}
+
+fn connect_one(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault> {
     let uri = match address.contains("://") {
         true => address.to_owned(),
         false => format!("http://{address}"),
@@ -153,4 +172,24 @@ pub fn choose<'a>(
         ))
         .with_hint("`pentad devnet status` lists them")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn services_that_run_alone_are_named() {
+        for address in ["127.0.0.1:9999", "wallet=127.0.0.1:9991,chain=localhost:9992"] {
+            connect(address, None).expect(address);
+        }
+        for (address, said) in [
+            ("wallet=127.0.0.1:9991,127.0.0.1:9992", "\"127.0.0.1:9992\" does not begin with"),
+            ("purse=127.0.0.1:9991", "wallet=, chain="),
+            ("wallet=", "\"\" is no address"),
+        ] {
+            let text = connect(address, None).expect_err(address).to_text();
+            assert!(text.contains(said), "{address}: {text}");
+        }
+    }
 }

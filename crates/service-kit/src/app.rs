@@ -19,6 +19,7 @@ use crate::config::{self, ConfigError, Sources};
 use crate::cookie::{Cookie, CookieError};
 use crate::listen::{self, Addresses, ListenError, ServerConfig};
 use crate::metrics::{self, Metrics};
+use crate::self_check::{self, Question};
 use crate::server::{BuildError, Server};
 use crate::shutdown;
 use crate::stack::Gate;
@@ -153,7 +154,7 @@ impl App {
 ///
 /// `start` gets the configuration and an [`App`], and returns when the service has ended, normally
 /// with [`App::serve`]. Exit codes: 0 after a shutdown, 1 when the service failed, 2 when its
-/// configuration is wrong.
+/// configuration is wrong. With `--health` it asks the process that serves, and does not serve.
 pub fn run<C, F, Fut, E>(service: &Service, sources: &Sources, start: F) -> ExitCode
 where
     C: Settings,
@@ -165,6 +166,13 @@ where
         Ok(prepared) => prepared,
         Err((code, error)) => return fail(service, code, error.as_ref()),
     };
+    if let Some(question) = sources.question {
+        let asked = runtime.block_on(ask(service, &settings, question));
+        return asked.map_or_else(
+            |error| fail(service, EXIT_FAILURE, error.as_ref()),
+            |()| ExitCode::SUCCESS,
+        );
+    }
     let entered = runtime.enter();
     let telemetry = match telemetry::init(service.name, settings.telemetry()) {
         Ok(telemetry) => telemetry,
@@ -180,6 +188,16 @@ where
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Asks the process that runs with these settings.
+async fn ask<C: Settings>(
+    service: &Service,
+    settings: &C,
+    question: Question,
+) -> Result<(), BoxError> {
+    let listener = settings.server().addresses(service.grpc_port)?.grpc;
+    Ok(self_check::ask(listener, question).await?)
+}
 
 fn prepare<C: Settings>(
     service: &Service,

@@ -4,7 +4,8 @@
 //! - [`telemetry`]: logs, OTLP traces, W3C trace context over every hop.
 //! - [`Server`]: services behind one [`stack`] of layers (rights, limits, deadlines, spans,
 //!   metrics), over TCP or [in process](InProcess).
-//! - [`health`]: truth per dependency. [`Metrics`] and their page. [`shutdown`].
+//! - [`health`]: truth per dependency, and a [`Question`] about it. [`Metrics`] and their page.
+//!   [`shutdown`].
 //! - [`Backoff`]: growing pauses between attempts to reach another service.
 //! - [`run`]: all of it, from `main` to a clean end.
 //!
@@ -21,6 +22,7 @@ mod in_process;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+mod self_check;
 pub mod server;
 pub mod shutdown;
 pub mod stack;
@@ -36,6 +38,7 @@ pub use in_process::{Binding, InProcess};
 pub use limits::Limits;
 pub use listen::ServerConfig;
 pub use metrics::Metrics;
+pub use self_check::Question;
 pub use server::Server;
 pub use stack::{Gate, Stack};
 pub use supervisor::{Supervisor, TaskFailure};

@@ -9,8 +9,10 @@ use pentad_network_file::{NetworkFile, NodeEntry};
 use super::ports::PortBlock;
 use crate::fault::Fault;
 use crate::new_file::NewFile;
-use crate::secret_file::{create_directory, make_validator_key, passphrase_file};
-use crate::verbs::{Beginning, GENESIS_WALLET, Order, make_wallet};
+use crate::secret_file::{
+    create_directory, make_validator_key, passphrase_file, validator_key_file,
+};
+use crate::verbs::{Beginning, GENESIS_WALLET, Order, VALIDATOR_WALLET, make_wallet};
 
 /// Who orders the blocks of a development network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +23,6 @@ pub(super) enum Engine {
 
 /// Coins that genesis pays to wallet `genesis` of node 1.
 const GENESIS_COINS: &str = "1000";
-/// The wallet of each validator that its blocks pay their fees to.
-const VALIDATOR_WALLET: &str = "validator";
 
 /// Makes everything but the processes, `network.json` last: from then on it is a network.
 ///
@@ -95,7 +95,7 @@ fn fill(
 /// Every node validates, as far as a spec has room for it: a key and a wallet for its fees each.
 fn validators(nodes: &[NodeEntry]) -> Result<Vec<Validator>, Fault> {
     let validators = nodes.iter().take(VALIDATORS_MAX).map(|node| {
-        let key = make_validator_key(&node.data_dir)?.public_key();
+        let key = make_validator_key(&validator_key_file(&node.data_dir))?.public_key();
         let payout = make_wallet(&node.data_dir, VALIDATOR_WALLET)?;
         Ok(Validator { name: node.name.clone(), key, payout })
     });

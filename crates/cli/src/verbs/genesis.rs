@@ -59,6 +59,10 @@ impl Beginning<'_> {
         spec.map_err(|error| match error {
             SpecError::Name => Fault::usage(format!("--name: {error}")),
             SpecError::AllocationZero { .. } => Fault::usage("--amount: must be more than 0"),
+            SpecError::Validators
+            | SpecError::ValidatorName { .. }
+            | SpecError::ValidatorNameTwice { .. }
+            | SpecError::ValidatorKeyTwice { .. } => Fault::usage(format!("--validator: {error}")),
             error => Fault::refused(error.to_string()),
         })
     }
@@ -115,7 +119,7 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
         name: &arguments.name,
         address,
         amount: arguments.amount,
-        order: if arguments.retarget { Order::Work } else { Order::EasyWork },
+        order: order(arguments),
     };
     beginning(Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20]))).chain_spec()?;
     create_directory(&arguments.data)?;
@@ -127,6 +131,17 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
         address: beginning.address_text(),
         data_dir: arguments.data.clone(),
     })
+}
+
+fn order(arguments: &GenesisArgs) -> Order {
+    if !arguments.validators.is_empty() {
+        let validators = arguments.validators.iter();
+        Order::Validators(validators.map(|line| line.validator().clone()).collect())
+    } else if arguments.retarget {
+        Order::Work
+    } else {
+        Order::EasyWork
+    }
 }
 
 /// Makes a wallet in a data directory, under the node's own passphrase file.

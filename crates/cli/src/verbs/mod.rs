@@ -9,6 +9,7 @@ mod proofs;
 mod send;
 mod start;
 mod sync;
+mod validator;
 mod verify;
 mod wallets;
 
@@ -23,6 +24,7 @@ pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;
 pub use start::start;
 pub use sync::sync;
+pub use validator::{VALIDATOR_WALLET, ValidatorArgs, ValidatorLine, validator};
 pub use verify::verify;
 pub use wallets::{create_wallet, print_wallets};
 

@@ -20,7 +20,7 @@ pub use pbft::{
     VALIDATORS_MAX, Validator,
 };
 pub use validate::{
-    ALLOCATIONS_MAX, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, NAME_LEN_MAX, TRANSACTION_BYTES_MIN,
+    ALLOCATIONS_MAX, BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, NAME_LEN_MAX, TRANSACTION_BYTES_MIN, is_name,
 };
 
 /// Seconds between blocks that difficulty aims at, unless the spec says otherwise.

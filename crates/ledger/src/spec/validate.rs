@@ -79,7 +79,8 @@ impl Parameters {
 }
 
 /// May a network or validator be called this?
-pub(super) fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }

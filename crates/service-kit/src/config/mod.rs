@@ -34,6 +34,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::self_check::Question;
+
 pub use error::ConfigError;
 pub use secret::Secret;
 
@@ -69,6 +71,10 @@ pub struct ConfigArgs {
     /// Where traces go, for example http://127.0.0.1:4317 (telemetry.otlp_endpoint)
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// Ask the service that runs with this configuration how it is, and exit: 0 well, 1 not
+    #[arg(long, value_name = "QUESTION", num_args = 0..=1, default_missing_value = "serving")]
+    #[arg(require_equals = true)]
+    pub health: Option<Question>,
 }
 
 impl ConfigArgs {
@@ -76,7 +82,8 @@ impl ConfigArgs {
     #[must_use]
     pub fn sources(&self) -> Sources {
         let sources = Sources::default().env(std::env::vars_os());
-        let sources = Sources { file: self.config.clone(), pairs: self.set.clone(), ..sources };
+        let (file, pairs) = (self.config.clone(), self.set.clone());
+        let sources = Sources { file, pairs, question: self.health, ..sources };
         let sources = sources
             .set_some("data_dir", self.data.as_deref())
             .set_some("server.grpc", self.grpc.as_deref())
@@ -96,6 +103,8 @@ pub struct Sources {
     environment: Vec<environment::Variable>,
     pairs: Vec<String>,
     flags: Vec<(String, Value)>,
+    /// What whoever runs with this configuration is asked, in place of running.
+    pub(crate) question: Option<Question>,
 }
 
 impl Sources {

@@ -150,6 +150,48 @@ async fn a_second_signal_ends_at_once() {
     assert_eq!(service.end().await.code(), Some(130));
 }
 
+/// The exit code of `--health` or another question to whoever listens on `grpc`.
+async fn health(dir: &TempDir, question: &str, grpc: SocketAddr) -> (Option<i32>, String) {
+    let mut asking = Command::new(minimal());
+    asking.arg(question).arg("--data").arg(dir.path().join("data"));
+    // As in a container: where it listens stands in the environment.
+    asking.env("PENTAD_SERVER__GRPC", grpc.to_string());
+    asking.stderr(Stdio::piped()).kill_on_drop(true);
+    end_of(asking).await
+}
+
+#[tokio::test]
+async fn a_service_is_asked_for_its_health_by_its_own_binary() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let service = Running::start(&dir, &[]).await;
+    let grpc = service.grpc;
+    for question in ["--health", "--health=serving", "--health=answering"] {
+        assert_eq!(health(&dir, question, grpc).await, (Some(0), String::new()), "{question}");
+    }
+    service.signal("TERM").await;
+    assert_eq!(service.end().await.code(), Some(0));
+    let (code, text) = health(&dir, "--health", grpc).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(&grpc.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_serve_answers_all_the_same() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let grpc = listener.local_addr().expect("bound");
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    tokio::spawn(
+        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+    );
+    let (code, text) = health(&dir, "--health", grpc).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("not serving"), "{text}");
+    assert_eq!(health(&dir, "--health=answering", grpc).await, (Some(0), String::new()));
+}
+
 /// Attack 56, at the most talkative level there is.
 #[tokio::test]
 async fn the_cookie_is_in_no_log() {
