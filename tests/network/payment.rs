@@ -84,6 +84,40 @@ fn a_retry_with_the_same_idempotency_key_pays_once() {
     assert_eq!(balance(&devnet, 1, &bob), [10 * COIN, 0, 0]);
 }
 
+/// The mempools of two nodes take the replacement, and one of the versions is in the block.
+#[test]
+fn a_raised_fee_replaces_a_payment_on_both_nodes() {
+    let devnet = Devnet::up(2);
+    let bob = create_wallet(&devnet, 2, "bob");
+    let pay = ["send", "--from", "genesis", "--to", &bob, "--amount", "10", "--replaceable"];
+    let sent = devnet.on(1, &[&pay[..], &["--label", "rent"]].concat()).success();
+    let txid = sent["txid"].as_str().expect("a txid").to_owned();
+    let waits = |txid: &str| devnet.on(2, &["explain-tx", txid]).json["state"] == "mempool";
+    wait_until("the payment reaches node 2", || waits(&txid));
+    let bump = ["bump", &txid, "--from", "genesis", "--idempotency-key", "k"];
+    let bumped = devnet.on(1, &bump).success();
+    let new = bumped["txid"].as_str().expect("a txid").to_owned();
+    assert_eq!(bumped["replaced"], json!(txid));
+    assert_ne!(new, txid);
+    wait_until("the replacement reaches node 2", || waits(&new) && !waits(&txid));
+    assert_eq!(devnet.on(1, &bump).success()["txid"], json!(new), "once");
+    devnet.kill(1);
+    devnet.restart();
+    devnet.generate(1, 1);
+    assert_eq!(balance(&devnet, 1, &bob), [10 * COIN, 0, 0]);
+    let history = devnet.on(1, &["history", "genesis"]).success();
+    let [payment, allocation] = history["transactions"].as_array().expect("a list").as_slice()
+    else {
+        panic!("one payment, not two: {history}")
+    };
+    assert_eq!((&payment["txid"], &payment["fee"]), (&json!(new), &bumped["fee"]));
+    assert_eq!((&payment["label"], &payment["direction"]), (&json!("rent"), &json!("sent")));
+    assert_eq!(payment["replaced"], json!([txid]));
+    assert_eq!(allocation["amount"], "1000.00000000");
+    let refusal = devnet.on(1, &["bump", &new, "--from", "genesis"]).failure(1);
+    assert!(refusal.contains("PAYMENT_CONFIRMED"), "{refusal}");
+}
+
 #[test]
 fn a_third_node_joins_by_hand_and_converges() {
     let devnet = Devnet::up(2);

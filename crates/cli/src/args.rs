@@ -157,6 +157,10 @@ PENTAD_CONTEXTS names. `pentad devnet up` keeps the network it starts as context
     },
     /// Send coins
     Send(SendArgs),
+    /// Raise the fee of a payment that waits and was sent with --replaceable
+    Bump(BumpArgs),
+    /// List a wallet's transactions, the last one first
+    History(HistoryArgs),
     /// Show a block
     Print {
         /// Its height; 0 is genesis
@@ -321,12 +325,52 @@ pub struct SendArgs {
     /// Take the fee out of the amount, not on top of it
     #[arg(long)]
     pub subtract_fee: bool,
+    /// Let `pentad bump` raise its fee while it waits for a block (BIP125)
+    #[arg(long)]
+    pub replaceable: bool,
+    /// What to call the payment: a line of 100 bytes at most
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
     /// Only say what would be paid
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
     /// Do not ask first; only on a terminal is anybody asked
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BumpArgs {
+    /// The payment, by its transaction id
+    pub txid: String,
+    /// The wallet that pays
+    #[arg(long, value_name = "WALLET")]
+    pub from: String,
+    /// Fee in units of 0.00000001 coins per 1000 bytes [default: the least that replaces it]
+    #[arg(long, value_name = "UNITS")]
+    pub fee_rate: Option<u64>,
+    /// Any text: a repeated command with the same key replaces once
+    #[arg(long, value_name = "TEXT")]
+    pub idempotency_key: Option<String>,
+    /// Only say what the fee would be
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask first; only on a terminal is anybody asked
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Which wallet
+    pub wallet: String,
+    /// Most transactions of blocks to list; those that wait come on top of them
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Go on with older ones: next_page of the answer before
+    #[arg(long, value_name = "PAGE")]
+    pub page: Option<String>,
 }
 
 #[derive(Debug, Args)]

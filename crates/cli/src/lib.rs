@@ -120,6 +120,8 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
         Verb::Restore(arguments) => verbs::restore(console, &globals, &arguments).await,
         Verb::Balance { address } => verbs::balance(console, &globals, address).await,
         Verb::Send(send) => verbs::send(console, &globals, send).await,
+        Verb::Bump(bump) => verbs::bump(console, &globals, bump).await,
+        Verb::History(arguments) => verbs::history(console, &globals, arguments).await,
         Verb::Print { height } => verbs::print(console, &globals, height).await,
         Verb::Generate { blocks } => verbs::generate(console, &globals, blocks).await,
         Verb::Proof(arguments) => verbs::proof(console, &globals, &arguments).await,

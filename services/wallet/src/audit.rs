@@ -8,7 +8,7 @@ use pentad_keystore::{KeystoreError, Wallet};
 use pentad_primitives::TxOut;
 
 use crate::error::WalletError;
-use crate::payment::unix_time;
+use crate::payment::{Made, unix_time};
 use crate::wallets::Inner;
 
 impl Inner {
@@ -72,6 +72,11 @@ pub(crate) fn paid(output: &TxOut, versions: &AddressVersions) -> Paid {
     Paid { to, amount: output.amount.units() }
 }
 
+/// Units that leave a wallet with payments to others and a fee.
+pub(crate) fn leaving(foreign: &[Paid], fee: u64) -> u64 {
+    foreign.iter().map(|paid| paid.amount).fold(fee, u64::saturating_add)
+}
+
 /// Units that a payment is about to take out of a wallet, counted before it is signed. Given back
 /// when this is dropped, unless the payment was signed.
 pub(crate) struct Reservation<'a> {
@@ -82,14 +87,12 @@ pub(crate) struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
-    /// Counts the payments to others and the fee, if the wallet's policy has room for them today.
+    /// Counts the units, if the wallet's policy has room for them today.
     pub(crate) fn new(
         inner: &'a Inner,
         wallet: &'a Wallet,
-        foreign: &[Paid],
-        fee: u64,
+        units: u64,
     ) -> Result<Self, WalletError> {
-        let units = foreign.iter().map(|paid| paid.amount).fold(fee, u64::saturating_add);
         let limit = wallet.policy().and_then(|policy| policy.limit_per_day);
         let time = unix_time();
         inner.book().reserve(wallet.name().as_str(), units, limit, time)?;
@@ -107,10 +110,12 @@ impl<'a> Reservation<'a> {
     }
 
     /// Has the signed payment in the audit log; from then on the units are spent.
-    pub(crate) async fn sign(mut self, signed: Signed) -> Result<(), WalletError> {
-        let Signed { txid, paid, fee, dry_run, approval } = signed;
-        let spent = self.units;
-        let event = Event::PaymentSigned { txid, paid, fee, spent, dry_run, approval };
+    pub(crate) async fn sign(mut self, signed: Signed<'_>) -> Result<(), WalletError> {
+        let Signed { made, paid, dry_run, approval } = signed;
+        let (spent, fee) = (self.units, made.fee);
+        let txid = made.transaction.txid().to_string();
+        let replaces = made.replaces.map(|txid| txid.to_string()).unwrap_or_default();
+        let event = Event::PaymentSigned { txid, paid, fee, spent, dry_run, approval, replaces };
         self.inner.note(self.wallet, event).await?;
         self.units = if dry_run { spent } else { 0 };
         Ok(())
@@ -118,10 +123,9 @@ impl<'a> Reservation<'a> {
 }
 
 /// What the audit log tells of a signed payment.
-pub(crate) struct Signed {
-    pub(crate) txid: String,
+pub(crate) struct Signed<'a> {
+    pub(crate) made: &'a Made,
     pub(crate) paid: Vec<Paid>,
-    pub(crate) fee: u64,
     pub(crate) dry_run: bool,
     pub(crate) approval: String,
 }

@@ -2,8 +2,9 @@
 //!
 //! JSON, one line for each field: `backup` (version 1), `wallet`, `time` (Unix seconds),
 //! `addresses` (how many were handed out), `addresses_sha256` (over them in order: a kind byte, 0
-//! P2PKH or 1 P2SH, and the hash of 20 bytes), `file` (the wallet's file), `sha256` (over the text
-//! with this field empty).
+//! P2PKH or 1 P2SH, and the hash of 20 bytes), `file` (the wallet's file), `labels` (pairs of an
+//! address or a transaction id and its label; left out where there are none), `sha256` (over the
+//! text with this field empty).
 
 use std::sync::Arc;
 
@@ -19,12 +20,16 @@ use tonic::Code;
 
 use crate::error::WalletError;
 use crate::grpc::keystore::owners;
+use crate::labels::{LABEL_BYTES_MAX, LABELS_MAX, check};
 use crate::payment::unix_time;
 use crate::wallets::Wallets;
 
 const VERSION: u32 = 1;
-/// Longest text that is looked at: twice the largest file of a wallet.
-const BACKUP_BYTES_MAX: usize = 2 << 20;
+/// Longest text that is looked at: twice the largest file of a wallet, and as many labels as there
+/// can be, each byte of them escaped.
+const BACKUP_BYTES_MAX: usize = (2 << 20) + LABELS_MAX * (2 * LABEL_BYTES_MAX + LABEL_FRAME_BYTES);
+/// What stands around a label: a transaction id, quotes, line ends, spaces.
+const LABEL_FRAME_BYTES: usize = 100;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +40,8 @@ struct Backup {
     addresses: u32,
     addresses_sha256: String,
     file: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<(String, String)>,
     sha256: String,
 }
 
@@ -70,7 +77,7 @@ pub(crate) fn backup_failure(error: &BackupError) -> Failure {
 }
 
 impl Backup {
-    fn of(wallet: &Wallet) -> Self {
+    fn of(wallet: &Wallet, labels: Vec<(String, String)>) -> Self {
         let addresses = wallet.addresses();
         let mut backup = Self {
             backup: VERSION,
@@ -79,6 +86,7 @@ impl Backup {
             addresses: count(&addresses),
             addresses_sha256: digest(&addresses),
             file: wallet.file_text(),
+            labels,
             sha256: String::new(),
         };
         backup.sha256 = hex::encode(Sha256::digest(backup.to_json()));
@@ -102,7 +110,12 @@ impl Backup {
         }
         let unchecked = Self { sha256: String::new(), ..backup.clone() };
         let sha256 = hex::encode(Sha256::digest(unchecked.to_json()));
+        let are_labels = backup.labels.len() <= LABELS_MAX
+            && backup.labels.iter().all(|(_, label)| check(label).is_ok());
         let is_same = sha256 == backup.sha256 && backup.to_json().trim_end() == text.trim_end();
+        if !are_labels {
+            return Err(BackupError::Format);
+        }
         is_same.then_some(backup).ok_or(BackupError::Checksum)
     }
 
@@ -137,7 +150,8 @@ impl Wallets {
         name: WalletName,
     ) -> Result<BackupWalletResponse, WalletError> {
         let wallet = self.inner.wallet(name).await?;
-        let backup = Backup::of(&wallet);
+        let labels = self.inner.labels.list(wallet.name(), "", LABELS_MAX)?;
+        let backup = Backup::of(&wallet, labels);
         self.inner.note(&wallet, Event::BackedUp).await?;
         Ok(BackupWalletResponse { backup: backup.to_json(), addresses: backup.addresses })
     }
@@ -153,7 +167,7 @@ impl Wallets {
         let name =
             if wallet.is_empty() { &backup.wallet } else { &wallet }.parse::<WalletName>()?;
         let versions = self.inner.chain.network().await?.versions;
-        let (time, addresses) = (backup.time, backup.addresses);
+        let (time, addresses, labels) = (backup.time, backup.addresses, backup.labels.clone());
         let checked = self.inner.hashing(move |keystore| {
             let wallet = keystore.read(&name, &backup.file)?;
             backup.check(&wallet)?;
@@ -171,6 +185,7 @@ impl Wallets {
         let wallet = checked.await?;
         if !dry_run {
             self.inner.looked_after(Arc::clone(&wallet))?;
+            self.inner.label(wallet.name(), labels).await?;
             self.inner.note(&wallet, Event::Restored).await?;
             tracing::info!(wallet = %wallet.name(), "wallet restored from a backup");
         }

@@ -32,6 +32,8 @@ pub(crate) struct Network {
     pub(crate) maturity: u32,
     /// Units per 1000 bytes.
     pub(crate) min_fee_rate: u64,
+    /// What a replacement pays on top of what it replaces, units per 1000 bytes of its own.
+    pub(crate) replacement_fee_rate: u64,
 }
 
 /// Where the chain is.
@@ -77,6 +79,7 @@ impl ChainClient {
             },
             maturity: info.coinbase_maturity,
             min_fee_rate: info.min_fee_rate,
+            replacement_fee_rate: info.replacement_fee_rate,
         })
     }
 

@@ -8,7 +8,9 @@ use thiserror::Error;
 use tonic::{Code, Status};
 
 use crate::backup::{BackupError, backup_failure};
+use crate::bump::{BumpError, bump_failure};
 use crate::import::{ImportError, import_failure};
+use crate::labels::{LabelError, label_failure};
 use crate::ledger::{LedgerError, ledger_failure};
 use crate::payment::{JournalError, PAYMENTS_MAX, Shortage};
 use crate::policy::{PolicyError, policy_failure};
@@ -153,6 +155,12 @@ pub enum WalletError {
     /// A payment of several does not get further.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// No other transaction takes the place of a payment.
+    #[error(transparent)]
+    Bump(#[from] BumpError),
+    /// Something is not labelled.
+    #[error(transparent)]
+    Label(#[from] LabelError),
     /// The policy of the wallet stands against the payment.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -236,6 +244,8 @@ impl From<WalletError> for Status {
             WalletError::Derivation(_) => failure(Code::Internal, "DERIVATION"),
             WalletError::Journal(_) => failure(Code::Internal, "PAYMENT_JOURNAL"),
             WalletError::Signing(error) => signing_failure(&error),
+            WalletError::Bump(error) => bump_failure(&error),
+            WalletError::Label(error) => label_failure(&error),
             WalletError::Policy(error) => policy_failure(&error),
             WalletError::Audit(error) => audit_failure(&error),
             WalletError::Ledger(error) => ledger_failure(&error),

@@ -3,20 +3,25 @@
 mod audit;
 mod history;
 pub(crate) mod keystore;
+mod labels;
 mod policy;
 mod psbt;
 mod rescan;
 
 use pentad_api::wallet::v1::wallet_service_server::WalletService;
 use pentad_api::wallet::v1::{
-    GetBalanceRequest, GetBalanceResponse, GetHistoryRequest, GetHistoryResponse,
-    NewAddressRequest, NewAddressResponse, RescanRequest, SendRequest, SendResponse,
+    BumpFeeRequest, BumpFeeResponse, GetBalanceRequest, GetBalanceResponse, GetHistoryRequest,
+    GetHistoryResponse, ListLabelsRequest, ListLabelsResponse, NewAddressRequest,
+    NewAddressResponse, RescanRequest, SendRequest, SendResponse, SetLabelRequest,
+    SetLabelResponse,
 };
 use pentad_keystore::{Chain, WalletName};
 use pentad_primitives::encode::Encode as _;
 use tonic::{Request, Response, Status};
 
 use crate::error::WalletError;
+use crate::labels::check;
+use crate::send::Sent;
 use crate::wallets::Wallets;
 
 #[tonic::async_trait]
@@ -30,11 +35,17 @@ impl WalletService for Wallets {
         &self,
         request: Request<NewAddressRequest>,
     ) -> Result<Response<NewAddressResponse>, Status> {
-        let name = request.into_inner().wallet.parse().map_err(WalletError::Name)?;
+        let NewAddressRequest { wallet, label } = request.into_inner();
+        let name = wallet.parse().map_err(WalletError::Name)?;
+        check(&label).map_err(WalletError::from)?;
         let versions = self.inner.chain.network().await?.versions;
         let wallet = self.inner.wallet(name).await?;
-        let address = self.inner.issue(&wallet, Chain::Receive).await?;
-        Ok(Response::new(NewAddressResponse { address: address.encode(&versions) }))
+        self.inner.has_room(wallet.name(), "", &label)?;
+        let address = self.inner.issue(&wallet, Chain::Receive).await?.encode(&versions);
+        if !label.is_empty() {
+            self.inner.label(wallet.name(), vec![(address.clone(), label)]).await?;
+        }
+        Ok(Response::new(NewAddressResponse { address }))
     }
 
     #[tracing::instrument(
@@ -64,6 +75,30 @@ impl WalletService for Wallets {
         Ok(Response::new(history::page(&self.inner, request.into_inner()).await?))
     }
 
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn set_label(
+        &self,
+        request: Request<SetLabelRequest>,
+    ) -> Result<Response<SetLabelResponse>, Status> {
+        Ok(Response::new(labels::set(&self.inner, request.into_inner()).await?))
+    }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet),
+        err(level = "debug")
+    )]
+    async fn list_labels(
+        &self,
+        request: Request<ListLabelsRequest>,
+    ) -> Result<Response<ListLabelsResponse>, Status> {
+        Ok(Response::new(labels::list(&self.inner, request.into_inner()).await?))
+    }
+
     type RescanStream = rescan::Stream;
 
     #[tracing::instrument(
@@ -81,15 +116,37 @@ impl WalletService for Wallets {
     #[tracing::instrument(skip_all, err(level = "debug"))]
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
         let sent = Self::send(self, request.into_inner()).await?;
-        let is_signed = sent.transaction.inputs.iter().all(|input| !input.script_sig.is_empty());
-        let txid = is_signed.then(|| sent.transaction.txid().to_string());
         Ok(Response::new(SendResponse {
-            txid: txid.unwrap_or_default(),
+            txid: signed_txid(&sent),
             fee: sent.fee,
             repeated_request: sent.repeated,
             transaction: sent.transaction.to_bytes().into(),
         }))
     }
+
+    #[tracing::instrument(
+        skip_all,
+        fields(wallet = request.get_ref().wallet, txid = request.get_ref().txid),
+        err(level = "debug")
+    )]
+    async fn bump_fee(
+        &self,
+        request: Request<BumpFeeRequest>,
+    ) -> Result<Response<BumpFeeResponse>, Status> {
+        let sent = Self::bump_fee(self, request.into_inner()).await?;
+        Ok(Response::new(BumpFeeResponse {
+            txid: signed_txid(&sent),
+            fee: sent.fee,
+            repeated_request: sent.repeated,
+            transaction: sent.transaction.to_bytes().into(),
+        }))
+    }
+}
+
+/// The transaction id; empty while it is not signed: then it is another one.
+fn signed_txid(sent: &Sent) -> String {
+    let is_signed = sent.transaction.inputs.iter().all(|input| !input.script_sig.is_empty());
+    if is_signed { sent.transaction.txid().to_string() } else { String::new() }
 }
 
 /// The name of a wallet; `None` when none is given.

@@ -9,11 +9,13 @@
 mod audit;
 mod backup;
 mod balance;
+mod bump;
 mod chain;
 mod config;
 mod error;
 mod grpc;
 mod import;
+mod labels;
 mod ledger;
 mod message;
 mod payment;
@@ -25,9 +27,11 @@ mod settle;
 mod wallets;
 
 pub use backup::BackupError;
+pub use bump::BumpError;
 pub use config::WalletConfig;
 pub use error::WalletError;
 pub use import::ImportError;
+pub use labels::LabelError;
 pub use ledger::LedgerError;
 pub use payment::{JournalError, PAYMENTS_MAX, Shortage};
 pub use policy::PolicyError;

@@ -7,16 +7,17 @@ use pentad_crypto::Address;
 use pentad_primitives::{OutPoint, Transaction};
 use tonic::{Code, Status};
 
-use crate::audit::{Reservation, Signed, paid_to_others};
+use crate::audit::{Reservation, Signed, leaving, paid_to_others};
 use crate::chain::Network;
 use crate::error::WalletError;
 use crate::ledger::{Class, Holding, SPENDABLE, Shelf};
 use crate::payment::{
-    Claim, Order, PaymentKey, Progress, Record, SelectError, Selection, Shortage, Source, select,
-    sign, unsigned,
+    Claim, Made, Order, PaymentKey, Progress, Record, SelectError, Selection, Shortage, Source,
+    select, sign, unsigned,
 };
+use crate::policy::Asked;
 use crate::wallets::Inner;
-use pentad_keystore::{KeyPath, KeystoreError, Wallet};
+use pentad_keystore::{KeyPath, KeystoreError, Signer, Wallet};
 
 /// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
 const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";
@@ -31,6 +32,12 @@ pub(crate) struct Sent {
     pub(crate) repeated: bool,
 }
 
+/// A payment that can be submitted, and its claim on what it uses.
+pub(crate) struct Prepared<'a> {
+    pub(crate) made: Made,
+    pub(crate) claim: Claim<'a>,
+}
+
 impl Inner {
     /// Pays. Once it is called it must run to its end: see [`Wallets::send`](crate::Wallets).
     pub(crate) async fn pay(&self, order: Order) -> Result<Sent, WalletError> {
@@ -39,18 +46,50 @@ impl Inner {
         if order.dry_run {
             self.judge(&wallet, &order.paid_to_others(&wallet, &network))?;
             // The claim on its coins ends here.
-            let (transaction, fee, _) = self.prepare(&order, &wallet, &network).await?;
-            return Ok(Sent { transaction, fee, repeated: false });
+            let Prepared { made, .. } = self.prepare(&order, &wallet, &network).await?;
+            return Ok(Sent::of(made));
         }
+        self.has_room(wallet.name(), "", &order.label)?;
+        let label = order.label.clone();
+        let sent = self.pay_once(order, &wallet, &network).await?;
+        if !label.is_empty() {
+            let txid = sent.transaction.txid().to_string();
+            if let Err(error) = self.label(wallet.name(), vec![(txid.clone(), label)]).await {
+                tracing::error!(txid, %error, "a payment is made, but has no label");
+            }
+        }
+        Ok(sent)
+    }
+
+    /// A payment under an idempotency key, once; without one, anew.
+    async fn pay_once(
+        &self,
+        order: Order,
+        wallet: &Arc<Wallet>,
+        network: &Network,
+    ) -> Result<Sent, WalletError> {
         let Some(text) = order.idempotency_key.clone() else {
-            return self.pay_anew(None, order, &wallet, &network).await;
+            return self.pay_anew(None, order, wallet, network).await;
         };
         let key = PaymentKey::of_caller(wallet.name(), &text);
         let _turn = self.key_turns.take(&key).await;
-        match self.journal.get(&key)? {
-            None => self.pay_anew(Some(&key), order, &wallet, &network).await,
-            Some(record) if record.fingerprint == order.fingerprint => {
-                self.repeat(&key, record).await
+        match self.made_before(&key, &order.fingerprint, text).await? {
+            Some(sent) => Ok(sent),
+            None => self.pay_anew(Some(&key), order, wallet, network).await,
+        }
+    }
+
+    /// What was made under a key before, if it is what is asked for now. The caller has its turn.
+    pub(crate) async fn made_before(
+        &self,
+        key: &PaymentKey,
+        fingerprint: &[u8; 32],
+        text: String,
+    ) -> Result<Option<Sent>, WalletError> {
+        match self.journal.get(key)? {
+            None => Ok(None),
+            Some(record) if record.fingerprint == *fingerprint => {
+                Ok(Some(self.repeat(key, record).await?))
             }
             Some(_) => Err(WalletError::KeyReused(text)),
         }
@@ -65,7 +104,8 @@ impl Inner {
         wallet: &Arc<Wallet>,
         network: &Network,
     ) -> Result<Sent, WalletError> {
-        self.permit(&order, wallet, network).await?;
+        let foreign = order.paid_to_others(wallet, network);
+        self.permit(&Asked::Send(&order.request), wallet, &foreign, &order.approval).await?;
         let refusal = match self.attempt(key, &order, wallet, network).await {
             Err(WalletError::Chain(status)) if explain(&status).reason == TOO_MANY_ANCESTORS => {
                 WalletError::Chain(status)
@@ -99,17 +139,17 @@ impl Inner {
         wallet: &Arc<Wallet>,
         network: &Network,
     ) -> Result<Sent, WalletError> {
-        let (transaction, fee, claim) = self.prepare(order, wallet, network).await?;
+        let Prepared { made, claim } = self.prepare(order, wallet, network).await?;
         // When this fails the coins go back, even if the transaction may have arrived: a retry is
         // a new payment, and would use the same coins. Of the two only one can be made.
-        self.submit(&transaction).await?;
+        self.submit(&made.transaction).await?;
         claim.keep();
-        let txid = transaction.txid();
-        let record = Record::new(Progress::Submitted, order.fingerprint, fee, transaction.clone());
+        let txid = made.transaction.txid();
+        let record = Record::new(Progress::Submitted, order.fingerprint, made);
         if let Err(error) = self.journal.put(&PaymentKey::of_transaction(&txid), &record).await {
             tracing::error!(%txid, %error, "a payment is made, but would not survive a crash");
         }
-        Ok(Sent { transaction, fee, repeated: false })
+        Ok(Sent::of(record.made))
     }
 
     async fn pay_keyed(
@@ -119,15 +159,25 @@ impl Inner {
         wallet: &Arc<Wallet>,
         network: &Network,
     ) -> Result<Sent, WalletError> {
-        let (transaction, fee, claim) = self.prepare(order, wallet, network).await?;
-        let record = Record::new(Progress::Recorded, order.fingerprint, fee, transaction);
+        let Prepared { made, claim } = self.prepare(order, wallet, network).await?;
+        self.record_and_submit(key, order.fingerprint, made, claim).await
+    }
+
+    pub(crate) async fn record_and_submit(
+        &self,
+        key: &PaymentKey,
+        fingerprint: [u8; 32],
+        made: Made,
+        claim: Claim<'_>,
+    ) -> Result<Sent, WalletError> {
+        let record = Record::new(Progress::Recorded, fingerprint, made);
         // From here on a retry makes this payment, whatever happens to this process.
         self.journal.put(key, &record).await?;
-        match self.submit(&record.transaction).await {
+        match self.submit(&record.made.transaction).await {
             Ok(()) => {
                 claim.keep();
                 self.note_submitted(key);
-                Ok(Sent { transaction: record.transaction, fee, repeated: false })
+                Ok(Sent::of(record.made))
             }
             Err(status) if is_refusal(&status) => {
                 self.journal.remove(key).await?;
@@ -141,11 +191,13 @@ impl Inner {
         }
     }
 
-    /// Answers with the payment made under this key before; submits it if that had not happened.
+    /// Answers with the payment made under this key before, or with what took its place since;
+    /// submits it if that had not happened.
     async fn repeat(&self, key: &PaymentKey, record: Record) -> Result<Sent, WalletError> {
-        let Record { progress, fee, transaction, .. } = record;
-        let txid = transaction.txid().to_string();
-        let sent = Sent { transaction, fee, repeated: true };
+        let (key, record) = self.standing(key, record).await?;
+        let Record { progress, made, .. } = record;
+        let txid = made.transaction.txid().to_string();
+        let sent = Sent { repeated: true, ..Sent::of(made) };
         match progress {
             Progress::Recorded => {}
             Progress::Submitted | Progress::Settled => return Ok(sent),
@@ -153,7 +205,7 @@ impl Inner {
         }
         match self.submit(&sent.transaction).await {
             Ok(()) => {
-                self.note_submitted(key);
+                self.note_submitted(&key);
                 Ok(sent)
             }
             // The record stays, and the payment is tried again: it may spend the change of another
@@ -163,6 +215,23 @@ impl Inner {
             }
             Err(status) => Err(status.into()),
         }
+    }
+
+    /// What stands for a payment now: one that took its place, unless it is in a block itself.
+    async fn standing(
+        &self,
+        key: &PaymentKey,
+        record: Record,
+    ) -> Result<(PaymentKey, Record), WalletError> {
+        let txid = record.made.transaction.txid();
+        if let Some((successor, _)) = self.journal.successor(&txid)
+            // The ledger may not have heard of its block yet.
+            && self.chain.confirmations(txid).await?.is_none_or(|blocks| blocks == 0)
+            && let Some(standing) = self.journal.get(&successor)?
+        {
+            return Ok((successor, standing));
+        }
+        Ok((key.clone(), record))
     }
 
     /// Returns once the ledger has heard of it, too: whoever is answered sees it in the balance.
@@ -200,7 +269,7 @@ impl Inner {
         order: &Order,
         wallet: &'a Arc<Wallet>,
         network: &Network,
-    ) -> Result<(Transaction, u64, Claim<'a>), WalletError> {
+    ) -> Result<Prepared<'a>, WalletError> {
         // A transaction that anybody may submit is not for show where a policy holds, and cannot be
         // signed where the keys are elsewhere.
         let for_show = order.is_unsigned
@@ -221,18 +290,22 @@ impl Inner {
             }
         };
         let transaction = unsigned(order, &selection, change_to)?;
-        let fee = selection.fee;
-        let Some(signer) = signer else {
-            return Ok((transaction, fee, claim));
+        let mut made = Made {
+            fee: selection.fee,
+            // The last output.
+            change: change_to.and_then(|_| u32::try_from(transaction.outputs.len() - 1).ok()),
+            of_address: matches!(order.source, Source::Address(_)),
+            replaces: None,
+            transaction,
         };
-        let paid = paid_to_others(&transaction.outputs, wallet, &network.versions);
-        let reservation = Reservation::new(self, wallet, &paid, fee)?;
-        let signing = move || sign(transaction, &keys, &signer);
-        let transaction = tokio::task::spawn_blocking(signing).await??;
-        let (txid, dry_run) = (transaction.txid().to_string(), order.dry_run);
-        let approval = order.approval.clone();
-        reservation.sign(Signed { txid, paid, fee, dry_run, approval }).await?;
-        Ok((transaction, fee, claim))
+        if let Some(signer) = signer {
+            let paid = paid_to_others(&made.transaction.outputs, wallet, &network.versions);
+            let reservation = Reservation::new(self, wallet, leaving(&paid, made.fee))?;
+            let (dry_run, approval) = (order.dry_run, order.approval.clone());
+            made = signed(made, keys, signer).await?;
+            reservation.sign(Signed { made: &made, paid, dry_run, approval }).await?;
+        }
+        Ok(Prepared { made, claim })
     }
 
     /// Chooses and claims coins; says which keys spend them.
@@ -292,6 +365,23 @@ impl Inner {
         // Claimed coins stand on no shelf.
         if state.claim(&outpoints) { Ok((selection, keys)) } else { Err(WalletError::CoinsClaimed) }
     }
+}
+
+impl Sent {
+    pub(crate) fn of(made: Made) -> Self {
+        Self { transaction: made.transaction, fee: made.fee, repeated: false }
+    }
+}
+
+/// The payment, signed with the keys of its inputs.
+pub(crate) async fn signed(
+    made: Made,
+    keys: Vec<KeyPath>,
+    signer: Signer,
+) -> Result<Made, WalletError> {
+    let unsigned = made.transaction.clone();
+    let signing = move || sign(unsigned, &keys, &signer);
+    Ok(Made { transaction: tokio::task::spawn_blocking(signing).await??, ..made })
 }
 
 /// Runs what waits for the wallet's file to be written.

@@ -1,14 +1,14 @@
 //! Follows payments until they are deep in the chain. One that vanishes, from the mempool of a
 //! chain service that was restarted or from a block that was undone, is submitted again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use pentad_primitives::Txid;
+use pentad_primitives::{OutPoint, Txid};
 
 use crate::error::WalletError;
 use crate::ledger::Place;
-use crate::payment::{PaymentKey, Progress, SETTLED_DEPTH, Unsettled};
+use crate::payment::{PaymentKey, Progress, SETTLED_DEPTH, Unsettled, Versions};
 use crate::send::is_refusal;
 use crate::wallets::Inner;
 
@@ -35,11 +35,13 @@ impl Rounds {
             return Ok(());
         }
         let mut vanished = Vec::new();
-        for (key, payment) in inner.journal.list_unsettled() {
-            match inner.confirmations(payment.txid).await? {
-                None => vanished.push((key, payment)),
-                Some(SETTLED_DEPTH..) => inner.end(&key, &payment, Progress::Settled)?,
+        for versions in inner.journal.list_unsettled() {
+            match inner.made(&versions).await? {
+                Some((made, SETTLED_DEPTH..)) => inner.settle(&versions, made)?,
+                // The mempool may not have heard of the one that is to take its place.
+                Some((made, 0)) if made + 1 < versions.len() => vanished.push(versions),
                 Some(_) => {}
+                None => vanished.push(versions),
             }
         }
         self.submit_again(inner, vanished).await?;
@@ -52,13 +54,14 @@ impl Rounds {
     async fn submit_again(
         &mut self,
         inner: &Inner,
-        mut vanished: Vec<(PaymentKey, Unsettled)>,
+        mut vanished: Vec<Versions>,
     ) -> Result<(), WalletError> {
         loop {
             let mut refused = Vec::new();
-            for (key, payment) in &vanished {
+            for versions in &vanished {
+                let Some((key, payment)) = versions.last() else { continue };
                 match inner.submit_again(key).await? {
-                    Some(problem) => refused.push((key.clone(), payment.clone(), problem)),
+                    Some(problem) => refused.push((versions.clone(), problem)),
                     None => drop(self.refused_since.remove(&payment.txid)),
                 }
             }
@@ -66,11 +69,11 @@ impl Rounds {
                 return Ok(());
             }
             if refused.len() == vanished.len() {
-                return refused.iter().try_for_each(|(key, payment, problem)| {
-                    self.on_refused(inner, key, payment, problem)
-                });
+                return refused
+                    .iter()
+                    .try_for_each(|(versions, problem)| self.on_refused(inner, versions, problem));
             }
-            vanished = refused.into_iter().map(|(key, payment, _)| (key, payment)).collect();
+            vanished = refused.into_iter().map(|(versions, _)| versions).collect();
         }
     }
 
@@ -78,10 +81,10 @@ impl Rounds {
     fn on_refused(
         &mut self,
         inner: &Inner,
-        key: &PaymentKey,
-        payment: &Unsettled,
+        versions: &Versions,
         problem: &str,
     ) -> Result<(), WalletError> {
+        let Some((_, payment)) = versions.last() else { return Ok(()) };
         let txid = payment.txid;
         let since = *self.refused_since.entry(txid).or_insert_with(|| {
             tracing::warn!(%txid, problem, "a payment vanished, and is refused now");
@@ -90,13 +93,34 @@ impl Rounds {
         if since.elapsed() >= PATIENCE {
             tracing::error!(%txid, problem, "a payment can never be made");
             self.refused_since.remove(&txid);
-            inner.end(key, payment, Progress::Failed)?;
+            inner.fail(versions)?;
         }
         Ok(())
     }
 }
 
+/// What the versions of a payment keep others from spending: the coins that they spend, and what
+/// those make that were replaced: whoever spent that would be undone with them.
+pub(crate) fn claimed(versions: &[(PaymentKey, Unsettled)]) -> Vec<OutPoint> {
+    let mut claimed: HashSet<OutPoint> =
+        versions.iter().flat_map(|(_, payment)| payment.inputs.iter().copied()).collect();
+    let replaced = versions.split_last().map_or([].as_slice(), |(_, replaced)| replaced);
+    claimed.extend(replaced.iter().flat_map(|(_, payment)| payment.outputs()));
+    claimed.into_iter().collect()
+}
+
 impl Inner {
+    /// The last version of a payment that the chain service knows, and blocks over it, its own
+    /// counted.
+    async fn made(&self, versions: &Versions) -> Result<Option<(usize, u32)>, WalletError> {
+        for (index, (_, payment)) in versions.iter().enumerate().rev() {
+            if let Some(confirmations) = self.confirmations(payment.txid).await? {
+                return Ok(Some((index, confirmations)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Blocks over a payment, its own counted: 0 in the mempool; `None` when it is unknown. The
     /// chain service is asked about what the ledger has not heard of.
     async fn confirmations(&self, txid: Txid) -> Result<Option<u32>, WalletError> {
@@ -113,7 +137,7 @@ impl Inner {
         let Some(record) = self.journal.get(key)? else {
             return Ok(None);
         };
-        match self.submit(&record.transaction).await {
+        match self.submit(&record.made.transaction).await {
             Ok(()) => {
                 self.journal.note(key, Progress::Submitted)?;
                 Ok(None)
@@ -123,15 +147,31 @@ impl Inner {
         }
     }
 
-    /// Nothing more will happen to a payment: what is left of its coins is free.
-    fn end(
-        &self,
-        key: &PaymentKey,
-        payment: &Unsettled,
-        progress: Progress,
-    ) -> Result<(), WalletError> {
-        self.journal.note(key, progress)?;
-        self.ledger.release(&payment.inputs);
+    /// One version of a payment is deep in the chain: what the others have claimed beside it is
+    /// free. It is settled last, so that a crash leaves none of the others alone.
+    fn settle(&self, versions: &Versions, made: usize) -> Result<(), WalletError> {
+        let (made_key, made_payment) = &versions[made];
+        if versions.len() > 1
+            && let Some(record) = self.journal.get(made_key)?
+        {
+            let before: Vec<Txid> = versions[..made].iter().map(|(_, it)| it.txid).collect();
+            self.journal.note_replaced(&made_payment.txid, &before)?;
+            for (key, _) in versions.iter().filter(|(key, _)| key != made_key) {
+                self.journal.supersede(key, &record.made)?;
+            }
+        }
+        self.journal.note(made_key, Progress::Settled)?;
+        self.ledger.release(&claimed(versions));
+        Ok(())
+    }
+
+    /// The last version of a payment can never be made: coins that no other version needs are free.
+    fn fail(&self, versions: &Versions) -> Result<(), WalletError> {
+        let Some(((key, _), others)) = versions.split_last() else { return Ok(()) };
+        self.journal.note(key, Progress::Failed)?;
+        let kept = claimed(others);
+        let free = claimed(versions).into_iter().filter(|outpoint| !kept.contains(outpoint));
+        self.ledger.release(&free.collect::<Vec<_>>());
         Ok(())
     }
 }

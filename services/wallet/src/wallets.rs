@@ -23,11 +23,12 @@ use crate::balance::Balance;
 use crate::chain::ChainClient;
 use crate::config::WalletConfig;
 use crate::error::WalletError;
+use crate::labels::Labels;
 use crate::ledger::{Ledger, LedgerError, follow};
 use crate::payment::{Journal, JournalError, KeyTurns, Order};
 use crate::policy::Book;
 use crate::send::{Sent, on_disk};
-use crate::settle::Rounds;
+use crate::settle::{Rounds, claimed};
 use pentad_keystore::audit::{AuditError, AuditLog};
 use pentad_keystore::{
     Chain, Keystore, KeystoreError, Passphrase, PassphraseError, Wallet, WalletName, audit_log,
@@ -36,6 +37,8 @@ use pentad_keystore::{
 
 /// Directory of the payment journal, in the data directory.
 const JOURNAL: &str = "payments";
+/// Tree of the journal with the labels of the wallets.
+const LABELS: &str = "labels";
 /// Directory of the ledger, in the data directory: made anew from the blocks when it is gone.
 const LEDGER: &str = "wallet-ledger";
 /// Passphrases that are hashed at one time: each takes the memory that the KDF asks for.
@@ -55,6 +58,7 @@ pub(crate) struct Inner {
     keystore: Arc<Keystore>,
     pub(crate) chain: ChainClient,
     pub(crate) journal: Journal,
+    pub(crate) labels: Arc<Labels>,
     pub(crate) audit: AuditLog,
     pub(crate) book: Mutex<Book>,
     /// Held while it is written down that a payment waits.
@@ -127,11 +131,13 @@ impl Wallets {
             Ok((keystore, journal, ledger, audit, book))
         });
         let (keystore, journal, ledger, audit, book) = opening.await??;
+        let labels = Arc::new(Labels::new(journal.tree(LABELS)?));
         let inner = Arc::new(Inner {
             keystore: Arc::new(keystore),
             chain: ChainClient::new(chain.clone()),
             ledger: Arc::new(ledger),
             journal,
+            labels,
             audit,
             book: Mutex::new(book),
             asking: tokio::sync::Mutex::default(),
@@ -237,9 +243,10 @@ impl Inner {
 
 /// Claims the coins of payments that are not settled yet.
 fn claim(ledger: &Ledger, journal: &Journal) {
-    for (_, payment) in journal.list_unsettled() {
-        if !ledger.state().claim(&payment.inputs) {
-            tracing::warn!(txid = %payment.txid, "another payment uses the same coins");
+    for versions in journal.list_unsettled() {
+        if !ledger.state().claim(&claimed(&versions)) {
+            let txid = versions.last().map(|(_, payment)| payment.txid.to_string());
+            tracing::warn!(txid, "another payment uses the same coins");
         }
     }
 }
@@ -251,8 +258,8 @@ fn give_back(wallet: &Wallet, ledger: &Ledger, journal: &Journal) -> Result<(), 
         return Ok(());
     }
     let mut promised = HashSet::new();
-    for (key, _) in journal.list_unsettled() {
-        let outputs = journal.get(&key)?.map(|record| record.transaction.outputs);
+    for (key, _) in journal.list_unsettled().into_iter().flatten() {
+        let outputs = journal.get(&key)?.map(|record| record.made.transaction.outputs);
         promised.extend(outputs.into_iter().flatten().map(|output| output.script_pubkey));
     }
     // The last one that comes back goes first.

@@ -81,6 +81,8 @@ pub async fn send(console: Console, globals: &Globals, arguments: SendArgs) -> R
         idempotency_key: arguments.idempotency_key.unwrap_or_default(),
         dry_run: arguments.dry_run,
         subtract_fee: arguments.subtract_fee,
+        replaceable: arguments.replaceable,
+        label: arguments.label.unwrap_or_default(),
         ..SendRequest::default()
     };
     let mut client = WalletServiceClient::new(target.connection());

@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use pentad_api::wallet::v1::keystore_service_client::KeystoreServiceClient;
-use pentad_api::wallet::v1::{CreateWalletRequest, ListWalletsRequest};
+use pentad_api::wallet::v1::label::Subject;
+use pentad_api::wallet::v1::{CreateWalletRequest, Label, ListWalletsRequest, Wallet as Listed};
 use serde::Serialize;
 
 use super::{KEYS_DEADLINE, READ_DEADLINE};
@@ -40,6 +42,20 @@ struct Wallets {
 struct Wallet {
     wallet: String,
     addresses: Vec<String>,
+    /// Of addresses that have one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+}
+
+impl From<Listed> for Wallet {
+    fn from(listed: Listed) -> Self {
+        let label = |Label { subject, label }| match subject {
+            Some(Subject::Address(address)) => Some((address, label)),
+            Some(Subject::Txid(_)) | None => None,
+        };
+        let labels = listed.labels.into_iter().filter_map(label).collect();
+        Self { wallet: listed.wallet, addresses: listed.addresses, labels }
+    }
 }
 
 impl Answer for Wallets {
@@ -48,12 +64,22 @@ impl Answer for Wallets {
             return "no wallets yet; make one: pentad createwallet NAME".to_owned();
         }
         let row = |wallet: &Wallet| {
-            let mut addresses = wallet.addresses.iter().cloned();
-            let first = [wallet.wallet.clone(), addresses.next().unwrap_or_default()];
-            let rest = addresses.map(|address| [String::new(), address]);
+            let label = |address: &String| wallet.labels.get(address).cloned();
+            let mut addresses = wallet
+                .addresses
+                .iter()
+                .map(|address| [address.clone(), label(address).unwrap_or_default()]);
+            let [first, label] = addresses.next().unwrap_or_default();
+            let first = [wallet.wallet.clone(), first, label];
+            let rest = addresses.map(|[address, label]| [String::new(), address, label]);
             [first].into_iter().chain(rest).collect::<Vec<_>>()
         };
-        grid(["WALLET", "ADDRESS"], &[], self.wallets.iter().flat_map(row).collect())
+        let rows = self.wallets.iter().flat_map(row);
+        if self.wallets.iter().all(|wallet| wallet.labels.is_empty()) {
+            let rows = rows.map(|[wallet, address, _]| [wallet, address]);
+            return grid(["WALLET", "ADDRESS"], &[], rows.collect());
+        }
+        grid(["WALLET", "ADDRESS", "LABEL"], &[], rows.collect())
     }
 }
 
@@ -94,12 +120,7 @@ pub async fn print_wallets(console: Console, globals: &Globals) -> Result<(), Fa
     let target = Target::of(globals)?;
     let mut client = KeystoreServiceClient::new(target.connection());
     let reply = target.call(READ_DEADLINE, client.list_wallets(ListWalletsRequest {})).await?;
-    let wallets = reply.wallets.into_iter();
-    console.answer(&Wallets {
-        wallets: wallets
-            .map(|wallet| Wallet { wallet: wallet.wallet, addresses: wallet.addresses })
-            .collect(),
-    })
+    console.answer(&Wallets { wallets: reply.wallets.into_iter().map(Wallet::from).collect() })
 }
 
 #[cfg(test)]
@@ -114,11 +135,20 @@ mod tests {
             r#"{"wallet":"bob","address":"1abc"}"#
         );
         let addresses = vec!["1abc".to_owned(), "1def".to_owned()];
-        let wallets = Wallets { wallets: vec![Wallet { wallet: "bob".to_owned(), addresses }] };
+        let labels = BTreeMap::new();
+        let bob = Wallet { wallet: "bob".to_owned(), addresses, labels };
+        let mut wallets = Wallets { wallets: vec![bob] };
         assert_eq!(
             serde_json::to_string(&wallets).expect("JSON"),
             r#"{"wallets":[{"wallet":"bob","addresses":["1abc","1def"]}]}"#
         );
         assert_eq!(wallets.to_table(), "WALLET  ADDRESS\nbob     1abc\n        1def");
+        wallets.wallets[0].labels.insert("1def".to_owned(), "shop".to_owned());
+        let labelled = serde_json::to_value(&wallets).expect("JSON");
+        assert_eq!(labelled["wallets"][0]["labels"]["1def"], "shop");
+        assert_eq!(
+            wallets.to_table(),
+            "WALLET  ADDRESS  LABEL\nbob     1abc\n        1def     shop"
+        );
     }
 }

@@ -81,12 +81,15 @@ pub enum Event {
         paid: Vec<Paid>,
         /// Units.
         fee: u64,
-        /// Units that leave the wallet, the fee included.
+        /// Units that leave the wallet, the fee included; of a replacement what its fee has more.
         spent: u64,
         /// It was to be shown only, and may have been submitted all the same.
         dry_run: bool,
         /// The approval that it needed; empty: none.
         approval: String,
+        /// The payment in whose place it is made, by its transaction id; empty: none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        replaces: String,
     },
     /// Inputs of a PSBT were signed.
     PsbtSigned {
@@ -123,6 +126,9 @@ pub enum Event {
         request: String,
         /// What the approver signs.
         text: String,
+        /// The payment in whose place it would be made, by its transaction id; empty: none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        replaces: String,
     },
     /// The approver signed; the payment is made.
     Approved {

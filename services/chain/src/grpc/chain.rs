@@ -235,9 +235,12 @@ impl ChainService for ChainQueries {
 fn info(reader: &Reader) -> proto::GetInfoResponse {
     let published = reader.published();
     let spec = &published.spec;
-    let (tip, (transactions, bytes, min_fee_rate)) = published.with_mempool(|mempool| {
-        (mempool.len(), mempool.total_bytes(), mempool.policy().min_fee_rate.0)
-    });
+    let (tip, (transactions, bytes, min_fee_rate, replacement_fee_rate)) =
+        published.with_mempool(|mempool| {
+            let policy = mempool.policy();
+            let rates = (policy.min_fee_rate.0, policy.replacement_fee_rate.0);
+            (mempool.len(), mempool.total_bytes(), rates.0, rates.1)
+        });
     let is_ever_final = published.finality.is_instant() || tip.final_height > BlockHeight::GENESIS;
     proto::GetInfoResponse {
         network: spec.name().to_owned(),
@@ -256,6 +259,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
         coinbase_maturity: spec.coinbase_maturity(),
         development: spec.is_development(),
         min_fee_rate,
+        replacement_fee_rate,
     }
 }
 

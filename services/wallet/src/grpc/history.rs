@@ -1,6 +1,8 @@
 //! A wallet's history, page by page.
 
 use pentad_api::wallet::v1 as proto;
+use pentad_crypto::AddressVersions;
+use pentad_keystore::WalletName;
 
 use crate::error::WalletError;
 use crate::ledger::{Direction, Entry, LedgerError, TouchPlace};
@@ -31,7 +33,10 @@ pub(super) async fn page(
         Some(last) if in_blocks == size as usize => format!("{}:{}", last.height, last.index),
         _ => String::new(),
     };
-    let transactions = entries.iter().map(message).collect();
+    let versions = inner.chain.network().await?.versions;
+    let name = wallet.name();
+    let transactions = entries.iter().map(|entry| message(inner, name, &versions, entry));
+    let transactions = transactions.collect::<Result<_, _>>()?;
     Ok(proto::GetHistoryResponse { transactions, next_page_token })
 }
 
@@ -45,14 +50,28 @@ fn place_of(token: &str) -> Result<Option<TouchPlace>, LedgerError> {
     place.map(Some).ok_or(LedgerError::PageToken)
 }
 
-fn message(entry: &Entry) -> proto::WalletTransaction {
+fn message(
+    inner: &Inner,
+    wallet: &WalletName,
+    versions: &AddressVersions,
+    entry: &Entry,
+) -> Result<proto::WalletTransaction, WalletError> {
+    let replaced = inner.journal.replaced(&entry.txid)?;
+    let replaced: Vec<String> = replaced.iter().map(ToString::to_string).collect();
+    // A label stays with a payment whose fee is raised.
+    let mut subjects = vec![entry.txid.to_string()];
+    subjects.extend(replaced.iter().rev().cloned());
+    if matches!(entry.direction, Direction::Received | Direction::Mined) {
+        subjects.extend(entry.to.iter().map(|address| address.encode(versions)));
+    }
+    let label = inner.labels.first(wallet, &subjects)?;
     let direction = match entry.direction {
         Direction::Received => proto::Direction::Received,
         Direction::Sent => proto::Direction::Sent,
         Direction::Internal => proto::Direction::Internal,
         Direction::Mined => proto::Direction::Mined,
     };
-    proto::WalletTransaction {
+    Ok(proto::WalletTransaction {
         txid: entry.txid.to_string(),
         direction: direction.into(),
         amount: entry.amount,
@@ -61,5 +80,7 @@ fn message(entry: &Entry) -> proto::WalletTransaction {
         confirmations: entry.confirmations,
         r#final: entry.is_final,
         time: entry.time,
-    }
+        replaced,
+        label,
+    })
 }

@@ -11,6 +11,7 @@ use pentad_keystore::{KeyPath, Keystore, KeystoreError, Passphrase, Wallet, Wall
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use super::labels::of_addresses;
 use crate::error::WalletError;
 use crate::message;
 use crate::wallets::{Inner, Wallets};
@@ -56,18 +57,20 @@ impl KeystoreService for Wallets {
         let versions = self.inner.chain.network().await?.versions;
         let listed = self.inner.hashing(|keystore| Ok(keystore.list()?)).await?;
         let wallets = listed.into_iter().map(|(name, wallet)| match wallet {
-            Ok(wallet) => WalletMessage {
+            Ok(wallet) => Ok(WalletMessage {
                 wallet: name.to_string(),
                 addresses: addresses(&wallet, &versions),
                 unlocked: wallet.is_unlocked(),
                 watch_only: wallet.is_watch_only(),
-            },
+                labels: of_addresses(&self.inner, &name)?,
+            }),
             Err(error) => {
                 tracing::error!(wallet = %name, %error, "a wallet that cannot be read");
-                WalletMessage { wallet: name.to_string(), ..WalletMessage::default() }
+                Ok(WalletMessage { wallet: name.to_string(), ..WalletMessage::default() })
             }
         });
-        Ok(Response::new(ListWalletsResponse { wallets: wallets.collect() }))
+        let wallets = wallets.collect::<Result<_, WalletError>>()?;
+        Ok(Response::new(ListWalletsResponse { wallets }))
     }
 
     #[tracing::instrument(

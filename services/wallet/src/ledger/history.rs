@@ -1,5 +1,6 @@
 //! What a wallet's transactions did to it.
 
+use pentad_crypto::Address;
 use pentad_keystore::WalletName;
 use pentad_primitives::Txid;
 
@@ -20,7 +21,7 @@ pub(crate) enum Direction {
 }
 
 /// A transaction, as one wallet sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) txid: Txid,
     pub(crate) direction: Direction,
@@ -36,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) is_final: bool,
     /// Unix seconds.
     pub(crate) time: u32,
+    /// Addresses of the wallet that it pays.
+    pub(crate) to: Vec<Address>,
 }
 
 impl Ledger {
@@ -57,6 +60,19 @@ impl Ledger {
         let state = self.state();
         Ok(touches.iter().map(|touch| entry(&state, wallet, touch)).collect())
     }
+
+    /// Whether a transaction of the main chain or of the mempool touches a wallet.
+    pub(crate) fn has_transaction(
+        &self,
+        wallet: &WalletName,
+        txid: &Txid,
+    ) -> Result<bool, LedgerError> {
+        let known = self.store.touch(txid)?;
+        let state = self.state();
+        let touches = state.waiting(txid).into_iter().chain(known.as_ref());
+        let mut coins = touches.flat_map(|touch| touch.spent.iter().chain(&touch.made));
+        Ok(coins.any(|coin| state.is_of(&coin.address, wallet)))
+    }
 }
 
 fn entry(state: &State, wallet: &WalletName, touch: &Touch) -> Entry {
@@ -64,6 +80,8 @@ fn entry(state: &State, wallet: &WalletName, touch: &Touch) -> Entry {
         sum(coins.iter().filter(|coin| state.is_of(&coin.address, wallet)))
     };
     let (spent, made) = (ours(&touch.spent), ours(&touch.made));
+    let made_here = touch.made.iter().map(|coin| coin.address);
+    let to = made_here.filter(|address| state.is_of(address, wallet)).collect();
     let fee = touch.fee();
     let direction = match (touch.is_coinbase, spent) {
         (true, _) => Direction::Mined,
@@ -86,5 +104,6 @@ fn entry(state: &State, wallet: &WalletName, touch: &Touch) -> Entry {
         confirmations: height.map_or(0, |height| (tip + 1).saturating_sub(height)),
         is_final: height.is_some_and(|height| height <= final_height),
         time: touch.time,
+        to,
     }
 }

@@ -130,6 +130,10 @@ impl State {
         self.waiting.values().filter(touches).cloned().collect()
     }
 
+    pub(super) fn waiting(&self, txid: &Txid) -> Option<&Touch> {
+        self.waiting.get(txid)
+    }
+
     pub(crate) fn touches(&self, transaction: &Transaction) -> bool {
         self.touch(Seen { transaction, place: None, time: 0 }).is_some()
     }

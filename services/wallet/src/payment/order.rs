@@ -10,6 +10,7 @@ use super::size::{fee, output_bytes, transaction_bytes};
 use crate::audit::paid_to_others;
 use crate::chain::Network;
 use crate::error::WalletError;
+use crate::labels::check as check_label;
 use pentad_keystore::audit::Paid;
 use pentad_keystore::{Wallet, WalletName};
 
@@ -24,10 +25,12 @@ const DUST_FEE_RATE: u64 = 3000;
 /// Bytes of the input that spends a pay-to-public-key-hash output.
 const SPENDING_BYTES: u64 = super::size::INPUT_BYTES;
 /// Longest transaction that the network takes.
-const TRANSACTION_BYTES_MAX: u64 = 100_000;
+pub(super) const TRANSACTION_BYTES_MAX: u64 = 100_000;
+/// Change of fewer units is left to the miner; it is pay-to-public-key-hash.
+pub(super) const CHANGE_DUST: u64 = dust(super::size::CHANGE_BYTES);
 
 /// Replacement is asked for, relative lock times are not (BIP125, BIP68).
-const SEQUENCE_REPLACEABLE: u32 = u32::MAX - 2;
+pub(crate) const SEQUENCE_REPLACEABLE: u32 = u32::MAX - 2;
 
 /// Whose coins pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub(crate) struct Order {
     pub(crate) input_bytes: u64,
     /// The approval that it has; empty: none.
     pub(crate) approval: String,
+    /// What to call the payment; empty: nothing.
+    pub(crate) label: String,
     /// As it came.
     pub(crate) request: SendRequest,
     /// Of what was asked for, so that one key cannot stand for two payments.
@@ -87,7 +92,9 @@ impl Order {
             lock_time,
             subtract_fee,
             replaceable: _,
+            label,
         } = request;
+        check_label(&label)?;
         let source = match from.ok_or(WalletError::NoSource)? {
             From::Address(text) => match decode(&text, "address", network)? {
                 Address::P2pkh(key_hash) => Source::Address(key_hash),
@@ -118,6 +125,7 @@ impl Order {
             is_unsigned: false,
             input_bytes: SPENDING_BYTES,
             approval: String::new(),
+            label,
             request: kept,
             fingerprint,
         })
@@ -135,8 +143,7 @@ impl Order {
                 .sum(),
             // Longer inputs count as dearer ones: see `refund`.
             fee_rate: (self.fee_rate * self.input_bytes).div_ceil(SPENDING_BYTES),
-            // Change is pay-to-public-key-hash.
-            dust: dust(super::size::CHANGE_BYTES),
+            dust: CHANGE_DUST,
             bytes_max: TRANSACTION_BYTES_MAX * SPENDING_BYTES / self.input_bytes,
             subtract_fee: self.subtract_fee,
         }
@@ -225,7 +232,11 @@ const fn dust(output_bytes: u64) -> u64 {
     fee(output_bytes + SPENDING_BYTES, DUST_FEE_RATE)
 }
 
-fn check_fee_rate(asked: Option<u64>, network: &Network, default: u64) -> Result<u64, WalletError> {
+pub(crate) fn check_fee_rate(
+    asked: Option<u64>,
+    network: &Network,
+    default: u64,
+) -> Result<u64, WalletError> {
     let (least, most) = (network.min_fee_rate, FEE_RATE_MAX.max(network.min_fee_rate));
     match asked {
         None => Ok(default.clamp(least, most)),
@@ -234,7 +245,7 @@ fn check_fee_rate(asked: Option<u64>, network: &Network, default: u64) -> Result
     }
 }
 
-fn check_key(key: String) -> Result<Option<String>, WalletError> {
+pub(crate) fn check_key(key: String) -> Result<Option<String>, WalletError> {
     if key.is_empty() {
         return Ok(None);
     }
@@ -296,6 +307,7 @@ mod tests {
             versions: pentad_crypto::AddressVersions::default(),
             maturity: 1,
             min_fee_rate: 1000,
+            replacement_fee_rate: 1000,
         };
         assert_eq!(check_fee_rate(None, &network, 1).expect("clamped"), 1000);
         assert_eq!(check_fee_rate(Some(1000), &network, 1).expect("in range"), 1000);

@@ -1,12 +1,16 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pentad_primitives::encode::{Decode as _, Encode as _};
+use pentad_primitives::encode::{Decode as _, Encode as _, Reader};
 use pentad_primitives::{Transaction, Txid};
 
 use pentad_keystore::WalletName;
 
 /// First byte of every record.
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
+/// First byte of records that do not say how to raise their fee.
+const RECORD_VERSION_1: u8 = 1;
+/// In the place of an index: there is no change.
+const NO_CHANGE: u32 = u32::MAX;
 /// Between the wallet's name and the idempotency key; names do not contain it, and none is empty.
 const SEPARATOR: u8 = 0;
 
@@ -90,47 +94,64 @@ pub(crate) struct Record {
     pub(crate) time: u64,
     /// Hash of what was asked for.
     pub(crate) fingerprint: [u8; 32],
+    pub(crate) made: Made,
+}
+
+/// The transaction of a payment, with what it takes to put another one in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) transaction: Transaction,
     /// Units.
     pub(crate) fee: u64,
-    pub(crate) transaction: Transaction,
+    /// Which output is change.
+    pub(crate) change: Option<u32>,
+    /// It spends coins of one address alone, as it was asked to.
+    pub(crate) of_address: bool,
+    /// The payment in whose place it stands.
+    pub(crate) replaces: Option<Txid>,
 }
 
 impl Record {
-    pub(crate) fn new(
-        progress: Progress,
-        fingerprint: [u8; 32],
-        fee: u64,
-        transaction: Transaction,
-    ) -> Self {
-        Self { progress, time: unix_time(), fingerprint, fee, transaction }
+    pub(crate) fn new(progress: Progress, fingerprint: [u8; 32], made: Made) -> Self {
+        Self { progress, time: unix_time(), fingerprint, made }
     }
 
-    /// `version: u8 | progress: u8 | time: u64 | fingerprint: 32 | fee: u64 | transaction`;
-    /// numbers little-endian.
+    /// `version: u8 | progress: u8 | time: u64 | fingerprint: 32 | fee: u64 | change: u32 |
+    /// of one address: u8 | replaces: 32 | transaction`; numbers little-endian.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let Made { transaction, fee, change, of_address, replaces } = &self.made;
         let mut bytes = vec![RECORD_VERSION, self.progress.byte()];
         bytes.extend_from_slice(&self.time.to_le_bytes());
         bytes.extend_from_slice(&self.fingerprint);
-        bytes.extend_from_slice(&self.fee.to_le_bytes());
-        self.transaction.encode(&mut bytes);
+        bytes.extend_from_slice(&fee.to_le_bytes());
+        bytes.extend_from_slice(&change.unwrap_or(NO_CHANGE).to_le_bytes());
+        bytes.push(u8::from(*of_address));
+        bytes.extend_from_slice(replaces.unwrap_or(Txid::ZERO).as_bytes());
+        transaction.encode(&mut bytes);
         bytes
     }
 
-    /// `None` when the bytes are not what [`Record::to_bytes`] makes.
+    /// `None` when the bytes are not what [`Record::to_bytes`] makes, or made in version 1: there
+    /// the fee was followed by the transaction.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (&[RECORD_VERSION, progress], rest) = bytes.split_first_chunk()? else {
-            return None;
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8().ok()?;
+        let progress = Progress::from_byte(reader.u8().ok()?)?;
+        let (time, fingerprint) = (reader.u64().ok()?, reader.array().ok()?);
+        let fee = reader.u64().ok()?;
+        let (change, of_address, replaces) = match version {
+            RECORD_VERSION_1 => (NO_CHANGE, false, Txid::ZERO),
+            RECORD_VERSION => {
+                let (change, of_address) = (reader.u32().ok()?, reader.u8().ok()? != 0);
+                (change, of_address, Txid::from_bytes(reader.array().ok()?))
+            }
+            _ => return None,
         };
-        let (time, rest) = rest.split_first_chunk()?;
-        let (&fingerprint, rest) = rest.split_first_chunk()?;
-        let (fee, rest) = rest.split_first_chunk()?;
-        Some(Self {
-            progress: Progress::from_byte(progress)?,
-            time: u64::from_le_bytes(*time),
-            fingerprint,
-            fee: u64::from_le_bytes(*fee),
-            transaction: Transaction::from_bytes(rest).ok()?,
-        })
+        let transaction = Transaction::decode(&mut reader).ok()?;
+        let change = Some(change).filter(|change| *change != NO_CHANGE);
+        let replaces = Some(replaces).filter(|txid| *txid != Txid::ZERO);
+        let made = Made { transaction, fee, change, of_address, replaces };
+        (reader.remaining() == 0).then_some(Self { progress, time, fingerprint, made })
     }
 }
 
@@ -156,15 +177,32 @@ pub(super) mod tests {
         };
         let transaction =
             Transaction { version: 1, inputs: vec![input], outputs: vec![output], lock_time: 0 };
-        Record::new(progress, [9; 32], 226, transaction)
+        Record::new(progress, [9; 32], made(transaction))
+    }
+
+    pub(in crate::payment) fn made(transaction: Transaction) -> Made {
+        Made { transaction, fee: 226, change: None, of_address: false, replaces: None }
     }
 
     #[test]
     fn records_survive_their_encoding() {
         for byte in 0..=3 {
             let record = record(Progress::from_byte(byte).expect("known"));
-            assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+            let replaces = Some(Txid::from_bytes([8; 32]));
+            let made = Made { change: Some(1), of_address: true, replaces, ..record.made.clone() };
+            for record in [Record { made, ..record.clone() }, record] {
+                assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
+            }
         }
+    }
+
+    #[test]
+    fn records_of_version_1_are_read() {
+        let record = record(Progress::Submitted);
+        let bytes = record.to_bytes();
+        let fixed = 2 + 8 + 32 + 8;
+        let old = [&[1], &bytes[1..fixed], &bytes[fixed + 4 + 1 + 32..]].concat();
+        assert_eq!(Record::from_bytes(&old), Some(record));
     }
 
     #[test]
@@ -173,8 +211,9 @@ pub(super) mod tests {
         for cut in [0, 1, 20, 50, bytes.len() - 1] {
             assert_eq!(Record::from_bytes(&bytes[..cut]), None);
         }
-        assert_eq!(Record::from_bytes(&[&[2, 1], &bytes[2..]].concat()), None);
-        assert_eq!(Record::from_bytes(&[&[1, 4], &bytes[2..]].concat()), None);
+        assert_eq!(Record::from_bytes(&[&[3, 1], &bytes[2..]].concat()), None);
+        assert_eq!(Record::from_bytes(&[&[2, 4], &bytes[2..]].concat()), None);
+        assert_eq!(Record::from_bytes(&[&bytes[..], &[0]].concat()), None);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use pentad_api::encoding::{decode, encode};
-use pentad_api::wallet::v1::SendRequest;
+use pentad_api::wallet::v1::{BumpFeeRequest, SendRequest};
 use pentad_crypto::{Address, sha256d};
 use pentad_keystore::Wallet;
 use pentad_keystore::audit::{Event, Paid};
 
 use super::judge::coins;
 use super::{Book, Judgement, Pending, PolicyError, judge};
-use crate::chain::Network;
+use crate::bump::Bump;
 use crate::error::WalletError;
 use crate::message;
 use crate::payment::{Order, unix_time};
@@ -42,14 +42,14 @@ impl Inner {
     /// Lets a payment pass, or writes down that it waits.
     pub(crate) async fn permit(
         &self,
-        order: &Order,
+        asked: &Asked<'_>,
         wallet: &Wallet,
-        network: &Network,
+        foreign: &[Paid],
+        approval: &str,
     ) -> Result<(), WalletError> {
-        let foreign = order.paid_to_others(wallet, network);
-        match self.judge(wallet, &foreign)? {
-            Judgement::Ask { reason } if order.approval.is_empty() => {
-                let approval = self.ask(order, wallet, &foreign, &reason).await?;
+        match self.judge(wallet, foreign)? {
+            Judgement::Ask { reason } if approval.is_empty() => {
+                let approval = self.ask(asked, wallet, foreign, &reason).await?;
                 Err(PolicyError::Waits { approval, reason }.into())
             }
             Judgement::Ask { .. } | Judgement::Pay => Ok(()),
@@ -59,13 +59,16 @@ impl Inner {
     /// Writes down that a payment waits; returns what names it. The same request waits once.
     async fn ask(
         &self,
-        order: &Order,
+        asked: &Asked<'_>,
         wallet: &Wallet,
         foreign: &[Paid],
         reason: &str,
     ) -> Result<String, WalletError> {
         let _turn = self.asking.lock().await;
-        let request = hex::encode(encode(&order.request));
+        let (request, replaces) = match asked {
+            Asked::Send(request) => (hex::encode(encode(*request)), String::new()),
+            Asked::Bump(request) => (hex::encode(encode(*request)), request.txid.clone()),
+        };
         if let Some((id, _)) = self.book().room(wallet.name().as_str(), &request, unix_time())? {
             return Ok(id);
         }
@@ -73,8 +76,16 @@ impl Inner {
         let head = self.audit.head().hash;
         let id = sha256d(format!("{head} {} {request}", wallet.name()).as_bytes()).to_bytes();
         let approval = hex::encode(&id[..ID_BYTES]);
-        let (text, reason) = (text(&approval, wallet, foreign), reason.to_owned());
-        let event = Event::ApprovalRequested { approval: approval.clone(), reason, request, text };
+        let mut text = text(&approval, wallet, foreign);
+        if let Asked::Bump(request) = asked {
+            write!(text, ", in the place of {}", request.txid).expect("a String grows");
+            if let Some(rate) = request.fee_rate {
+                write!(text, ", at {rate} units per 1000 bytes").expect("a String grows");
+            }
+        }
+        let (approval_id, reason) = (approval.clone(), reason.to_owned());
+        let event =
+            Event::ApprovalRequested { approval: approval_id, reason, request, text, replaces };
         self.note(wallet, event).await?;
         tracing::info!(wallet = %wallet.name(), approval, "a payment waits for approval");
         Ok(approval)
@@ -123,15 +134,23 @@ impl Wallets {
         let wallet = inner.wallet(pending.wallet.parse()?).await?;
         let approver = inner.check_signature(&wallet, &pending, signature).await?;
         inner.note(&wallet, Event::Approved { approval: approval.clone(), approver }).await?;
-        let request = hex::decode(&pending.request).unwrap_or_default();
-        let request: SendRequest =
-            decode(request.into()).map_err(|_| PolicyError::UnknownApproval(approval.clone()))?;
-        let network = inner.chain.network().await?;
-        let mut order = Order::check(request, &network, inner.fee_rate)?;
+        let request = hex::decode(&pending.request).unwrap_or_default().into();
+        let unreadable = |_| PolicyError::UnknownApproval(approval.clone());
         // However often it is approved, it is paid once.
-        order.idempotency_key.get_or_insert_with(|| format!("approval {approval}"));
-        order.approval = approval;
-        self.inner.payments.spawn(async move { inner.pay(order).await }).await?
+        let own_key = || format!("approval {approval}");
+        let network = inner.chain.network().await?;
+        if pending.replaces.is_empty() {
+            let mut order =
+                Order::check(decode(request).map_err(unreadable)?, &network, inner.fee_rate)?;
+            order.idempotency_key.get_or_insert_with(own_key);
+            order.approval = approval;
+            self.inner.payments.spawn(async move { inner.pay(order).await }).await?
+        } else {
+            let mut bump = Bump::check(decode(request).map_err(unreadable)?, &network)?;
+            bump.idempotency_key.get_or_insert_with(own_key);
+            bump.approval = approval;
+            self.inner.payments.spawn(async move { inner.bump(bump).await }).await?
+        }
     }
 
     /// Gives up a payment that waits.
@@ -140,6 +159,12 @@ impl Wallets {
         let wallet = self.inner.wallet(pending.wallet.parse()?).await?;
         self.inner.note(&wallet, Event::Rejected { approval }).await
     }
+}
+
+/// What somebody has asked for.
+pub(crate) enum Asked<'a> {
+    Send(&'a SendRequest),
+    Bump(&'a BumpFeeRequest),
 }
 
 /// What the approver signs: it names the payment and says all that it pays, so that the signature

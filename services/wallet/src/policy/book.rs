@@ -29,6 +29,8 @@ pub(crate) struct Pending {
     pub(crate) request: String,
     /// What the approver signs.
     pub(crate) text: String,
+    /// The payment in whose place it would be made, by its transaction id; empty: none.
+    pub(crate) replaces: String,
 }
 
 /// All wallets.
@@ -64,10 +66,11 @@ impl Book {
             Event::PolicySet { policy } => account.policy = Some(policy.clone()),
             // Another wallet of the same name.
             Event::Created | Event::Restored => account.policy = None,
-            Event::ApprovalRequested { approval, reason, request, text } => {
+            Event::ApprovalRequested { approval, reason, request, text, replaces } => {
                 let (wallet, time) = (entry.wallet.clone(), entry.time);
                 let (reason, request, text) = (reason.clone(), request.clone(), text.clone());
-                let pending = Pending { wallet, time, reason, request, text };
+                let replaces = replaces.clone();
+                let pending = Pending { wallet, time, reason, request, text, replaces };
                 self.pending.insert(approval.clone(), pending);
             }
             Event::Rejected { approval } => drop(self.pending.remove(approval)),
@@ -180,13 +183,14 @@ mod tests {
             spent,
             dry_run: false,
             approval: approval.to_owned(),
+            replaces: String::new(),
         }
     }
 
     fn requested(approval: &str, request: &str) -> Event {
-        let text = String::new();
         let (approval, request) = (approval.to_owned(), request.to_owned());
-        Event::ApprovalRequested { approval, reason: String::new(), request, text }
+        let [reason, text, replaces] = [(); 3].map(|()| String::new());
+        Event::ApprovalRequested { approval, reason, request, text, replaces }
     }
 
     #[test]

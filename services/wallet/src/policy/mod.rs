@@ -8,6 +8,7 @@ mod error;
 mod judge;
 mod set;
 
+pub(crate) use approve::Asked;
 pub(crate) use book::{Book, Pending};
 pub use error::PolicyError;
 pub(crate) use error::policy_failure;

@@ -15,6 +15,7 @@ use super::SigningError;
 use crate::audit::address;
 use crate::error::WalletError;
 use crate::payment::{INPUT_BYTES, Order, multisig_input_bytes};
+use crate::send::Prepared;
 use crate::wallets::{Inner, Wallets};
 
 impl Wallets {
@@ -34,10 +35,10 @@ impl Wallets {
             }
             None => INPUT_BYTES,
         };
-        let (transaction, fee, _) = self.inner.prepare(&order, &wallet, &network).await?;
-        let mut psbt = Psbt::new(transaction).map_err(SigningError::from)?;
+        let Prepared { made, .. } = self.inner.prepare(&order, &wallet, &network).await?;
+        let mut psbt = Psbt::new(made.transaction).map_err(SigningError::from)?;
         self.inner.update(&mut psbt, &wallet).await?;
-        Ok((psbt, fee))
+        Ok((psbt, made.fee))
     }
 }
 

@@ -7,7 +7,7 @@ use pentad_keystore::{KeyPath, MultisigAccount, Signer, Wallet, WalletName};
 use pentad_psbt::Psbt;
 
 use super::SigningError;
-use crate::audit::{Reservation, address, paid_to_others};
+use crate::audit::{Reservation, address, leaving, paid_to_others};
 use crate::error::WalletError;
 use crate::policy::Judgement;
 use crate::wallets::Inner;
@@ -34,7 +34,7 @@ impl Inner {
             let wallet = signing.name().to_string();
             return Err(SigningError::Unapproved { wallet, reason }.into());
         }
-        let mut reservation = Reservation::new(self, &signing, &paid, fee)?;
+        let mut reservation = Reservation::new(self, &signing, leaving(&paid, fee))?;
         let mut signed = psbt.clone();
         let (mut all, places) = (psbt.clone(), inputs.clone());
         let account = wallet.multisig().map(|(account, _)| account.clone());

@@ -6,7 +6,7 @@ use pentad_psbt::Psbt;
 
 use super::SigningError;
 use crate::error::WalletError;
-use crate::payment::{PaymentKey, Progress, Record};
+use crate::payment::{Made, PaymentKey, Progress, Record};
 use crate::wallets::Inner;
 
 /// The transaction of a PSBT that all have signed.
@@ -29,7 +29,9 @@ impl Inner {
         self.submit(&transaction).await?;
         let txid = transaction.txid();
         // No request stands for it: nobody can ask for it again.
-        let record = Record::new(Progress::Submitted, [0; 32], fee, transaction.clone());
+        let (change, of_address, replaces) = (None, false, None);
+        let made = Made { transaction: transaction.clone(), fee, change, of_address, replaces };
+        let record = Record::new(Progress::Submitted, [0; 32], made);
         if let Err(error) = self.journal.put(&PaymentKey::of_transaction(&txid), &record).await {
             tracing::error!(%txid, %error, "a payment is made, but would not survive a crash");
         }

@@ -34,7 +34,10 @@ fn refused(status: &Status, code: Code, reason: &str) {
 async fn a_backup_gives_the_wallet_with_all_its_addresses_and_its_policy() {
     let bed = Bed::start().await;
     bed.create_sealed("alice", PASSPHRASE).await;
-    let next = bed.wallet().new_address(NewAddressRequest { wallet: "alice".to_owned() }).await;
+    let next = bed
+        .wallet()
+        .new_address(NewAddressRequest { wallet: "alice".to_owned(), ..Default::default() })
+        .await;
     let next = next.expect("handed out").into_inner().address;
     let policy = Policy { limit_per_day: Some(COIN), ..Policy::default() };
     let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());

@@ -164,6 +164,10 @@ impl Bed {
         self.wallet().get_history(request).await.expect("a history").into_inner().transactions
     }
 
+    pub async fn bump(&self, request: BumpFeeRequest) -> Result<BumpFeeResponse, Status> {
+        self.wallet().bump_fee(request).await.map(tonic::Response::into_inner)
+    }
+
     pub async fn send(&self, request: SendRequest) -> Result<SendResponse, Status> {
         self.wallet().send(request).await.map(tonic::Response::into_inner)
     }

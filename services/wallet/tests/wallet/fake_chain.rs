@@ -358,6 +358,41 @@ impl State {
             .collect()
     }
 
+    /// What spends the same coins in the mempool, if it may be replaced (BIP125): here only what
+    /// nothing else hangs on, and by what spends no further unconfirmed coins.
+    fn replaced(&self, transaction: &Transaction) -> Result<Vec<Transaction>, &'static str> {
+        let spends = |waiting: &&Transaction| {
+            let mut inputs = transaction.inputs.iter().map(|input| input.previous_output);
+            inputs.any(|it| waiting.inputs.iter().any(|input| input.previous_output == it))
+        };
+        let replaced: Vec<Transaction> = self.mempool.iter().filter(spends).cloned().collect();
+        for old in &replaced {
+            if old.inputs.iter().all(|input| input.sequence > u32::MAX - 2) {
+                return Err("an input is spent in the mempool");
+            }
+            if outputs(old).any(|(outpoint, _)| self.spent_in_mempool(&outpoint)) {
+                return Err("another transaction would go, too");
+            }
+        }
+        let known = replaced.iter().flat_map(|old| &old.inputs).map(|input| input.previous_output);
+        let known: BTreeSet<OutPoint> = known.collect();
+        let mut new = transaction.inputs.iter().map(|input| input.previous_output);
+        let is_new = |it: &OutPoint| !known.contains(it) && !self.confirmed.contains_key(it);
+        if !replaced.is_empty() && new.any(|it| is_new(&it)) {
+            return Err("a further input is unconfirmed");
+        }
+        Ok(replaced)
+    }
+
+    /// Units, of a transaction in the mempool.
+    fn fee(&self, transaction: &Transaction) -> u64 {
+        let known = self.all_outputs();
+        let spent = transaction.inputs.iter().map(|input| &known[&input.previous_output].0.output);
+        let spent: u64 = spent.map(|output| output.amount.units()).sum();
+        let paid: u64 = transaction.outputs.iter().map(|output| output.amount.units()).sum();
+        spent - paid
+    }
+
     fn admit(&mut self, transaction: Transaction) -> Result<bool, &'static str> {
         let txid = transaction.txid();
         if self.mined.contains_key(&txid) || self.mempool.iter().any(|tx| tx.txid() == txid) {
@@ -367,11 +402,9 @@ impl State {
             return Err("TOO_MANY_ANCESTORS");
         }
         let known = self.all_outputs();
+        let replaced = self.replaced(&transaction)?;
         let mut sum = 0;
         for (index, input) in transaction.inputs.iter().enumerate() {
-            if self.spent_in_mempool(&input.previous_output) {
-                return Err("an input is spent in the mempool");
-            }
             let (utxo, _) = known.get(&input.previous_output).ok_or("an input is unknown")?;
             if !self.is_mature(utxo) {
                 return Err("an input is immature");
@@ -381,6 +414,18 @@ impl State {
         }
         let paid: u64 = transaction.outputs.iter().map(|output| output.amount.units()).sum();
         let fee = sum.checked_sub(paid).ok_or("outputs exceed inputs")?;
+        let bytes = transaction.encoded_len() as u64;
+        for old in &replaced {
+            let (before, old_bytes) = (self.fee(old), old.encoded_len() as u64);
+            let is_higher = fee * old_bytes > before * bytes;
+            if fee * 1000 < before * 1000 + bytes * MIN_FEE_RATE || !is_higher {
+                return Err("the fee is too low for a replacement");
+            }
+        }
+        for txid in replaced.iter().map(Transaction::txid) {
+            self.mempool.retain(|waiting| waiting.txid() != txid);
+            self.leave(&txid, RemovalReason::Replaced);
+        }
         if fee * 1000 < transaction.encoded_len() as u64 * MIN_FEE_RATE {
             return Err("the fee is too low");
         }
@@ -485,6 +530,7 @@ impl ChainService for FakeChain {
             p2sh_version: versions.p2sh.into(),
             coinbase_maturity: state.maturity,
             min_fee_rate: MIN_FEE_RATE,
+            replacement_fee_rate: MIN_FEE_RATE,
             height: state.height(),
             tip: state.tip().to_string(),
             ..GetInfoResponse::default()

@@ -67,7 +67,7 @@ async fn imported_keys_pay_and_are_shown_again() {
     let request = ShowWordsRequest { wallet: "paper".to_owned(), passphrase };
     let status = bed.keystore().show_words(request).await.expect_err("no words");
     refused(&status, Code::FailedPrecondition, "NO_WORDS");
-    let request = NewAddressRequest { wallet: "paper".to_owned() };
+    let request = NewAddressRequest { wallet: "paper".to_owned(), ..Default::default() };
     let status = bed.wallet().new_address(request).await.expect_err("no more");
     refused(&status, Code::FailedPrecondition, "FIXED_ADDRESSES");
 }
@@ -110,7 +110,10 @@ async fn a_watched_account_finds_its_coins_and_signs_nothing() {
     assert_eq!(bed.balance("eye").await.confirmed, 2 * COIN);
     let [wallet] = bed.list().await.try_into().expect("one");
     assert!(wallet.watch_only && !wallet.unlocked);
-    let next = bed.wallet().new_address(NewAddressRequest { wallet: "eye".to_owned() }).await;
+    let next = bed
+        .wallet()
+        .new_address(NewAddressRequest { wallet: "eye".to_owned(), ..Default::default() })
+        .await;
     assert_ne!(next.expect("the next one").into_inner().address, first);
     let bob = bed.create("bob").await;
     for request in [from_wallet("eye", &bob, COIN), from_address(first, &bob, COIN)] {

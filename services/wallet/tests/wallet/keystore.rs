@@ -142,7 +142,10 @@ async fn files_are_for_their_owner_only_and_no_rest_stays() {
     let bed = Bed::start().await;
     bed.create("alice").await;
     for wallet in ["alice"; 5] {
-        let request = pentad_api::wallet::v1::NewAddressRequest { wallet: wallet.to_owned() };
+        let request = pentad_api::wallet::v1::NewAddressRequest {
+            wallet: wallet.to_owned(),
+            ..Default::default()
+        };
         bed.wallet().new_address(request).await.expect("an address");
     }
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;

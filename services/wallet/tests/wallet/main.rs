@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod bed;
+mod bump;
 mod errors;
 mod exports;
 mod fake_chain;
@@ -10,6 +11,7 @@ mod following;
 mod history;
 mod import;
 mod keystore;
+mod labels;
 mod leases;
 mod policy;
 mod psbt;

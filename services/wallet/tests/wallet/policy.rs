@@ -230,6 +230,47 @@ async fn approved_many_times_at_once_it_is_paid_once() {
     assert_eq!(bed.chain.mempool().len(), 1);
 }
 
+/// A replacement passes what a payment passes.
+#[tokio::test]
+async fn higher_fees_pass_the_same_gates() {
+    let bed = Bed::start().await;
+    let bob = rich(&bed).await;
+    let replaceable =
+        |units| SendRequest { replaceable: true, ..from_wallet("alice", &bob, units) };
+    let bump = |txid: &str, fee_rate| BumpFeeRequest {
+        wallet: "alice".to_owned(),
+        txid: txid.to_owned(),
+        fee_rate: Some(fee_rate),
+        ..BumpFeeRequest::default()
+    };
+    let first = bed.send(replaceable(2 * COIN)).await.expect("no policy yet");
+    let limit_per_day = Some(2 * COIN + 100_000);
+    let approver = Approver::new();
+    let policy = Policy { limit_per_day, ..two_persons(&approver) };
+    set(&bed, PASSPHRASE, policy).await.expect("set");
+    let status = bed.bump(bump(&first.txid, 2_000)).await.expect_err("waits");
+    refused(&status, Code::FailedPrecondition, "APPROVAL_NEEDED");
+    let dry = BumpFeeRequest { dry_run: true, ..bump(&first.txid, 2_000) };
+    let dry = bed.bump(dry).await.expect("what would be made");
+    assert!(dry.txid.is_empty() && !dry.transaction.is_empty(), "not signed");
+    let [one] = waiting(&bed).await.try_into().expect("one");
+    for part in [&first.txid, "2.00000000", &bob, "2000 units"] {
+        assert!(one.text.contains(part), "{}", one.text);
+    }
+    let paid = approve(&bed, &one.approval, approver.sign(&one.text)).await.expect("made");
+    assert_eq!(bed.chain.mempool().remove(0).txid().to_string(), paid.txid);
+    assert_eq!(paid.fee, dry.fee);
+    // The amount counts once, with the last fee.
+    assert_eq!(spent(&bed).await, 2 * COIN + paid.fee);
+    let alone = Policy { limit_per_day, ..Policy::default() };
+    set(&bed, PASSPHRASE, alone).await.expect("set");
+    let status = bed.bump(bump(&paid.txid, 1_000_000)).await.expect_err("over the limit");
+    refused(&status, Code::FailedPrecondition, "LIMIT_PER_DAY");
+    let last = bed.bump(bump(&paid.txid, 100_000)).await.expect("within the limit");
+    assert_eq!(spent(&bed).await, 2 * COIN + last.fee);
+    assert_eq!(bed.chain.mempool().len(), 1);
+}
+
 #[tokio::test]
 async fn policies_are_set_for_the_passphrase_alone() {
     let mut bed = Bed::start().await;

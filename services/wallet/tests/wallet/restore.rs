@@ -25,7 +25,7 @@ async fn words(bed: &Bed, wallet: &str) -> String {
 }
 
 async fn new_address(bed: &Bed, wallet: &str) -> String {
-    let request = NewAddressRequest { wallet: wallet.to_owned() };
+    let request = NewAddressRequest { wallet: wallet.to_owned(), ..Default::default() };
     bed.wallet().new_address(request).await.expect("an address").into_inner().address
 }
 

@@ -54,7 +54,10 @@ async fn own_change_is_recognised_after_a_restart() {
 async fn a_wallet_pays_from_all_its_addresses_and_keeps_change_apart() {
     let bed = Bed::start().await;
     let (first, bob) = (bed.create("alice").await, bed.create("bob").await);
-    let request = pentad_api::wallet::v1::NewAddressRequest { wallet: "alice".to_owned() };
+    let request = pentad_api::wallet::v1::NewAddressRequest {
+        wallet: "alice".to_owned(),
+        ..Default::default()
+    };
     let second = bed.wallet().new_address(request).await.expect("an address").into_inner().address;
     assert_ne!(first, second);
     for address in [&first, &second, &first, &second] {
