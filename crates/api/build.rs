@@ -61,7 +61,7 @@ fn rights_table(descriptors: &[u8]) -> Result<String, Error> {
             Value::EnumNumber(number) => *number,
             other => return Err(format!("unexpected option value {other:?}").into()),
         };
-        writeln!(arms, "        {:?} => Right::from_option({right}),", path(&method))?;
+        writeln!(arms, "        {:?} => right({right}),", path(&method))?;
         if method.is_client_streaming() || method.is_server_streaming() {
             write!(streaming, "{:?}, ", path(&method))?;
         }

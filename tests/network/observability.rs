@@ -9,8 +9,14 @@ use pentad_tests::{Devnet, metrics_page, wait_for, wait_until};
 use crate::coins::create_wallet;
 
 const NODES: usize = 4;
-/// What workers have, which are not nodes.
-const FOREIGN: [&str; 1] = ["pentad_worker_connected"];
+/// What workers have, which are not nodes, and what comes with certificates and refusals, which a
+/// development network has none of: tests/network/trust.rs looks for those.
+const FOREIGN: [&str; 4] = [
+    "pentad_worker_connected",
+    "pentad_certificate_expiry_timestamp_seconds",
+    "pentad_trust_reloads_total",
+    "pentad_calls_refused_total",
+];
 
 fn observability(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/observability")).join(path)

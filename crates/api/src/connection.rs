@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{HeaderMap, Request, Response};
+use pentad_trust::Tls;
 use thiserror::Error;
 use tonic::Status;
 use tonic::body::Body;
@@ -17,8 +18,10 @@ use tonic::transport::Endpoint;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt as _};
 
-/// How long a TCP connection may take to open: a service on the same network answers in
-/// milliseconds, and a dead one must not hold its callers.
+use crate::dial::TlsChannel;
+
+/// How long a connection may take to open, its TLS handshake included: a service on the same
+/// network answers in milliseconds, and a dead one must not hold its callers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pings on an idle HTTP/2 connection, so that a peer that vanished is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -49,9 +52,18 @@ pub struct Connection {
 /// Why a [`Connection`] cannot be made.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
-    /// Not of the form `http://host:port`.
-    #[error("invalid service address {address:?}: expected http://host:port")]
+    /// Not of the form `http://host:port` or `https://host:port`.
+    #[error(
+        "invalid service address {address:?}: expected http://host:port, or https://host:port for \
+         TLS"
+    )]
     Address {
+        /// What was given.
+        address: String,
+    },
+    /// TLS is asked for, and there is nothing to know the server by.
+    #[error("{address} asks for TLS, and no authority is known: name its file (tls.authority)")]
+    NoAuthority {
         /// What was given.
         address: String,
     },
@@ -69,18 +81,33 @@ impl Connection {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn lazy(address: &str) -> Result<Self, ConnectionError> {
-        let endpoint = Endpoint::from_shared(address.to_owned())
-            .ok()
-            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
-            .ok_or_else(|| ConnectionError::Address { address: address.to_owned() })?;
-        let channel = endpoint
+        Self::open(address, None)
+    }
+
+    /// As [`Connection::lazy`], and with TLS where the address begins with `https://`.
+    ///
+    /// # Errors
+    /// When `address` is none, or asks for TLS and no authority is known.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(address: &str, tls: Option<&Tls>) -> Result<Self, ConnectionError> {
+        let wrong = || ConnectionError::Address { address: address.to_owned() };
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|_| wrong())?;
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        Ok(Self::over(channel.map_err(BoxError::from)))
+            .tcp_nodelay(true);
+        match endpoint.uri().scheme_str() {
+            Some("http") => Ok(Self::over(endpoint.connect_lazy().map_err(BoxError::from))),
+            Some("https") => match tls.filter(|tls| tls.current().client.is_some()) {
+                Some(tls) => Ok(Self::over(TlsChannel::lazy(endpoint, Arc::clone(tls)))),
+                None => Err(ConnectionError::NoAuthority { address: address.to_owned() }),
+            },
+            _ => Err(wrong()),
+        }
     }
 
     /// Calls a tower service of this process directly.
@@ -194,6 +221,8 @@ mod tests {
             assert!(Connection::lazy(address).is_err(), "{address:?} was accepted");
         }
         assert!(Connection::lazy("http://127.0.0.1:1").is_ok());
+        let error = Connection::lazy("https://127.0.0.1:1").expect_err("no authority");
+        assert!(matches!(error, ConnectionError::NoAuthority { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! Generated protobuf code, connections and the mapping between messages and domain types.
 //!
-//! This crate alone knows prost. Services meet over [`Connection`]s: over TCP, or wired straight
-//! to another service's tower service in the same process.
+//! This crate alone knows prost. Services meet over [`Connection`]s: over TCP, with TLS or without,
+//! or wired straight to another service's tower service in the same process.
 
 mod connection;
 mod convert;
+mod dial;
 pub mod encoding;
 pub mod rights;
 pub mod status;
@@ -15,7 +16,7 @@ pub use convert::{
     header_message, outpoint_message, proof_from_message, proof_message, transaction_from_bytes,
     transaction_message, txid_from_hex, utxo_message,
 };
-pub use rights::Right;
+pub use pentad_trust::Right;
 pub use status::Failure;
 
 /// The encoded descriptor set of every proto in `proto/`, with comments: for reflection and the

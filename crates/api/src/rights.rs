@@ -1,48 +1,17 @@
 //! The rights that methods declare in the protos, as a table made at build time.
 
-use std::fmt;
+use pentad_trust::Right;
 
-/// What a caller must be allowed to do (`pentad.options.v1.Right`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Right {
-    /// Nothing: health checks, and reflection where it is on.
-    Open,
-    /// Read the public ledger and the state of the node.
-    Read,
-    /// Hand in transactions and blocks.
-    Submit,
-    /// Use keys.
-    Spend,
-    /// Operate the node.
-    Operate,
-    /// The services of the node among themselves.
-    Internal,
-}
-
-impl Right {
-    /// Maps the option's value; an unknown one gives no access to anybody.
-    const fn from_option(value: i32) -> Option<Self> {
-        match value {
-            1 => Some(Self::Read),
-            2 => Some(Self::Submit),
-            3 => Some(Self::Spend),
-            4 => Some(Self::Operate),
-            5 => Some(Self::Internal),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "open",
-            Self::Read => "read",
-            Self::Submit => "submit",
-            Self::Spend => "spend",
-            Self::Operate => "operate",
-            Self::Internal => "internal",
-        })
+/// Maps the option's value; an unknown one gives no access to anybody.
+const fn right(option: i32) -> Option<Right> {
+    match option {
+        1 => Some(Right::Read),
+        2 => Some(Right::Submit),
+        3 => Some(Right::Spend),
+        4 => Some(Right::Operate),
+        5 => Some(Right::Internal),
+        6 => Some(Right::Admin),
+        _ => None,
     }
 }
 
@@ -69,6 +38,8 @@ include!(concat!(env!("OUT_DIR"), "/rights.rs"));
 
 #[cfg(test)]
 mod tests {
+    use pentad_trust::Role;
+
     use super::*;
 
     #[test]
@@ -76,6 +47,7 @@ mod tests {
         assert_eq!(required("/pentad.chain.v1.ChainService/GetInfo"), Some(Right::Read));
         assert_eq!(required("/pentad.wallet.v1.WalletService/Send"), Some(Right::Spend));
         assert_eq!(required("/pentad.chain.v1.AssemblyService/GetTemplate"), Some(Right::Internal));
+        assert_eq!(required("/pentad.chain.v1.AdminService/Verify"), Some(Right::Admin));
         assert_eq!(required("/grpc.health.v1.Health/Check"), Some(Right::Open));
     }
 
@@ -85,6 +57,15 @@ mod tests {
         assert!(is_streaming("/grpc.health.v1.Health/Watch"));
         assert!(!is_streaming("/pentad.chain.v1.ChainService/GetInfo"));
         assert!(!is_streaming("/grpc.health.v1.Health/Check"));
+    }
+
+    #[test]
+    fn what_roles_may_call_is_there() {
+        for role in Role::ALL {
+            for path in role.methods() {
+                assert!(required(path).is_some(), "{role} may call {path}, which there is not");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum, value_parser};
 use pentad_primitives::Amount;
 
+use crate::certs::CertsVerb;
 use crate::console::Format;
 use crate::context::ContextVerb;
 use crate::man::ManArgs;
@@ -92,6 +93,42 @@ pub struct Globals {
     /// The node's cookie file, the credential on one machine
     #[arg(long, global = true, value_name = "FILE", env = "PENTAD_COOKIE", hide_env_values = true)]
     pub cookie: Option<PathBuf>,
+    /// A file with a token, the credential of people on other machines; it goes before a cookie
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PENTAD_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    pub token_file: Option<PathBuf>,
+    /// The authorities by which the node is known (PEM): calls go over TLS
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PENTAD_TLS_AUTHORITY",
+        hide_env_values = true
+    )]
+    pub tls_authority: Option<PathBuf>,
+    /// The certificate to show (PEM)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PENTAD_TLS_CERTIFICATE",
+        hide_env_values = true
+    )]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PENTAD_TLS_KEY",
+        hide_env_values = true
+    )]
+    pub tls_key: Option<PathBuf>,
     /// The environment says which network is meant, not the command line.
     #[arg(skip)]
     pub is_from_environment: bool,
@@ -136,6 +173,9 @@ They are kept in pentad/contexts.toml of XDG_CONFIG_HOME [default: ~/.config], o
 PENTAD_CONTEXTS names. `pentad devnet up` keeps the network it starts as context devnet."
     )]
     Context(ContextVerb),
+    /// Make authorities, certificates and tokens, renew and revoke them, show what they say
+    #[command(subcommand)]
+    Certs(CertsVerb),
     /// Run one node in the foreground
     Start(StartArgs),
     /// Make a wallet and a chain spec that pays it: the beginning of a network
@@ -236,11 +276,12 @@ pub struct UpArgs {
     pub detach: bool,
 }
 
-/// `--grpc` and `--cookie` are global flags: to this verb they say where the node listens and
-/// where it keeps its cookie.
+/// `--grpc`, `--cookie` and `--tls-…` are global flags: to this verb they say where the node
+/// listens, where it keeps its cookie, and which certificate it shows.
 #[derive(Debug, Args)]
 #[command(after_help = "\
---grpc is the address that the node's gRPC port listens on [default: 127.0.0.1:9999].
+--grpc is the address that the node's gRPC port listens on [default: 127.0.0.1:9999]; --tls-… are
+the files by which it speaks TLS there.
 What follows -- goes to pentad-node as it is; see pentad-node --help.")]
 pub struct StartArgs {
     /// The chain spec of the network

@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 the answer is no, 2 usage, 3 unreachable, 4 denied.
 
 mod args;
+mod certs;
 mod coins;
 mod console;
 mod context;
+mod credentials;
 mod devnet;
 mod fault;
 mod generated;
@@ -110,6 +112,7 @@ async fn dispatch(console: Console, cli: Cli) -> Result<(), Fault> {
             DevnetVerb::Status => devnet::status(console, &globals).await,
             DevnetVerb::Down => devnet::down(console, &globals).await,
         },
+        Verb::Certs(verb) => certs::certs(console, &verb),
         Verb::Context(verb) => context::context(console, &globals, verb),
         Verb::Start(start) => Err(verbs::start(console, &globals, &start)),
         Verb::Genesis(genesis) => verbs::genesis(console, &genesis),

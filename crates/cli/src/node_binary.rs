@@ -8,7 +8,7 @@ use crate::fault::Fault;
 /// Its file name.
 pub const NAME: &str = "pentad-node";
 /// Variables that mean something to this program and nothing to a node.
-pub const OWN_VARIABLES: [&str; 7] = [
+pub const OWN_VARIABLES: [&str; 11] = [
     "PENTAD_CONTEXT",
     "PENTAD_CONTEXTS",
     "PENTAD_DIR",
@@ -16,6 +16,10 @@ pub const OWN_VARIABLES: [&str; 7] = [
     "PENTAD_OUTPUT",
     "PENTAD_GRPC",
     "PENTAD_COOKIE",
+    "PENTAD_TOKEN_FILE",
+    "PENTAD_TLS_AUTHORITY",
+    "PENTAD_TLS_CERTIFICATE",
+    "PENTAD_TLS_KEY",
 ];
 
 /// `pentad-node` beside this program.

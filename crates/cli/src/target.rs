@@ -1,7 +1,5 @@
 //! Which node a command talks to.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,14 +9,12 @@ use tonic::{Response, Status};
 
 use crate::args::Globals;
 use crate::context::{Place, What};
+use crate::credentials::Credentials;
 use crate::fault::Fault;
 use crate::progress::patiently;
 
 /// Largest answer: a full block with its serialization and its transaction ids.
 pub const ANSWER_BYTES_MAX: usize = 32 << 20;
-
-/// What a node is made of.
-const SERVICES: [&str; 5] = ["wallet", "chain", "miner", "consensus", "peer"];
 
 /// A node and the credential for it.
 #[derive(Debug)]
@@ -37,23 +33,23 @@ impl Target {
         let place = Place::of(globals)?;
         let directory = match place.what {
             What::Network(directory) => directory,
-            What::Node(address) => return Self::at(&address, place.cookie.as_deref()),
+            What::Node(address) => return Self::at(&address, &place.credentials),
         };
         let network = NetworkFile::read(&directory)?;
         let node = choose(&directory, &network, place.node)?;
-        let cookie = place.cookie.as_deref().unwrap_or(&node.cookie);
+        let credentials = place.credentials.for_node(node);
         Ok(Self {
             label: format!("{} at {}", node.name, node.grpc),
             restart_hint: restart_hint(&directory, node),
-            connection: connect(&node.grpc.to_string(), Some(cookie))?,
+            connection: credentials.connect(&node.grpc.to_string())?,
         })
     }
 
-    fn at(address: &str, cookie: Option<&Path>) -> Result<Self, Fault> {
+    fn at(address: &str, credentials: &Credentials) -> Result<Self, Fault> {
         Ok(Self {
             label: address.to_owned(),
             restart_hint: "is a node running there?".to_owned(),
-            connection: connect(address, cookie)?,
+            connection: credentials.connect(address)?,
         })
     }
 
@@ -89,9 +85,10 @@ impl Target {
         let fault = Fault::of_status(status, &self.label);
         match fault.exit() {
             crate::fault::Exit::Unreachable => fault.or_hint(&self.restart_hint),
-            crate::fault::Exit::Denied => {
-                fault.or_hint("the credential is the node's cookie file; name it with --cookie")
-            }
+            crate::fault::Exit::Denied => fault.or_hint(
+                "the credential is the node's cookie file (--cookie), a token (--token-file) or a \
+                     certificate (--tls-certificate)",
+            ),
             _ => fault,
         }
     }
@@ -107,48 +104,6 @@ fn restart_hint(directory: &Path, node: &NodeEntry) -> String {
             directory.display()
         ),
     }
-}
-
-/// A connection that opens with its first call: to one address, or, for a node whose services run
-/// each alone, to `wallet=HOST:PORT,chain=HOST:PORT,…`.
-///
-/// # Errors
-/// When the address is none or the cookie file cannot be read.
-pub fn connect(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault> {
-    if !address.contains('=') {
-        return connect_one(address, cookie);
-    }
-    let parts = address.split(',').map(|part| {
-        let (service, address) = part.split_once('=').unwrap_or((part, ""));
-        if !SERVICES.contains(&service) {
-            let text = format!("{part:?} does not begin with one of {}", SERVICES.join("=, "));
-            return Err(Fault::usage(format!("{text}=")));
-        }
-        Ok((service.to_owned(), connect_one(address, cookie)?))
-    });
-    Ok(Connection::by_service(parts.collect::<Result<_, Fault>>()?))
-}
-
-fn connect_one(address: &str, cookie: Option<&Path>) -> Result<Connection, Fault> {
-    let uri = match address.contains("://") {
-        true => address.to_owned(),
-        false => format!("http://{address}"),
-    };
-    let connection = Connection::lazy(&uri)
-        .map_err(|_| Fault::usage(format!("{address:?} is no address of the form HOST:PORT")))?;
-    let Some(path) = cookie else {
-        return Ok(connection);
-    };
-    let credential = fs::read_to_string(path).map_err(|error| {
-        let fault = Fault::denied(format!("cannot read cookie file {}: {error}", path.display()));
-        match error.kind() {
-            io::ErrorKind::NotFound => fault.with_hint("a node makes it when it starts"),
-            _ => fault,
-        }
-    })?;
-    connection.with_credential(credential.trim()).map_err(|_| {
-        Fault::denied(format!("cookie file {} does not hold a cookie", path.display()))
-    })
 }
 
 /// Node `number` of a network, counted from 1.
@@ -172,24 +127,4 @@ pub fn choose<'a>(
         ))
         .with_hint("`pentad devnet status` lists them")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn services_that_run_alone_are_named() {
-        for address in ["127.0.0.1:9999", "wallet=127.0.0.1:9991,chain=localhost:9992"] {
-            connect(address, None).expect(address);
-        }
-        for (address, said) in [
-            ("wallet=127.0.0.1:9991,127.0.0.1:9992", "\"127.0.0.1:9992\" does not begin with"),
-            ("purse=127.0.0.1:9991", "wallet=, chain="),
-            ("wallet=", "\"\" is no address"),
-        ] {
-            let text = connect(address, None).expect_err(address).to_text();
-            assert!(text.contains(said), "{address}: {text}");
-        }
-    }
 }

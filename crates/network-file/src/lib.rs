@@ -40,6 +40,9 @@ pub struct NodeEntry {
     pub metrics: SocketAddr,
     /// The credential of local clients; absolute.
     pub cookie: PathBuf,
+    /// The authorities by which clients know it; none where gRPC goes without TLS. Absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<PathBuf>,
     /// Absolute.
     pub data_dir: PathBuf,
     /// Where it logs to; none when that is a terminal. Absolute.
@@ -142,6 +145,7 @@ mod tests {
                 grpc: address(1),
                 metrics: address(2),
                 cookie: format!("/net/node{number}/cookie").into(),
+                authority: None,
                 data_dir: format!("/net/node{number}").into(),
                 log: Some(format!("/net/node{number}.log").into()),
                 pid: (number == 1).then_some(42),

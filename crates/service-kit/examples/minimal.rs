@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pentad_service_kit::config::ConfigArgs;
 use pentad_service_kit::server::BuildError;
-use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, run, settings};
+use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, TlsFiles, run, settings};
 use serde::Deserialize;
 
 const SERVICE: Service =
@@ -17,6 +17,7 @@ const SERVICE: Service =
 struct Config {
     data_dir: PathBuf,
     server: ServerConfig,
+    tls: TlsFiles,
     telemetry: TelemetryConfig,
 }
 

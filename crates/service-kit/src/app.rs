@@ -7,6 +7,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use pentad_api::{Connection, ConnectionError};
+use pentad_trust::{TlsFiles, TrustError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -25,6 +27,8 @@ use crate::shutdown;
 use crate::stack::Gate;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, TelemetryConfig};
+use crate::trust::Trust;
+use crate::upstream::Upstream;
 
 /// Exit code of a service that failed while it ran.
 pub const EXIT_FAILURE: u8 = 1;
@@ -46,19 +50,26 @@ pub struct Service {
 pub trait Settings: DeserializeOwned + Default {
     /// Section `[server]`.
     fn server(&self) -> &ServerConfig;
+    /// Section `[tls]`.
+    fn tls(&self) -> &TlsFiles;
     /// Section `[telemetry]`.
     fn telemetry(&self) -> &TelemetryConfig;
     /// Where the service keeps its files, the cookie among them.
     fn data_dir(&self) -> &Path;
 }
 
-/// Implements [`Settings`] for a configuration with fields `server`, `telemetry` and `data_dir`.
+/// Implements [`Settings`] for a configuration with fields `server`, `tls`, `telemetry` and
+/// `data_dir`.
 #[macro_export]
 macro_rules! settings {
     ($config:ty) => {
         impl $crate::Settings for $config {
             fn server(&self) -> &$crate::ServerConfig {
                 &self.server
+            }
+
+            fn tls(&self) -> &$crate::TlsFiles {
+                &self.tls
             }
 
             fn telemetry(&self) -> &$crate::TelemetryConfig {
@@ -101,30 +112,36 @@ pub enum StartError {
     /// It has no credential.
     #[error(transparent)]
     Cookie(#[from] CookieError),
+    /// A certificate, key, authority or file of tokens cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The system does not tell where it listens.
     #[error("cannot tell the listening address: {0}")]
     Address(#[from] io::Error),
 }
 
 impl App {
-    /// Listens, and makes the cookie or reads the one that is there.
+    /// Reads whom to trust, listens, and makes the cookie or reads the one that is there.
     ///
     /// # Errors
-    /// When an address is refused or in use, or the cookie cannot be had.
+    /// When an address is refused or in use, or the cookie or a file of trust cannot be had.
     pub async fn start<C: Settings>(
         service: &Service,
         settings: &C,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
         let config = settings.server().clone();
-        let wanted = config.addresses(service.grpc_port)?;
+        let (tasks, metrics) = (TaskTracker::new(), Metrics::new());
+        let trust = Trust::load(settings.tls(), &config, &metrics)?;
+        let wanted = config.addresses(service.grpc_port, settings.tls().certificate.is_some())?;
         let grpc = listen::bind(wanted.grpc, "server.grpc").await?;
         let page = listen::bind(wanted.metrics, "server.metrics").await?;
         let addresses = Addresses { grpc: grpc.local_addr()?, metrics: page.local_addr()? };
         let cookie_file = config.cookie_file.clone();
         let cookie_file = cookie_file.unwrap_or_else(|| settings.data_dir().join("cookie"));
-        let gate = Gate::new(Cookie::load_or_create(&cookie_file)?, &cookie_file);
-        let (tasks, metrics) = (TaskTracker::new(), Metrics::new());
+        let cookie = Cookie::load_or_create(&cookie_file)?;
+        tasks.spawn(trust.clone().watch(config.reload_pause(), shutdown.clone()));
+        let gate = Gate::trusting(cookie, &cookie_file, trust);
         let supervisor = Supervisor::new(tasks.clone(), shutdown.clone());
         Ok(Self { shutdown, tasks, supervisor, metrics, gate, addresses, config, grpc, page })
     }
@@ -133,8 +150,21 @@ impl App {
     #[must_use]
     pub fn server(&self) -> Server {
         Server::new(self.gate.clone(), self.metrics.clone())
-            .reflection(self.config.reflection)
+            .reflection(self.config.reflection())
+            .admin(self.config.admin())
             .drain_time(self.config.drain_time())
+    }
+
+    /// A connection to another service; `grpc_port` is its own.
+    ///
+    /// # Errors
+    /// When the address is malformed, or asks for TLS and there is no authority.
+    pub fn connect(
+        &self,
+        upstream: &Upstream,
+        grpc_port: u16,
+    ) -> Result<Connection, ConnectionError> {
+        upstream.connect(grpc_port, self.gate.trust().tls.as_ref())
     }
 
     /// Serves gRPC and the metrics page until shutdown, and drains.
@@ -195,8 +225,10 @@ async fn ask<C: Settings>(
     settings: &C,
     question: Question,
 ) -> Result<(), BoxError> {
-    let listener = settings.server().addresses(service.grpc_port)?.grpc;
-    Ok(self_check::ask(listener, question).await?)
+    let tls = settings.tls().load()?;
+    let has_tls = settings.tls().certificate.is_some();
+    let listener = settings.server().addresses(service.grpc_port, has_tls)?.grpc;
+    Ok(self_check::ask(listener, tls.as_ref(), question).await?)
 }
 
 fn prepare<C: Settings>(
@@ -206,7 +238,8 @@ fn prepare<C: Settings>(
     forbid_core_dumps().map_err(|error| (EXIT_FAILURE, error.into()))?;
     let wrong = |error: BoxError| (EXIT_CONFIG, error);
     let settings: C = config::load(sources).map_err(|error: ConfigError| wrong(error.into()))?;
-    settings.server().addresses(service.grpc_port).map_err(|error| wrong(error.into()))?;
+    let has_tls = settings.tls().certificate.is_some();
+    settings.server().addresses(service.grpc_port, has_tls).map_err(|error| wrong(error.into()))?;
     let runtime = Runtime::new().map_err(|error| (EXIT_FAILURE, error.into()))?;
     Ok((settings, runtime))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::stack::Rate;
+
 /// The largest message, in bytes, that a server or client takes or gives: a block of 4 MB with its
 /// payloads and certificate, even as hex digits. Set it with [`sized!`](crate::sized).
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -16,6 +18,16 @@ pub struct Limits {
     /// Calls at once that need no credential (health, reflection). Their own pool, so that
     /// strangers cannot use up the others.
     pub open_calls_max: usize,
+    /// Calls that one caller may begin each second, on average. Nobody counts the node's owner.
+    pub caller_calls_per_second: u32,
+    /// Calls that it may begin at once after a rest.
+    pub caller_calls_burst: u32,
+    /// Unary calls at once of one caller, so that the others have room.
+    pub caller_unary_calls_max: usize,
+    /// Streams at once of one caller.
+    pub caller_streams_max: usize,
+    /// Callers that are told apart; more of them share one place. Each takes about 100 bytes.
+    pub callers_max: usize,
     /// How long a unary call may take when its caller names no deadline, and at most. Streams have
     /// only the deadline that the caller names.
     pub unary_time_max: Duration,
@@ -23,7 +35,13 @@ pub struct Limits {
     pub connections_max: usize,
     /// TCP connections at once from one address, so that one client cannot lock out the others.
     pub connections_per_address_max: usize,
-    /// How long a new connection may take to say that it speaks HTTP/2.
+    /// Connections that one address may open each second, on average: a TLS handshake costs a
+    /// fraction of a millisecond of CPU.
+    pub address_connections_per_second: u32,
+    /// Connections that it may open at once after a rest.
+    pub address_connections_burst: u32,
+    /// How long the TLS handshake of a new connection may take, and then how long it may take to
+    /// say that it speaks HTTP/2.
     pub handshake_time_max: Duration,
     /// HTTP/2 streams at once in one connection.
     pub connection_streams_max: u32,
@@ -41,14 +59,34 @@ impl Default for Limits {
             unary_calls_max: 1024,
             streams_max: 1024,
             open_calls_max: 256,
+            caller_calls_per_second: 2000,
+            caller_calls_burst: 4000,
+            caller_unary_calls_max: 512,
+            caller_streams_max: 512,
+            callers_max: 4096,
             unary_time_max: Duration::from_secs(60),
             connections_max: 1024,
             connections_per_address_max: 512,
+            address_connections_per_second: 200,
+            address_connections_burst: 1000,
             handshake_time_max: Duration::from_secs(5),
             connection_streams_max: 256,
             header_bytes_max: 16 * 1024,
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) const fn caller_rate(&self) -> Rate {
+        Rate { per_second: self.caller_calls_per_second, burst: self.caller_calls_burst }
+    }
+
+    pub(crate) const fn connection_rate(&self) -> Rate {
+        Rate {
+            per_second: self.address_connections_per_second,
+            burst: self.address_connections_burst,
         }
     }
 }

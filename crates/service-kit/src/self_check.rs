@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use pentad_api::{Connection, ConnectionError};
+use pentad_trust::Tls;
 use thiserror::Error;
 use tokio::time::timeout;
 use tonic::Status;
@@ -52,10 +53,19 @@ pub(crate) enum No {
     },
 }
 
-/// Asks the service that listens on `listener`, all its services together.
-pub(crate) async fn ask(listener: SocketAddr, question: Question) -> Result<(), No> {
+/// Asks the service that listens on `listener`, all its services together; over TLS where it has a
+/// certificate, which then has to name the address that it is asked at.
+pub(crate) async fn ask(
+    listener: SocketAddr,
+    tls: Option<&Tls>,
+    question: Question,
+) -> Result<(), No> {
     let address = reachable(listener);
-    let connection = Connection::lazy(&format!("http://{address}"))?;
+    let scheme = match tls.is_some_and(|tls| tls.current().server.is_some()) {
+        true => "https",
+        false => "http",
+    };
+    let connection = Connection::open(&format!("{scheme}://{address}"), tls)?;
     let mut client = HealthClient::new(connection);
     let whole = HealthCheckRequest { service: String::new() };
     let answer = timeout(ANSWER_TIME_MAX, client.check(whole)).await;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use pentad_api::{Connection, ConnectionError};
+use pentad_trust::Tls;
 use serde::Deserialize;
 
 use crate::cookie::Cookie;
@@ -14,9 +15,11 @@ use crate::telemetry::propagation;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
-    /// `http://host:port`; loopback at the other service's own port if left out.
+    /// `http://host:port`, or `https://host:port` for TLS, where the certificate of `[tls]` is
+    /// shown. Left out: loopback at the other service's own port, with TLS where `[tls]` names an
+    /// authority.
     pub address: Option<String>,
-    /// The other service's cookie file; no credential is sent if left out.
+    /// The other service's cookie file; no cookie is sent if left out.
     pub cookie_file: Option<PathBuf>,
 }
 
@@ -25,10 +28,18 @@ impl Upstream {
     /// call. The cookie is read when it is first needed, so services may start in any order.
     ///
     /// # Errors
-    /// When the address is malformed.
-    pub fn connect(&self, grpc_port: u16) -> Result<Connection, ConnectionError> {
-        let local = || format!("http://127.0.0.1:{grpc_port}");
-        let connection = Connection::lazy(&self.address.clone().unwrap_or_else(local))?;
+    /// When the address is malformed, or asks for TLS and there is no authority.
+    pub fn connect(
+        &self,
+        grpc_port: u16,
+        tls: Option<&Tls>,
+    ) -> Result<Connection, ConnectionError> {
+        let scheme = match tls.is_some_and(|tls| tls.current().client.is_some()) {
+            true => "https",
+            false => "http",
+        };
+        let local = || format!("{scheme}://127.0.0.1:{grpc_port}");
+        let connection = Connection::open(&self.address.clone().unwrap_or_else(local), tls)?;
         let cookie_file = self.cookie_file.clone();
         let credential = OnceLock::new();
         Ok(connection.with_header_hook(move |headers: &mut HeaderMap| {

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use pentad_service_kit::{ServerConfig, TelemetryConfig, settings};
+use pentad_service_kit::{ServerConfig, TelemetryConfig, TlsFiles, settings};
 use pentad_store::{DiskEngine, DiskOptions, EngineKind, StoreOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -19,6 +19,8 @@ pub struct ChainConfig {
     pub mempool: MempoolConfig,
     /// Where the service listens.
     pub server: ServerConfig,
+    /// Certificate, key and authorities.
+    pub tls: TlsFiles,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -63,6 +65,7 @@ impl Default for ChainConfig {
             store: StoreConfig::default(),
             mempool: MempoolConfig::default(),
             server: ServerConfig::default(),
+            tls: TlsFiles::default(),
             telemetry: TelemetryConfig::default(),
         }
     }

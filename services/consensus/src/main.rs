@@ -7,7 +7,9 @@ use clap::Parser;
 use pentad_consensus::{Consensus, ConsensusConfig};
 use pentad_ledger::ChainSpec;
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
+use pentad_service_kit::{
+    App, ServerConfig, Service, TelemetryConfig, TlsFiles, Upstream, run, settings,
+};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
@@ -35,6 +37,7 @@ struct Config {
     chain_spec: PathBuf,
     data_dir: PathBuf,
     server: ServerConfig,
+    tls: TlsFiles,
     telemetry: TelemetryConfig,
     chain: Upstream,
     peer: Upstream,
@@ -47,6 +50,7 @@ impl Default for Config {
             chain_spec: PathBuf::from("chain.toml"),
             data_dir: PathBuf::from("pentad-data").join("consensus"),
             server: ServerConfig::default(),
+            tls: TlsFiles::default(),
             telemetry: TelemetryConfig::default(),
             chain: Upstream::default(),
             peer: Upstream::default(),
@@ -77,8 +81,8 @@ async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error
         config.consensus,
         &config.data_dir,
         &spec,
-        config.chain.connect(CHAIN_PORT)?,
-        config.peer.connect(PEER_PORT)?,
+        app.connect(&config.chain, CHAIN_PORT)?,
+        app.connect(&config.peer, PEER_PORT)?,
         &app.metrics,
         &app.supervisor,
         app.shutdown.clone(),

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use pentad_miner::{Miner, MinerConfig, Worker, WorkerConfig};
 use pentad_service_kit::config::{ConfigArgs, Sources};
-use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
+use pentad_service_kit::{
+    App, ServerConfig, Service, TelemetryConfig, TlsFiles, Upstream, run, settings,
+};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
@@ -53,6 +55,7 @@ impl Args {
 struct Config {
     data_dir: PathBuf,
     server: ServerConfig,
+    tls: TlsFiles,
     telemetry: TelemetryConfig,
     chain: Upstream,
     wallet: Upstream,
@@ -68,13 +71,14 @@ fn main() -> ExitCode {
 
 async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if let Some(from) = &config.worker.from {
-        let worker = Worker::new(&config.worker, from.connect(SERVICE.grpc_port)?, &app.metrics)?;
+        let worker =
+            Worker::new(&config.worker, app.connect(from, SERVICE.grpc_port)?, &app.metrics)?;
         app.supervisor.spawn("worker", worker.run(app.shutdown.clone()));
         let server = app.server();
         return Ok(app.serve(server).await?);
     }
-    let chain = config.chain.connect(CHAIN_PORT)?;
-    let wallet = Some(config.wallet.connect(WALLET_PORT)?);
+    let chain = app.connect(&config.chain, CHAIN_PORT)?;
+    let wallet = Some(app.connect(&config.wallet, WALLET_PORT)?);
     let (supervisor, shutdown) = (&app.supervisor, app.shutdown.clone());
     let miner = Miner::start(config.miner, chain, wallet, &app.metrics, supervisor, shutdown)?;
     let server = miner.add_to(app.server());

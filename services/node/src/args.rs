@@ -73,7 +73,8 @@ mod tests {
             "pentad-node --chain c.toml --data d --grpc 127.0.0.1:1 --metrics 127.0.0.1:2 \
              --p2p 127.0.0.1:3 --bootstrap a:4 --bootstrap b:5 --mine --passphrase-file p \
              --validator-key v --cookie k --insecure-listen --log-format json \
-             --otlp-endpoint http://127.0.0.1:6",
+             --otlp-endpoint http://127.0.0.1:6 --tls-certificate t.pem --tls-key t.key \
+             --tls-authority a.pem --tokens tokens.toml --profile production",
         )
         .expect("valid");
         assert_eq!(config.chain_spec, Path::new("c.toml"));
@@ -83,6 +84,11 @@ mod tests {
         assert_eq!(server.metrics, "127.0.0.1:2".parse().ok());
         assert_eq!(server.cookie_file.as_deref(), Some(Path::new("k")));
         assert!(server.insecure_listen);
+        assert_eq!(server.tokens_file.as_deref(), Some(Path::new("tokens.toml")));
+        assert!(!server.reflection() && !server.admin());
+        let tls = config.tls();
+        let files = [&tls.certificate, &tls.key, &tls.authority].map(|file| file.as_deref());
+        assert_eq!(files, ["t.pem", "t.key", "a.pem"].map(|file| Some(Path::new(file))));
         assert_eq!(config.peer.listen.to_string(), "127.0.0.1:3");
         assert_eq!(config.peer.bootstrap, ["a:4", "b:5"]);
         assert!(config.miner.mine);

@@ -6,7 +6,7 @@ use pentad_chain::{ChainConfig, MempoolConfig, StoreConfig};
 use pentad_consensus::ConsensusConfig;
 use pentad_miner::MinerConfig;
 use pentad_peer::PeerConfig;
-use pentad_service_kit::{ServerConfig, TelemetryConfig, settings};
+use pentad_service_kit::{ServerConfig, TelemetryConfig, TlsFiles, settings};
 use pentad_wallet::WalletConfig;
 use serde::Deserialize;
 
@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub consensus: ConsensusConfig,
     /// Where the node listens.
     pub server: ServerConfig,
+    /// Certificate, key and authorities.
+    pub tls: TlsFiles,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -48,6 +50,7 @@ impl Default for NodeConfig {
             peer: PeerConfig::default(),
             consensus: ConsensusConfig::default(),
             server: ServerConfig::default(),
+            tls: TlsFiles::default(),
             telemetry: TelemetryConfig::default(),
         }
     }

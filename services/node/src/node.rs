@@ -1,5 +1,6 @@
 //! Putting the services together, and taking them apart.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use pentad_api::{Connection, ConnectionError};
@@ -117,7 +118,10 @@ async fn with_chain(
     let presence = Presence::write(config, spec, app.addresses, p2p)?;
     let (supervisor, addresses, shutdown) =
         (app.supervisor.clone(), app.addresses, app.shutdown.clone());
-    supervisor.spawn("announcement", announce(addresses, p2p, shutdown));
+    supervisor.spawn("announcement", async move {
+        announce(connection, addresses, p2p, shutdown).await;
+        Ok::<(), Infallible>(())
+    });
     app.serve(server).await?;
     // Calls have ended, and what works in the background still needs the other services. Whoever
     // runs us asks again how that ended.

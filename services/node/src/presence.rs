@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use pentad_api::{Connection, ConnectionError};
+use pentad_api::Connection;
 use pentad_ledger::ChainSpec;
 use pentad_network_file::{NetworkFile, NodeEntry};
 use pentad_service_kit::listen::Addresses;
@@ -38,6 +38,8 @@ impl Presence {
         let directory = absolute(&config.data_dir)?;
         let cookie = config.server.cookie_file.clone();
         let cookie = cookie.unwrap_or_else(|| directory.join("cookie"));
+        let has_tls = config.tls.certificate.is_some();
+        let authority = config.tls.authority.as_deref().filter(|_| has_tls);
         let parameters = spec.parameters();
         let network = NetworkFile {
             chain_spec: absolute(&config.chain_spec)?,
@@ -52,6 +54,7 @@ impl Presence {
                 p2p: reachable(p2p),
                 metrics: reachable(addresses.metrics),
                 cookie: absolute(&cookie)?,
+                authority: authority.map(absolute).transpose()?,
                 data_dir: directory.clone(),
                 log: None,
                 pid: Some(process::id()),
@@ -87,24 +90,20 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Prints one line once the node is healthy, as clients see it.
-///
-/// # Errors
-/// When the address is none that can be called.
+/// Prints one line once the node, called by `connection`, says that it is healthy.
 pub(crate) async fn announce(
+    connection: Connection,
     addresses: Addresses,
     p2p: SocketAddr,
     shutdown: CancellationToken,
-) -> Result<(), ConnectionError> {
+) {
     let Addresses { grpc, metrics } = addresses;
-    let connection = Connection::lazy(&format!("http://{}", reachable(grpc)))?;
     if shutdown.run_until_cancelled(healthy(connection)).await.flatten().is_some() {
         tracing::info!(%grpc, %p2p, %metrics, "ready");
         let line = format!("ready: gRPC {grpc}, peers {p2p}, metrics http://{metrics}/metrics");
         // Nobody is harmed by a closed standard output.
         writeln!(io::stdout(), "{line}").ok();
     }
-    Ok(())
 }
 
 /// Waits until all services serve; nothing when the node ends before that.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use pentad_peer::{Peer, PeerConfig, Sockets};
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
+use pentad_service_kit::{
+    App, ServerConfig, Service, TelemetryConfig, TlsFiles, Upstream, run, settings,
+};
 use serde::Deserialize;
 
 const CHAIN_PORT: u16 = 9992;
@@ -32,6 +34,7 @@ struct Args {
 struct Config {
     data_dir: PathBuf,
     server: ServerConfig,
+    tls: TlsFiles,
     telemetry: TelemetryConfig,
     chain: Upstream,
     peer: PeerConfig,
@@ -42,6 +45,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("pentad-peer"),
             server: ServerConfig::default(),
+            tls: TlsFiles::default(),
             telemetry: TelemetryConfig::default(),
             chain: Upstream::default(),
             peer: PeerConfig::default(),
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let chain = config.chain.connect(CHAIN_PORT)?;
+    let chain = app.connect(&config.chain, CHAIN_PORT)?;
     let sockets = Sockets::bind(config.peer.listen).await?;
     let peer = Peer::start(
         config.peer,

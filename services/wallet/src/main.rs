@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pentad_service_kit::config::ConfigArgs;
-use pentad_service_kit::{App, ServerConfig, Service, TelemetryConfig, Upstream, run, settings};
+use pentad_service_kit::{
+    App, ServerConfig, Service, TelemetryConfig, TlsFiles, Upstream, run, settings,
+};
 use pentad_wallet::{WalletConfig, Wallets};
 use serde::Deserialize;
 
@@ -26,6 +28,7 @@ struct Args {
 struct Config {
     data_dir: PathBuf,
     server: ServerConfig,
+    tls: TlsFiles,
     telemetry: TelemetryConfig,
     chain: Upstream,
     wallet: WalletConfig,
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let chain = config.chain.connect(CHAIN_PORT)?;
+    let chain = app.connect(&config.chain, CHAIN_PORT)?;
     let wallets = Wallets::start(
         config.wallet,
         &config.data_dir,

@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use pentad_trust::TlsFiles;
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::Credentials;
 use crate::fault::Fault;
 use crate::secret_file::create_directory;
 
@@ -33,6 +35,18 @@ pub struct Context {
     /// The cookie file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<PathBuf>,
+    /// A token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// The authorities by which nodes are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_authority: Option<PathBuf>,
+    /// The certificate to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// The chain spec: which network it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<PathBuf>,
@@ -47,6 +61,21 @@ pub struct Contexts {
     pub current: Option<String>,
     #[serde(default)]
     pub contexts: BTreeMap<String, Context>,
+}
+
+impl Context {
+    /// The files that it names.
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            cookie: self.cookie.clone(),
+            token_file: self.token_file.clone(),
+            tls: TlsFiles {
+                certificate: self.tls_certificate.clone(),
+                key: self.tls_key.clone(),
+                authority: self.tls_authority.clone(),
+            },
+        }
+    }
 }
 
 impl Contexts {

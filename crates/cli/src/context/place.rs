@@ -6,6 +6,7 @@ use pentad_network_file::{NetworkFile, NetworkFileError};
 
 use super::file::{self, Context, Contexts, DEVNET};
 use crate::args::{DATA_DIR, DEVNET_DIR, Globals};
+use crate::credentials::Credentials;
 use crate::devnet::process;
 use crate::fault::Fault;
 
@@ -16,8 +17,8 @@ pub struct Place {
     pub what: What,
     /// Of a network: which node, from 1.
     pub node: u16,
-    /// The cookie file, where it is not the one that the network names.
-    pub cookie: Option<PathBuf>,
+    /// What is shown to it, and what it is known by, where that is not what the network names.
+    pub credentials: Credentials,
     /// The chain spec, where it is not the one that the network names.
     pub chain: Option<PathBuf>,
     /// What made the choice.
@@ -149,7 +150,7 @@ impl Place {
         Ok(Self {
             what,
             node: globals.node.or(context.node).unwrap_or(1),
-            cookie: globals.cookie.clone().or_else(|| context.cookie.clone()),
+            credentials: Credentials::of(globals).or(&context.credentials()),
             chain: context.chain.clone(),
             why,
         })
@@ -159,7 +160,7 @@ impl Place {
         Self {
             what: What::Network(directory),
             node: globals.node.unwrap_or(1),
-            cookie: globals.cookie.clone(),
+            credentials: Credentials::of(globals),
             chain: None,
             why: Why::Here,
         }

@@ -13,6 +13,7 @@ use super::file::{self, Context, Contexts, DEVNET};
 use super::place::{Place, What, read_contexts};
 use crate::args::Globals;
 use crate::console::{Answer, Console};
+use crate::credentials::Credentials;
 use crate::fault::Fault;
 use crate::table::{grid, pairs};
 use crate::target::choose;
@@ -26,7 +27,7 @@ pub enum ContextVerb {
     Show,
     /// Let commands without flags go to a context
     Use(UseArgs),
-    /// Keep --dir, --grpc, --node and --cookie under a name
+    /// Keep --dir, --grpc, --node, --cookie, --token-file and --tls-… under a name
     Set(SetArgs),
     /// Take a context away
     Forget {
@@ -97,6 +98,9 @@ struct Shown {
     node: Option<String>,
     grpc: String,
     cookie: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    tls_authority: Option<PathBuf>,
+    tls_certificate: Option<PathBuf>,
     chain: Option<PathBuf>,
     /// Name of the network, by its chain spec.
     network: Option<String>,
@@ -112,6 +116,9 @@ impl Answer for Shown {
             ("node", self.node.clone()),
             ("grpc", Some(self.grpc.clone())),
             ("cookie", path(&self.cookie)),
+            ("token file", path(&self.token_file)),
+            ("authority", path(&self.tls_authority)),
+            ("certificate", path(&self.tls_certificate)),
             ("chain", path(&self.chain)),
             ("network", self.network.clone()),
         ];
@@ -197,6 +204,10 @@ fn wanted(globals: &Globals, chain: Option<&Path>) -> Result<Context, Fault> {
         node: globals.node.filter(|_| globals.grpc.is_none()),
         grpc: globals.grpc.clone(),
         cookie: path(globals.cookie.as_deref())?,
+        token_file: path(globals.token_file.as_deref())?,
+        tls_authority: path(globals.tls_authority.as_deref())?,
+        tls_certificate: path(globals.tls_certificate.as_deref())?,
+        tls_key: path(globals.tls_key.as_deref())?,
         chain: path(chain)?,
     })
 }
@@ -211,17 +222,30 @@ fn shown(globals: &Globals) -> Result<Shown, Fault> {
     let chain = place.chain()?;
     let network = chain.as_deref().map(network_name).transpose()?;
     let (context, why) = (place.why.context().map(str::to_owned), place.why.text());
-    let (dir, node, grpc, cookie) = match place.what {
-        What::Node(address) => (None, None, address, place.cookie),
+    let (dir, node, grpc, credentials) = match place.what {
+        What::Node(address) => (None, None, address, place.credentials),
         What::Network(directory) => {
             let network = NetworkFile::read(&directory)?;
             let node = choose(&directory, &network, place.node)?;
-            let cookie = place.cookie.unwrap_or_else(|| node.cookie.clone());
+            let credentials = place.credentials.for_node(node);
             let directory = absolute(&directory)?;
-            (Some(directory), Some(node.name.clone()), node.grpc.to_string(), Some(cookie))
+            (Some(directory), Some(node.name.clone()), node.grpc.to_string(), credentials)
         }
     };
-    Ok(Shown { context, why, dir, node, grpc, cookie, chain, network })
+    let Credentials { cookie, token_file, tls } = credentials;
+    Ok(Shown {
+        context,
+        why,
+        dir,
+        node,
+        grpc,
+        cookie,
+        token_file,
+        tls_authority: tls.authority,
+        tls_certificate: tls.certificate,
+        chain,
+        network,
+    })
 }
 
 fn network_name(chain: &Path) -> Result<String, Fault> {

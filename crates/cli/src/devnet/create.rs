@@ -115,6 +115,7 @@ fn node(directory: &Path, index: u16, ports: &PortBlock) -> Result<NodeEntry, Fa
         p2p: addresses.p2p,
         metrics: addresses.metrics,
         cookie: data_dir.join("cookie"),
+        authority: None,
         log: Some(data_dir.join("node.log")),
         data_dir,
         pid: None,

@@ -16,7 +16,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::target;
+use crate::credentials::Credentials;
 
 /// A node on this machine that takes longer counts as dead.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,8 +38,9 @@ impl Probe {
     /// A probe of `node`; without its cookie, where that is not made yet, only its health is open.
     pub(super) fn new(node: &NodeEntry) -> Option<Self> {
         let address = node.grpc.to_string();
-        let connection = target::connect(&address, Some(&node.cookie))
-            .or_else(|_| target::connect(&address, None));
+        let credentials = Credentials::default().for_node(node);
+        let open = Credentials { cookie: None, ..credentials.clone() };
+        let connection = credentials.connect(&address).or_else(|_| open.connect(&address));
         connection.ok().map(|connection| Self { connection })
     }
 

@@ -65,6 +65,7 @@ mod tests {
             p2p: address,
             metrics: address,
             cookie: data_dir.join("cookie"),
+            authority: None,
             data_dir: data_dir.to_owned(),
             log: None,
             pid,

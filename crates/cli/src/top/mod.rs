@@ -35,9 +35,10 @@ pub async fn top(globals: &Globals, arguments: &TopArgs) -> Result<(), Fault> {
         return Err(Fault::usage("top draws on a terminal, and this is none")
             .with_hint("`pentad devnet status --output json` is for scripts"));
     }
+    let credentials = &place.credentials;
     let poller = match place.what {
-        What::Network(directory) => Poller::new(&NetworkFile::read(&directory)?),
-        What::Node(address) => Poller::of_node(&address, place.cookie.as_deref())?,
+        What::Network(directory) => Poller::new(&NetworkFile::read(&directory)?, credentials),
+        What::Node(address) => Poller::of_node(&address, credentials)?,
     };
     let terminal = ratatui::try_init().map_err(|error| terminal_fault(&error))?;
     let period = Duration::from_secs(u64::from(arguments.interval));

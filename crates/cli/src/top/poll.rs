@@ -1,7 +1,6 @@
 //! Asking all nodes of a network how they are.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
@@ -14,13 +13,14 @@ use pentad_api::miner::v1::GetStatusRequest;
 use pentad_api::miner::v1::miner_service_client::MinerServiceClient;
 use pentad_api::peer::v1::ListPeersRequest;
 use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
-use pentad_network_file::NetworkFile;
+use pentad_network_file::{NetworkFile, NodeEntry};
 use tokio::time::timeout;
 use tonic::{Response, Status};
 
 use super::picture::{BlockRow, NodeRow, Picture};
+use crate::credentials::Credentials;
 use crate::fault::Fault;
-use crate::target::{ANSWER_BYTES_MAX, connect};
+use crate::target::ANSWER_BYTES_MAX;
 
 /// A node that takes longer counts as down in this picture.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,21 +46,18 @@ struct Asked {
 }
 
 impl Poller {
-    pub fn new(network: &NetworkFile) -> Self {
-        let line = |address: &str, cookie| connect(address, Some(cookie)).ok();
-        let nodes = network
-            .nodes
-            .iter()
-            .map(|node| (node.name.clone(), line(&node.grpc.to_string(), node.cookie.as_path())));
+    pub fn new(network: &NetworkFile, credentials: &Credentials) -> Self {
+        let line = |node: &NodeEntry| credentials.for_node(node).connect(&node.grpc.to_string());
+        let nodes = network.nodes.iter().map(|node| (node.name.clone(), line(node).ok()));
         Self::of(nodes.collect())
     }
 
     /// A single node.
     ///
     /// # Errors
-    /// When the address is none or the cookie file cannot be read.
-    pub fn of_node(address: &str, cookie: Option<&Path>) -> Result<Self, Fault> {
-        let line = connect(address, cookie)?;
+    /// When the address is none or a file cannot be used.
+    pub fn of_node(address: &str, credentials: &Credentials) -> Result<Self, Fault> {
+        let line = credentials.connect(address)?;
         Ok(Self::of(vec![(address.to_owned(), Some(line))]))
     }
 

@@ -37,6 +37,16 @@ fn command(console: Console, globals: &Globals, arguments: &StartArgs) -> Result
     if let Some(path) = &globals.cookie {
         command.arg("--cookie").arg(path);
     }
+    let tls = [
+        ("--tls-certificate", &globals.tls_certificate),
+        ("--tls-key", &globals.tls_key),
+        ("--tls-authority", &globals.tls_authority),
+    ];
+    for (flag, path) in tls {
+        if let Some(path) = path {
+            command.arg(flag).arg(path);
+        }
+    }
     if let Some(address) = &arguments.p2p {
         command.arg("--p2p").arg(address);
     }

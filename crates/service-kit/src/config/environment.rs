@@ -6,7 +6,20 @@ const PREFIX: &str = "PENTAD_";
 /// Stands for the dot between a section and its field.
 const SEPARATOR: &str = "__";
 /// Variables of the command lines, which are no fields of a configuration.
-const RESERVED: [&str; 4] = ["PENTAD_CONFIG", "PENTAD_DIR", "PENTAD_NODE", "PENTAD_OUTPUT"];
+const RESERVED: [&str; 12] = [
+    "PENTAD_CONFIG",
+    "PENTAD_CONTEXT",
+    "PENTAD_CONTEXTS",
+    "PENTAD_COOKIE",
+    "PENTAD_DIR",
+    "PENTAD_GRPC",
+    "PENTAD_NODE",
+    "PENTAD_OUTPUT",
+    "PENTAD_TLS_AUTHORITY",
+    "PENTAD_TLS_CERTIFICATE",
+    "PENTAD_TLS_KEY",
+    "PENTAD_TOKEN_FILE",
+];
 
 /// A variable that stands for a field.
 #[derive(Clone, Debug)]
@@ -67,12 +80,14 @@ mod tests {
             ("PATH", "/bin"),
             ("PENTAD_SERVER__GRPC", "127.0.0.1:1"),
             ("PENTAD_CONFIG", "a.toml"),
+            ("PENTAD_TLS_AUTHORITY", "for the command line"),
+            ("PENTAD_TLS__AUTHORITY", "for the service"),
             ("PENTAD_CHAIN_SERVICE_HOST", "10.0.0.1"),
             ("PENTAD_CHAIN_PORT", "tcp://10.0.0.1:9992"),
             ("PENTAD_CHAIN_PORT_9992_TCP_ADDR", "10.0.0.1"),
             ("PENTAD_DATA_DIR", "data"),
         ]);
         let keys: Vec<String> = selected.iter().map(Variable::key).collect();
-        assert_eq!(keys, ["data_dir", "server.grpc"]);
+        assert_eq!(keys, ["data_dir", "server.grpc", "tls.authority"]);
     }
 }

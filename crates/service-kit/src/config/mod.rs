@@ -62,6 +62,21 @@ pub struct ConfigArgs {
     /// The credential of local clients (server.cookie_file) [default: DIR/cookie]
     #[arg(long, value_name = "FILE")]
     pub cookie: Option<String>,
+    /// The own certificate, PEM (tls.certificate)
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<String>,
+    /// Its key, PEM, mode 0600 (tls.key)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// The authorities whose certificates are good, PEM (tls.authority)
+    #[arg(long, value_name = "FILE")]
+    pub tls_authority: Option<String>,
+    /// The tokens that may be shown, by their hashes (server.tokens_file)
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<String>,
+    /// development, or production: no reflection, no admin methods (server.profile)
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Allow a gRPC address beyond loopback without TLS (server.insecure_listen)
     #[arg(long)]
     pub insecure_listen: bool,
@@ -89,6 +104,11 @@ impl ConfigArgs {
             .set_some("server.grpc", self.grpc.as_deref())
             .set_some("server.metrics", self.metrics.as_deref())
             .set_some("server.cookie_file", self.cookie.as_deref())
+            .set_some("server.tokens_file", self.tokens.as_deref())
+            .set_some("server.profile", self.profile.as_deref())
+            .set_some("tls.certificate", self.tls_certificate.as_deref())
+            .set_some("tls.key", self.tls_key.as_deref())
+            .set_some("tls.authority", self.tls_authority.as_deref())
             .set_some("telemetry.format", self.log_format.as_deref())
             .set_some("telemetry.otlp_endpoint", self.otlp_endpoint.as_deref());
         // A switch that is left out leaves the file and the environment as they are.

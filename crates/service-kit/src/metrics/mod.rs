@@ -8,6 +8,10 @@
 //! | `pentad_rpc_in_flight{method}` | calls being served |
 //! | `pentad_grpc_connections` | open gRPC connections |
 //! | `pentad_grpc_connections_refused_total` | connections beyond a cap, closed at once |
+//! | `pentad_tls_handshakes_failed_total` | TLS handshakes that failed |
+//! | `pentad_calls_refused_total{reason}` | calls refused for want of a credential or right |
+//! | `pentad_certificate_expiry_timestamp_seconds{kind}` | when certificates expire |
+//! | `pentad_trust_reloads_total{files,outcome}` | changes of certificates and tokens |
 //! | `pentad_dependency_up{dependency}` | 1 while the dependency's probe succeeds |
 //! | `process_resident_memory_bytes` | resident memory (Linux) |
 //!
@@ -40,6 +44,7 @@ pub struct Metrics {
 pub(crate) struct ConnectionMetrics {
     pub(crate) open: Gauge,
     pub(crate) refused: Counter,
+    pub(crate) failed_handshakes: Counter,
 }
 
 impl Default for Metrics {
@@ -62,6 +67,11 @@ impl Metrics {
             "grpc_connections_refused",
             "gRPC connections closed at once because a cap was reached",
             connections.refused.clone(),
+        );
+        pentad.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed: a wrong authority, no TLS at all, out of time",
+            connections.failed_handshakes.clone(),
         );
         Self { registry: Arc::new(Mutex::new(root)), rpc, connections }
     }

@@ -4,7 +4,7 @@ mod connection;
 mod places;
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use thiserror::Error;
@@ -21,13 +21,14 @@ use crate::health::{Health, Probe};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::stack::{Gate, MethodTable, Phases, Stack};
+use connection::Arrival;
 use places::Places;
 
 /// Pause after a failed accept: out of file descriptors, retrying at once would only burn the CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Collects services, then serves them over TCP ([`Server::serve`]) or in process
-/// ([`Server::stack`]), behind the same layers.
+/// Collects services, then serves them over TCP, with TLS where the gate has a certificate
+/// ([`Server::serve`]), or in process ([`Server::stack`]), behind the same layers.
 ///
 /// ```no_run
 /// # use pentad_service_kit::{Gate, Metrics, Server, health};
@@ -52,6 +53,7 @@ pub struct Server {
     metrics: Metrics,
     limits: Limits,
     reflection: bool,
+    admin: bool,
     drain_time: Duration,
 }
 
@@ -64,7 +66,7 @@ pub enum BuildError {
 }
 
 impl Server {
-    /// A server without services: reflection on, default limits, 10 s to drain.
+    /// A server without services: reflection and admin methods on, default limits, 10 s to drain.
     #[must_use]
     pub fn new(gate: Gate, metrics: Metrics) -> Self {
         Self {
@@ -75,6 +77,7 @@ impl Server {
             metrics,
             limits: Limits::default(),
             reflection: true,
+            admin: true,
             drain_time: Duration::from_secs(10),
         }
     }
@@ -117,6 +120,13 @@ impl Server {
         self
     }
 
+    /// Whether methods that ask for the right `admin` are served.
+    #[must_use]
+    pub const fn admin(mut self, on: bool) -> Self {
+        self.admin = on;
+        self
+    }
+
     /// How long calls in flight may take to finish after the shutdown signal.
     #[must_use]
     pub const fn drain_time(mut self, time: Duration) -> Self {
@@ -136,7 +146,7 @@ impl Server {
                 .add_service(self.descriptors().build_v1alpha()?);
         }
         let methods = self.methods.clone();
-        let methods = methods.unwrap_or_else(|| MethodTable::declared(self.reflection));
+        let methods = methods.unwrap_or_else(|| MethodTable::declared(self.reflection, self.admin));
         let gate = self.gate.clone();
         Ok(Stack::new(routes, methods, gate, &self.metrics, &self.limits, phases))
     }
@@ -198,16 +208,23 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = places.take(client.ip()) else {
+            let Some(place) = places.take(client.ip(), Instant::now()) else {
                 self.metrics.connections.refused.inc();
                 continue;
             };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot switch off Nagle's algorithm");
             }
-            let serving = connection::serve(stream, stack.clone(), self.limits, phases.clone());
+            let arrival = Arrival {
+                stack: stack.clone(),
+                limits: self.limits,
+                phases: phases.clone(),
+                failed_handshakes: self.metrics.connections.failed_handshakes.clone(),
+                address: client.ip(),
+            };
+            let tls = self.gate.trust().tls.clone();
             connections.spawn(async move {
-                serving.await;
+                arrival.serve(stream, tls).await;
                 drop(place);
             });
         }

@@ -6,7 +6,7 @@ use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -18,7 +18,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::{Method, refusal};
+use super::quota::{Overuse, Part, Quotas};
+use super::{Caller, Method, refusal};
 use crate::limits::Limits;
 
 /// What a refused caller is told to wait.
@@ -27,6 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(super) struct AdmissionLayer {
     places: Places,
+    quotas: Quotas,
 }
 
 /// Each kind of call has its own room, so that a flood of one leaves the others alone.
@@ -57,6 +59,7 @@ impl AdmissionLayer {
                 unary: room(limits.unary_calls_max),
                 streams: room(limits.streams_max),
             },
+            quotas: Quotas::new(limits),
         }
     }
 }
@@ -65,13 +68,14 @@ impl<S> Layer<S> for AdmissionLayer {
     type Service = Admission<S>;
 
     fn layer(&self, inner: S) -> Admission<S> {
-        Admission { places: self.places.clone(), inner }
+        Admission { places: self.places.clone(), quotas: self.quotas.clone(), inner }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Admission<S> {
     places: Places,
+    quotas: Quotas,
     inner: S,
 }
 
@@ -89,13 +93,22 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(place) = self.places.take(request.extensions().get::<Method>()) else {
+        let method = request.extensions().get::<Method>();
+        let streaming = method.is_some_and(|method| method.streaming);
+        let part = match request.extensions().get::<Caller>() {
+            Some(caller) => match self.quotas.take(caller, streaming, Instant::now()) {
+                Ok(part) => part,
+                Err(overuse) => return Box::pin(ready(Ok(refusal(overused(overuse))))),
+            },
+            None => None,
+        };
+        let Some(place) = self.places.take(method) else {
             return Box::pin(ready(Ok(refusal(overloaded()))));
         };
         let response = self.inner.call(request);
         Box::pin(async move {
             let response = response.await?;
-            Ok(response.map(|body| Body::new(Placed { body, _place: place })))
+            Ok(response.map(|body| Body::new(Placed { body, _place: place, _part: part })))
         })
     }
 }
@@ -109,10 +122,25 @@ fn overloaded() -> Failure {
     .with_retry_after(RETRY_AFTER)
 }
 
+fn overused(overuse: Overuse) -> Failure {
+    let failure = |reason, message| Failure::new(Code::ResourceExhausted, reason, message);
+    match overuse {
+        Overuse::Rate(wait) => {
+            failure("CALLER_RATE", "this caller begins more calls than one caller may")
+                .with_retry_after(wait)
+        }
+        Overuse::AtOnce => {
+            failure("CALLER_BUSY", "this caller has as many calls under way as one caller may")
+                .with_retry_after(RETRY_AFTER)
+        }
+    }
+}
+
 /// A response body that holds its call's place.
 struct Placed {
     body: Body,
     _place: OwnedSemaphorePermit,
+    _part: Option<Part>,
 }
 
 impl http_body::Body for Placed {

@@ -27,14 +27,14 @@ impl MethodTable {
         Self(Arc::new(lookup))
     }
 
-    /// The rights that the protos declare; reflection only if it is on.
+    /// The rights that the protos declare; reflection and admin methods only if they are on.
     #[must_use]
-    pub fn declared(reflection: bool) -> Self {
+    pub fn declared(reflection: bool, admin: bool) -> Self {
         Self::new(move |path| {
             if !reflection && path.starts_with("/grpc.reflection.") {
                 return None;
             }
-            let right = rights::required(path)?;
+            let right = rights::required(path).filter(|right| admin || *right != Right::Admin)?;
             Some(Method { right, streaming: rights::is_streaming(path) })
         })
     }

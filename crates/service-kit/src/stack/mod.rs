@@ -4,7 +4,8 @@
 //! resolve    which method is it, what right does it need, does it stream
 //! observe    a span that continues the caller's trace; metrics; panics end the call alone
 //! rights     does the caller hold the right
-//! admission  is there room, else RESOURCE_EXHAUSTED at once
+//! admission  is there room, and does the caller leave some to others, else RESOURCE_EXHAUSTED at
+//!            once
 //! lifetime   deadline, and the end of the server
 //! routes     the services
 //! ```
@@ -13,6 +14,8 @@ mod admission;
 mod lifetime;
 mod method;
 mod observe;
+mod origin;
+mod quota;
 mod rights;
 
 use std::convert::Infallible;
@@ -33,14 +36,19 @@ use crate::telemetry::propagation;
 
 pub use lifetime::Phases;
 pub use method::{Method, MethodTable};
-pub use rights::Gate;
+pub use origin::{ClientCertificate, Origin};
+pub(crate) use quota::{Bucket, Rate};
+pub use rights::{Caller, Gate};
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// Services behind all layers: a tower service, served over TCP by
 /// [`Server`](crate::Server) or called in process through [`Stack::connection`].
 #[derive(Clone)]
-pub struct Stack(Inner);
+pub struct Stack {
+    inner: Inner,
+    origin: Origin,
+}
 
 impl Stack {
     pub(crate) fn new(
@@ -58,7 +66,12 @@ impl Stack {
             .layer(admission::AdmissionLayer::new(limits))
             .layer(lifetime::LifetimeLayer::new(limits.unary_time_max, phases))
             .service(routes.prepare());
-        Self(BoxCloneSyncService::new(service))
+        Self { inner: BoxCloneSyncService::new(service), origin: Origin::InProcess }
+    }
+
+    /// The same stack for calls that come from elsewhere.
+    pub(crate) fn for_calls_from(&self, origin: Origin) -> Self {
+        Self { inner: self.inner.clone(), origin }
     }
 
     /// A connection for generated clients that calls this stack directly and passes the trace on.
@@ -75,11 +88,13 @@ impl Service<Request<Body>> for Stack {
     type Future = <Inner as Service<Request<Body>>>::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.0.call(request)
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // Whatever a caller in this process noted there goes.
+        request.extensions_mut().insert(self.origin.clone());
+        self.inner.call(request)
     }
 }
 

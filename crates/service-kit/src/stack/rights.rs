@@ -1,7 +1,9 @@
-//! May this caller call this method? Decided here alone, from the right that the proto declares.
+//! May this caller call this method? Decided here alone, from the right that the proto declares and
+//! from what the caller shows: a certificate's role, a token or the cookie.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,16 +12,18 @@ use futures_util::future::Either;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use pentad_api::{Failure, Right};
+use pentad_trust::{Certificate, Role, Standing};
 use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{Method, refusal};
+use super::{ClientCertificate, Method, Origin, refusal};
 use crate::cookie::Cookie;
+use crate::trust::{Trust, unix_time};
 
 const SCHEME: &str = "Bearer";
 
-/// Knows who holds which rights. Today there is one credential, the cookie, and it holds all.
+/// Knows who holds which rights.
 #[derive(Clone, Debug)]
 pub struct Gate {
     inner: Arc<Inner>,
@@ -29,13 +33,71 @@ pub struct Gate {
 struct Inner {
     cookie: Cookie,
     cookie_file: PathBuf,
+    trust: Trust,
+}
+
+/// Who calls, as far as it was found out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Whoever owns the node's files, and the services of this process.
+    Owner,
+    /// The holder of a token, by its name.
+    Token(Arc<str>),
+    /// The holder of a certificate, by its name.
+    Certificate(Arc<str>),
+    /// Somebody who needs to show nothing.
+    Stranger(IpAddr),
+}
+
+/// Why a call is refused; what its caller is told, [`Gate::failure`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Refusal {
+    Undeclared,
+    NoCredential,
+    Unknown,
+    Expired,
+    Revoked,
+    /// The cookie, from another machine.
+    CookieFromAfar,
+    /// A certificate that was good when the connection began.
+    StaleCertificate,
+    NoRole,
+    OtherOrganisation,
+    RoleMayNot(Role),
+    MissingRight(Right),
+}
+
+impl Refusal {
+    /// Its name in the metric.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Undeclared => "undeclared",
+            Self::NoCredential => "none",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::CookieFromAfar => "cookie_from_afar",
+            Self::StaleCertificate => "stale_certificate",
+            Self::NoRole => "no_role",
+            Self::OtherOrganisation => "other_organisation",
+            Self::RoleMayNot(_) => "role",
+            Self::MissingRight(_) => "right",
+        }
+    }
 }
 
 impl Gate {
-    /// Lets in the holders of `cookie`; `cookie_file` is where a refused caller is sent to look.
+    /// Lets in the holders of `cookie`; `cookie_file` is where a refused caller on this machine is
+    /// sent to look.
     #[must_use]
     pub fn new(cookie: Cookie, cookie_file: &Path) -> Self {
-        Self { inner: Arc::new(Inner { cookie, cookie_file: cookie_file.to_owned() }) }
+        Self::trusting(cookie, cookie_file, Trust::default())
+    }
+
+    /// As [`Gate::new`], and the holders of certificates and tokens as far as `trust` goes.
+    #[must_use]
+    pub fn trusting(cookie: Cookie, cookie_file: &Path, trust: Trust) -> Self {
+        Self { inner: Arc::new(Inner { cookie, cookie_file: cookie_file.to_owned(), trust }) }
     }
 
     /// The credential of this process's own clients.
@@ -44,42 +106,140 @@ impl Gate {
         &self.inner.cookie
     }
 
+    /// Who else is trusted.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.inner.trust
+    }
+
     fn check(
         &self,
         path: &str,
         method: Option<Method>,
         headers: &HeaderMap,
-    ) -> Result<(), Failure> {
+        origin: &Origin,
+    ) -> Result<Caller, Refusal> {
         let Some(method) = method else {
-            return Err(undeclared(path));
+            return Err(Refusal::Undeclared);
         };
         if method.right == Right::Open {
-            return Ok(());
+            return Ok(match origin {
+                Origin::InProcess => Caller::Owner,
+                Origin::Remote { address, .. } => Caller::Stranger(*address),
+            });
         }
-        let Some(header) = headers.get(AUTHORIZATION) else {
-            return Err(self.unauthenticated("NO_CREDENTIAL", "the call carries no credential"));
+        // What is shown on purpose decides, whatever the connection knows.
+        match (headers.get(AUTHORIZATION), origin) {
+            (Some(header), _) => {
+                let token = bearer(header.as_bytes()).ok_or(Refusal::Unknown)?;
+                self.check_token(token, method.right, origin)
+            }
+            (None, Origin::Remote { certificate: Some(certificate), .. }) => {
+                self.check_certificate(certificate, path, method.right)
+            }
+            (None, _) => Err(Refusal::NoCredential),
+        }
+    }
+
+    fn check_token(&self, token: &[u8], right: Right, origin: &Origin) -> Result<Caller, Refusal> {
+        let trust = &self.inner.trust;
+        if self.inner.cookie.matches(token) {
+            return match origin.is_local() || trust.cookie_travels {
+                true => Ok(Caller::Owner),
+                false => Err(Refusal::CookieFromAfar),
+            };
+        }
+        let Some(tokens) = &trust.tokens else {
+            return Err(Refusal::Unknown);
         };
-        match bearer(header.as_bytes()) {
-            Some(token) if self.inner.cookie.matches(token) => Ok(()),
-            _ => Err(self.unauthenticated("WRONG_CREDENTIAL", "the credential is not accepted")),
+        let now = i64::try_from(unix_time()).unwrap_or(i64::MAX);
+        match tokens.current().standing(token, now) {
+            Standing::Good(name, rights) if rights.has(right) => Ok(Caller::Token(name)),
+            Standing::Good(..) => Err(Refusal::MissingRight(right)),
+            Standing::Unknown => Err(Refusal::Unknown),
+            Standing::Expired(_) => Err(Refusal::Expired),
+            Standing::Revoked(_) => Err(Refusal::Revoked),
         }
     }
 
-    fn unauthenticated(&self, reason: &'static str, message: &str) -> Failure {
-        Failure::new(Code::Unauthenticated, reason, message).with_hint(format!(
-            "send the metadata `authorization: Bearer <line>` with the line of the cookie file {}",
-            self.inner.cookie_file.display()
-        ))
+    fn check_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        path: &str,
+        right: Right,
+    ) -> Result<Caller, Refusal> {
+        let tls = self.inner.trust.tls.as_ref().ok_or(Refusal::StaleCertificate)?;
+        if !certificate.is_good(tls, unix_time()) {
+            return Err(Refusal::StaleCertificate);
+        }
+        let Certificate { name, identity, .. } = &certificate.facts;
+        let identity = identity.as_ref().ok_or(Refusal::NoRole)?;
+        let material = tls.current();
+        let own = material.own.as_ref().and_then(|own| own.identity.as_ref());
+        if own.is_some_and(|own| own.organisation != identity.organisation) {
+            return Err(Refusal::OtherOrganisation);
+        }
+        match identity.role.may_call(path, right) {
+            true => Ok(Caller::Certificate(name.as_str().into())),
+            false => Err(Refusal::RoleMayNot(identity.role)),
+        }
     }
-}
 
-fn undeclared(path: &str) -> Failure {
-    Failure::new(
-        Code::PermissionDenied,
-        "NO_DECLARED_RIGHT",
-        format!("{path} declares no right here, so nobody may call it"),
-    )
-    .with_hint("check the name of the method; reflection may be switched off on this server")
+    /// What a refused caller is told. Whoever is not known learns nothing about who is: unknown,
+    /// expired and revoked look the same.
+    fn failure(&self, refusal: &Refusal, path: &str, origin: &Origin) -> Failure {
+        let denied =
+            |reason, message: String| Failure::new(Code::PermissionDenied, reason, message);
+        match refusal {
+            Refusal::Undeclared => denied(
+                "NO_DECLARED_RIGHT",
+                format!("{path} declares no right here, so nobody may call it"),
+            )
+            .with_hint(
+                "check the name of the method; reflection and admin methods may be switched \
+                         off on this server",
+            ),
+            Refusal::NoCredential => {
+                self.unauthenticated("NO_CREDENTIAL", "the call carries no credential", origin)
+            }
+            Refusal::Unknown | Refusal::Expired | Refusal::Revoked | Refusal::CookieFromAfar => {
+                self.unauthenticated("WRONG_CREDENTIAL", "the credential is not accepted", origin)
+            }
+            Refusal::StaleCertificate => {
+                let message = "the certificate is not accepted any more";
+                Failure::new(Code::Unauthenticated, "STALE_CERTIFICATE", message)
+                    .with_hint("connect again with the certificate that replaced it")
+            }
+            Refusal::NoRole => denied("NO_ROLE", "the certificate names no role".to_owned())
+                .with_hint("it needs one URI: spiffe://pentad/ORGANISATION/ROLE"),
+            Refusal::OtherOrganisation => denied(
+                "OTHER_ORGANISATION",
+                "the certificate is of another organisation".to_owned(),
+            ),
+            Refusal::RoleMayNot(role) => {
+                denied("WRONG_ROLE", format!("role {role} may not call {path}"))
+                    .with_hint("docs/rights.md shows what each role may call")
+            }
+            Refusal::MissingRight(right) => {
+                denied("MISSING_RIGHT", format!("{path} asks for the right {right}"))
+                    .with_hint("the token does not have it; ask whoever made it for another one")
+            }
+        }
+    }
+
+    fn unauthenticated(&self, reason: &'static str, message: &str, origin: &Origin) -> Failure {
+        let failure = Failure::new(Code::Unauthenticated, reason, message);
+        // Where files are is told to who could look there.
+        failure.with_hint(match origin.is_local() {
+            true => format!(
+                "send the metadata `authorization: Bearer <line>` with the line of the cookie file \
+                 {}",
+                self.inner.cookie_file.display()
+            ),
+            false => "send the metadata `authorization: Bearer <token>`, or show a certificate in \
+                      the TLS handshake; a cookie is good on its own machine only"
+                .to_owned(),
+        })
+    }
 }
 
 /// The token of `Bearer <token>` (RFC 6750; the scheme's case does not matter).
@@ -129,13 +289,24 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = request.extensions().get::<Method>().copied();
-        match self.gate.check(request.uri().path(), method, request.headers()) {
-            Ok(()) => {
+        let origin = request.extensions().get::<Origin>().cloned().unwrap_or(NOWHERE);
+        let path = request.uri().path();
+        match self.gate.check(path, method, request.headers(), &origin) {
+            Ok(caller) => {
                 // Nothing behind this layer needs it, so nothing behind it can leak it.
                 request.headers_mut().remove(AUTHORIZATION);
+                request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(failure) => Either::Right(ready(Ok(refusal(failure)))),
+            Err(refused) => {
+                self.gate.inner.trust.count_refusal(refused.label());
+                let failure = self.gate.failure(&refused, path, &origin);
+                Either::Right(ready(Ok(refusal(failure))))
+            }
         }
     }
 }
+
+/// A call whose origin nobody noted comes from afar and shows no certificate.
+const NOWHERE: Origin =
+    Origin::Remote { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), certificate: None };

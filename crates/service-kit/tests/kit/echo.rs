@@ -81,7 +81,7 @@ impl Echo {
     }
 
     pub fn methods() -> MethodTable {
-        let declared = MethodTable::declared(true);
+        let declared = MethodTable::declared(true, true);
         MethodTable::new(move |path| match path {
             COUNT => Some(Method { right: Right::Read, streaming: true }),
             UNDECLARED => None,

@@ -11,4 +11,5 @@ mod observe;
 mod process;
 mod rig;
 mod rights;
+mod trust;
 mod upstream;

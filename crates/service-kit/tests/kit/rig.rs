@@ -9,7 +9,9 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use pentad_api::Connection;
-use pentad_service_kit::{Binding, Cookie, Gate, InProcess, Limits, Metrics, Probe, Server};
+use pentad_service_kit::{
+    Binding, Cookie, Gate, InProcess, Limits, Metrics, Probe, Server, ServerConfig, TlsFiles, Trust,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -54,6 +56,8 @@ pub struct Plan {
     pub limits: Limits,
     pub drain_time: Duration,
     pub probes: Vec<Probe>,
+    pub tls: TlsFiles,
+    pub tokens: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -63,6 +67,8 @@ impl Default for Plan {
             limits: Limits::default(),
             drain_time: PATIENCE,
             probes: Vec::new(),
+            tls: TlsFiles::default(),
+            tokens: None,
         }
     }
 }
@@ -89,8 +95,12 @@ impl Rig {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cookie_file = dir.path().join("cookie");
         let cookie = Cookie::load_or_create(&cookie_file).expect("a cookie");
-        let gate = Gate::new(cookie, &cookie_file);
         let metrics = Metrics::new();
+        let config = ServerConfig { tokens_file: plan.tokens, ..ServerConfig::default() };
+        let trust = Trust::load(&plan.tls, &config, &metrics).expect("files of use");
+        let gate = Gate::trusting(cookie, &cookie_file, trust.clone());
+        let shutdown = CancellationToken::new();
+        tokio::spawn(trust.watch(Duration::from_millis(10), shutdown.clone()));
         let server = Server::new(gate.clone(), metrics.clone())
             .service(plan.echo.clone(), plan.probes)
             .methods(Echo::methods())
@@ -100,7 +110,6 @@ impl Rig {
         let binding = in_process.bind(&server).expect("bound");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
             server.serve(listener, stop).await.expect("served");
@@ -123,6 +132,13 @@ impl Rig {
     /// Over TCP, without a credential.
     pub fn stranger(&self) -> Connection {
         Connection::lazy(&format!("http://{}", self.address)).expect("an address")
+    }
+
+    /// Over TLS, known by and knowing what `files` hold, without another credential.
+    pub fn tls(&self, files: &TlsFiles) -> Connection {
+        let tls = files.load().expect("files of use");
+        let address = format!("https://localhost:{}", self.address.port());
+        Connection::open(&address, tls.as_ref()).expect("an address")
     }
 
     /// Over TCP, with the cookie.

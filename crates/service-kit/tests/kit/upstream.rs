@@ -17,7 +17,7 @@ async fn the_cookie_is_read_when_it_is_there() {
         address: Some(format!("http://{}", rig.address)),
         cookie_file: Some(late.clone()),
     };
-    let connection = upstream.connect(1).expect("an address");
+    let connection = upstream.connect(1, None).expect("an address");
     let status = say(&connection, SAY, "").await.expect_err("no cookie yet");
     assert_eq!(status.code(), Code::Unauthenticated);
     fs::copy(&rig.cookie_file, &late).expect("copied, with its mode");
@@ -28,7 +28,7 @@ async fn the_cookie_is_read_when_it_is_there() {
 #[tokio::test]
 async fn an_unreachable_or_malformed_address_is_told() {
     let nowhere = Upstream { address: Some("http://127.0.0.1:1".to_owned()), cookie_file: None };
-    let connection = nowhere.connect(1).expect("an address");
+    let connection = nowhere.connect(1, None).expect("an address");
     let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
     let status = tonic_health::pb::health_client::HealthClient::new(connection)
         .check(request)
@@ -36,5 +36,5 @@ async fn an_unreachable_or_malformed_address_is_told() {
         .expect_err("nobody is there");
     assert_eq!(status.code(), Code::Unavailable);
     let malformed = Upstream { address: Some("not an address".to_owned()), cookie_file: None };
-    assert!(malformed.connect(1).is_err());
+    assert!(malformed.connect(1, None).is_err());
 }

@@ -22,8 +22,8 @@ const OPEN_FILES_MAX: usize = 64;
 const YOUNG_TABLES_DUE: u8 = 4;
 /// So many of them hold up the writer until they are merged.
 const YOUNG_TABLES_MAX: usize = 12;
-/// How far the merging thread stands back, as in `nice`: validators merge in the same moments, since
-/// they write the same rows, and must vote meanwhile.
+/// How far the merging thread stands back, as in `nice`: validators merge in the same moments,
+/// since they write the same rows, and must vote meanwhile.
 #[cfg(target_os = "linux")]
 const MERGE_NICENESS: i32 = 10;
 /// Levels of the tree, each of which may overflow into the next.

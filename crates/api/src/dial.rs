@@ -1,0 +1,95 @@
+//! TCP with TLS, by what is in the files now.
+
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use http::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use pentad_trust::Tls;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tower::{Service, ServiceExt as _};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+
+const HTTPS_PORT: u16 = 443;
+
+/// A channel over TLS. When certificate, key or authorities change, later calls go over a new
+/// connection; those under way end on the old one.
+#[derive(Clone)]
+pub struct TlsChannel {
+    endpoint: Endpoint,
+    tls: Tls,
+    current: Arc<Mutex<(u64, Channel)>>,
+}
+
+impl TlsChannel {
+    /// Connects at the first call.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn lazy(endpoint: Endpoint, tls: Tls) -> Self {
+        let generation = tls.generation();
+        let channel = endpoint.connect_with_connector_lazy(Dial(Arc::clone(&tls)));
+        Self { endpoint, tls, current: Arc::new(Mutex::new((generation, channel))) }
+    }
+
+    /// A std mutex is right: it is held for a few instructions and never across an await.
+    fn channel(&self) -> Channel {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.tls.generation();
+        if current.0 != generation {
+            let dial = Dial(Arc::clone(&self.tls));
+            *current = (generation, self.endpoint.connect_with_connector_lazy(dial));
+        }
+        current.1.clone()
+    }
+}
+
+impl Service<Request<Body>> for TlsChannel {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<Response<Body>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let channel = self.channel();
+        Box::pin(async move { Ok(channel.oneshot(request).await?) })
+    }
+}
+
+/// Opens connections.
+struct Dial(Tls);
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = Arc::clone(&self.0);
+        Box::pin(async move {
+            let host = uri.host().ok_or("the address names no host")?;
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let port = uri.port_u16().unwrap_or(HTTPS_PORT);
+            let config = tls.current().client.clone().ok_or("no authority is known")?;
+            let stream = TcpStream::connect((host.as_str(), port)).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(host)?;
+            Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! The files of an authority's directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use pentad_trust::Issued;
+
+use crate::fault::Fault;
+
+/// For everybody to read.
+const PUBLIC_MODE: u32 = 0o644;
+/// For the owner alone.
+const SECRET_MODE: u32 = 0o600;
+/// Name of an authority's own files, which no certificate can have.
+pub const AUTHORITY: &str = "authority";
+/// Largest file that is read: thousands of certificates.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// `DIR/NAME.pem`.
+pub fn certificate_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.pem"))
+}
+
+/// `DIR/NAME.key`.
+pub fn key_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.key"))
+}
+
+/// Nobody else changes files of `directory` until what comes back is dropped.
+///
+/// # Errors
+/// When there is no such directory.
+pub fn lock(directory: &Path) -> Result<File, Fault> {
+    let refuse = |error: io::Error| {
+        Fault::refused(format!("cannot open {}: {error}", directory.display()))
+            .with_hint("`pentad certs init` makes an authority in a directory")
+    };
+    let handle = File::open(directory).map_err(refuse)?;
+    handle.lock().map_err(refuse)?;
+    Ok(handle)
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> Result<String, Fault> {
+    let refuse = |error: String| Fault::refused(format!("cannot read {}: {error}", path.display()));
+    let found = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+    if found.len() > BYTES_MAX {
+        return Err(refuse(format!("larger than {BYTES_MAX} bytes")));
+    }
+    fs::read_to_string(path).map_err(|error| refuse(error.to_string()))
+}
+
+/// Writes key and certificate, each replaced at once. A process that sees one without the other
+/// keeps what it has until it sees both.
+///
+/// # Errors
+/// When the system refuses.
+pub fn write_pair(directory: &Path, name: &str, issued: &Issued) -> Result<(), Fault> {
+    replace(&key_path(directory, name), &issued.key, SECRET_MODE)?;
+    replace_public(&certificate_path(directory, name), &issued.certificate)
+}
+
+/// Replaces a file that everybody may read.
+///
+/// # Errors
+/// When the system refuses.
+pub fn replace_public(path: &Path, text: &str) -> Result<(), Fault> {
+    replace(path, text, PUBLIC_MODE)
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Fault> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".draft-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    written().map_err(|error| {
+        // What led here is reported; a draft left behind harms nobody.
+        fs::remove_file(&draft).ok();
+        Fault::refused(format!("cannot write {}: {error}", path.display()))
+    })
+}
