@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
+    "pentad-sha256-pair",
     "pentad-primitives",
     "pentad-crypto",
     "pentad-ledger",

@@ -60,9 +60,10 @@ impl Wallet {
         let mut addresses = Addresses::default();
         for chain in [Chain::Receive, Chain::Change] {
             let fixed = || (chain == Chain::Receive).then(|| origin.fixed()).flatten();
-            for index in 0..file.issued(chain).or_else(fixed).unwrap_or(0) {
-                let path = KeyPath { chain, index };
-                addresses.push(path, origin.address(path).ok_or_else(damaged)?);
+            let count = file.issued(chain).or_else(fixed).unwrap_or(0);
+            let derived = origin.addresses(chain, count).ok_or_else(damaged)?;
+            for (index, address) in (0..).zip(derived) {
+                addresses.push(KeyPath { chain, index }, address);
             }
         }
         let policy = file.sealed().and_then(|file| file.policy.clone()).map(Arc::new);

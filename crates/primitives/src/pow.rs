@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use pentad_sha256_pair::{INITIAL, PADDING, sha256d_ends};
 use ruint::aliases::U256;
 use sha2::block_api::compress256;
 use thiserror::Error;
@@ -183,40 +184,16 @@ impl fmt::Display for Work {
     }
 }
 
-/// Initial state of SHA-256 (FIPS 180-4, section 5.3.3).
-const SHA256_INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-/// What follows the last 16 bytes of a header in its second block: padding, and the length of 640
-/// bits.
-const INNER_PADDING: [u8; 48] = padding(640);
-/// What follows the inner hash in the block of the outer one: padding, and the length of 256 bits.
-const OUTER_PADDING: [u8; 32] = padding(256);
-
-/// A set bit, zeros, and the length in bits in the last two bytes (FIPS 180-4, section 5.1.1).
-const fn padding<const N: usize>(bits: u16) -> [u8; N] {
-    let mut bytes = [0; N];
-    let [high, low] = bits.to_be_bytes();
-    if let [first, .., before_last, last] = bytes.as_mut_slice() {
-        (*first, *before_last, *last) = (0x80, high, low);
-    }
-    bytes
-}
+/// Bits of a header.
+const HEADER_BITS: u32 = 640;
 
 /// Hashes one header with many nonces in two compressions each: the first 64 of its 80 bytes are
 /// compressed once.
 #[derive(Clone, Debug)]
 pub struct HeaderHasher {
     midstate: [u32; 8],
-    /// The end of the merkle root, time and bits.
-    tail: [u8; 12],
+    /// The end of the merkle root, time and bits: words of the second block.
+    tail: [u32; 3],
 }
 
 impl HeaderHasher {
@@ -224,17 +201,19 @@ impl HeaderHasher {
     #[must_use]
     pub fn new(header: &BlockHeader) -> Self {
         let bytes = header.to_array();
-        let mut midstate = SHA256_INITIAL;
+        let mut midstate = INITIAL;
         let (blocks, rest) = bytes.as_chunks();
         compress256(&mut midstate, blocks);
-        let tail = rest.first_chunk().copied().unwrap_or_default();
-        Self { midstate, tail }
+        let words: &[[u8; 4]] = rest.as_chunks().0;
+        let tail = words.first_chunk().copied().unwrap_or_default();
+        Self { midstate, tail: tail.map(u32::from_be_bytes) }
     }
 
     /// The header's hash with this nonce.
     #[must_use]
     pub fn hash(&self, nonce: u32) -> BlockHash {
-        BlockHash::from_bytes(big_endian(&self.words(nonce)))
+        let [hash, _] = self.words([nonce; 2]);
+        BlockHash::from_bytes(big_endian(&hash))
     }
 
     /// The first of these nonces whose hash meets the target.
@@ -242,33 +221,34 @@ impl HeaderHasher {
     pub fn find(&self, mut nonces: RangeInclusive<u32>, target: &Target) -> Option<u32> {
         let [top, ..] = *target.to_be_bytes().as_chunks::<4>().0 else { return None };
         let top = u32::from_be_bytes(top);
-        nonces.find(|&nonce| {
-            let words = self.words(nonce);
+        let is_met = |words: &[u32; 8]| {
             // The hash is a little-endian number: its last word says nearly always that it is
             // too large.
             let [.., last] = words;
-            last.swap_bytes() <= top && target.is_met_by(&BlockHash::from_bytes(big_endian(&words)))
-        })
+            last.swap_bytes() <= top && target.is_met_by(&BlockHash::from_bytes(big_endian(words)))
+        };
+        while let Some(first) = nonces.next() {
+            // Of an odd number of nonces the last one is tried twice.
+            let second = nonces.next().unwrap_or(first);
+            let [first_hash, second_hash] = self.words([first, second]);
+            if is_met(&first_hash) {
+                return Some(first);
+            }
+            if is_met(&second_hash) {
+                return Some(second);
+            }
+        }
+        None
     }
 
-    fn words(&self, nonce: u32) -> [u32; 8] {
-        let mut inner = self.midstate;
-        let block = joined(&joined::<12, 4, 16>(&self.tail, &nonce.to_le_bytes()), &INNER_PADDING);
-        compress256(&mut inner, &[block]);
-        let mut outer = SHA256_INITIAL;
-        compress256(&mut outer, &[joined(&big_endian(&inner), &OUTER_PADDING)]);
-        outer
+    /// The hashes with two nonces: two at once take little longer than one.
+    fn words(&self, nonces: [u32; 2]) -> [[u32; 8]; 2] {
+        let [a, b, c] = self.tail;
+        let ends = nonces.map(|nonce| {
+            [a, b, c, nonce.swap_bytes(), PADDING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, HEADER_BITS]
+        });
+        sha256d_ends(&self.midstate, &ends)
     }
-}
-
-/// Two arrays behind each other; `N` is the sum of their lengths.
-fn joined<const A: usize, const B: usize, const N: usize>(a: &[u8; A], b: &[u8; B]) -> [u8; N] {
-    const { assert!(A + B == N) };
-    let mut bytes = [0; N];
-    let (front, back) = bytes.split_at_mut(A);
-    front.copy_from_slice(a);
-    back.copy_from_slice(b);
-    bytes
 }
 
 fn big_endian(words: &[u32; 8]) -> [u8; 32] {
@@ -359,6 +339,12 @@ mod tests {
             assert_eq!(hasher.find(5..=1 << 20, &target), expected);
         }
         assert_eq!(hasher.find(0..=100, &Target::from_be_bytes([0; 32])), None);
+        // Pairs begin and end anywhere.
+        let met = |nonce: &u32| target(0x207f_ffff).unwrap().is_met_by(&hasher.hash(*nonce));
+        for (first, last) in (0..6).flat_map(|first| (first..9).map(move |last| (first, last))) {
+            let expected = (first..=last).find(met);
+            assert_eq!(hasher.find(first..=last, &target(0x207f_ffff).unwrap()), expected);
+        }
         assert_eq!(hasher.find(u32::MAX..=u32::MAX, &Target::MAX), Some(u32::MAX));
     }
 }

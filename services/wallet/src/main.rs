@@ -1,5 +1,6 @@
 //! `pentad-wallet`: the wallet service as a process of its own.
 
+use std::alloc::System;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,12 @@ use pentad_service_kit::{
 };
 use pentad_wallet::{WalletConfig, Wallets};
 use serde::Deserialize;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is wiped before it is given back: passphrases and words that callers gave or were shown
+/// have passed through buffers of the transport.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 const CHAIN_PORT: u16 = 9992;
 const SERVICE: Service =

@@ -126,8 +126,7 @@ impl Wallets {
                     give_back(&wallet, &ledger, &journal)?;
                 }
             }
-            let mut book = Book::default();
-            let audit = AuditLog::open(audit, |recorded| book.note(&recorded.entry, true))?;
+            let (audit, book) = AuditLog::open(audit, Book::default())?;
             Ok((keystore, journal, ledger, audit, book))
         });
         let (keystore, journal, ledger, audit, book) = opening.await??;

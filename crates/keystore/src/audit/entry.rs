@@ -25,6 +25,37 @@ pub enum Event {
         /// Version of the program.
         version: String,
     },
+    /// Another file of the log begins, with the hash of the last entry before.
+    Continued {
+        /// That hash, hex.
+        previous: String,
+        /// How many entries follow that say what must be known of all before.
+        carried: u64,
+    },
+    /// What must be known of a wallet of all entries before.
+    Carried {
+        /// Units that left it within a day, by minutes since 1970.
+        spent: Vec<(u64, u64)>,
+        /// The policy that was set last, as JSON; left out where none was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+    },
+    /// A payment waits for its approver still.
+    ApprovalCarried {
+        /// Since when, Unix seconds.
+        since: u64,
+        /// Its id.
+        approval: String,
+        /// Why it waits.
+        reason: String,
+        /// The request, protobuf in hex.
+        request: String,
+        /// What the approver signs.
+        text: String,
+        /// The payment in whose place it would be made, by its transaction id; empty: none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        replaces: String,
+    },
     /// What a crash had left behind the last whole entry was cut off.
     TailCut {
         /// How much.

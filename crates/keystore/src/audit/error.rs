@@ -18,8 +18,7 @@ pub enum AuditError {
     },
     /// An entry that had been durable is not what was written, or is gone.
     #[error(
-        "audit log damaged: {}, line {number} at byte {offset}: entry {number} is not what was \
-         written{}",
+        "audit log damaged: {} at byte {offset}: entry {number} is not what was written{}",
         path.display(), if *is_missing { ": the file ends there" } else { "" }
     )]
     Damaged {

@@ -6,7 +6,7 @@ use super::Entry;
 
 /// Longest line that is read: a payment to 1000 addresses, and the request behind it.
 pub(super) const LINE_BYTES_MAX: u64 = 1 << 20;
-const HASH_DIGITS: usize = 64;
+pub(super) const HASH_DIGITS: usize = 64;
 /// How [`Entry::durable`] begins in JSON.
 const DURABLE: &[u8] = b"\"durable\":";
 
@@ -17,6 +17,12 @@ pub struct LineHash([u8; 32]);
 impl LineHash {
     /// Before the first line.
     pub(super) const START: Self = Self([0; 32]);
+
+    /// What was printed.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let hash = Self(hex::decode(text).ok()?.try_into().ok()?);
+        (hash.to_string() == text).then_some(hash)
+    }
 
     fn of(previous: Self, json: &[u8]) -> Self {
         Self(Sha256::new().chain_update(previous.0).chain_update(json).finalize().into())

@@ -1,4 +1,4 @@
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::line::{self, LineHash};
-use super::scan::{Position, Scan};
+use super::scan::{Position, Scan, Tail};
+use super::segments::Segments;
 use super::{AuditError, Entry, Event, Recorded};
 use crate::WalletName;
 use crate::text::sync_directory;
@@ -19,6 +20,18 @@ use crate::text::sync_directory;
 const WAITING_MAX: usize = 1024;
 /// One place of so many is kept in memory, so that reading may begin in the middle.
 const LANDMARK_INTERVAL: u64 = 1024;
+/// A file that is as long is followed by another one: it is read in some 50 ms.
+const SEGMENT_BYTES: u64 = 8 << 20;
+
+/// What has to be known of all entries of a log. It is written down where a file of the log begins,
+/// so that the files before need not be read again.
+pub trait Summary: Clone + Send + 'static {
+    /// Takes note of an entry, in their order.
+    fn note(&mut self, entry: &Entry);
+
+    /// Entries, with the names of their wallets, that say as much as all that were noted.
+    fn carried(&self, now: u64) -> Vec<(String, Event)>;
+}
 
 /// The last entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +45,12 @@ pub struct Head {
 /// The audit log, open for appending. One process at a time may have it.
 #[derive(Debug)]
 pub struct AuditLog {
-    path: PathBuf,
     entries: Sender<Submitted>,
     pub(super) written: Arc<Mutex<Written>>,
 }
 
 /// An entry on its way to the disk, and who waits for it.
+#[derive(Debug)]
 struct Submitted {
     wallet: String,
     event: Event,
@@ -45,49 +58,72 @@ struct Submitted {
 }
 
 /// What is on the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Written {
+    segments: Segments,
     end: Position,
-    /// Every [`LANDMARK_INTERVAL`]th place, the start among them.
+    /// Every [`LANDMARK_INTERVAL`]th place of the last file, its start among them.
     landmarks: Vec<Position>,
+    /// Bytes of what the last file begins with.
+    head_bytes: u64,
 }
 
 impl Written {
+    fn new(segments: Segments) -> Self {
+        let start = segments.last_start();
+        Self { segments, end: start, landmarks: vec![start], head_bytes: 0 }
+    }
+
     fn advance(&mut self, end: Position) {
-        if end.number / LANDMARK_INTERVAL >= self.landmarks.len() as u64 {
+        let before = end.number.saturating_sub(self.segments.last_start().number);
+        if before / LANDMARK_INTERVAL >= self.landmarks.len() as u64 {
             self.landmarks.push(end);
         }
         self.end = end;
     }
+
+    /// A place in the last file with fewer entries before it than this one has.
+    fn landmark(&self, number: u64) -> Position {
+        let before = number.saturating_sub(self.segments.last_start().number + 1);
+        let index = usize::try_from(before / LANDMARK_INTERVAL).unwrap_or(usize::MAX);
+        self.landmarks.get(index).copied().unwrap_or(self.end)
+    }
 }
 
 impl AuditLog {
-    /// Opens a log, or begins one, and shows all its entries to `each`. A tail that a crash tore
-    /// is cut off, and an entry says so. Reads the whole file: for blocking threads.
+    /// Opens a log, or begins one; returns the summary of all its entries. A tail that a crash tore
+    /// is cut off, and an entry says so. Reads the last file: for blocking threads.
     ///
     /// # Errors
-    /// When an entry that had been durable is not what was written, or the file cannot be used.
-    pub fn open(path: PathBuf, mut each: impl FnMut(&Recorded)) -> Result<Self, AuditError> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(AuditError::io("open", &path))?;
-        let (written, events) = recover(&path, &mut file, &mut each)?;
-        let mut writer = Writer { path, file, written: Arc::new(Mutex::new(written)) };
-        writer.append(events.into_iter().map(|event| (String::new(), event)), &mut each)?;
-        Self::start(writer)
+    /// When an entry that had been durable is not what was written, or the files cannot be used.
+    pub fn open<S: Summary>(path: PathBuf, summary: S) -> Result<(Self, S), AuditError> {
+        Self::open_with(path, summary, SEGMENT_BYTES)
     }
 
-    pub(super) fn start(writer: Writer) -> Result<Self, AuditError> {
-        let (path, written) = (writer.path.clone(), Arc::clone(&writer.written));
+    /// As [`AuditLog::open`], with files that end at another length.
+    pub(super) fn open_with<S: Summary>(
+        path: PathBuf,
+        mut summary: S,
+        segment_bytes: u64,
+    ) -> Result<(Self, S), AuditError> {
+        let (written, file, mut events) = recover(path, &mut summary)?;
+        events.push(Event::Opened { version: env!("CARGO_PKG_VERSION").to_owned() });
+        let written = Arc::new(Mutex::new(written));
+        let mut writer = Writer { file, written, summary, segment_bytes };
+        writer.append(events.into_iter().map(|event| (String::new(), event)))?;
+        let summary = writer.summary.clone();
+        Ok((Self::start(writer)?, summary))
+    }
+
+    pub(super) fn start<S: Summary>(writer: Writer<S>) -> Result<Self, AuditError> {
+        let written = Arc::clone(&writer.written);
+        let path = writer.written().segments.last();
         let (entries, mut submitted) = channel(WAITING_MAX);
         thread::Builder::new()
             .name("audit log".to_owned())
             .spawn(move || writer.run(&mut submitted))
             .map_err(AuditError::io("start the writer of", &path))?;
-        Ok(Self { path, entries, written })
+        Ok(Self { entries, written })
     }
 
     /// Appends an entry; returns its number once it is durable.
@@ -124,19 +160,8 @@ impl AuditLog {
         first: u64,
         mut each: impl FnMut(Recorded) -> bool,
     ) -> Result<(), AuditError> {
-        let (start, end) = {
-            let written = self.written();
-            let before = first.saturating_sub(1) / LANDMARK_INTERVAL;
-            let index = usize::try_from(before).unwrap_or(usize::MAX);
-            (written.landmarks.get(index).copied().unwrap_or(written.end), written.end)
-        };
-        let mut scan = Scan::from(&self.path, start, end.offset)?;
-        while let Some(recorded) = scan.next()? {
-            if recorded.entry.number >= first && !each(recorded) {
-                return Ok(());
-            }
-        }
-        self.check_end(scan.position(), end)
+        let written = self.written().clone();
+        read_from(&written, first, |recorded| Ok(recorded.entry.number < first || each(recorded)))
     }
 
     /// Reads all entries again and checks that they are those that were written, and that the
@@ -145,18 +170,20 @@ impl AuditLog {
     /// # Errors
     /// When one is not what was written, or is another than the caller knows.
     pub fn verify(&self, known: Option<(u64, &str)>) -> Result<Head, AuditError> {
-        let end = self.written().end;
-        let mut scan = Scan::from(&self.path, Position::START, end.offset)?;
-        while let Some(Recorded { entry, hash }) = scan.next()? {
+        let written = self.written().clone();
+        let end = written.end;
+        read_from(&written, 1, |Recorded { entry, hash }| {
             let other = known.filter(|(number, known)| {
                 *number == entry.number && !known.eq_ignore_ascii_case(&hash.to_string())
             });
-            if let Some((number, known)) = other {
-                let (found, known) = (hash.to_string(), known.to_owned());
-                return Err(AuditError::OtherLog { number, found, known });
+            match other {
+                None => Ok(true),
+                Some((number, known)) => {
+                    let (found, known) = (hash.to_string(), known.to_owned());
+                    Err(AuditError::OtherLog { number, found, known })
+                }
             }
-        }
-        self.check_end(scan.position(), end)?;
+        })?;
         if let Some((number, known)) = known.filter(|(number, _)| *number > end.number) {
             let (found, known) = ("of no entry".to_owned(), known.to_owned());
             return Err(AuditError::OtherLog { number, found, known });
@@ -164,60 +191,115 @@ impl AuditLog {
         Ok(Head { number: end.number, hash: end.hash })
     }
 
-    fn check_end(&self, found: Position, end: Position) -> Result<(), AuditError> {
-        if found == end {
-            return Ok(());
-        }
-        let length = File::open(&self.path).and_then(|file| file.metadata());
-        let length = length.map_err(AuditError::io("read", &self.path))?.len();
-        Err(AuditError::Damaged {
-            path: self.path.clone(),
-            number: found.number + 1,
-            offset: found.offset,
-            is_missing: length <= found.offset,
-        })
-    }
-
     fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads what is there and cuts what a crash tore; returns what is to be noted.
+/// Reads from somewhere before entry `first` on, over all files, until `each` says no.
+fn read_from(
+    written: &Written,
+    first: u64,
+    mut each: impl FnMut(Recorded) -> Result<bool, AuditError>,
+) -> Result<(), AuditError> {
+    let Written { segments, end, .. } = written;
+    let last = segments.len() - 1;
+    for index in segments.index_of(first)..=last {
+        let path = segments.path(index);
+        let (start, end) = match (segments.start(index), segments.start(index + 1)) {
+            (Some(start), Some(next)) => (start, next),
+            _ => (written.landmark(first), *end),
+        };
+        // Of a file that is written to no more all counts.
+        let bytes = if index == last { end.offset } else { u64::MAX };
+        let mut scan = Scan::from(&path, start, bytes)?;
+        while let Some(recorded) = scan.next()? {
+            if !each(recorded)? {
+                return Ok(());
+            }
+        }
+        let found = scan.position();
+        if (found.number, found.hash) != (end.number, end.hash) || !scan.is_at_end() {
+            let length = fs::metadata(&path).map_err(AuditError::io("read", &path))?.len();
+            let Position { offset, number, .. } = found;
+            let (number, is_missing) = (number + 1, length <= offset);
+            return Err(AuditError::Damaged { path, number, offset, is_missing });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the last file and cuts what a crash tore; returns what is to be noted.
 fn recover(
-    path: &Path,
-    file: &mut File,
-    each: &mut impl FnMut(&Recorded),
-) -> Result<(Written, Vec<Event>), AuditError> {
-    let length = file.metadata().map_err(AuditError::io("read", path))?.len();
-    let mut written = Written { end: Position::START, landmarks: vec![Position::START] };
-    let mut scan = Scan::from(path, Position::START, length)?;
-    while let Some(recorded) = scan.next()? {
+    path: PathBuf,
+    summary: &mut impl Summary,
+) -> Result<(Written, File, Vec<Event>), AuditError> {
+    let (segments, is_begun) = Segments::find(path)?;
+    let path = segments.last();
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(AuditError::io("open", &path))?;
+    let length = file.metadata().map_err(AuditError::io("read", &path))?.len();
+    let mut written = Written::new(segments);
+    let mut carried = None;
+    let mut scan = Scan::from(&path, written.end, length)?;
+    while let Some(Recorded { entry, .. }) = scan.next()? {
         written.advance(scan.position());
-        each(&recorded);
+        summary.note(&entry);
+        if let Event::Continued { carried: entries, .. } = entry.event {
+            carried = Some(entry.number + entries);
+        }
+        if carried == Some(entry.number) {
+            written.head_bytes = scan.position().offset;
+        }
     }
-    let tail = scan.tail()?;
-    let mut events = Vec::new();
-    if tail.bytes > 0 {
-        tracing::warn!(bytes = tail.bytes, "a torn tail of the audit log is cut off");
-        file.set_len(written.end.offset).map_err(AuditError::io("cut", path))?;
-        events.push(Event::TailCut { bytes: tail.bytes, sha256: tail.sha256 });
-    }
+    let mut events: Vec<Event> = cut(&file, &path, written.end.offset, scan.tail()?)?;
     if length == 0 {
-        sync_directory(path).map_err(AuditError::io("begin", path))?;
+        sync_directory(&path).map_err(AuditError::io("begin", &path))?;
     }
-    events.push(Event::Opened { version: env!("CARGO_PKG_VERSION").to_owned() });
-    Ok((written, events))
+    if !is_begun {
+        events.extend(discard(&written)?);
+    }
+    Ok((written, file, events))
+}
+
+fn cut(file: &File, path: &Path, end: u64, tail: Tail) -> Result<Vec<Event>, AuditError> {
+    if tail.bytes == 0 {
+        return Ok(Vec::new());
+    }
+    tracing::warn!(bytes = tail.bytes, "a torn tail of the audit log is cut off");
+    file.set_len(end).map_err(AuditError::io("cut", path))?;
+    Ok(vec![Event::TailCut { bytes: tail.bytes, sha256: tail.sha256 }])
+}
+
+/// Removes the next file, whose head a crash tore: nothing else was in it.
+fn discard(written: &Written) -> Result<Option<Event>, AuditError> {
+    let path = written.segments.next();
+    let start = Position { offset: 0, ..written.end };
+    let mut scan = Scan::from(&path, start, u64::MAX)?;
+    while scan.next()?.is_some() {}
+    // Entries behind the head say that it had been durable: then this is no torn one.
+    let torn = scan.tail()?;
+    tracing::warn!("a file of the audit log that a crash left without its head is removed");
+    fs::remove_file(&path)
+        .and_then(|()| sync_directory(&path))
+        .map_err(AuditError::io("remove", &path))?;
+    let Tail { bytes, sha256 } = torn;
+    Ok((bytes > 0).then_some(Event::TailCut { bytes, sha256 }))
 }
 
 /// The one that writes.
-pub(super) struct Writer {
-    pub(super) path: PathBuf,
+pub(super) struct Writer<S> {
     pub(super) file: File,
     pub(super) written: Arc<Mutex<Written>>,
+    pub(super) summary: S,
+    pub(super) segment_bytes: u64,
 }
 
-impl Writer {
+impl<S: Summary> Writer<S> {
     /// Writes what comes until nobody is left to bring more.
     fn run(mut self, submitted: &mut Receiver<Submitted>) {
         let mut poison = None;
@@ -225,15 +307,17 @@ impl Writer {
         while submitted.blocking_recv_many(&mut batch, WAITING_MAX) > 0 {
             let (entries, waiting): (Vec<_>, Vec<_>) =
                 batch.drain(..).map(|it| ((it.wallet, it.event), it.done)).unzip();
-            let before = self.written().end.number;
+            let mut first = 0;
             if poison.is_none() {
-                let appended = self.append(entries, &mut |_| {});
-                poison = appended.err().map(|error| error.to_string());
-                if let Some(error) = &poison {
-                    tracing::error!(error, "the audit log cannot be written: no key is used");
+                match self.append(entries) {
+                    Ok(number) => first = number,
+                    Err(error) => {
+                        tracing::error!(%error, "the audit log cannot be written: no key is used");
+                        poison = Some(error.to_string());
+                    }
                 }
             }
-            for (number, done) in (before + 1..).zip(waiting) {
+            for (number, done) in (first..).zip(waiting) {
                 let outcome = match &poison {
                     None => Ok(number),
                     Some(error) => Err(AuditError::Poisoned(error.clone())),
@@ -244,37 +328,92 @@ impl Writer {
         }
     }
 
-    /// Writes and syncs entries all at once.
+    /// Writes and syncs entries all at once; returns the number of the first.
     fn append(
         &mut self,
         entries: impl IntoIterator<Item = (String, Event)>,
-        each: &mut impl FnMut(&Recorded),
-    ) -> Result<(), AuditError> {
-        let time = unix_time();
+    ) -> Result<u64, AuditError> {
+        let (length, head_bytes) = {
+            let written = self.written();
+            (written.end.offset, written.head_bytes)
+        };
+        // A head that is long by itself must not be followed by the next one.
+        if length >= self.segment_bytes.max(2 * head_bytes) {
+            self.begin_segment()?;
+        }
         let start = self.written().end;
-        let (mut end, mut ends, mut bytes) = (start, Vec::new(), Vec::new());
+        let lines = Lines::new(start, entries);
+        let path = self.written().segments.last();
+        lines.write(&mut self.file).map_err(AuditError::io("write", &path))?;
+        self.take(lines);
+        Ok(start.number + 1)
+    }
+
+    /// Goes on in the next file.
+    fn begin_segment(&mut self) -> Result<(), AuditError> {
+        let (start, path) = {
+            let written = self.written();
+            (Position { offset: 0, ..written.end }, written.segments.next())
+        };
+        let carried = self.summary.carried(unix_time());
+        let previous = start.hash.to_string();
+        let continued = Event::Continued { previous, carried: carried.len() as u64 };
+        let lines = Lines::new(start, [(String::new(), continued)].into_iter().chain(carried));
+        let begun = || -> io::Result<File> {
+            let options = OpenOptions::new().append(true).create_new(true).mode(0o600).to_owned();
+            let mut file = options.open(&path)?;
+            lines.write(&mut file)?;
+            sync_directory(&path)?;
+            Ok(file)
+        };
+        self.file = begun().map_err(AuditError::io("begin", &path))?;
+        {
+            let mut written = self.written();
+            written.segments.push(start);
+            *written = Written::new(written.segments.clone());
+            written.head_bytes = lines.bytes.len() as u64;
+        }
+        self.take(lines);
+        Ok(())
+    }
+
+    /// These lines are durable.
+    fn take(&mut self, lines: Lines) {
+        for (_, entry) in &lines.ends {
+            self.summary.note(entry);
+        }
+        let mut written = self.written();
+        lines.ends.into_iter().for_each(|(end, _)| written.advance(end));
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lines that are written at once.
+struct Lines {
+    bytes: Vec<u8>,
+    ends: Vec<(Position, Entry)>,
+}
+
+impl Lines {
+    fn new(start: Position, entries: impl IntoIterator<Item = (String, Event)>) -> Self {
+        let (time, mut end) = (unix_time(), start);
+        let (mut ends, mut bytes) = (Vec::new(), Vec::new());
         for (wallet, event) in entries {
             let number = end.number + 1;
             let entry = Entry { number, time, durable: start.number, wallet, event };
             let hash = line::write(&mut bytes, end.hash, &entry);
             end = Position { offset: start.offset + bytes.len() as u64, number, hash };
-            ends.push((end, Recorded { entry, hash }));
+            ends.push((end, entry));
         }
-        let sync = |file: &mut File| -> io::Result<()> {
-            file.write_all(&bytes)?;
-            file.sync_data()
-        };
-        sync(&mut self.file).map_err(AuditError::io("write", &self.path))?;
-        let mut written = self.written();
-        for (end, recorded) in ends {
-            written.advance(end);
-            each(&recorded);
-        }
-        Ok(())
+        Self { bytes, ends }
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self, file: &mut File) -> io::Result<()> {
+        file.write_all(&self.bytes)?;
+        file.sync_data()
     }
 }
 

@@ -4,6 +4,11 @@
 //! space, JSON in one line. The digits are SHA-256 over the hash of the line before (32 bytes;
 //! zeros for the first) and the JSON; so whoever knows one line's hash knows all lines before it.
 //!
+//! A file of 8 MiB is followed by another one, `audit.log.2` and so on, in which numbers and the
+//! chain of hashes go on. It begins with an entry `continued`, which repeats the last hash before,
+//! and with entries that say what must be known of all before, so that a start reads the last file
+//! only. All files together are the log: whoever takes one away breaks the chain.
+//!
 //! An entry is durable before what it tells of is done: before a signature leaves, before words
 //! are shown. Entries that come at one time share one sync.
 //!
@@ -18,10 +23,13 @@ mod line;
 mod log;
 mod scan;
 #[cfg(test)]
+mod segment_tests;
+mod segments;
+#[cfg(test)]
 mod tests;
 
 pub use entry::{Entry, Event, Paid};
 pub use error::AuditError;
 pub use line::LineHash;
-pub use log::{AuditLog, Head};
+pub use log::{AuditLog, Head, Summary};
 pub use scan::Recorded;

@@ -75,6 +75,11 @@ impl<'a> Scan<'a> {
         Ok(Some(Recorded { entry, hash }))
     }
 
+    /// Whether nothing is left, once [`Scan::next`] found no whole entry.
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.line.is_empty()
+    }
+
     /// One line with its end, or what is left of the file; of one that is too long the beginning.
     fn fill(&mut self) -> io::Result<()> {
         self.line.clear();

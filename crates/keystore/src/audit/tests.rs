@@ -8,10 +8,35 @@ fn signed(text: &str) -> Event {
     Event::MessageSigned { address: "1a".to_owned(), sha256: text.to_owned() }
 }
 
+/// Entries of the last file, or of all.
+#[derive(Clone, Default)]
+pub(super) struct Seen(Vec<Entry>);
+
+impl Summary for Seen {
+    fn note(&mut self, entry: &Entry) {
+        self.0.push(entry.clone());
+    }
+
+    fn carried(&self, _: u64) -> Vec<(String, Event)> {
+        Vec::new()
+    }
+}
+
 fn open(path: &Path) -> Result<(AuditLog, Vec<Recorded>), AuditError> {
-    let mut seen = Vec::new();
-    let log = AuditLog::open(path.to_owned(), |recorded| seen.push(recorded.clone()))?;
-    Ok((log, seen))
+    let (log, Seen(seen)) = AuditLog::open(path.to_owned(), Seen::default())?;
+    let all = read_all(&log);
+    assert_eq!(all.iter().map(|recorded| recorded.entry.clone()).collect::<Vec<_>>(), seen);
+    Ok((log, all))
+}
+
+pub(super) fn read_all(log: &AuditLog) -> Vec<Recorded> {
+    let mut all = Vec::new();
+    log.read(1, |recorded| {
+        all.push(recorded);
+        true
+    })
+    .expect("readable");
+    all
 }
 
 fn events(seen: &[Recorded]) -> Vec<String> {
@@ -26,12 +51,7 @@ async fn five(path: &Path) -> Vec<Recorded> {
         log.append(Some(&wallet), signed(text)).await.expect("written");
     }
     assert_eq!(log.verify(None).expect("whole"), log.head());
-    let mut all = Vec::new();
-    log.read(1, |recorded| {
-        all.push(recorded);
-        true
-    })
-    .expect("readable");
+    let all = read_all(&log);
     assert_eq!(
         events(&all),
         ["opened", "message-signed", "message-signed", "message-signed", "message-signed"]
@@ -228,8 +248,9 @@ async fn a_log_that_cannot_be_written_takes_no_more() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("audit.log");
     let (log, _) = open(&path).expect("opens");
-    let written = Arc::clone(&log.written);
-    let log = AuditLog::start(super::log::Writer { path, file, written }).expect("starts");
+    let (written, summary) = (Arc::clone(&log.written), Seen::default());
+    let writer = super::log::Writer { file, written, summary, segment_bytes: u64::MAX };
+    let log = AuditLog::start(writer).expect("starts");
     for _ in 0..2 {
         let error = log.append(None, signed("x")).await.expect_err("no room");
         assert!(matches!(error, AuditError::Poisoned(_)), "{error}");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pentad_keystore::audit::{Entry, Event};
+use pentad_keystore::audit::{Entry, Event, Summary};
 use pentad_primitives::Amount;
 
 use super::PolicyError;
@@ -34,7 +34,7 @@ pub(crate) struct Pending {
 }
 
 /// All wallets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     accounts: HashMap<String, Account>,
     /// By its id.
@@ -42,7 +42,7 @@ pub(crate) struct Book {
 }
 
 /// One wallet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Account {
     /// Units that left, by the slot of their time.
     spent: BTreeMap<u64, u64>,
@@ -74,6 +74,16 @@ impl Book {
                 self.pending.insert(approval.clone(), pending);
             }
             Event::Rejected { approval } => drop(self.pending.remove(approval)),
+            Event::Carried { spent, policy } => {
+                *account =
+                    Account { spent: spent.iter().copied().collect(), policy: policy.clone() };
+            }
+            Event::ApprovalCarried { since, approval, reason, request, text, replaces } => {
+                let (wallet, time, replaces) = (entry.wallet.clone(), *since, replaces.clone());
+                let (reason, request, text) = (reason.clone(), request.clone(), text.clone());
+                let pending = Pending { wallet, time, reason, request, text, replaces };
+                self.pending.insert(approval.clone(), pending);
+            }
             _ => {}
         }
     }
@@ -120,7 +130,7 @@ impl Book {
 
     /// Payments that wait, the oldest first; those that waited too long are gone.
     pub(crate) fn pending(&mut self, wallet: Option<&str>, now: u64) -> Vec<(String, Pending)> {
-        self.pending.retain(|_, pending| pending.time.saturating_add(WEEK) > now);
+        self.pending.retain(|_, pending| pending.is_waiting(now));
         let mut list: Vec<_> = self
             .pending
             .iter()
@@ -146,6 +156,38 @@ impl Book {
             None if count >= PENDING_MAX => Err(PolicyError::TooMany(count)),
             None => Ok(None),
         }
+    }
+}
+
+/// The writer of the log keeps a book of its own, of what is in the log and nothing else: in that
+/// of the service payments are counted before.
+impl Summary for Book {
+    fn note(&mut self, entry: &Entry) {
+        Self::note(self, entry, true);
+    }
+
+    fn carried(&self, now: u64) -> Vec<(String, Event)> {
+        let oldest = now.saturating_sub(DAY) / SLOT;
+        let account = |(wallet, account): (&String, &Account)| {
+            let spent: Vec<_> =
+                account.spent.range(oldest..).map(|(at, sum)| (*at, *sum)).collect();
+            let policy = account.policy.clone();
+            let is_empty = spent.is_empty() && policy.is_none();
+            (!is_empty).then(|| (wallet.clone(), Event::Carried { spent, policy }))
+        };
+        let pending = self.pending.iter().filter(|(_, pending)| pending.is_waiting(now));
+        let approval = |(approval, pending): (&String, &Pending)| {
+            let Pending { wallet, time: since, reason, request, text, replaces } = pending.clone();
+            let approval = approval.clone();
+            (wallet, Event::ApprovalCarried { since, approval, reason, request, text, replaces })
+        };
+        self.accounts.iter().filter_map(account).chain(pending.map(approval)).collect()
+    }
+}
+
+impl Pending {
+    fn is_waiting(&self, now: u64) -> bool {
+        self.time.saturating_add(WEEK) > now
     }
 }
 
@@ -215,6 +257,36 @@ mod tests {
         assert_eq!(book.spent("alice", NOW + 5), 40);
         book.reserve("alice", u64::MAX, Some(100), NOW).expect_err("no overflow");
         book.reserve("bob", u64::MAX, None, NOW).expect("no limit");
+    }
+
+    /// What a file of the log begins with says as much as all before.
+    #[test]
+    fn what_is_carried_over_is_all_that_counts() {
+        let mut book = Book::default();
+        let request = requested("one", "request");
+        let late = requested("late", "request");
+        let policy = Event::PolicySet { policy: "{\"limit_per_day\":7}".to_owned() };
+        for (time, event) in [
+            (NOW - 2 * DAY, signed(1, "")),
+            (NOW - WEEK - 1, late),
+            (NOW - DAY / 2, signed(10, "")),
+            (NOW - 60, policy),
+            (NOW - 50, request),
+            (NOW, signed(100, "")),
+        ] {
+            Summary::note(&mut book, &entry(time, event));
+        }
+        let mut next = Book::default();
+        for (wallet, event) in book.carried(NOW) {
+            Summary::note(&mut next, &Entry { wallet, ..entry(NOW + 5, event) });
+        }
+        assert_eq!(next.spent("alice", NOW), 110);
+        assert_eq!(next.spent("alice", NOW + DAY / 2 + 2 * SLOT), 100);
+        assert_eq!(next.pending(None, NOW), book.pending(None, NOW));
+        assert_eq!(next.pending(None, NOW).len(), 1);
+        next.check_policy("alice", "{}").expect_err("another one was set");
+        next.check_policy("alice", "{\"limit_per_day\":7}").expect("the same");
+        assert!(Book::default().carried(NOW).is_empty());
     }
 
     #[test]

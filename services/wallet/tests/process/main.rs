@@ -181,8 +181,30 @@ fn unlock() -> UnlockWalletRequest {
     UnlockWalletRequest { wallet, passphrase, seconds: 0 }
 }
 
-/// What was opened is wiped. What callers gave or were shown went through buffers of the transport,
-/// which nobody wipes: a passphrase, and words that were asked for, may be found in freed memory.
+/// What callers gave and were shown went through buffers of the transport: these are wiped when they
+/// are freed, at the latest when the connection has ended.
+#[tokio::test]
+async fn attack_56_what_callers_gave_and_were_shown_is_wiped() {
+    let service = Service::start().await;
+    let secrets: [&[u8]; 2] = [PASSPHRASE.as_bytes(), service.words.as_bytes()];
+    {
+        let mut client = service.client().await;
+        client.unlock_wallet(unlock()).await.expect("opens");
+        let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
+        let request = ShowWordsRequest { wallet, passphrase };
+        let shown = client.show_words(request).await.expect("shown").into_inner().words;
+        assert_eq!(shown, service.words);
+        client.lock_wallet(LockWalletRequest { wallet: "alice".to_owned() }).await.expect("locked");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while service.count(&secrets) != [0; 2] {
+        let found = service.count(&secrets);
+        assert!(Instant::now() < deadline, "passphrase and words are there: {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What was opened is wiped.
 #[tokio::test]
 async fn attack_56_no_key_is_in_the_memory_of_a_locked_wallet() {
     let service = Service::start().await;

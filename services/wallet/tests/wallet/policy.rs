@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use pentad_api::status::explain;
 use pentad_api::wallet::v1::*;
 use pentad_crypto::{Address, MessageSignature, SecretKey};
+use pentad_keystore::audit::{AuditLog, Entry, Event, Summary};
 use tonic::{Code, Status};
 
 use crate::bed::{Bed, COIN, from_wallet};
@@ -228,6 +229,53 @@ async fn approved_many_times_at_once_it_is_paid_once() {
     let outcomes = futures_util::future::join_all(approvals).await;
     assert!(outcomes.iter().any(Result::is_ok));
     assert_eq!(bed.chain.mempool().len(), 1);
+}
+
+/// Fills the first file of the log, whose end is the next entry's beginning.
+#[derive(Clone)]
+struct Nothing;
+
+impl Summary for Nothing {
+    fn note(&mut self, _: &Entry) {}
+
+    fn carried(&self, _: u64) -> Vec<(String, Event)> {
+        panic!("only the service goes on in the next file");
+    }
+}
+
+/// What counts is known although the start reads no more than the last file.
+#[tokio::test]
+async fn what_was_spent_and_what_waits_is_carried_into_the_next_file_of_the_log() {
+    let mut bed = Bed::start().await;
+    let bob = rich(&bed).await;
+    let approver = Approver::new();
+    let policy = Policy { limit_per_day: Some(3 * COIN), ..two_persons(&approver) };
+    set(&bed, PASSPHRASE, policy).await.expect("set");
+    pay(&bed, &bob, COIN).await.expect("within both");
+    pay(&bed, &bob, 2 * COIN).await.expect_err("waits");
+    let before = (spent(&bed).await, waiting(&bed).await);
+    bed.stop().await;
+    let (log, _) = AuditLog::open(bed.audit_log(), Nothing).expect("opens");
+    while fs::metadata(bed.audit_log()).expect("there").len() < 8 << 20 {
+        let (address, sha256) = ("1".repeat(1 << 19), String::new());
+        log.append(None, Event::MessageSigned { address, sha256 }).await.expect("written");
+    }
+    drop(log);
+    let next = bed.audit_log().with_extension("log.2");
+    for _ in 0..2 {
+        bed.launch().await.expect("starts");
+        assert!(fs::metadata(&next).expect("it goes on there").len() < 10_000);
+        assert_eq!((spent(&bed).await, waiting(&bed).await), before);
+        let request = VerifyLogRequest::default();
+        bed.audit().verify_log(request).await.expect("whole");
+        bed.stop().await;
+    }
+    bed.launch().await.expect("starts");
+    unlock(&bed).await;
+    let [one] = waiting(&bed).await.try_into().expect("one");
+    let status =
+        approve(&bed, &one.approval, approver.sign(&one.text)).await.expect_err("too much");
+    refused(&status, Code::FailedPrecondition, "LIMIT_PER_DAY");
 }
 
 /// A replacement passes what a payment passes.
