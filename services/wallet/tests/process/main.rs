@@ -181,8 +181,8 @@ fn unlock() -> UnlockWalletRequest {
     UnlockWalletRequest { wallet, passphrase, seconds: 0 }
 }
 
-/// What callers gave and were shown went through buffers of the transport: these are wiped when they
-/// are freed, at the latest when the connection has ended.
+/// What callers gave and were shown went through buffers of the transport: these are wiped when
+/// they are freed, at the latest when the connection has ended.
 #[tokio::test]
 async fn attack_56_what_callers_gave_and_were_shown_is_wiped() {
     let service = Service::start().await;
