@@ -140,7 +140,7 @@ impl App {
         let cookie_file = config.cookie_file.clone();
         let cookie_file = cookie_file.unwrap_or_else(|| settings.data_dir().join("cookie"));
         let cookie = Cookie::load_or_create(&cookie_file)?;
-        tasks.spawn(trust.clone().watch(config.reload_pause(), shutdown.clone()));
+        tasks.spawn(trust.clone().watch(shutdown.clone()));
         let gate = Gate::trusting(cookie, &cookie_file, trust);
         let supervisor = Supervisor::new(tasks.clone(), shutdown.clone());
         Ok(Self { shutdown, tasks, supervisor, metrics, gate, addresses, config, grpc, page })

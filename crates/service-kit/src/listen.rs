@@ -42,7 +42,8 @@ pub struct ServerConfig {
     pub cookie_file: Option<PathBuf>,
     /// Tokens that may be shown, by their hashes; none if left out.
     pub tokens_file: Option<PathBuf>,
-    /// Milliseconds between two looks at the files of `[tls]` and the tokens.
+    /// Milliseconds between two looks at the files of `[tls]` and the tokens, and at the
+    /// credentials of open streams.
     pub reload_ms: u64,
     /// Milliseconds that calls in flight get to finish after a stop signal.
     pub drain_ms_max: u64,

@@ -15,7 +15,7 @@ use crate::listen::ServerConfig;
 use crate::metrics::Metrics;
 
 /// Whom a service trusts besides who holds its cookie.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trust {
     /// Certificates.
     pub tls: Option<Tls>,
@@ -24,6 +24,8 @@ pub struct Trust {
     /// Whether the cookie is taken from other machines: the operator said that whoever listens on
     /// the way may have it.
     pub cookie_travels: bool,
+    /// Pause between two looks at files, and at the credentials of streams.
+    pub(crate) pause: Duration,
     metrics: TrustMetrics,
 }
 
@@ -50,6 +52,19 @@ struct KindLabels {
     kind: &'static str,
 }
 
+impl Default for Trust {
+    /// Nobody.
+    fn default() -> Self {
+        Self {
+            tls: None,
+            tokens: None,
+            cookie_travels: false,
+            pause: ServerConfig::default().reload_pause(),
+            metrics: TrustMetrics::default(),
+        }
+    }
+}
+
 impl Trust {
     /// Reads what the configuration names.
     ///
@@ -67,6 +82,7 @@ impl Trust {
             tls,
             tokens: tokens.transpose()?,
             cookie_travels: server.insecure_listen && !has_tls,
+            pause: server.reload_pause(),
             metrics: TrustMetrics::register(metrics),
         };
         trust.note_expiry();
@@ -78,11 +94,11 @@ impl Trust {
     }
 
     /// Looks at the files again and again until `shutdown`.
-    pub async fn watch(self, pause: Duration, shutdown: CancellationToken) {
+    pub async fn watch(self, shutdown: CancellationToken) {
         if self.tls.is_none() && self.tokens.is_none() {
             return;
         }
-        while shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(self.pause)).await.is_some() {
             let trust = self.clone();
             let looking = tokio::task::spawn_blocking(move || trust.refresh());
             if let Err(error) = looking.await {

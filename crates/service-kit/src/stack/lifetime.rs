@@ -1,8 +1,9 @@
 //! No call outlives its deadline or its server.
 //!
 //! A unary call ends at the caller's deadline (`grpc-timeout`) or at the server's own maximum,
-//! whichever comes first. A stream lives until its caller's deadline, if there is one; when the
-//! server drains it ends with UNAVAILABLE, which tells the client to resume elsewhere or later.
+//! whichever comes first. A stream lives until its caller's deadline, if there is one, and no
+//! longer than its caller's credential; when the server drains it ends with UNAVAILABLE, which tells
+//! the client to resume elsewhere or later.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::lease::Lease;
 use super::{Method, refusal};
 
 const TIMEOUT_HEADER: &str = "grpc-timeout";
@@ -74,12 +76,13 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let lease = request.extensions_mut().remove::<Lease>();
         let streaming = request.extensions().get::<Method>().is_some_and(|m| m.streaming);
         let asked = requested_timeout(request.headers());
         let most = (!streaming).then_some(self.layer.unary_time_max);
         let time = asked.into_iter().chain(most).min();
-        let mut end: End = Box::pin(end(time, streaming, self.layer.phases.clone()));
+        let mut end: End = Box::pin(end(time, streaming, self.layer.phases.clone(), lease));
         let response = self.inner.call(request);
         Box::pin(async move {
             tokio::select! {
@@ -96,7 +99,12 @@ where
 /// Resolves when the call must end, and says why.
 type End = BoxFuture<'static, Status>;
 
-async fn end(time: Option<Duration>, streaming: bool, phases: Phases) -> Status {
+async fn end(
+    time: Option<Duration>,
+    streaming: bool,
+    phases: Phases,
+    lease: Option<Lease>,
+) -> Status {
     let deadline = time.and_then(|time| Instant::now().checked_add(time));
     let expired = async {
         match deadline {
@@ -106,6 +114,12 @@ async fn end(time: Option<Duration>, streaming: bool, phases: Phases) -> Status 
     };
     let stopped = async {
         if streaming { phases.draining.cancelled().await } else { phases.aborted.cancelled().await }
+    };
+    let revoked = async {
+        match lease {
+            Some(lease) => lease.ended().await,
+            None => std::future::pending().await,
+        }
     };
     let failure = tokio::select! {
         biased;
@@ -119,6 +133,7 @@ async fn end(time: Option<Duration>, streaming: bool, phases: Phases) -> Status 
             "SHUTTING_DOWN",
             "the server is shutting down; call again",
         ),
+        failure = revoked => failure,
     };
     failure.into()
 }

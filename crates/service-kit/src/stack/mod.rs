@@ -6,11 +6,12 @@
 //! rights     does the caller hold the right
 //! admission  is there room, and does the caller leave some to others, else RESOURCE_EXHAUSTED at
 //!            once
-//! lifetime   deadline, and the end of the server
+//! lifetime   deadline, the end of the server, and of a stream's credential
 //! routes     the services
 //! ```
 
 mod admission;
+mod lease;
 mod lifetime;
 mod method;
 mod observe;

@@ -17,6 +17,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::lease::Lease;
 use super::{ClientCertificate, Method, Origin, refusal};
 use crate::cookie::Cookie;
 use crate::trust::{Trust, unix_time};
@@ -51,7 +52,7 @@ pub enum Caller {
 
 /// Why a call is refused; what its caller is told, [`Gate::failure`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     Undeclared,
     NoCredential,
     Unknown,
@@ -111,7 +112,7 @@ impl Gate {
         &self.inner.trust
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         path: &str,
         method: Option<Method>,
@@ -182,6 +183,12 @@ impl Gate {
             true => Ok(Caller::Certificate(name.as_str().into())),
             false => Err(Refusal::RoleMayNot(identity.role)),
         }
+    }
+
+    /// Counts a refusal; what its caller is told.
+    pub(super) fn refuse(&self, refused: &Refusal, path: &str, origin: &Origin) -> Failure {
+        self.inner.trust.count_refusal(refused.label());
+        self.failure(refused, path, origin)
     }
 
     /// What a refused caller is told. Whoever is not known learns nothing about who is: unknown,
@@ -293,20 +300,73 @@ where
         let path = request.uri().path();
         match self.gate.check(path, method, request.headers(), &origin) {
             Ok(caller) => {
-                // Nothing behind this layer needs it, so nothing behind it can leak it.
+                let lease = method.filter(|method| method.streaming && caller != Caller::Owner);
+                let lease = lease.map(|method| self.lease(&request, method, origin));
+                // No service needs it, so none can leak it.
                 request.headers_mut().remove(AUTHORIZATION);
+                if let Some(lease) = lease {
+                    request.extensions_mut().insert(lease);
+                }
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
             Err(refused) => {
-                self.gate.inner.trust.count_refusal(refused.label());
-                let failure = self.gate.failure(&refused, path, &origin);
+                let failure = self.gate.refuse(&refused, path, &origin);
                 Either::Right(ready(Ok(refusal(failure))))
             }
         }
     }
 }
 
+impl<S> Rights<S> {
+    fn lease(&self, request: &Request<Body>, method: Method, origin: Origin) -> Lease {
+        let shown = request.headers().get(AUTHORIZATION);
+        let headers = shown.map(|shown| (AUTHORIZATION, shown.clone())).into_iter().collect();
+        let path = request.uri().path().to_owned();
+        Lease { gate: self.gate.clone(), path, method, headers, origin }
+    }
+}
+
 /// A call whose origin nobody noted comes from afar and shows no certificate.
 const NOWHERE: Origin =
     Origin::Remote { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), certificate: None };
+
+#[cfg(test)]
+mod tests {
+    use pentad_trust::TlsFiles;
+
+    use super::*;
+    use crate::listen::ServerConfig;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_cookie_is_good_on_its_own_machine_only() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("cookie");
+        let cookie = Cookie::load_or_create(&file).expect("made");
+        let value = format!("Bearer {}", cookie.reveal()).parse().expect("a header value");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        let method = Some(Method { right: Right::Read, streaming: false });
+        let remote = |address: &str| {
+            let address = address.parse().expect("an address");
+            Origin::Remote { address, certificate: None }
+        };
+        let gate = Gate::new(cookie.clone(), &file);
+        for near in [Origin::InProcess, remote("127.0.0.1"), remote("::1")] {
+            assert_eq!(gate.check("/", method, &headers, &near), Ok(Caller::Owner));
+        }
+        let mapped = remote("::ffff:127.0.0.1");
+        assert_eq!(gate.check("/", method, &headers, &mapped), Ok(Caller::Owner));
+        for far in [remote("10.0.0.1"), remote("2001:db8::1"), NOWHERE] {
+            let refused = gate.check("/", method, &headers, &far).expect_err("from afar");
+            assert_eq!(refused, Refusal::CookieFromAfar);
+            let told = format!("{:?}", gate.failure(&refused, "/", &far));
+            assert!(!told.contains(&file.display().to_string()), "{told}");
+        }
+        let bold = ServerConfig { insecure_listen: true, ..ServerConfig::default() };
+        let trust = Trust::load(&TlsFiles::default(), &bold, &Metrics::new()).expect("no files");
+        let gate = Gate::trusting(cookie, &file, trust);
+        let far = remote("10.0.0.1");
+        assert_eq!(gate.check("/", method, &headers, &far), Ok(Caller::Owner));
+    }
+}

@@ -4,6 +4,7 @@ mod config;
 mod deadline;
 mod drain;
 mod echo;
+mod floods;
 mod health;
 mod in_process;
 mod load;

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 
 use http_body_util::BodyExt as _;
 use pentad_api::Connection;
+use pentad_trust::Role;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::rig::soon;
+use crate::trust::Organisation;
 
 /// The example stands beside the tests' own directory.
 fn minimal() -> PathBuf {
@@ -274,5 +276,30 @@ async fn a_collector_that_is_away_disturbs_nothing() {
     }
     service.signal("TERM").await;
     next_with(&mut service.log, "\"stopped\"").await;
+    assert_eq!(service.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_service_under_tls_is_asked_for_its_health_over_tls() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let acme = Organisation::new("acme");
+    let files = acme.member(Role::Chain);
+    let names = ["certificate", "key", "authority"];
+    let files = [files.certificate, files.key, files.authority].map(|file| file.expect("named"));
+    let files = names.into_iter().zip(&files);
+    let settings: Vec<String> =
+        files.map(|(name, file)| format!("tls.{name}={}", file.display())).collect();
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let service = Running::start(&dir, &settings).await;
+    let grpc = format!("server.grpc={}", service.grpc);
+    let asked = async |settings: &[&str]| {
+        let mut asking = command(&dir, &[&[grpc.as_str()], settings].concat());
+        asking.arg("--health");
+        end_of(asking).await
+    };
+    assert_eq!(asked(&settings).await, (Some(0), String::new()));
+    let (code, text) = asked(&[]).await;
+    assert_eq!(code, Some(1), "in the clear: {text}");
+    service.signal("TERM").await;
     assert_eq!(service.end().await.code(), Some(0));
 }

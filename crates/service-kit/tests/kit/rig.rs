@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -23,6 +23,12 @@ use crate::echo::Echo;
 
 /// Longer than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Unix time in seconds.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_secs()).expect("before the end of time")
+}
 
 /// Fails the test instead of hanging.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -96,11 +102,12 @@ impl Rig {
         let cookie_file = dir.path().join("cookie");
         let cookie = Cookie::load_or_create(&cookie_file).expect("a cookie");
         let metrics = Metrics::new();
-        let config = ServerConfig { tokens_file: plan.tokens, ..ServerConfig::default() };
+        let tokens_file = plan.tokens;
+        let config = ServerConfig { tokens_file, reload_ms: 10, ..ServerConfig::default() };
         let trust = Trust::load(&plan.tls, &config, &metrics).expect("files of use");
         let gate = Gate::trusting(cookie, &cookie_file, trust.clone());
         let shutdown = CancellationToken::new();
-        tokio::spawn(trust.watch(Duration::from_millis(10), shutdown.clone()));
+        tokio::spawn(trust.watch(shutdown.clone()));
         let server = Server::new(gate.clone(), metrics.clone())
             .service(plan.echo.clone(), plan.probes)
             .methods(Echo::methods())

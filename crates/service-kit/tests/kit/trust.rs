@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pentad_api::{Connection, status};
 use pentad_service_kit::{Limits, TlsFiles};
@@ -16,13 +16,8 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::echo::{SAY, call, listen, say};
-use crate::rig::{Plan, Rig, soon, until};
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_secs()).expect("before the end of time")
-}
+use crate::echo::{SAY, call, listen, listen_with, say};
+use crate::rig::{Plan, Rig, now, soon, until};
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("written");
@@ -30,13 +25,13 @@ fn write(path: &Path, text: &str) {
 }
 
 /// An organisation with an authority, and a directory for its files.
-struct Organisation {
+pub struct Organisation {
     dir: TempDir,
     authority: Authority,
 }
 
 impl Organisation {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let made = Authority::create(name, 30, now()).expect("made");
         let authority = Authority::from_pem(&made.certificate, &made.key).expect("its own");
@@ -50,13 +45,13 @@ impl Organisation {
     }
 
     fn issue(&self, name: &str, role: Role, at: i64) -> Issued {
-        let hosts = vec!["localhost".to_owned()];
+        let hosts = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
         let order = Order { name: name.to_owned(), role, hosts, days: 1 };
         self.authority.issue(&order, at).expect("made")
     }
 
     /// Files with a certificate for `role`.
-    fn member(&self, role: Role) -> TlsFiles {
+    pub fn member(&self, role: Role) -> TlsFiles {
         self.member_since(role, now())
     }
 
@@ -267,7 +262,7 @@ async fn tokens_are_read_anew_and_a_broken_file_changes_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("tokens.toml");
     let mut tokens = Tokens::default();
-    let alice = tokens.add("alice", &[Right::Spend], 1, now()).expect("made").token;
+    let alice = tokens.add("alice", &[Right::Read, Right::Spend], 1, now()).expect("made").token;
     write(&file, &tokens.to_toml().expect("TOML"));
     let rig = Rig::with(Plan { tokens: Some(file.clone()), ..Plan::default() }).await;
     let connection = rig.stranger();
@@ -280,10 +275,21 @@ async fn tokens_are_read_anew_and_a_broken_file_changes_nothing() {
     let broken = r#"pentad_trust_reloads_total{files="tokens",outcome="broken"} 1"#;
     until("the broken file is told of", is_told(broken)).await;
     say_with(&connection, SAY, &alice).await.expect("still served");
+    let mut request = Request::new(String::new());
+    let value = format!("Bearer {}", *alice).parse().expect("a header value");
+    request.metadata_mut().insert("authorization", value);
+    let mut stream = soon(listen_with(&connection, request)).await.expect("a stream");
+    soon(stream.message()).await.expect("served").expect("a number");
     tokens.revoke("alice").expect("there");
     write(&file, &tokens.to_toml().expect("TOML"));
     let revoked = async || say_with(&connection, SAY, &alice).await.is_err();
     until("it is revoked without a restart", revoked).await;
+    let end = loop {
+        if let Err(status) = soon(stream.message()).await {
+            break status;
+        }
+    };
+    assert_eq!(end.code(), Code::Unauthenticated, "the stream ends too: {end:?}");
     rig.stop().await;
 }
 
