@@ -2,8 +2,8 @@
 //!
 //! A unary call ends at the caller's deadline (`grpc-timeout`) or at the server's own maximum,
 //! whichever comes first. A stream lives until its caller's deadline, if there is one, and no
-//! longer than its caller's credential; when the server drains it ends with UNAVAILABLE, which tells
-//! the client to resume elsewhere or later.
+//! longer than its caller's credential; when the server drains it ends with UNAVAILABLE, which
+//! tells the client to resume elsewhere or later.
 
 use std::convert::Infallible;
 use std::pin::Pin;
