@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::WalletError;
 use crate::labels::check;
+use crate::ledger::LedgerError;
 use crate::send::Sent;
 use crate::wallets::Wallets;
 
@@ -147,6 +148,20 @@ impl WalletService for Wallets {
 fn signed_txid(sent: &Sent) -> String {
     let is_signed = sent.transaction.inputs.iter().all(|input| !input.script_sig.is_empty());
     if is_signed { sent.transaction.txid().to_string() } else { String::new() }
+}
+
+/// Rows in one answer, unless the caller says otherwise.
+const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Rows in one answer, at most.
+const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// How many rows an answer has.
+const fn page_size(asked: u32) -> Result<usize, LedgerError> {
+    match asked {
+        0 => Ok(PAGE_SIZE_DEFAULT as usize),
+        asked if asked <= PAGE_SIZE_MAX => Ok(asked as usize),
+        asked => Err(LedgerError::PageSize { asked, most: PAGE_SIZE_MAX }),
+    }
 }
 
 /// The name of a wallet; `None` when none is given.

@@ -8,29 +8,20 @@ use crate::error::WalletError;
 use crate::ledger::{Direction, Entry, LedgerError, TouchPlace};
 use crate::wallets::Inner;
 
-/// Transactions in one answer, unless the caller says otherwise.
-const PAGE_SIZE_DEFAULT: u32 = 100;
-/// Transactions in one answer, at most.
-const PAGE_SIZE_MAX: u32 = 1_000;
-
 pub(super) async fn page(
     inner: &Inner,
     request: proto::GetHistoryRequest,
 ) -> Result<proto::GetHistoryResponse, WalletError> {
     let proto::GetHistoryRequest { wallet, page_size, page_token } = request;
-    let size = match page_size {
-        0 => PAGE_SIZE_DEFAULT,
-        asked if asked <= PAGE_SIZE_MAX => asked,
-        asked => return Err(LedgerError::PageSize { asked, most: PAGE_SIZE_MAX }.into()),
-    };
+    let size = super::page_size(page_size)?;
     let below = place_of(&page_token)?;
     let wallet = inner.wallet(wallet.parse()?).await?;
     inner.ledger.catch_up(wallet.name(), &inner.chain.tip().await?).await?;
-    let entries = inner.ledger.history(wallet.name(), below, size as usize)?;
+    let entries = inner.ledger.history(wallet.name(), below, size)?;
     let in_blocks = entries.iter().filter(|entry| entry.place.is_some()).count();
     let last = entries.last().and_then(|entry| entry.place);
     let next_page_token = match last {
-        Some(last) if in_blocks == size as usize => format!("{}:{}", last.height, last.index),
+        Some(last) if in_blocks == size => format!("{}:{}", last.height, last.index),
         _ => String::new(),
     };
     let versions = inner.chain.network().await?.versions;

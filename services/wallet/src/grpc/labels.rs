@@ -8,13 +8,7 @@ use pentad_primitives::Txid;
 
 use crate::error::WalletError;
 use crate::labels::{LabelError, check};
-use crate::ledger::LedgerError;
 use crate::wallets::Inner;
-
-/// Labels in one answer, unless the caller says otherwise.
-const PAGE_SIZE_DEFAULT: u32 = 100;
-/// Labels in one answer, at most.
-const PAGE_SIZE_MAX: u32 = 1_000;
 
 pub(super) async fn set(
     inner: &Inner,
@@ -54,14 +48,10 @@ pub(super) async fn list(
     request: proto::ListLabelsRequest,
 ) -> Result<proto::ListLabelsResponse, WalletError> {
     let proto::ListLabelsRequest { wallet, page_size, page_token } = request;
-    let size = match page_size {
-        0 => PAGE_SIZE_DEFAULT,
-        asked if asked <= PAGE_SIZE_MAX => asked,
-        asked => return Err(LedgerError::PageSize { asked, most: PAGE_SIZE_MAX }.into()),
-    };
+    let size = super::page_size(page_size)?;
     let wallet = inner.wallet(wallet.parse()?).await?;
-    let labels = inner.labels.list(wallet.name(), &page_token, size as usize)?;
-    let last = labels.last().filter(|_| labels.len() == size as usize);
+    let labels = inner.labels.list(wallet.name(), &page_token, size)?;
+    let last = labels.last().filter(|_| labels.len() == size);
     let next_page_token = last.map(|(subject, _)| subject.clone()).unwrap_or_default();
     let labels = labels.into_iter().map(|(subject, label)| message(subject, label)).collect();
     Ok(proto::ListLabelsResponse { labels, next_page_token })

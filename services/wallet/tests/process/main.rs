@@ -176,6 +176,13 @@ fn occurrences(bytes: &[u8], secret: &[u8], end: usize) -> usize {
     found
 }
 
+/// The words of the wallet, as its owner is shown them.
+async fn shown(client: &mut KeystoreServiceClient<Connection>) -> String {
+    let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
+    let request = ShowWordsRequest { wallet, passphrase };
+    client.show_words(request).await.expect("shown").into_inner().words
+}
+
 fn unlock() -> UnlockWalletRequest {
     let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
     UnlockWalletRequest { wallet, passphrase, seconds: 0 }
@@ -190,10 +197,7 @@ async fn attack_56_what_callers_gave_and_were_shown_is_wiped() {
     {
         let mut client = service.client().await;
         client.unlock_wallet(unlock()).await.expect("opens");
-        let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
-        let request = ShowWordsRequest { wallet, passphrase };
-        let shown = client.show_words(request).await.expect("shown").into_inner().words;
-        assert_eq!(shown, service.words);
+        assert_eq!(shown(&mut client).await, service.words);
         client.lock_wallet(LockWalletRequest { wallet: "alice".to_owned() }).await.expect("locked");
     }
     let deadline = Instant::now() + PATIENCE;
@@ -224,10 +228,7 @@ async fn attack_56_no_secret_is_in_the_environment_or_the_log() {
     let service = Service::start().await;
     let mut client = service.client().await;
     client.unlock_wallet(unlock()).await.expect("opens");
-    let (wallet, passphrase) = ("alice".to_owned(), PASSPHRASE.to_owned());
-    let request = ShowWordsRequest { wallet, passphrase };
-    let shown = client.show_words(request).await.expect("shown").into_inner().words;
-    assert_eq!(shown, service.words);
+    assert_eq!(shown(&mut client).await, service.words);
     let folder = PathBuf::from(format!("/proc/{}", service.process.id()));
     for name in ["environ", "cmdline"] {
         let text = fs::read(folder.join(name)).expect("a child's");
