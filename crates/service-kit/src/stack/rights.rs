@@ -300,7 +300,8 @@ where
         let path = request.uri().path();
         match self.gate.check(path, method, request.headers(), &origin) {
             Ok(caller) => {
-                let lease = method.filter(|method| method.streaming && caller != Caller::Owner);
+                let may_end = matches!(caller, Caller::Token(_) | Caller::Certificate(_));
+                let lease = method.filter(|method| method.streaming && may_end);
                 let lease = lease.map(|method| self.lease(&request, method, origin));
                 // No service needs it, so none can leak it.
                 request.headers_mut().remove(AUTHORIZATION);
