@@ -2,4 +2,5 @@
 
 mod attacks;
 mod dependencies;
+mod roles;
 mod sources;
