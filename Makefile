@@ -62,11 +62,18 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(FAULTY) --tests -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
+	$(VENV)/bin/yamllint --strict deploy
+	$(VENV)/bin/python -m unittest tests/python/test_kubernetes.py
 	./.ci/proto-breaking
 	@if [ -x $(PROMTOOL) ]; then cd deploy/observability && \
 		../../$(PROMTOOL) check rules alerts.yml && ../../$(PROMTOOL) test rules alerts_test.yml; \
 		else echo "skipped for want of promtool: the alert rules"; fi
 	$(CARGO) test --locked -p pentad-tests --test style
+
+.PHONY: rendered
+rendered: ## Render deploy/kubernetes/overlays anew (needs kubectl 1.32 or later)
+	for overlay in dev production; do \
+		kubectl kustomize deploy/kubernetes/overlays/$$overlay > deploy/kubernetes/rendered/$$overlay.yaml; done
 
 .PHONY: bench
 bench: ## Measure; prints a table (docs/performance.md)
