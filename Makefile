@@ -12,7 +12,7 @@ DEVNET ?= pentad-devnet
 .PHONY: help
 help: ## List the targets
 	@echo "Pentad: a UTXO ledger node of gRPC microservices"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Build and start four validators on loopback, and say what to try (Ctrl-C stops them)
@@ -61,7 +61,10 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(FAULTY) --tests -- -D warnings
+	$(CARGO) clippy --locked -p pentad-tests --test containers -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
+	$(VENV)/bin/hadolint deploy/docker/*Dockerfile
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/node.yml
 	$(VENV)/bin/yamllint --strict deploy
 	$(VENV)/bin/python -m unittest tests/python/test_kubernetes.py
 	./.ci/proto-breaking
@@ -69,11 +72,6 @@ check: tools ## Formatting, lints, protos, style rules
 		../../$(PROMTOOL) check rules alerts.yml && ../../$(PROMTOOL) test rules alerts_test.yml; \
 		else echo "skipped for want of promtool: the alert rules"; fi
 	$(CARGO) test --locked -p pentad-tests --test style
-
-.PHONY: rendered
-rendered: ## Render deploy/kubernetes/overlays anew (needs kubectl 1.32 or later)
-	for overlay in dev production; do \
-		kubectl kustomize deploy/kubernetes/overlays/$$overlay > deploy/kubernetes/rendered/$$overlay.yaml; done
 
 .PHONY: bench
 bench: ## Measure; prints a table (docs/performance.md)
@@ -151,14 +149,45 @@ $(PROMTOOL):
 		dpkg-deb -x prometheus_*.deb . && cp usr/bin/promtool ../promtool; fi
 	rm -rf $(@D)/deb
 
-# Static, so that the image needs nothing beside the binary.
+# Static, so that an image needs nothing beside the binary; without names of this machine, so that it does not matter where it is built.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+CARGO_HOME ?= $(HOME)/.cargo
+STATIC := target/$(HOST)/release
+STATIC_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)=cargo
+SERVICES := node chain wallet miner consensus peer
 
-.PHONY: image
-image: ## Build the container image pentad-node (needs Docker)
-	RUSTFLAGS="-C target-feature=+crt-static" \
-		$(CARGO) build --release --locked --target $(HOST) -p pentad-node
-	docker build -t pentad-node -f deploy/docker/node.Dockerfile target/$(HOST)/release
+.PHONY: images
+images: ## Build the container images of node, services and command line (needs Docker)
+	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="$(STATIC_FLAGS)" \
+		$(CARGO) build --release --locked --target $(HOST) -p pentad-cli $(SERVICES:%=-p pentad-%)
+	deploy/docker/build $(STATIC)
+
+.PHONY: rendered
+rendered: ## Render deploy/kubernetes/overlays anew (needs kubectl 1.32 or later)
+	for overlay in dev production; do \
+		kubectl kustomize deploy/kubernetes/overlays/$$overlay > deploy/kubernetes/rendered/$$overlay.yaml; done
+
+.PHONY: image-prometheus
+image-prometheus: ## Build the image pentad-prometheus out of Debian's package (needs Docker and apt)
+	deploy/docker/build-prometheus
+
+ENGINE ?= pbft
+NETWORK := PENTAD=$(STATIC)/pentad deploy/compose/network
+
+.PHONY: network-up
+network-up: images ## Start four organisations of five containers each: ENGINE=pbft|pow (needs Docker)
+	$(NETWORK) up $(ENGINE)
+
+.PHONY: network-down
+network-down: ## Stop them; their data stays in deploy/compose/data
+	$(NETWORK) down
+
+.PHONY: test-containers
+test-containers: tools ## Test the images and the network of containers (needs Docker)
+	@docker info > /dev/null || { echo "test-containers needs Docker: no engine answers" >&2; exit 1; }
+	$(MAKE) images
+	$(CARGO) build --locked -p pentad-cli
+	$(CARGO) test --locked -p pentad-tests --test containers -- --nocapture --test-threads 1
 
 .PHONY: clean
 clean: ## Remove what was built (keeps the data of development networks)

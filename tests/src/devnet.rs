@@ -1,5 +1,6 @@
 //! A development network of real processes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -265,17 +266,22 @@ impl Devnet {
 
 /// Runs `pentad` on the network in a folder with JSON output.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Reply {
-    let output = Command::new(binary("pentad"))
-        // Without a home: whoever runs tests keeps the contexts that they have.
-        .env_remove("HOME")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("PENTAD_CONTEXTS")
-        .arg("--dir")
-        .arg(dir)
-        .args(["--output", "json"])
-        .args(arguments)
-        .output()
-        .expect("pentad runs");
+    let place = [OsStr::new("--dir"), dir.as_os_str()];
+    pentad(None, &[&place[..], &arguments.iter().map(OsStr::new).collect::<Vec<_>>()].concat())
+}
+
+/// Runs `pentad` with JSON output and the contexts of this file.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn pentad<A: AsRef<OsStr>>(contexts: Option<&Path>, arguments: &[A]) -> Reply {
+    let mut command = Command::new(binary("pentad"));
+    // Without a home: whoever runs tests keeps the contexts that they have.
+    command.env_remove("HOME").env_remove("XDG_CONFIG_HOME").env_remove("PENTAD_CONTEXTS");
+    if let Some(contexts) = contexts {
+        command.env("PENTAD_CONTEXTS", contexts);
+    }
+    let output = command.args(["--output", "json"]).args(arguments).output().expect("pentad runs");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Reply {
         code: output.status.code().unwrap_or(-1),

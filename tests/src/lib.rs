@@ -10,7 +10,7 @@ mod terminal;
 mod tools;
 mod wait;
 
-pub use devnet::{Devnet, Node, Reply};
+pub use devnet::{Devnet, Node, Reply, pentad};
 pub use metrics::{metric, metrics_page};
 pub use process::{Running, binary, free_port, free_ports, signal, start};
 pub use script::Script;

@@ -1,0 +1,10 @@
+//! Four organisations of five containers each: payments, faults, rights, upgrades. Needs Docker and
+//! the images of `make images`.
+
+mod faults;
+mod images;
+mod load;
+mod network;
+mod payments;
+mod rights;
+mod upgrade;
