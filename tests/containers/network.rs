@@ -104,6 +104,23 @@ impl Network {
         found
     }
 
+    /// A service's address on the host.
+    ///
+    /// # Panics
+    /// When there is no such service.
+    #[must_use]
+    pub fn address(&self, organisation: usize, service: &str) -> String {
+        let services = ["wallet", "chain", "miner", "consensus", "peer"];
+        let digit = 1 + services.iter().position(|it| *it == service).expect("a service");
+        format!("127.0.0.1:{}{digit}", usize::from(self.ports / 10 + 1) + organisation)
+    }
+
+    /// What a service has logged so far.
+    #[must_use]
+    pub fn log(&self, organisation: usize, service: &str) -> String {
+        docker_says(&["logs", &self.container(organisation, service)])
+    }
+
     /// Height of an organisation's last final block; none while its chain does not answer.
     #[must_use]
     pub fn final_height(&self, organisation: usize) -> Option<u64> {

@@ -1,9 +1,10 @@
-//! Who may not call, does not get through: wrong network, no credential, another's credential.
+//! Who may not call, does not get through: wrong network, no credential, another organisation's
+//! certificate, a certificate of another role.
 
-use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use pentad_tests::tool;
+use pentad_tests::{pentad, tool};
 
 use crate::network::{Network, docker, said};
 
@@ -11,64 +12,98 @@ const SERVICES: [&str; 5] = ["wallet", "chain", "miner", "consensus", "peer"];
 /// Exit codes of `pentad`.
 const UNREACHABLE: i32 = 3;
 const DENIED: i32 = 4;
-/// gRPC's UNAUTHENTICATED; `buf` exits with eight times the code.
+/// gRPC's codes; `buf` exits with eight times the code.
+const PERMISSION_DENIED: i32 = 7;
 const UNAUTHENTICATED: i32 = 16;
+/// All that a worker may call.
+const TAKE_WORK: &str = "pentad.miner.v1.WorkService/TakeWork";
 
-/// A service's address on the host.
-fn address(network: &Network, organisation: usize, service: &str) -> String {
-    let port = 9991 + SERVICES.iter().position(|it| *it == service).expect("a service");
-    let published = ["port", &network.container(organisation, service), &format!("{port}/tcp")];
-    docker(&published).lines().next().expect("a published port").to_owned()
+/// Who calls.
+enum Caller {
+    /// Nobody in particular.
+    Nobody,
+    /// A service of an organisation.
+    Service(usize, &'static str),
 }
 
-/// `buf curl` on the host; exit code as a gRPC code, and what it said.
-fn buf(address: &str, cookie: Option<&str>, arguments: &[&str], path: &str) -> (i32, String) {
+/// A file of an organisation.
+fn file(network: &Network, organisation: usize, path: &str) -> PathBuf {
+    network.folder().join(format!("org{organisation}")).join(path)
+}
+
+/// `buf curl` on the host to a service of the first organisation; exit code as a gRPC code, and
+/// what it said.
+fn buf(
+    network: &Network,
+    caller: &Caller,
+    service: &str,
+    arguments: &[&str],
+    path: &str,
+) -> (i32, String) {
     let mut command = Command::new(tool("buf"));
-    command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge"]).args(arguments);
-    if let Some(cookie) = cookie {
-        command.arg("-H").arg(format!("authorization: Bearer {cookie}"));
+    command.args(["curl", "--protocol", "grpc", "--cacert"]);
+    command.arg(file(network, 1, "authority/authority.pem"));
+    if let Caller::Service(organisation, name) = caller {
+        let own = |name: &str| file(network, *organisation, &format!("tls/{name}"));
+        command.arg("--cert").arg(own(&format!("{name}/certificate.pem")));
+        command.arg("--key").arg(own(&format!("{name}/key.pem")));
     }
-    let output = command.arg(format!("http://{address}{path}")).output().expect("buf runs");
+    let address = network.address(1, service);
+    let output = command.args(arguments).arg(format!("https://{address}{path}")).output();
+    let output = output.expect("buf runs");
     (output.status.code().expect("buf exits") / 8, said(&output))
 }
 
 /// `pentad` in a container of a network; its exit code and what it said.
-fn pentad_within(network: &str, address: &str, arguments: &[&str]) -> (i32, String) {
-    let container = ["run", "--rm", "--network", network, "pentad-cli", "--grpc", address];
-    let output = Command::new("docker").args(container).args(arguments).output();
+fn pentad_within(
+    network: &Network,
+    within: &str,
+    address: &str,
+    arguments: &[&str],
+) -> (i32, String) {
+    let authority = file(network, 1, "authority/authority.pem");
+    let mount = format!("{}:/authority.pem:ro", authority.display());
+    let container = ["run", "--rm", "--network", within, "--volume", &mount, "pentad-cli"];
+    let place = ["--tls-authority", "/authority.pem", "--grpc", address];
+    let output = Command::new("docker").args(container).args(place).args(arguments).output();
     let output = output.expect("docker is installed");
     (output.status.code().unwrap_or(-1), said(&output))
 }
 
 /// A call to each service, as it is typed.
-const CALLS: [(&str, &[&str]); 5] = [
-    ("wallet:9991", &["keystore", "list-wallets"]),
-    ("chain:9992", &["chain", "get-info"]),
-    ("miner:9993", &["miner", "get-status"]),
-    ("consensus:9994", &["consensus", "get-status"]),
-    ("peer:9995", &["peer", "get-self"]),
+const CALLS: [(&str, &str, &[&str]); 5] = [
+    ("wallet", "9991", &["keystore", "list-wallets"]),
+    ("chain", "9992", &["chain", "get-info"]),
+    ("miner", "9993", &["miner", "get-status"]),
+    ("consensus", "9994", &["consensus", "get-status"]),
+    ("peer", "9995", &["peer", "get-self"]),
 ];
 
+/// Methods of a service, as its reflection tells.
+fn methods(network: &Network, service: &str) -> Vec<String> {
+    let (code, text) = buf(network, &Caller::Nobody, service, &["--list-methods"], "");
+    assert_eq!(code, 0, "{text}");
+    // Reflection tells of the methods of other services as well.
+    let package = format!("pentad.{service}.");
+    text.lines().filter(|line| line.starts_with(&package)).map(str::to_owned).collect()
+}
+
 #[test]
-fn nobody_calls_from_a_wrong_network_or_without_a_credential() {
+fn nobody_calls_from_a_wrong_network_or_without_a_right() {
     let network = Network::up("pbft");
-    let cookie = |organisation: usize| {
-        let path = network.folder().join(format!("org{organisation}/credentials/cookie"));
-        fs::read_to_string(path).expect("a cookie").trim().to_owned()
-    };
-    let (own, others) = (cookie(1), cookie(2));
     let mut denied = 0;
     for service in SERVICES {
-        let address = address(&network, 1, service);
-        let (code, methods) = buf(&address, None, &["--list-methods"], "");
-        assert_eq!(code, 0, "{methods}");
-        // Reflection tells of the methods of other services as well.
-        let package = format!("pentad.{service}.");
-        for method in methods.lines().filter(|line| line.starts_with(&package)) {
-            let path = format!("/{method}");
-            for cookie in [None, Some(others.as_str())] {
-                let (code, text) = buf(&address, cookie, &["-d", "{}"], &path);
-                assert_eq!(code, UNAUTHENTICATED, "{method} with {cookie:?}: {text}");
+        for method in methods(&network, service) {
+            for (caller, code) in [
+                (Caller::Nobody, UNAUTHENTICATED),
+                (Caller::Service(1, "worker"), PERMISSION_DENIED),
+            ] {
+                if code == PERMISSION_DENIED && method == TAKE_WORK {
+                    continue;
+                }
+                let path = format!("/{method}");
+                let (found, text) = buf(&network, &caller, service, &["-d", "{}"], &path);
+                assert_eq!(found, code, "{method}: {text}");
                 denied += 1;
             }
         }
@@ -76,24 +111,63 @@ fn nobody_calls_from_a_wrong_network_or_without_a_credential() {
     println!("{denied} calls denied");
     assert!(denied > 2 * 80, "only {denied} calls");
     let info = "/pentad.chain.v1.ChainService/GetInfo";
-    let (code, text) = buf(&address(&network, 1, "chain"), Some(&own), &["-d", "{}"], info);
+    let (code, text) = buf(&network, &Caller::Service(1, "wallet"), "chain", &["-d", "{}"], info);
     assert_eq!(code, 0, "with the right one: {text}");
+    // Another organisation's authority is none here, even its operator's.
+    let [authority, certificate, key] =
+        [(1, "authority.pem"), (2, "operator.pem"), (2, "operator.key")]
+            .map(|(organisation, name)| file(&network, organisation, "authority").join(name));
+    let place = ["--grpc".to_owned(), network.address(1, "chain")];
+    let files = [("--tls-authority", authority), ("--tls-certificate", certificate)];
+    let files = files.into_iter().chain([("--tls-key", key)]);
+    let files = files.flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]);
+    let call = ["chain", "get-info"].map(str::to_owned);
+    let arguments: Vec<String> = place.into_iter().chain(files).chain(call).collect();
+    pentad(None, &arguments).failure(UNREACHABLE);
+    from_containers(&network);
+}
 
-    for (address, call) in CALLS {
-        let (code, text) = pentad_within(&network.own(1), address, call);
+fn from_containers(network: &Network) {
+    for (service, port, call) in CALLS {
+        let address = format!("{service}:{port}");
+        let (code, text) = pentad_within(network, &network.own(1), &address, call);
         assert_eq!(code, DENIED, "{address} from its own network: {text}");
-        if address == "peer:9995" {
+        if service == "peer" {
             continue;
         }
         // Neither by name nor by address from where the peers meet.
-        let (service, port) = address.split_once(':').expect("a port");
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
         let inspected = docker(&["inspect", "-f", format, &network.container(1, service)]);
         for host in [service, inspected.trim()] {
-            let (code, text) = pentad_within(network.consortium(), &format!("{host}:{port}"), call);
-            assert_eq!(code, UNREACHABLE, "{host}:{port} from the consortium's: {text}");
+            let address = format!("{host}:{port}");
+            let (code, text) = pentad_within(network, network.consortium(), &address, call);
+            assert_eq!(code, UNREACHABLE, "{address} from the consortium's: {text}");
         }
     }
-    let (code, text) = pentad_within(network.consortium(), "peer.org1:9995", CALLS[4].1);
+    let (_, port, call) = CALLS[4];
+    let address = format!("peer.org1:{port}");
+    let (code, text) = pentad_within(network, network.consortium(), &address, call);
     assert_eq!(code, DENIED, "the peer service from the consortium's network: {text}");
+}
+
+#[test]
+fn certificates_are_renewed_without_a_restart() {
+    let network = Network::up("pbft");
+    let before = std::fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
+    network.script(&["renew"]);
+    let after = std::fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
+    assert_ne!(before, after);
+    let pay = |amount: &str| {
+        let to = network.create_wallet(2, &format!("payee{amount}"));
+        let pay = ["send", "--from", "genesis", "--to", &to, "--amount", amount, "--wait"];
+        network.on(1, &pay).success();
+    };
+    pay("1");
+    // Services look at their files every five seconds.
+    pentad_tests::wait_for("every service has seen its new certificate", || {
+        let seen = SERVICES.map(|service| network.log(1, service).contains("read anew"));
+        if seen == [true; 5] { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    pay("2");
+    network.converge();
 }

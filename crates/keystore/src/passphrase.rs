@@ -1,7 +1,7 @@
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 const PASSPHRASE_BYTES_MAX: usize = 1024;
 /// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
+/// The same of a file of root's, but that its group may read: so orchestrators hand secrets to
+/// processes that are not root's.
+const OTHERS_OF_ROOT: u32 = 0o037;
 
 /// What a wallet is sealed under. Wiped from memory when dropped, redacted in `Debug`.
 #[derive(Clone)]
@@ -77,8 +80,9 @@ impl Passphrase {
         let unreadable = |source| PassphraseError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         // Asked of the open file, not of the path: what is checked is what is read.
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-        if mode & OTHERS != 0 {
+        let metadata = file.metadata().map_err(unreadable)?;
+        if is_exposed(&metadata) {
+            let mode = metadata.permissions().mode() & 0o7777;
             return Err(PassphraseError::Exposed { path: path.to_owned(), mode });
         }
         // Room for a line end and one byte too many, made at once so that no copy stays behind.
@@ -99,6 +103,11 @@ impl Passphrase {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+fn is_exposed(metadata: &Metadata) -> bool {
+    let forbidden = if metadata.uid() == 0 { OTHERS_OF_ROOT } else { OTHERS };
+    metadata.permissions().mode() & forbidden != 0
 }
 
 impl fmt::Debug for Passphrase {
@@ -132,11 +141,14 @@ mod tests {
 
     #[test]
     fn a_file_open_to_others_is_refused() {
-        for mode in [0o644, 0o640, 0o604, 0o620, 0o610] {
+        for mode in [0o644, 0o660, 0o604, 0o620, 0o610] {
             let (_directory, path) = file(b"secret\n", mode);
             let error = Passphrase::from_file(&path).expect_err("exposed");
             assert!(matches!(error, PassphraseError::Exposed { .. }), "{mode:o}: {error}");
         }
+        let (_directory, path) = file(b"secret\n", 0o640);
+        let is_roots = fs::metadata(&path).expect("there").uid() == 0;
+        assert_eq!(Passphrase::from_file(&path).is_ok(), is_roots, "a group reads what is root's");
     }
 
     #[test]

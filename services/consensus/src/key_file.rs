@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use pentad_crypto::{KeyError, SecretKey};
@@ -13,6 +13,11 @@ use zeroize::Zeroizing;
 const WIF_VERSION: u8 = 0x80;
 /// Digits of a key in hex.
 const HEX_DIGITS: usize = 64;
+/// Permission bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+/// The same of a file of root's, but that its group may read: so orchestrators hand secrets to
+/// processes that are not root's.
+const OTHERS_OF_ROOT: u32 = 0o037;
 
 /// Why there is no validator key.
 #[derive(Debug, Error)]
@@ -52,8 +57,10 @@ pub enum KeyFileError {
 /// When the file cannot be read, is readable by others, or holds no key.
 pub(crate) fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
     let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
-    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let forbidden = if metadata.uid() == 0 { OTHERS_OF_ROOT } else { OTHERS };
+    if mode & forbidden != 0 {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
@@ -101,10 +108,13 @@ mod tests {
             assert!(error.contains("neither"), "{error}");
             assert!(text.is_empty() || !error.contains(text), "{error}");
         }
-        for mode in [0o644, 0o640, 0o604] {
+        for mode in [0o644, 0o660, 0o604] {
             write(&path, &hex::encode([7; 32]), mode);
             let error = load(&path).expect_err("exposed").to_string();
             assert!(error.contains("chmod 600"), "{error}");
         }
+        write(&path, &hex::encode([7; 32]), 0o640);
+        let is_roots = fs::metadata(&path).expect("there").uid() == 0;
+        assert_eq!(load(&path).is_ok(), is_roots, "a group reads what is root's alone");
     }
 }
