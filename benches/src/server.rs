@@ -90,6 +90,7 @@ impl Server {
         for (connection, share) in clients.into_iter().zip(transactions.chunks(share)) {
             let message = |some: &[Vec<u8>]| proto::SubmitTransactionsRequest {
                 transactions: some.iter().map(|bytes| bytes.clone().into()).collect(),
+                traced: Vec::new(),
             };
             let messages: Vec<_> = share.chunks(MESSAGE_LEN).map(message).collect();
             streams.spawn(stream(connection, messages));

@@ -24,6 +24,7 @@ mod proof;
 mod readme;
 mod stranger;
 mod terminal;
+mod traces;
 mod trust;
 mod tutorial;
 mod wallet_kills;

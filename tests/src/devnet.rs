@@ -15,6 +15,8 @@ use crate::wait::{wait_for, wait_until};
 #[derive(Debug)]
 pub struct Devnet {
     dir: TempDir,
+    /// Variables of the commands, and of the nodes that they start.
+    variables: Vec<(&'static str, String)>,
 }
 
 /// What a command of `pentad` gave.
@@ -110,7 +112,7 @@ impl Devnet {
     /// When it does not come up.
     #[must_use]
     pub fn up(nodes: usize) -> Self {
-        Self::up_with("pow", nodes)
+        Self::up_with("pow", nodes, Vec::new())
     }
 
     /// A new network of so many validators.
@@ -119,11 +121,16 @@ impl Devnet {
     /// When it does not come up.
     #[must_use]
     pub fn up_pbft(nodes: usize) -> Self {
-        Self::up_with("pbft", nodes)
+        Self::up_with("pbft", nodes, Vec::new())
     }
 
-    fn up_with(engine: &str, nodes: usize) -> Self {
-        let devnet = Self { dir: TempDir::new().expect("a temporary folder") };
+    /// A new network whose commands and nodes have these variables.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn up_with(engine: &str, nodes: usize, variables: Vec<(&'static str, String)>) -> Self {
+        let devnet = Self { dir: TempDir::new().expect("a temporary folder"), variables };
         let nodes = nodes.to_string();
         let arguments = ["devnet", "up", "--nodes", &nodes, "--engine", engine, "--base-port", "0"];
         devnet.run(&[&arguments[..], &["--detach"]].concat()).success();
@@ -178,7 +185,7 @@ impl Devnet {
 
     /// Runs `pentad` on this network with JSON output.
     pub fn run(&self, arguments: &[&str]) -> Reply {
-        run(self.dir(), arguments)
+        run(self.dir(), &self.variables, arguments)
     }
 
     /// Runs `pentad` on node `number`.
@@ -265,9 +272,12 @@ impl Devnet {
 }
 
 /// Runs `pentad` on the network in a folder with JSON output.
-pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Reply {
+pub(crate) fn run(dir: &Path, variables: &[(&str, String)], arguments: &[&str]) -> Reply {
     let place = [OsStr::new("--dir"), dir.as_os_str()];
-    pentad(None, &[&place[..], &arguments.iter().map(OsStr::new).collect::<Vec<_>>()].concat())
+    let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+    let mut command = own_command();
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    reply(&mut command, &[&place[..], &arguments].concat())
 }
 
 /// Runs `pentad` with JSON output and the contexts of this file.
@@ -275,12 +285,21 @@ pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Reply {
 /// # Panics
 /// When it cannot be run.
 pub fn pentad<A: AsRef<OsStr>>(contexts: Option<&Path>, arguments: &[A]) -> Reply {
-    let mut command = Command::new(binary("pentad"));
-    // Without a home: whoever runs tests keeps the contexts that they have.
-    command.env_remove("HOME").env_remove("XDG_CONFIG_HOME").env_remove("PENTAD_CONTEXTS");
+    let mut command = own_command();
     if let Some(contexts) = contexts {
         command.env("PENTAD_CONTEXTS", contexts);
     }
+    reply(&mut command, arguments)
+}
+
+/// Without a home: whoever runs tests keeps the contexts that they have.
+fn own_command() -> Command {
+    let mut command = Command::new(binary("pentad"));
+    command.env_remove("HOME").env_remove("XDG_CONFIG_HOME").env_remove("PENTAD_CONTEXTS");
+    command
+}
+
+fn reply<A: AsRef<OsStr>>(command: &mut Command, arguments: &[A]) -> Reply {
     let output = command.args(["--output", "json"]).args(arguments).output().expect("pentad runs");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Reply {

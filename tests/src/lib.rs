@@ -1,6 +1,7 @@
 //! A harness over real processes: development networks driven through the `pentad` command, and
 //! single processes started by hand.
 
+mod collector;
 mod devnet;
 mod metrics;
 mod process;
@@ -10,6 +11,7 @@ mod terminal;
 mod tools;
 mod wait;
 
+pub use collector::{Collector, SeenSpan};
 pub use devnet::{Devnet, Node, Reply, pentad};
 pub use metrics::{metric, metrics_page};
 pub use process::{Running, binary, free_port, free_ports, signal, start};

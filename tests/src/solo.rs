@@ -49,7 +49,7 @@ impl Solo {
 
     /// Runs `pentad` on it with JSON output.
     pub fn run(&self, arguments: &[&str]) -> Reply {
-        run(self.dir.path(), arguments)
+        run(self.dir.path(), &[], arguments)
     }
 
     /// What it has logged so far.

@@ -78,7 +78,8 @@ impl Load {
             ticks.tick().await;
             watch.expect(batch.iter().map(|(txid, _)| *txid));
             let transactions = batch.iter().map(|(_, bytes)| bytes.clone()).collect();
-            stream.send(SubmitTransactionsRequest { transactions }).await.expect("a live stream");
+            let request = SubmitTransactionsRequest { transactions, traced: Vec::new() };
+            stream.send(request).await.expect("a live stream");
         }
     }
 }

@@ -21,6 +21,7 @@ mod secret_file;
 mod table;
 mod target;
 mod top;
+mod trace;
 mod verbs;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let asked = command()
         .try_get_matches_from(&arguments)
+        .inspect(trace::begin)
         .and_then(|matches| Asked::from_matches(&matches));
     let (console, done) = match asked {
         Ok(asked) => {
@@ -97,10 +99,13 @@ fn execute(console: Console, asked: Asked) -> Result<(), Fault> {
         .build()
         .map_err(|error| Fault::refused(format!("cannot start the runtime: {error}")))?
         .block_on(async {
-            match asked {
+            let done = match asked {
                 Asked::Verb(cli) => dispatch(console, cli).await,
-                Asked::Method(globals, call) => generated::run(console, &globals, call?).await,
-            }
+                Asked::Method(globals, Ok(call)) => generated::run(console, &globals, call).await,
+                Asked::Method(_, Err(fault)) => Err(fault),
+            };
+            trace::end(console, &done).await;
+            done
         })
 }
 

@@ -12,6 +12,7 @@ use crate::context::{Place, What};
 use crate::credentials::Credentials;
 use crate::fault::Fault;
 use crate::progress::patiently;
+use crate::trace;
 
 /// Largest answer: a full block with its serialization and its transaction ids.
 pub const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -41,7 +42,7 @@ impl Target {
         Ok(Self {
             label: format!("{} at {}", node.name, node.grpc),
             restart_hint: restart_hint(&directory, node),
-            connection: credentials.connect(&node.grpc.to_string())?,
+            connection: trace::over(credentials.connect(&node.grpc.to_string())?),
         })
     }
 
@@ -49,7 +50,7 @@ impl Target {
         Ok(Self {
             label: address.to_owned(),
             restart_hint: "is a node running there?".to_owned(),
-            connection: credentials.connect(address)?,
+            connection: trace::over(credentials.connect(address)?),
         })
     }
 

@@ -24,6 +24,8 @@ const EXTRA_NONCE_LEN: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockTemplate {
     block: Block,
+    /// Of its transactions, the coinbase apart.
+    txids: Vec<Txid>,
     height: BlockHeight,
     fees: Amount,
     min_time: u32,
@@ -95,13 +97,20 @@ impl BlockTemplate {
         };
         let block = Block { header, transactions };
         let (height, min_time) = (context.height, context.min_time);
-        Ok(Self { block, height, fees, min_time, tag, branch })
+        let txids = txids.split_off(1);
+        Ok(Self { block, txids, height, fees, min_time, tag, branch })
     }
 
     /// The block, its nonce 0.
     #[must_use]
     pub fn block(&self) -> &Block {
         &self.block
+    }
+
+    /// Ids of its transactions in their order, the coinbase apart.
+    #[must_use]
+    pub fn txids(&self) -> &[Txid] {
+        &self.txids
     }
 
     /// The block, to be solved.

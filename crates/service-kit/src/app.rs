@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -204,7 +205,8 @@ where
         );
     }
     let entered = runtime.enter();
-    let telemetry = match telemetry::init(service.name, settings.telemetry()) {
+    let instance = instance(service, settings.server());
+    let telemetry = match telemetry::init(service.name, settings.telemetry(), &instance) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(service, EXIT_CONFIG, &error),
     };
@@ -215,6 +217,15 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(service, EXIT_FAILURE, error.as_ref()),
     }
+}
+
+/// What a process is called unless its configuration says so: no two on one machine have a port,
+/// no two containers a host name.
+fn instance(service: &Service, config: &ServerConfig) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned());
+    let port = config.grpc.map_or(service.grpc_port, |address| address.port());
+    format!("{host}:{port}")
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;

@@ -12,6 +12,9 @@ pub const PAYLOAD_MAX: usize = 8 << 20;
 /// certificates of 64 validators. It fits into one chunk.
 pub const URGENT_PAYLOAD_MAX: usize = 16 << 10;
 
+/// Most bytes of the trace contexts beside a proposal: 32 of 24 bytes.
+pub const TRACES_MAX: usize = 32 * 24;
+
 /// The class of a message: what is large must not stand in the way of votes.
 #[must_use]
 pub const fn class_of(payload_len: usize) -> Class {

@@ -6,13 +6,13 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::consensus::PAYLOAD_MAX;
+use crate::consensus::{PAYLOAD_MAX, TRACES_MAX};
 use crate::{Class, PeerId};
 
 /// Most bytes of urgent messages that wait on one link's account.
 const URGENT_BYTES_MAX: usize = 512 << 10;
 /// Most bytes of large messages that wait on one link's account: two of the largest.
-const LARGE_BYTES_MAX: usize = 2 * (PAYLOAD_MAX + PARCEL_OVERHEAD);
+const LARGE_BYTES_MAX: usize = 2 * (PAYLOAD_MAX + TRACES_MAX + PARCEL_OVERHEAD);
 /// Most bytes of large messages in all; the link with the most of them loses its oldest.
 const LARGE_TOTAL_MAX: usize = 64 << 20;
 /// What a message takes besides its bytes.
@@ -27,6 +27,8 @@ pub struct Parcel {
     pub payload: Bytes,
     /// The span to continue (W3C traceparent); empty: none.
     pub traceparent: String,
+    /// Spans of transactions of a proposal, in their packed form (24 bytes each).
+    pub traces: Bytes,
 }
 
 /// What the replica is told of a link, in this order: opened, messages, closed.
@@ -194,7 +196,8 @@ impl Queue {
 
 impl Parcel {
     const fn weight(&self) -> usize {
-        self.payload.len().saturating_add(PARCEL_OVERHEAD)
+        let bytes = self.payload.len().saturating_add(self.traces.len());
+        bytes.saturating_add(PARCEL_OVERHEAD)
     }
 }
 
@@ -206,7 +209,8 @@ mod tests {
     const BERT: PeerId = PeerId(2);
 
     fn parcel(number: u8, length: usize) -> Parcel {
-        Parcel { payload: vec![number; length].into(), traceparent: String::new() }
+        let payload = vec![number; length].into();
+        Parcel { payload, traceparent: String::new(), traces: Bytes::new() }
     }
 
     fn message(number: u8, length: usize) -> Delivery {
@@ -288,7 +292,7 @@ mod tests {
         let mut dropped = 0;
         for number in 0..10_000_u32 {
             let payload = number.to_be_bytes().to_vec().into();
-            let vote = Parcel { payload, traceparent: String::new() };
+            let vote = Parcel { payload, traceparent: String::new(), traces: Bytes::new() };
             dropped += inbox.push(ANNA, Class::Consensus, vote);
             assert!(inbox.links.values().all(|link| link.urgent.bytes <= URGENT_BYTES_MAX));
         }

@@ -3,6 +3,7 @@
 
 use pentad_ledger::mempool::Admission;
 use pentad_ledger::verify::{CheckedTransaction, SignatureError};
+use pentad_service_kit::telemetry::RecordedSpan;
 
 use crate::dry_run::Utxos;
 use crate::view::Published;
@@ -13,6 +14,8 @@ use crate::writer::signatures::verify_each;
 pub(crate) struct Ready {
     pub(crate) transaction: CheckedTransaction,
     pub(crate) verdict: Verdict,
+    /// Of its admission, if it is traced.
+    pub(crate) span: Option<RecordedSpan>,
 }
 
 /// What was found out ahead of the writer.
@@ -45,7 +48,7 @@ pub(crate) fn check(published: &Published, transactions: Vec<CheckedTransaction>
             (Some(_), Err(error)) => Verdict::Unsound(error),
             (None, _) => Verdict::Open,
         };
-        Ready { transaction, verdict }
+        Ready { transaction, verdict, span: None }
     })
     .collect()
 }

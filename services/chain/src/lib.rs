@@ -31,6 +31,7 @@ mod signature_cache;
 mod submitter;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod verify;
 mod view;
 mod writer;

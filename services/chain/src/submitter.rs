@@ -1,5 +1,6 @@
 //! The way to the writer: decode and check what needs no chain, wait for room, hand over.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
 use pentad_ledger::{BlockTemplate, ChainSpec};
 use pentad_primitives::encode::Decode as _;
 use pentad_primitives::{Block, BlockHash, BlockHeader, Script, Transaction, Txid};
+use pentad_service_kit::telemetry::{BlockTrace, RecordedSpan, TraceContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -103,6 +105,18 @@ impl Submitter {
         certificate: Bytes,
         origin: Origin,
     ) -> Result<Ticket<BlockHash, BlockOutcome>, ChainError> {
+        let trace = BlockTrace::new(TraceContext::current(), []);
+        self.traced_block(bytes, certificate, origin, trace).await
+    }
+
+    /// As [`Self::block`], for a block whose traces are known.
+    pub(crate) async fn traced_block(
+        &self,
+        bytes: Bytes,
+        certificate: Bytes,
+        origin: Origin,
+        trace: BlockTrace,
+    ) -> Result<Ticket<BlockHash, BlockOutcome>, ChainError> {
         let room = self.room(bytes.len().saturating_add(certificate.len())).await;
         let (spec, published) = (self.spec.clone(), Arc::clone(&self.published));
         // Blocks wait for no transactions.
@@ -124,7 +138,7 @@ impl Submitter {
         };
         let (reply, answer) = oneshot::channel();
         let id = Some(block.hash());
-        self.send(Command::Block { block, certificate, origin, reply }, room)?;
+        self.send(Command::Block { block, certificate, origin, trace, reply }, room)?;
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }
 
@@ -158,11 +172,12 @@ impl Submitter {
         Ok((hash, verdict.map_err(ChainError::NotOnTip)?))
     }
 
-    /// Hands in a transaction in Bitcoin's serialization.
+    /// Hands in a transaction in Bitcoin's serialization, within the current trace.
     ///
     /// # Errors
     /// When the writer has ended.
     pub async fn transaction(&self, bytes: &[u8]) -> Result<Ticket<Txid, Admission>, ChainError> {
+        let span = TraceContext::current().map(begin_admission);
         let room = self.room(bytes.len()).await;
         let transaction = match check_transaction(bytes, &self.spec.limits()) {
             Ok(transaction) => transaction,
@@ -171,7 +186,7 @@ impl Submitter {
         let published = Arc::clone(&self.published);
         let ready = self.on_core(move || ahead::check(&published, vec![transaction])).await?;
         let ready = ready.into_iter().next().ok_or(ChainError::Broken)?;
-        self.hand_over(ready, room)
+        self.hand_over(Ready { span, ..ready }, room)
     }
 
     /// Hands in a transaction that was checked ahead.
@@ -191,27 +206,41 @@ impl Submitter {
         Ok(Ticket { id, answer: Answer::Waiting(answer) })
     }
 
-    /// Hands in transactions in Bitcoin's serialization, which are admitted in order. Batches of
-    /// one caller keep their order if each call is awaited before the next.
+    /// Hands in transactions in Bitcoin's serialization, which are admitted in order; some are
+    /// `traced`, by their place. Batches of one caller keep their order if each call is awaited
+    /// before the next.
     ///
     /// # Errors
     /// When the writer has ended.
-    pub async fn transactions(&self, batch: Vec<Bytes>) -> Result<BatchTicket, ChainError> {
+    pub async fn transactions(
+        &self,
+        batch: Vec<Bytes>,
+        traced: BTreeMap<usize, TraceContext>,
+    ) -> Result<BatchTicket, ChainError> {
+        let mut spans: BTreeMap<usize, RecordedSpan> =
+            traced.into_iter().map(|(place, context)| (place, begin_admission(context))).collect();
         let bytes = batch.iter().map(Bytes::len).fold(0, usize::saturating_add);
         let room = self.room(bytes).await;
         let (limits, published) = (self.spec.limits(), Arc::clone(&self.published));
         let checked = self.on_core(move || {
             let mut transactions = Vec::with_capacity(batch.len());
-            let items = batch.iter().map(|bytes| match check_transaction(bytes, &limits) {
+            let mut places = Vec::with_capacity(batch.len());
+            let items = batch.iter().enumerate();
+            let items = items.map(|(place, bytes)| match check_transaction(bytes, &limits) {
                 Ok(transaction) => {
                     let txid = transaction.txid();
                     transactions.push(transaction);
+                    places.push(place);
                     (Some(txid), None)
                 }
                 Err((txid, refusal)) => (txid, Some(refusal)),
             });
             let items = items.collect();
-            (items, ahead::check(&published, transactions))
+            let mut ready = ahead::check(&published, transactions);
+            for (ready, place) in ready.iter_mut().zip(&places) {
+                ready.span = spans.remove(place);
+            }
+            (items, ready)
         });
         let (items, ready) = checked.await?;
         let (reply, answer) = oneshot::channel();
@@ -313,6 +342,11 @@ impl Submitter {
         let room = Arc::clone(&self.room).acquire_many_owned(length).await;
         room.expect("the semaphore is never closed")
     }
+}
+
+/// The span of a transaction's way into the mempool.
+fn begin_admission(parent: TraceContext) -> RecordedSpan {
+    parent.begin(module_path!(), "chain.admit")
 }
 
 fn decode_block(bytes: &[u8]) -> Result<(Block, BlockHash), (Option<BlockHash>, Refusal)> {

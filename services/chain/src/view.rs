@@ -25,6 +25,7 @@ use crate::backlog::{self, Backlog};
 use crate::departures::Departures;
 use crate::finality::Finality;
 use crate::signature_cache::SignatureCache;
+use crate::traces::Traces;
 
 /// Events that wait for a follower of the mempool; one that falls further behind starts over. More
 /// than the largest block confirms at once.
@@ -93,6 +94,8 @@ pub struct Published {
     pub(crate) departures: Departures,
     /// Transactions whose signatures need not be verified again.
     pub(crate) signatures: SignatureCache,
+    /// What is traced.
+    pub(crate) traces: Traces,
     /// The first failure of the index that a reader met.
     index_failure: OnceLock<String>,
 }
@@ -116,6 +119,7 @@ impl Published {
             backlog: Backlog::default(),
             departures: Departures::default(),
             signatures: SignatureCache::new(),
+            traces: Traces::default(),
             index_failure: OnceLock::new(),
         }
     }
@@ -206,6 +210,7 @@ impl Published {
         for event in events {
             if let MempoolEvent::Removed(txid, reason) = &event {
                 self.departures.tell(txid, *reason);
+                self.traces.remove(txid);
             }
             // An error says that nobody follows.
             drop(self.mempool_events.send(event));

@@ -17,6 +17,7 @@ use pentad_api::{Connection, FieldError, block_hash_from_hex, hash_from_bytes};
 use pentad_pbft::{CommitCertificate, DecodeError, ReplicaId, Sequence, Tip};
 use pentad_primitives::{Hash256, Script};
 use pentad_service_kit::sized;
+use pentad_service_kit::telemetry::{BlockTrace, TraceContext};
 use thiserror::Error;
 use tokio_stream::Stream;
 use tonic::{Request, Status, Streaming};
@@ -63,6 +64,8 @@ pub(crate) struct Template {
     pub(crate) body: Arc<[u8]>,
     /// Beside the coinbase.
     pub(crate) transactions: u32,
+    /// Spans of those that are traced.
+    pub(crate) traces: Vec<TraceContext>,
 }
 
 /// A block of the chain and the root of the state after it.
@@ -148,7 +151,9 @@ impl ChainClient {
         let Link { digest, parent } = body::link(&answer.block)
             .ok_or_else(|| ChainError::Malformed("a template without a header".to_owned()))?;
         let body = Arc::from(&answer.block[..]);
-        Ok(Template { digest, parent, body, transactions: answer.transactions })
+        let traces = BlockTrace::from_traceparents("", &answer.transaction_traceparents);
+        let traces = traces.transactions().to_vec();
+        Ok(Template { digest, parent, body, transactions: answer.transactions, traces })
     }
 
     /// Checks a block on the tip.

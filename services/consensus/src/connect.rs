@@ -12,6 +12,7 @@ use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError};
 use crate::vitals::Vitals;
 use pentad_service_kit::Backoff;
+use pentad_service_kit::telemetry::BlockTrace;
 
 /// Blocks that may wait for the chain service: more than the largest window.
 pub(crate) const BLOCKS_MAX: usize = 16;
@@ -21,6 +22,8 @@ pub(crate) const BLOCKS_MAX: usize = 16;
 pub(crate) struct FinalBlock {
     pub(crate) certificate: CommitCertificate,
     pub(crate) body: Arc<[u8]>,
+    /// What it is traced by.
+    pub(crate) trace: BlockTrace,
 }
 
 impl FinalBlock {
@@ -28,6 +31,8 @@ impl FinalBlock {
         ConnectBlocksRequest {
             block: Bytes::copy_from_slice(&self.body),
             certificate: self.certificate.to_bytes().into(),
+            traceparent: self.trace.traceparent(),
+            transaction_traceparents: self.trace.transaction_traceparents(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use pentad_pbft::{CommitCertificate, Message, Sequence, View};
 use pentad_primitives::Hash256;
+use pentad_service_kit::telemetry::TraceContext;
 use tokio::sync::oneshot;
 
 use crate::chain::{ChainError, Root, Template};
@@ -44,4 +45,6 @@ pub(crate) struct Inbound {
     pub(crate) message: Message,
     /// The span that it belongs to, as W3C traceparent; empty: none.
     pub(crate) traceparent: String,
+    /// Of a proposal: spans of transactions in it.
+    pub(crate) traces: Vec<TraceContext>,
 }

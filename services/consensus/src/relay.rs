@@ -15,6 +15,7 @@ use pentad_api::peer::v1::{
 use pentad_pbft::Message;
 use pentad_pbft::link_proof::LinkProofs;
 use pentad_service_kit::sized;
+use pentad_service_kit::telemetry::BlockTrace;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -188,11 +189,13 @@ impl Relay {
                 Err(status) => return Some(status),
             };
             let mut inbound = Vec::new();
-            for InboundEvent { link, event, traceparent } in events {
+            for InboundEvent { link, event, traceparent, transaction_traces } in events {
                 let event = match event {
                     Some(PeerEvent::Payload(payload)) => {
                         if let Some(message) = self.read(&payload) {
-                            inbound.push(Inbound { link, message, traceparent });
+                            let traces = BlockTrace::from_packed(&transaction_traces);
+                            let traces = traces.transactions().to_vec();
+                            inbound.push(Inbound { link, message, traceparent, traces });
                         }
                         continue;
                     }

@@ -105,6 +105,13 @@ impl Mining {
         }
     }
 
+    /// Puts a template in the place of another.
+    fn put(&mut self, job: Option<Arc<Job>>) {
+        if let Some(before) = std::mem::replace(&mut self.job, job) {
+            before.record_end();
+        }
+    }
+
     const fn is_resting(&self) -> bool {
         self.paused || self.rest_until.is_some()
     }
@@ -233,7 +240,7 @@ impl Driver {
             return;
         }
         self.status.set_height(job.height);
-        mining.job = Some(job);
+        mining.put(Some(job));
         self.supply();
     }
 
@@ -276,7 +283,7 @@ impl Driver {
                 self.status.count_found();
                 tracing::info!(%hash, "mined a block");
                 mining.solved = Some(job.parent());
-                mining.job = None;
+                mining.put(None);
                 if mining.order.development && !self.development_pause.is_zero() {
                     mining.rest_until = Some(Instant::now() + jittered(self.development_pause));
                 }
@@ -290,7 +297,7 @@ impl Driver {
                 self.status.count_stale();
                 tracing::info!(%hash, "mined a block too late");
                 // A template for the tip that was quicker is on its way.
-                mining.job = None;
+                mining.put(None);
                 Verdict::Stale
             }
             Err(error) => {

@@ -61,6 +61,7 @@ async fn mine(
             meter.add(u64::from(hashed));
             !give_up.load(Ordering::Relaxed)
         });
+        job.record_end();
         let block = match outcome {
             Outcome::Found(nonce) => job.solved(&Found { extra_nonce, time: header.time, nonce }),
             Outcome::Exhausted | Outcome::Stopped => None,

@@ -1,10 +1,13 @@
 //! What there is to search: one block template, and the many headers that it gives.
 
+use std::time::SystemTime;
+
 use pentad_api::chain::v1::GetTemplateResponse;
 use pentad_api::{block_from_bytes, hash_from_bytes};
 use pentad_primitives::merkle::{self, Proof};
 use pentad_primitives::pow::Target;
 use pentad_primitives::{Block, BlockHash, BlockHeader, Script, Transaction, Txid};
+use pentad_service_kit::telemetry::BlockTrace;
 
 use crate::error::MinerError;
 
@@ -24,6 +27,9 @@ pub(crate) struct Job {
     /// From the coinbase to the merkle root.
     branch: Proof,
     extra_nonce_offset: usize,
+    /// Spans of transactions in it.
+    trace: BlockTrace,
+    since: SystemTime,
 }
 
 /// Where a header with enough work was found.
@@ -51,11 +57,18 @@ impl Job {
             block,
             branch,
             extra_nonce_offset: message.extra_nonce_offset as usize,
+            trace: BlockTrace::from_traceparents("", &message.transaction_traceparents),
+            since: SystemTime::now(),
         };
         match job.coinbase(0) {
             Some(_) => Ok(job),
             None => Err(problem(&"its coinbase has no room for an extra nonce")),
         }
+    }
+
+    /// Nobody searches it any more: it becomes a span of the transactions in it.
+    pub(crate) fn record_end(&self) {
+        self.trace.record(module_path!(), "miner.search", self.since, SystemTime::now());
     }
 
     /// The block that it builds on.

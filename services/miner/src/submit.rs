@@ -5,6 +5,7 @@ use std::time::Duration;
 use pentad_api::chain::v1::BlockOutcome;
 use pentad_primitives::Block;
 use tonic::Code;
+use tracing::Instrument as _;
 
 use crate::chain::ChainClient;
 use crate::error::MinerError;
@@ -13,11 +14,16 @@ use crate::error::MinerError;
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Submits, and again while the chain service cannot be reached.
+/// Submits, and again while the chain service cannot be reached. A block's own trace begins here.
 pub(crate) async fn submit_patiently(
     chain: &ChainClient,
     block: &Block,
 ) -> Result<BlockOutcome, MinerError> {
+    let span = tracing::info_span!("miner.block", hash = %block.block_hash());
+    submit(chain, block).instrument(span).await
+}
+
+async fn submit(chain: &ChainClient, block: &Block) -> Result<BlockOutcome, MinerError> {
     let mut attempts_left = ATTEMPTS;
     loop {
         attempts_left -= 1;

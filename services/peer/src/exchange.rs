@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::link::outbox::Outbox;
 use crate::message::Message;
 use crate::metrics::Dropped;
+use crate::trace;
 
 /// Cheap to clone. A std mutex is right: it is held while messages are queued, never across an
 /// await.
@@ -177,15 +178,15 @@ impl Membership {
 
     /// The other side sent a message. This says as much as the capability, which may still be on
     /// its way in another class.
-    pub(crate) fn receive(&self, payload: Bytes, traceparent: String) {
+    pub(crate) fn receive(&self, parcel: Parcel) {
         if self.exchange.lock().links.get(&self.peer).is_some_and(|link| link.proof.is_none()) {
             self.announced(Some(Bytes::new()));
         }
-        let class = class_of(payload.len());
+        let class = class_of(parcel.payload.len());
         let mut state = self.exchange.lock();
         let counts = state.links.get(&self.peer).is_some_and(Link::counts);
         let dropped = if counts && state.stream.is_some() {
-            state.inbox.push(self.peer, class, Parcel { payload, traceparent })
+            state.inbox.push(self.peer, class, parcel)
         } else {
             1
         };
@@ -208,15 +209,12 @@ impl Drop for Membership {
 impl Attachment {
     /// Queues a message to one link, or to all whose other sides take part in consensus. What a
     /// link has no room for is dropped, the oldest first.
-    pub(crate) fn send(
-        &self,
-        payload: Bytes,
-        context: Bytes,
-        to: Option<PeerId>,
-    ) -> Result<(), FrameError> {
+    pub(crate) fn send(&self, parcel: Parcel, to: Option<PeerId>) -> Result<(), FrameError> {
+        let Parcel { payload, traceparent, traces } = parcel;
         let class = class_of(payload.len());
+        let context = trace::from_parent(&traceparent);
         // Encoded once: all links share the bytes.
-        let frame = Message::Consensus(payload).to_frame(context).encode()?;
+        let frame = Message::Consensus { payload, traces }.to_frame(context).encode()?;
         let mut dropped = 0;
         let state = self.exchange.lock();
         if state.stream == Some(self.number) {

@@ -9,14 +9,13 @@ use pentad_api::Failure;
 use pentad_api::peer::v1 as proto;
 use pentad_api::peer::v1::relay_service_server::RelayService;
 use pentad_wire::PeerId;
-use pentad_wire::consensus::{PAYLOAD_MAX, PROOF_MAX};
-use pentad_wire::inbox::Delivery;
+use pentad_wire::consensus::{PAYLOAD_MAX, PROOF_MAX, TRACES_MAX};
+use pentad_wire::inbox::{Delivery, Parcel};
 use thiserror::Error;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::exchange::{Attachment, Exchange, Inbound};
-use crate::trace;
 
 /// Answers `RelayService`.
 #[derive(Clone, Debug)]
@@ -110,8 +109,11 @@ async fn send(
                 return Err(ExchangeError::Length(length).into());
             }
             let to = link(&message.link)?;
-            let context = trace::from_parent(&message.traceparent);
-            if let Err(error) = attachment.send(message.payload, context, to) {
+            let proto::OutboundMessage { payload, traceparent, .. } = message;
+            // What is longer is none, as from another node.
+            let traces = Some(message.transaction_traces).filter(|it| it.len() <= TRACES_MAX);
+            let traces = traces.unwrap_or_default();
+            if let Err(error) = attachment.send(Parcel { payload, traceparent, traces }, to) {
                 tracing::error!(%error, "a message that no frame can carry");
             }
         }
@@ -135,6 +137,7 @@ fn response(batch: Vec<Inbound>) -> proto::ExchangeResponse {
 impl From<Inbound> for proto::InboundEvent {
     fn from(inbound: Inbound) -> Self {
         use proto::inbound_event::Event;
+        let mut transaction_traces = Bytes::new();
         let (event, traceparent) = match inbound.delivery {
             Delivery::Opened => {
                 let known = inbound.key.map(|(key, proof)| (key.as_bytes().to_vec(), proof));
@@ -142,10 +145,13 @@ impl From<Inbound> for proto::InboundEvent {
                 let opened = proto::LinkOpened { static_key: static_key.into(), validator_proof };
                 (Event::Opened(opened), String::new())
             }
-            Delivery::Message(parcel) => (Event::Payload(parcel.payload), parcel.traceparent),
+            Delivery::Message(Parcel { payload, traceparent, traces }) => {
+                transaction_traces = traces;
+                (Event::Payload(payload), traceparent)
+            }
             Delivery::Closed => (Event::Closed(proto::LinkClosed {}), String::new()),
         };
         let link = Bytes::copy_from_slice(&inbound.peer.0.to_be_bytes());
-        Self { link, event: Some(event), traceparent }
+        Self { link, event: Some(event), traceparent, transaction_traces }
     }
 }

@@ -1,67 +1,53 @@
 //! Trace context beside the payload of a frame, so that a transaction is one trace over all nodes.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::HeaderValue;
 use pentad_api::encoding;
-use pentad_api::wire::v1::TraceContext;
-use pentad_service_kit::telemetry::propagation;
-use tracing::Span;
+use pentad_api::wire::v1 as proto;
+use pentad_service_kit::telemetry::TraceContext;
 
-/// Header of the W3C trace context: `00-<trace id>-<span id>-<flags>`, all hex.
-const TRACEPARENT: &str = "traceparent";
-
-/// The current span for a frame; empty when nothing is traced.
+/// The current span for a frame; empty unless its trace is sampled.
 pub(crate) fn current() -> Bytes {
-    from_parent(&current_parent())
+    encode(TraceContext::current())
 }
 
-/// Makes `span` a child of the sender's. What cannot be understood is no reason to drop a message.
-pub(crate) fn join(span: &Span, context: Bytes) {
-    let message: Option<TraceContext> = encoding::decode(context).ok();
-    let Some(parent) = message.as_ref().and_then(to_header) else {
-        return;
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(TRACEPARENT, parent);
-    propagation::join(span, &headers);
+/// A span for a frame; empty where there is none.
+pub(crate) fn encode(context: Option<TraceContext>) -> Bytes {
+    context.map(|context| from_parent(&context.to_string())).unwrap_or_default()
 }
 
-/// The current span as W3C traceparent; empty when nothing is traced.
-pub(crate) fn current_parent() -> String {
-    let mut headers = HeaderMap::new();
-    propagation::inject(&mut headers);
-    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-    parent.unwrap_or_default().to_owned()
+/// The sender's span, if its trace is sampled. What cannot be understood is no reason to drop a
+/// message.
+pub(crate) fn decode(context: &Bytes) -> Option<TraceContext> {
+    TraceContext::from_traceparent(&to_parent(context))
 }
 
-/// The context for a frame from a W3C traceparent; empty if that is no valid one.
+/// The context for a frame from a W3C traceparent (`00-<trace id>-<span id>-<flags>`, all hex);
+/// empty if that is no valid one.
 pub(crate) fn from_parent(parent: &str) -> Bytes {
     to_message(parent).map(|message| encoding::encode(&message)).unwrap_or_default()
 }
 
 /// The W3C traceparent of a frame's context; empty if that is no valid one.
-pub(crate) fn to_parent(context: Bytes) -> String {
-    let message: Option<TraceContext> = encoding::decode(context).ok();
-    let parent = message.as_ref().and_then(to_header);
-    parent.as_ref().and_then(|parent| parent.to_str().ok()).unwrap_or_default().to_owned()
+pub(crate) fn to_parent(context: &Bytes) -> String {
+    let message: Option<proto::TraceContext> = encoding::decode(context.clone()).ok();
+    message.as_ref().and_then(to_text).unwrap_or_default()
 }
 
-fn to_message(parent: &str) -> Option<TraceContext> {
+fn to_message(parent: &str) -> Option<proto::TraceContext> {
     let mut parts = parent.split('-').skip(1);
     let trace_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 16)?;
     let span_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 8)?;
     let flags = u32::from_str_radix(parts.next()?, 16).ok()?;
-    Some(TraceContext { trace_id: trace_id.into(), span_id: span_id.into(), flags })
+    Some(proto::TraceContext { trace_id: trace_id.into(), span_id: span_id.into(), flags })
 }
 
-fn to_header(message: &TraceContext) -> Option<HeaderValue> {
+fn to_text(message: &proto::TraceContext) -> Option<String> {
     let flags = u8::try_from(message.flags).ok()?;
     if message.trace_id.len() != 16 || message.span_id.len() != 8 {
         return None;
     }
     let (trace_id, span_id) = (hex::encode(&message.trace_id), hex::encode(&message.span_id));
-    HeaderValue::try_from(format!("00-{trace_id}-{span_id}-{flags:02x}")).ok()
+    Some(format!("00-{trace_id}-{span_id}-{flags:02x}"))
 }
 
 #[cfg(test)]
@@ -71,10 +57,17 @@ mod tests {
     #[test]
     fn a_context_survives_the_wire() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let message = to_message(parent).expect("valid");
-        assert_eq!(to_header(&message).expect("valid"), parent);
+        assert_eq!(to_parent(&from_parent(parent)), parent);
+        let context = TraceContext::from_traceparent(parent);
+        assert_eq!(decode(&encode(context)), context);
         for bad in ["", "00", "00-zz-b7ad6b7169203331-01", "00-0af7-b7ad-01-x"] {
-            assert!(to_message(bad).as_ref().and_then(to_header).is_none(), "{bad:?}");
+            assert!(from_parent(bad).is_empty(), "{bad:?}");
         }
+        assert_eq!(decode(&Bytes::from_static(b"nonsense")), None);
+        let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        assert_eq!(
+            (to_parent(&from_parent(unsampled)).as_str(), decode(&from_parent(unsampled))),
+            (unsampled, None)
+        );
     }
 }

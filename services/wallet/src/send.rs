@@ -6,6 +6,7 @@ use pentad_api::status::explain;
 use pentad_crypto::Address;
 use pentad_primitives::{OutPoint, Transaction};
 use tonic::{Code, Status};
+use tracing::{Instrument as _, info_span};
 
 use crate::audit::{Reservation, Signed, leaving, paid_to_others};
 use crate::chain::Network;
@@ -275,7 +276,8 @@ impl Inner {
         let for_show = order.is_unsigned
             || order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
         let signer = if for_show { None } else { Some(wallet.signer()?) };
-        let (selection, keys) = self.choose(order, wallet, network).await?;
+        let choosing = self.choose(order, wallet, network);
+        let (selection, keys) = choosing.instrument(info_span!("wallet.choose")).await?;
         let selection = order.refund(selection);
         let outpoints = selection.coins.iter().map(|(_, outpoint)| *outpoint).collect();
         let mut claim = Claim::new(&self.ledger, wallet, outpoints);
@@ -302,8 +304,10 @@ impl Inner {
             let paid = paid_to_others(&made.transaction.outputs, wallet, &network.versions);
             let reservation = Reservation::new(self, wallet, leaving(&paid, made.fee))?;
             let (dry_run, approval) = (order.dry_run, order.approval.clone());
-            made = signed(made, keys, signer).await?;
-            reservation.sign(Signed { made: &made, paid, dry_run, approval }).await?;
+            let signing = signed(made, keys, signer);
+            made = signing.instrument(info_span!("wallet.sign")).await?;
+            let noting = reservation.sign(Signed { made: &made, paid, dry_run, approval });
+            noting.instrument(info_span!("wallet.audit")).await?;
         }
         Ok(Prepared { made, claim })
     }

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::balance::Balance;
 use crate::chain::ChainClient;
@@ -181,7 +182,8 @@ impl Wallets {
         let network = self.inner.chain.network().await?;
         let order = Order::check(request, &network, self.inner.fee_rate)?;
         let inner = Arc::clone(&self.inner);
-        self.inner.payments.spawn(async move { inner.pay(order).await }).await?
+        let paying = async move { inner.pay(order).await };
+        self.inner.payments.spawn(paying.in_current_span()).await?
     }
 
     pub(crate) async fn balance(&self, name: WalletName) -> Result<Balance, WalletError> {

@@ -138,7 +138,8 @@ fn command(
         .arg("--cookie")
         .arg(&node.cookie)
         .arg("--passphrase-file")
-        .arg(passphrase);
+        .arg(passphrase)
+        .args(["--set", &format!("telemetry.instance={}", node.name)]);
     // The first node is how the others find each other; nothing else is told to anybody.
     if let Some(first) = network.nodes.first().filter(|first| first.p2p != node.p2p) {
         command.args(["--bootstrap", &first.p2p.to_string()]);

@@ -189,7 +189,10 @@ impl Random {
                 let mut message = DynamicMessage::new(of.clone());
                 let field = of.fields().next().expect("it has one");
                 let (value, _) = self.value(schema, &field);
-                message.set_field(&field, value);
+                // What is as if it were not there is not in the JSON either.
+                if field.supports_presence() || !value.is_default(&field.kind()) {
+                    message.set_field(&field, value);
+                }
                 let json = serde_json::to_string(&message).expect("JSON");
                 (Value::Message(message), json)
             }

@@ -13,6 +13,11 @@
 //! | `pentad_certificate_expiry_timestamp_seconds{kind}` | when certificates expire |
 //! | `pentad_trust_reloads_total{files,outcome}` | changes of certificates and tokens |
 //! | `pentad_dependency_up{dependency}` | 1 while the dependency's probe succeeds |
+//! | `pentad_telemetry_spans_exported_total` | spans that reached the collector |
+//! | `pentad_telemetry_spans_dropped_total{reason}` | queue_full, unreachable, refused |
+//! | `pentad_telemetry_spans_waiting` | spans that wait for the collector |
+//! | `pentad_telemetry_contexts_ignored_total` | spans of other nodes not continued here |
+//! | `pentad_log_lines_left_out_total{level}` | lines that repeat |
 //! | `process_resident_memory_bytes` | resident memory (Linux) |
 //!
 //! `method` is the path of a method that declares a right, or `undeclared`: a caller cannot make
@@ -29,6 +34,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::telemetry;
 pub use page::serve_page;
 pub(crate) use rpc::RpcMetrics;
 
@@ -60,6 +66,7 @@ impl Metrics {
         let mut root = Registry::default();
         process::register(&mut root);
         let pentad = root.sub_registry_with_prefix("pentad");
+        telemetry::register(pentad);
         let rpc = RpcMetrics::register(pentad);
         let connections = ConnectionMetrics::default();
         pentad.register("grpc_connections", "Open gRPC connections", connections.open.clone());

@@ -1,23 +1,37 @@
 //! Logs to standard error and, where an endpoint is set, traces over OTLP.
 
+pub mod block;
+mod budget;
+pub mod context;
+mod counts;
+mod export;
 mod human;
 pub mod propagation;
+mod repeats;
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig as _;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Deserialize;
 use thiserror::Error;
+use tonic::transport::Endpoint;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
+pub use block::{BlockSpans, BlockTrace};
+pub use budget::take_foreign;
+pub use context::{RecordedSpan, TraceContext};
+pub(crate) use counts::register;
+use export::Origin;
+use repeats::Limited;
+
+/// Attribute of a span: the module that made it.
+const TARGET: &str = "target";
 /// How long an export may take, and how long the last one may hold up the exit.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -31,11 +45,23 @@ pub struct TelemetryConfig {
     pub format: LogFormat,
     /// OTLP gRPC endpoint for traces, such as `http://127.0.0.1:4317`; none if left out.
     pub otlp_endpoint: Option<String>,
+    /// The share of traces that are sampled among those that begin here, from 0 to 1. Whoever
+    /// calls with a trace of its own decides for it.
+    pub sample_ratio: f64,
+    /// What this process is called beside others of its kind; host name and gRPC port if left
+    /// out.
+    pub instance: Option<String>,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info".to_owned(), format: LogFormat::Human, otlp_endpoint: None }
+        Self {
+            log: "info".to_owned(),
+            format: LogFormat::Human,
+            otlp_endpoint: None,
+            sample_ratio: 0.1,
+            instance: None,
+        }
     }
 }
 
@@ -57,8 +83,13 @@ pub enum TelemetryError {
     #[error("configuration field `telemetry.log`: {0}")]
     Filter(#[from] ParseError),
     /// The endpoint is malformed.
-    #[error("configuration field `telemetry.otlp_endpoint`: {0}")]
-    Endpoint(#[from] opentelemetry_otlp::ExporterBuildError),
+    #[error(
+        "configuration field `telemetry.otlp_endpoint`: {0:?} is not of the form http://host:port"
+    )]
+    Endpoint(String),
+    /// The share is none.
+    #[error("configuration field `telemetry.sample_ratio`: {0} is not between 0 and 1")]
+    SampleRatio(f64),
     /// Another subscriber is there already.
     #[error("telemetry is already set up in this process")]
     AlreadySet(#[from] TryInitError),
@@ -71,14 +102,19 @@ pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Sets up logs and traces for the whole process. Call it once, inside a tokio runtime.
+/// Sets up logs and traces for the whole process. Call it once, inside a tokio runtime. `instance`
+/// is what the process is called if the configuration does not say.
 ///
-/// A collector that is away costs nothing: spans wait in a bounded queue, exports happen on a
-/// thread of their own, and what does not fit is dropped.
+/// A collector that is away costs nothing: spans wait in a bounded queue, a task of its own
+/// exports them, and what does not fit is dropped and counted.
 ///
 /// # Errors
-/// When the filter or the endpoint is malformed, or telemetry is set up already.
-pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+/// When the filter, the endpoint or the ratio is malformed, or telemetry is set up already.
+pub fn init(
+    service: &'static str,
+    config: &TelemetryConfig,
+    instance: &str,
+) -> Result<Telemetry, TelemetryError> {
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse(&config.log)?;
     let log: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
@@ -87,14 +123,35 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
             .with_writer(io::stderr)
             // Colours for people, not for files.
             .with_ansi(io::stderr().is_terminal())
+            .map_event_format(|format| Limited::new(format, LogFormat::Human))
             .with_filter(filter)
             .boxed(),
-        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).with_filter(filter).boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .with_writer(io::stderr)
+            .map_event_format(|format| Limited::new(format, LogFormat::Json))
+            .with_filter(filter)
+            .boxed(),
     };
-    let provider = config.otlp_endpoint.as_deref().map(|to| exporting(service, to)).transpose()?;
+    let instance = config.instance.as_deref().unwrap_or(instance).to_owned();
+    let origin = Origin { process: service, instance };
+    let ratio = config.sample_ratio;
+    if !(0.0..=1.0).contains(&ratio) {
+        return Err(TelemetryError::SampleRatio(ratio));
+    }
+    let endpoint = config.otlp_endpoint.as_deref();
+    let provider = endpoint.map(|to| exporting(to, ratio, origin)).transpose()?;
     let traces = provider.as_ref().map(|provider| {
+        let tracer = provider.tracer(service);
+        // Whoever comes second has failed below, or will.
+        context::TRACER.set(tracer.clone()).ok();
         tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer(service))
+            .with_tracer(tracer)
+            // Each costs an attribute or a clock reading a span.
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(true)
             // Spans of the exporter's own transport are below this level: no trace of tracing.
             .with_filter(LevelFilter::INFO)
     });
@@ -102,14 +159,20 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     Ok(Telemetry { provider })
 }
 
-fn exporting(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()?;
-    let resource = Resource::builder().with_service_name(service).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+fn exporting(
+    endpoint: &str,
+    sample_ratio: f64,
+    origin: Origin,
+) -> Result<SdkTracerProvider, TelemetryError> {
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .ok()
+        .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
+        .ok_or_else(|| TelemetryError::Endpoint(endpoint.to_owned()))?
+        .connect_timeout(EXPORT_TIMEOUT)
+        .connect_lazy();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio)));
+    let queue = export::start(channel, origin);
+    Ok(SdkTracerProvider::builder().with_span_processor(queue).with_sampler(sampler).build())
 }
 
 impl Telemetry {

@@ -38,7 +38,7 @@ async fn one_trace_over_tcp_and_in_process_hops() {
     inner.stop().await;
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
+pub async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");

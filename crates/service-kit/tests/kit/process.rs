@@ -17,7 +17,8 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::rig::soon;
+use crate::observe::get;
+use crate::rig::{soon, until};
 use crate::trust::Organisation;
 
 /// The example stands beside the tests' own directory.
@@ -49,6 +50,7 @@ struct Running {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     grpc: SocketAddr,
+    metrics: SocketAddr,
 }
 
 impl Running {
@@ -58,9 +60,13 @@ impl Running {
         let mut child = command(dir, &settings).spawn().expect("the example is built");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
         let line = next_with(&mut log, "\"listening\"").await;
-        let grpc = line.split("\"grpc\":\"").nth(1).and_then(|rest| rest.split('"').next());
-        let grpc = grpc.expect("an address").parse().expect("an address");
-        Self { child, log, grpc }
+        let address = |key: &str| -> SocketAddr {
+            let rest = line.split(&format!("\"{key}\":\"")).nth(1);
+            let text = rest.and_then(|rest| rest.split('"').next());
+            text.expect("an address").parse().expect("an address")
+        };
+        let (grpc, metrics) = (address("grpc"), address("metrics"));
+        Self { child, log, grpc, metrics }
     }
 
     fn pid(&self) -> String {
@@ -249,7 +255,8 @@ async fn spans_reach_the_collector_before_the_exit() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (address, mut exports) = collector().await;
     let endpoint = format!("telemetry.otlp_endpoint=http://{address}");
-    let service = Running::start(&dir, &[&endpoint]).await;
+    let all = "telemetry.sample_ratio=1.0";
+    let service = Running::start(&dir, &[&endpoint, all, "telemetry.instance=this-one"]).await;
     let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
     let whole = HealthCheckRequest { service: String::new() };
     HealthClient::new(connection).check(whole).await.expect("served");
@@ -257,8 +264,39 @@ async fn spans_reach_the_collector_before_the_exit() {
     assert_eq!(service.end().await.code(), Some(0));
     let export = soon(exports.recv()).await.expect("an export");
     let text = String::from_utf8_lossy(&export);
-    assert!(text.contains("minimal"), "the service's name");
+    assert!(text.contains("minimal") && text.contains("this-one"), "the service's name");
     assert!(text.contains("grpc.health.v1.Health/Check"), "the span's name");
+}
+
+/// Where nothing is sampled here, a caller's word decides, both ways.
+#[tokio::test]
+async fn whoever_began_a_trace_decides_whether_it_is_sampled() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (address, mut exports) = collector().await;
+    let endpoint = format!("telemetry.otlp_endpoint=http://{address}");
+    let service = Running::start(&dir, &[&endpoint, "telemetry.sample_ratio=0.0"]).await;
+    let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
+    let [sampled, unsampled] =
+        ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"];
+    let parents = [None, Some((unsampled, "00")), Some((sampled, "01"))];
+    for parent in parents {
+        let mut request = tonic::Request::new(HealthCheckRequest { service: String::new() });
+        if let Some((trace, flags)) = parent {
+            let parent = format!("00-{trace}-00f067aa0ba902b7-{flags}");
+            request.metadata_mut().insert("traceparent", parent.parse().expect("a header value"));
+        }
+        HealthClient::new(connection.clone()).check(request).await.expect("served");
+    }
+    service.signal("TERM").await;
+    assert_eq!(service.end().await.code(), Some(0));
+    let export = soon(exports.recv()).await.expect("an export");
+    let has = |id: &str| {
+        let id = hex::decode(id).expect("hex");
+        export.windows(id.len()).any(|window| window == id)
+    };
+    assert!(has(sampled) && !has(unsampled));
+    let text = String::from_utf8_lossy(&export);
+    assert_eq!(text.matches("grpc.health.v1.Health/Check").count(), 1, "one span");
 }
 
 #[tokio::test]
@@ -268,15 +306,33 @@ async fn a_collector_that_is_away_disturbs_nothing() {
     let endpoint = format!("http://{}", away.local_addr().expect("bound"));
     drop(away);
     let setting = format!("telemetry.otlp_endpoint={endpoint}");
-    let mut service = Running::start(&dir, &[&setting]).await;
+    let mut service = Running::start(&dir, &[&setting, "telemetry.sample_ratio=1.0"]).await;
     let connection = Connection::lazy(&format!("http://{}", service.grpc)).expect("valid");
-    for _ in 0..10 {
+    let call = async || {
         let whole = HealthCheckRequest { service: String::new() };
         HealthClient::new(connection.clone()).check(whole).await.expect("served");
+    };
+    call().await;
+    let told = next_with(&mut service.log, "the collector takes no spans").await;
+    assert!(told.contains("\"lost\":1"), "{told}");
+    let dropped = r#"pentad_telemetry_spans_dropped_total{reason="unreachable"} "#;
+    let lost = async || {
+        let page = get(service.metrics, "/metrics").await;
+        let line = page.lines().find_map(|line| line.strip_prefix(dropped));
+        line.expect("it is counted").parse::<u64>().expect("a number")
+    };
+    for so_far in 1..=3 {
+        until("the span is counted as lost", async || lost().await >= so_far).await;
+        call().await;
     }
     service.signal("TERM").await;
-    next_with(&mut service.log, "\"stopped\"").await;
-    assert_eq!(service.end().await.code(), Some(0));
+    let mut said = Vec::new();
+    while let Some(line) = soon(service.log.next_line()).await.expect("text") {
+        said.push(line);
+    }
+    assert!(said.iter().any(|line| line.contains("\"stopped\"")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("takes no spans")), "said once: {said:?}");
+    assert_eq!(soon(service.child.wait()).await.expect("ended").code(), Some(0));
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ use pentad_api::{FieldError, hash_from_bytes};
 use pentad_ledger::proposal::Proposal;
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
+use pentad_service_kit::telemetry::BlockTrace;
 use pentad_store::{IndexRead as _, read_block_bytes};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::templates::{self, template_message};
-use super::{at_most, capped, mempool_changes};
+use super::{at_most, capped, mempool_changes, traced};
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
 use crate::refusal::Refusal;
@@ -66,7 +67,8 @@ impl AssemblyService for Assembly {
         let request = request.into_inner();
         let payout = Script::from(request.payout_script.to_vec());
         let template = self.submitter.template(payout, request.extra_nonce).await?;
-        Ok(Response::new(template_message(&template)?))
+        let traces = &self.reader.published().traces;
+        Ok(Response::new(template_message(&template, traces)?))
     }
 
     async fn follow_templates(
@@ -163,8 +165,12 @@ impl AssemblyService for Assembly {
                 let submitter = submitter.clone();
                 // One after the other, so that blocks keep their order.
                 async move {
-                    let proto::ConnectBlocksRequest { block, certificate } = request;
-                    Ok(submitter.block(block, certificate, Origin::Peer).await?)
+                    let proto::ConnectBlocksRequest { block, certificate, .. } = request;
+                    let (own, transactions) =
+                        (&request.traceparent, &request.transaction_traceparents);
+                    let trace = BlockTrace::from_traceparents(own, transactions);
+                    let origin = Origin::Peer;
+                    Ok(submitter.traced_block(block, certificate, origin, trace).await?)
                 }
             })
             .map_ok(|ticket| async move {
@@ -198,7 +204,8 @@ impl AssemblyService for Assembly {
                 // One batch is decoded while the writer is at the ones before it.
                 async move {
                     at_most("transactions", request.transactions.len(), ADMIT_MAX)?;
-                    Ok(submitter.transactions(request.transactions).await?)
+                    let traced = traced(&request.traced, request.transactions.len());
+                    Ok(submitter.transactions(request.transactions, traced).await?)
                 }
             })
             .map_ok(|ticket| async move {
@@ -239,11 +246,18 @@ impl AssemblyService for Assembly {
         let found: Vec<_> = txids
             .iter()
             .filter_map(|txid| mempool.get(txid))
-            .map(|entry| entry.transaction().clone())
+            .map(|entry| (entry.txid(), entry.transaction().clone()))
             .collect();
         drop(mempool);
-        let transactions = found.iter().map(|transaction| transaction.to_bytes().into()).collect();
-        Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
+        let traces = &self.reader.published().traces;
+        let traced = (0..).zip(&found).filter_map(|(place, (txid, _))| {
+            let traceparent = traces.get(txid)?.to_string();
+            Some(proto::TracedTransaction { place, traceparent })
+        });
+        let traced = traced.collect();
+        let transactions = found.iter().map(|(_, transaction)| transaction.to_bytes().into());
+        let transactions = transactions.collect();
+        Ok(Response::new(proto::FetchTransactionsResponse { transactions, traced }))
     }
 
     async fn follow_mempool_changes(

@@ -99,7 +99,7 @@ async fn follow_mempool(
     let (mut present, mut changes) = following(&published);
     loop {
         for (txid, transaction) in present.drain(..) {
-            let event = added(txid, &transaction, with_transactions);
+            let event = added(&published, txid, &transaction, with_transactions);
             if send(&sender, event).await.is_err() {
                 return;
             }
@@ -110,7 +110,7 @@ async fn follow_mempool(
         };
         let event = match change {
             Ok(MempoolEvent::Added { txid, transaction, .. }) => {
-                added(txid, &transaction, with_transactions)
+                added(&published, txid, &transaction, with_transactions)
             }
             Ok(MempoolEvent::Removed(txid, reason)) => {
                 let (txid, reason) = (txid.to_string(), reason.into());
@@ -148,11 +148,14 @@ pub(super) fn following(
 }
 
 fn added(
+    published: &Published,
     txid: Txid,
     transaction: &Transaction,
     with_transactions: bool,
 ) -> follow_mempool_response::Event {
     let bytes = if with_transactions { transaction.to_bytes() } else { Vec::new() };
-    let added = proto::MempoolAdded { txid: txid.to_string(), transaction: bytes.into() };
+    let traceparent = published.traces.traceparent(&txid);
+    let (txid, transaction) = (txid.to_string(), bytes.into());
+    let added = proto::MempoolAdded { txid, transaction, traceparent };
     follow_mempool_response::Event::Added(added)
 }

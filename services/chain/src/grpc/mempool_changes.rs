@@ -118,7 +118,8 @@ impl Follower {
             false => Bytes::new(),
         };
         let length = transaction.len();
-        message.changes.push(proto::MempoolChange { transaction, ..change(txid) });
+        let traceparent = self.published.traces.traceparent(txid);
+        message.changes.push(proto::MempoolChange { transaction, traceparent, ..change(txid) });
         length
     }
 }
@@ -128,5 +129,6 @@ fn change(txid: &Txid) -> proto::MempoolChange {
         txid: Bytes::copy_from_slice(txid.as_bytes()),
         removed: RemovalReason::Unspecified.into(),
         transaction: Bytes::new(),
+        traceparent: String::new(),
     }
 }

@@ -21,8 +21,12 @@ pub(crate) use chain::ChainQueries;
 pub(crate) use events::Events;
 pub(crate) use submit::Submit;
 
+use std::collections::BTreeMap;
+
+use pentad_api::chain::v1::TracedTransaction;
 use pentad_api::{FieldError, block_hash_from_hex};
 use pentad_primitives::BlockHeight;
+use pentad_service_kit::telemetry::TraceContext;
 
 use crate::error::ChainError;
 use crate::reader::BlockRef;
@@ -45,6 +49,16 @@ fn capped(field: &'static str, found: u32, default: u32, max: u32) -> Result<usi
         return Err(ChainError::TooMany { field, found: found as usize, max: max as usize });
     }
     Ok(if found == 0 { default as usize } else { found as usize })
+}
+
+/// Which of `count` transactions are traced, by their place; what names no transaction, and what
+/// is not sampled, is left out.
+fn traced(list: &[TracedTransaction], count: usize) -> BTreeMap<usize, TraceContext> {
+    let context = |it: &TracedTransaction| {
+        let place = usize::try_from(it.place).ok().filter(|place| *place < count)?;
+        Some((place, TraceContext::from_traceparent(&it.traceparent)?))
+    };
+    list.iter().filter_map(context).collect()
 }
 
 /// Refuses a list that is too long.

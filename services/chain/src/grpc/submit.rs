@@ -10,7 +10,7 @@ use pentad_api::chain::v1::submit_service_server::SubmitService;
 use pentad_primitives::Txid;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::at_most;
+use super::{at_most, traced};
 use crate::dry_run::dry_run;
 use crate::error::ChainError;
 use crate::reader::{BlockRef, Reader, View};
@@ -75,7 +75,8 @@ impl SubmitService for Submit {
                 async move {
                     at_most("transactions", request.transactions.len(), BATCH_MAX)?;
                     published.room_for_more().await;
-                    Ok(submitter.transactions(request.transactions).await?)
+                    let traced = traced(&request.traced, request.transactions.len());
+                    Ok(submitter.transactions(request.transactions, traced).await?)
                 }
             })
             .map_ok(|ticket| async move {

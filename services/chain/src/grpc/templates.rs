@@ -8,12 +8,14 @@ use pentad_api::chain::v1 as proto;
 use pentad_ledger::BlockTemplate;
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{Script, Target};
+use pentad_service_kit::telemetry::TraceContext;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::assembly::Assembly;
 use crate::error::ChainError;
+use crate::traces::Traces;
 
 /// New transactions get into the work at most this often.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
@@ -22,12 +24,14 @@ const AGE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn template_message(
     template: &BlockTemplate,
+    traces: &Traces,
 ) -> Result<proto::GetTemplateResponse, ChainError> {
     let block = template.block();
     let coinbase = block.transactions.first().into_iter();
     let reward = coinbase.flat_map(|tx| &tx.outputs).map(|out| out.amount.units()).sum();
     let target = Target::from_compact(template.bits()).map_err(|_| ChainError::Broken)?;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let among = traces.among(template.txids());
     Ok(proto::GetTemplateResponse {
         block: block.to_bytes().into(),
         height: template.height().get(),
@@ -36,6 +40,7 @@ pub(super) fn template_message(
         reward,
         transactions: count(block.transactions.len().saturating_sub(1)),
         extra_nonce_offset: count(template.extra_nonce_offset()),
+        transaction_traceparents: among.iter().map(TraceContext::to_string).collect(),
     })
 }
 
@@ -61,7 +66,8 @@ async fn send_all(
         tip.borrow_and_update();
         let (changes, made) = (published.mempool_changes(), Instant::now());
         let template = assembly.submitter.template(payout.clone(), 0).await;
-        match template.and_then(|template| template_message(&template)) {
+        let message = |template| template_message(&template, &published.traces);
+        match template.and_then(message) {
             Ok(template) => {
                 room.send(Ok(proto::FollowTemplatesResponse { template: Some(template) }));
             }

@@ -136,8 +136,9 @@ impl Follower {
     }
 
     async fn tell_added(&mut self, txid: Txid, transaction: &Transaction) -> Result<(), Gone> {
+        let traceparent = self.reader.published().traces.traceparent(&txid);
         let (txid, transaction) = (txid.to_string(), transaction.to_bytes().into());
-        self.send(Event::Added(proto::MempoolAdded { txid, transaction })).await
+        self.send(Event::Added(proto::MempoolAdded { txid, transaction, traceparent })).await
     }
 
     /// Sends an event that leaves the client where it stands on the main chain.
@@ -201,7 +202,15 @@ fn event(
             let certificate =
                 if with_blocks { read_certificate(&view.published.log, &entry)? } else { None };
             let certificate = certificate.unwrap_or_default().into();
-            (at(hash, &entry), Event::Apply(proto::BlockConnected { header, raw, certificate }))
+            let trace = view.published.traces.of_block(&hash);
+            let connected = proto::BlockConnected {
+                header,
+                raw,
+                certificate,
+                traceparent: trace.traceparent(),
+                transaction_traceparents: trace.transaction_traceparents(),
+            };
+            (at(hash, &entry), Event::Apply(connected))
         }
         Step::Undo(_, entry) => {
             let height = entry.height.prev().unwrap_or(entry.height);

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn batch(transactions: &[Transaction]) -> proto::SubmitTransactionsRequest {
     let transactions = transactions.iter().map(|tx| tx.to_bytes().into()).collect();
-    proto::SubmitTransactionsRequest { transactions }
+    proto::SubmitTransactionsRequest { transactions, traced: Vec::new() }
 }
 
 /// `count` payments of Alice, each spending the change of the one before.
@@ -82,7 +82,7 @@ async fn batch_that_is_too_long_ends_the_stream() {
     let directory = directory();
     let node = Node::in_memory(directory.path());
     let transactions = vec!["x".into(); 1_001];
-    let request = proto::SubmitTransactionsRequest { transactions };
+    let request = proto::SubmitTransactionsRequest { transactions, traced: Vec::new() };
     let answers = node.submit.clone().submit_transactions(tokio_stream::iter([request])).await;
     let refused = answers.expect("opens").into_inner().message().await.expect_err("too many");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "TOO_MANY"));
@@ -97,7 +97,8 @@ async fn client_that_reads_no_answers_is_not_read_from() {
     let requests = ReceiverStream::new(requests);
     let answers = node.submit.clone().submit_transactions(requests).await.expect("opens");
     // 60 kB of refusals each way.
-    let garbage = proto::SubmitTransactionsRequest { transactions: vec!["x".into(); 1_000] };
+    let transactions = vec!["x".into(); 1_000];
+    let garbage = proto::SubmitTransactionsRequest { transactions, traced: Vec::new() };
     let mut sent = 0;
     while timeout(Duration::from_secs(1), sender.send(garbage.clone())).await.is_ok() {
         sent += 1;

@@ -161,6 +161,7 @@ async fn mempool_is_followed_from_its_present_state() {
         MempoolEvent::Added(proto::MempoolAdded {
             txid: transaction.txid().to_string(),
             transaction: transaction.to_bytes().into(),
+            traceparent: String::new(),
         })
     };
     assert_eq!(next().await, added(&first));

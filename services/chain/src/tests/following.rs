@@ -346,6 +346,7 @@ async fn stalled_follower_of_the_mempool_is_told_to_start_over() {
         MempoolMessage::Added(proto::MempoolAdded {
             txid: transaction.txid().to_string(),
             transaction: transaction.to_bytes().into(),
+            traceparent: String::new(),
         })
     };
     assert_eq!(message(&mut events).await.event, Some(added(&first)));

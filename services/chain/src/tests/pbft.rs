@@ -18,7 +18,8 @@ use super::validators::{
 
 /// What becomes of a block that a peer hands in.
 async fn connect(node: &Node, block: &Block, certificate: Bytes) -> proto::ConnectBlocksResponse {
-    let request = proto::ConnectBlocksRequest { block: block.to_bytes().into(), certificate };
+    let block = block.to_bytes().into();
+    let request = proto::ConnectBlocksRequest { block, certificate, ..Default::default() };
     let answers = node.assembly.clone().connect_blocks(tokio_stream::iter([request])).await;
     let mut answers = answers.expect("a stream").into_inner();
     answers.message().await.expect("no error").expect("an answer")

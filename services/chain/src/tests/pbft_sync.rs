@@ -43,7 +43,7 @@ async fn fetch(node: &Node, hashes: Vec<Bytes>) -> Vec<proto::ConnectBlocksReque
     let mut fetched = Vec::new();
     while let Some(answer) = blocks.message().await.expect("no error") {
         let proto::FetchBlocksResponse { block, certificate, .. } = answer;
-        fetched.push(proto::ConnectBlocksRequest { block, certificate });
+        fetched.push(proto::ConnectBlocksRequest { block, certificate, ..Default::default() });
     }
     fetched
 }

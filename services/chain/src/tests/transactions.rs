@@ -142,6 +142,7 @@ async fn many_payments_at_once_all_enter() {
         .chunks(64)
         .map(|payments| pentad_api::chain::v1::AdmitTransactionsRequest {
             transactions: payments.iter().map(|payment| payment.to_bytes().into()).collect(),
+            traced: Vec::new(),
         })
         .collect();
     let answers = node

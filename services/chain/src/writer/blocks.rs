@@ -1,6 +1,6 @@
 //! Accepting blocks and moving the tip.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pentad_ledger::connect::{ConnectError, connect};
 use pentad_ledger::header_tree::{BlockStatus, InsertError};
@@ -182,7 +182,9 @@ impl Writer {
         block: &CheckedBlock,
         undo: &BlockUndo,
     ) -> Result<(), StoreError> {
+        let began = SystemTime::now();
         self.store.connect(block.block(), block.txids(), &undo.spent)?;
+        self.group.written = Some((began, SystemTime::now()));
         self.group.blocks.insert(block.hash(), block.clone());
         Ok(())
     }
@@ -247,9 +249,13 @@ impl Writer {
         if self.group.answers.is_empty() && self.group.blocks.is_empty() {
             return Ok(());
         }
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), SystemTime::now());
         let snapshot = self.store.commit()?;
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        for traced in &self.group.traced {
+            traced.durable(began);
+            self.published.traces.on_block(traced.hash(), traced.trace());
+        }
         fail_point::pass(Point::TipPublish);
         let tip = self.tip();
         let before = self.published.tip().hash;

@@ -4,6 +4,7 @@ use pentad_ledger::proposal::Proposal;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::pow::Work;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Script, Txid};
+use pentad_service_kit::telemetry::BlockTrace;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
@@ -90,6 +91,7 @@ pub(crate) enum Command {
         block: CheckedBlock,
         certificate: Option<Certified>,
         origin: Origin,
+        trace: BlockTrace,
         reply: Reply<Result<BlockOutcome, Refusal>>,
     },
     /// Check a block that is to be agreed on.

@@ -14,12 +14,13 @@ mod queue;
 mod rebuild;
 pub(crate) mod signatures;
 mod start;
+mod traced;
 mod transactions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pentad_ledger::header_tree::TipError;
 use pentad_ledger::mempool::Entry;
@@ -27,6 +28,7 @@ use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
 use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, OutPoint, Script, Utxo};
+use pentad_service_kit::telemetry::BlockTrace;
 use pentad_store::{ChainStore, IndexError, IndexRead as _, StoreError};
 use tokio::sync::watch;
 
@@ -37,6 +39,7 @@ use proposals::Proposals;
 use queue::{Abandoned, Queue};
 pub use start::Ended;
 pub(crate) use start::{Parts, Started, start};
+use traced::TracedBlock;
 
 use crate::clock::Clock;
 use crate::finality::Certified;
@@ -79,6 +82,10 @@ struct Group {
     answers: Vec<(Reply<Result<BlockOutcome, Refusal>>, BlockOutcome)>,
     /// What left the mempool with them; its memory is given back once the senders have answers.
     gone: Vec<Entry>,
+    /// Those that are traced.
+    traced: Vec<TracedBlock>,
+    /// When the changes that the last block makes to the unspent outputs were written.
+    written: Option<(SystemTime, SystemTime)>,
 }
 
 /// The unspent outputs as the writer sees them, group included.
@@ -141,8 +148,8 @@ impl Writer {
             self.finish_group()?;
         }
         match command {
-            Command::Block { block, certificate, origin, reply } => {
-                self.on_block(&block, certificate.as_ref(), origin, reply)?;
+            Command::Block { block, certificate, origin, trace, reply } => {
+                self.on_block(&block, certificate.as_ref(), origin, trace, reply)?;
             }
             Command::Proposal { block, proposal, reply } => {
                 answer(reply, self.on_proposal(&block, proposal)?);
@@ -177,14 +184,21 @@ impl Writer {
         block: &CheckedBlock,
         certificate: Option<&Certified>,
         origin: Origin,
+        trace: BlockTrace,
         reply: Reply<Result<BlockOutcome, Refusal>>,
     ) -> Result<(), StoreError> {
-        let started = Instant::now();
-        let span = tracing::info_span!("connect", block = %block.hash());
-        let verdict = span.in_scope(|| self.accept(block, certificate, origin))?;
+        let (started, began) = (Instant::now(), SystemTime::now());
+        let trace = self.traced(block, trace);
+        let verdict = self.accept(block, certificate, origin)?;
         self.metrics.connect_seconds.observe(started.elapsed().as_secs_f64());
         match verdict {
-            Ok(outcome) => self.group.answers.push((reply, outcome)),
+            Ok(outcome) => {
+                if !trace.is_empty() && outcome == BlockOutcome::Connected {
+                    let (hash, written) = (block.hash(), self.group.written.take());
+                    self.group.traced.push(TracedBlock::connected(hash, &trace, began, written));
+                }
+                self.group.answers.push((reply, outcome));
+            }
             Err(refusal) => {
                 tracing::info!(
                     block = %block.hash(), reason = refusal.reason, "block refused: {}",

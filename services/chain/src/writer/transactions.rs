@@ -16,12 +16,26 @@ impl Writer {
         &mut self,
         ready: Ready,
     ) -> Result<Result<Admission, Refusal>, StoreError> {
-        let Ready { transaction, verdict } = ready;
-        match verdict {
+        let Ready { transaction, verdict, span } = ready;
+        let txid = transaction.txid();
+        // Before anybody hears of the transaction.
+        let is_traced = span.as_ref().is_some_and(|span| {
+            let context = span.context();
+            self.published.traces.insert(txid, context)
+        });
+        let outcome = match verdict {
             Verdict::Sound(admission) => self.on_prepared(transaction, *admission),
             Verdict::Unsound(error) => self.on_transaction(transaction, Some(error)),
             Verdict::Open => self.on_transaction(transaction, None),
+        }?;
+        if is_traced && !outcome.as_ref().is_ok_and(|admission| admission.is_new) {
+            self.published.traces.remove(&txid);
         }
+        if let Some(mut span) = span {
+            span.set("txid", txid.to_string());
+            span.set("outcome", outcome_name(&outcome));
+        }
+        Ok(outcome)
     }
 
     /// Checks a transaction in full and takes it into the mempool, and with it the orphans that
@@ -150,6 +164,15 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+/// What became of a transaction, in a word.
+fn outcome_name(outcome: &Result<Admission, Refusal>) -> &'static str {
+    match outcome {
+        Ok(Admission { is_new: true, .. }) => "admitted",
+        Ok(Admission { is_new: false, .. }) => "already known",
+        Err(refusal) => refusal.reason,
     }
 }
 

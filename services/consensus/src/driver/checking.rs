@@ -51,7 +51,7 @@ impl Checks {
 impl Driver {
     pub(super) fn on_question(&mut self, question: Question) {
         let (sequence, view) = (question.sequence, question.view);
-        let span = self.open_span(view, sequence);
+        let span = self.rounds.open(view, sequence);
         let (chain, events) = (self.parts.chain.clone(), self.parts.events.clone());
         let tip = self.checks.tip.subscribe();
         let asking = async move {

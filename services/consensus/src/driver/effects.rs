@@ -1,13 +1,14 @@
 //! Doing what the core says.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use pentad_api::peer::v1::OutboundMessage;
 use pentad_pbft::{CommitCertificate, Evidence, HaltReason, Message, Output, Recipient, Sequence};
 
 use super::checking::Question;
+use super::rounds::written;
 use super::{Driver, DriverError, EVIDENCE_MAX, Executing, lock};
 use crate::connect::FinalBlock;
 use crate::safety::{Batch, Safety};
@@ -20,10 +21,12 @@ impl Driver {
     pub(super) async fn act(&mut self, outputs: Vec<Output>) -> Result<(), DriverError> {
         for output in &outputs {
             self.parts.metrics.on_output(output);
+            self.rounds.on_output(output);
         }
+        let written = written(&outputs);
         let (batch, effects) = split(outputs);
         if !batch.is_empty() {
-            let started = Instant::now();
+            let (started, began) = (Instant::now(), SystemTime::now());
             let commit = move |safety: &mut Safety| {
                 let before = safety.fsyncs();
                 safety.commit(&batch)?;
@@ -31,6 +34,7 @@ impl Driver {
             };
             let (fsyncs, bytes) = self.write(commit).await?;
             self.parts.metrics.on_written(fsyncs, bytes, started.elapsed());
+            self.rounds.on_durable(&written, began);
         }
         let messages = effects.iter().filter_map(|effect| match effect {
             Output::Send { message, .. } => Some(message),
@@ -78,10 +82,18 @@ impl Driver {
             Recipient::All => Bytes::new(),
             Recipient::One(replica) => self.routes.link(replica),
         };
-        let span = sequence(message).and_then(|sequence| self.spans.get(&sequence));
+        let sequence = sequence(message);
+        let span = sequence.and_then(|sequence| self.rounds.span(sequence));
         let traceparent = span.map(traces::parent).unwrap_or_default();
+        let transaction_traces = match (message, sequence) {
+            (Message::PrePrepare(_), Some(sequence)) => {
+                self.rounds.trace(sequence).to_packed().into()
+            }
+            _ => Bytes::new(),
+        };
         let payload = message.to_bytes().into();
-        let dropped = self.parts.outbox.push(OutboundMessage { payload, link, traceparent });
+        let message_out = OutboundMessage { payload, link, traceparent, transaction_traces };
+        let dropped = self.parts.outbox.push(message_out);
         self.parts.metrics.on_sent(message.name(), dropped);
     }
 
@@ -94,7 +106,8 @@ impl Driver {
         self.executing.insert(sequence, executing);
         // The core has no more in flight than its window, so there is room; what is lost all the
         // same, the network's chain brings.
-        if self.parts.blocks.try_send(FinalBlock { certificate, body }).is_err() {
+        let trace = self.rounds.trace(sequence);
+        if self.parts.blocks.try_send(FinalBlock { certificate, body, trace }).is_err() {
             tracing::error!(%sequence, "no room for a final block");
         }
     }

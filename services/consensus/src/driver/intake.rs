@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pentad_pbft::{CommitCertificate, Input, Message, Output, Sequence, Timer, View};
+use pentad_pbft::{CommitCertificate, Input, Message, Output, Sequence, Timer};
 use pentad_primitives::Hash256;
-use tracing::Span;
 
 use super::{Driver, Executing};
 use crate::backoff::backoff;
 use crate::event::{Event, Inbound};
 use crate::metrics::Cause;
-use crate::traces;
+use crate::traces::join;
 
 /// Links open in bursts; what was not answered is sent again once after each burst.
 const LINK_PAUSE: Duration = Duration::from_millis(10);
@@ -47,7 +46,7 @@ impl Driver {
     }
 
     fn on_inbound(&mut self, inbound: Inbound, outputs: &mut Vec<Output>) {
-        let Inbound { link, message, traceparent } = inbound;
+        let Inbound { link, message, traceparent, traces } = inbound;
         let (now, credentials) = (unix_seconds(), &self.parts.credentials);
         if let Some(replica) = self.routes.on_message(&message, &link, credentials, now) {
             self.parts.metrics.on_heard(replica, now);
@@ -55,17 +54,14 @@ impl Driver {
         if let Message::PrePrepare(proposal) = &message {
             let (view, sequence) = (proposal.signed.view, proposal.signed.sequence);
             let is_next = Some(sequence) == self.executed.next();
-            if is_next && !self.spans.contains_key(&sequence) {
-                traces::join(&self.open_span(view, sequence), &traceparent);
+            if is_next && !self.rounds.contains(sequence) {
+                join(&self.rounds.open(view, sequence), &traceparent);
+            }
+            if is_next {
+                self.rounds.begin(sequence, &traces);
             }
         }
         self.step(Input::Message { message }, outputs);
-    }
-
-    /// The span of a block in flight.
-    pub(super) fn open_span(&mut self, view: View, sequence: Sequence) -> Span {
-        let open = || tracing::info_span!("block", %view, %sequence);
-        self.spans.entry(sequence).or_insert_with(open).clone()
     }
 
     fn on_tip(&mut self, sequence: Sequence, digest: Hash256, outputs: &mut Vec<Output>) {
@@ -118,7 +114,7 @@ impl Driver {
         }
         self.executed = sequence;
         self.executing.retain(|above, _| *above > sequence);
-        self.spans.retain(|above, _| *above > sequence);
+        self.rounds.end(sequence);
         let now = Instant::now();
         let previous = self.progress_at.replace(now);
         self.parts.metrics.on_final(sequence, unix_seconds(), previous);

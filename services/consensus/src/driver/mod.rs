@@ -11,6 +11,7 @@ mod effects;
 mod intake;
 mod proposing;
 mod roots;
+mod rounds;
 mod routes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +28,6 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
 use crate::chain::ChainClient;
 use crate::connect::FinalBlock;
@@ -42,6 +42,7 @@ use checking::Checks;
 use deadlines::Deadlines;
 use proposing::Proposing;
 use roots::Roots;
+use rounds::Rounds;
 use routes::Routes;
 
 /// Events taken in before the disk is waited for: a view's votes of the largest network.
@@ -103,8 +104,8 @@ pub(crate) struct Driver {
     /// What made the core leave its view, if it was this node.
     leaves_for: Option<Cause>,
     evidence: VecDeque<Evidence>,
-    /// The span of each block in flight, which its messages carry.
-    spans: BTreeMap<Sequence, Span>,
+    /// The blocks in flight, as spans.
+    rounds: Rounds,
     told_pending: bool,
 }
 
@@ -138,7 +139,7 @@ impl Driver {
             view_since: Instant::now(),
             leaves_for: None,
             evidence: VecDeque::new(),
-            spans: BTreeMap::new(),
+            rounds: Rounds::default(),
             told_pending: false,
             core,
             parts,

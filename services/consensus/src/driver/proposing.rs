@@ -1,10 +1,11 @@
 //! Making blocks when the core asks for one and there is something to put into it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pentad_ledger::spec::Pbft;
 use pentad_pbft::{Input, Output, Sequence, View};
 use pentad_primitives::Hash256;
+use pentad_service_kit::telemetry::BlockTrace;
 use tracing::Instrument as _;
 
 use super::Driver;
@@ -36,6 +37,7 @@ pub(super) struct Proposing {
     wish: Option<Wish>,
     /// A template is being made for this wish.
     asked: Option<Wish>,
+    asked_at: Option<SystemTime>,
     /// Something came while the template was made.
     try_again: bool,
     /// No block may be proposed before.
@@ -88,7 +90,8 @@ impl Driver {
         }
         self.proposing.asked = Some(wish);
         let Wish { view, sequence, .. } = wish;
-        let span = self.open_span(view, sequence);
+        self.proposing.asked_at = Some(SystemTime::now());
+        let span = self.rounds.open(view, sequence);
         let (chain, payout) = (self.parts.chain.clone(), self.parts.payout.clone());
         let events = self.parts.events.clone();
         let asking = async move {
@@ -128,7 +131,12 @@ impl Driver {
         }
         self.proposing.wish = None;
         self.proposing.proposed_at = Some(Instant::now());
-        let Template { digest, body, .. } = template;
+        let Template { digest, body, traces, .. } = template;
+        if let Some(began) = self.proposing.asked_at {
+            let trace = BlockTrace::new(None, traces.iter().copied());
+            trace.record(module_path!(), "consensus.template", began, SystemTime::now());
+        }
+        self.rounds.begin(sequence, &traces);
         self.step(Input::Proposal { view, sequence, digest, parent, body }, outputs);
     }
 }

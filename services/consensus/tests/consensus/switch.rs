@@ -111,7 +111,7 @@ fn opened(number: usize, proof: &Bytes) -> Event {
 
 fn response(from: usize, event: Event) -> ExchangeResponse {
     let link = Bytes::copy_from_slice(&(from as u64).to_be_bytes());
-    let event = InboundEvent { link, event: Some(event), traceparent: String::new() };
+    let event = InboundEvent { link, event: Some(event), ..InboundEvent::default() };
     ExchangeResponse { events: vec![event] }
 }
 

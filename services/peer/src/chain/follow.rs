@@ -14,6 +14,7 @@ use super::{Chain, ChainError, work_from_hex};
 use crate::chain::pump::{RETRY_MAX, RETRY_MIN};
 use crate::hub::{Event, MempoolChange};
 use pentad_service_kit::Backoff;
+use pentad_service_kit::telemetry::TraceContext;
 
 /// Follows the main chain. After a break it resumes where it was.
 pub(crate) async fn follow_tip(chain: Chain, events: mpsc::Sender<Event>) {
@@ -45,12 +46,15 @@ async fn follow_tip_once(
         let event = match message.event.ok_or(ChainError::Missing("event"))? {
             TipEvent::Apply(connected) => {
                 let claim = claim(connected.header)?;
+                let trace = TraceContext::from_traceparent(&connected.traceparent);
                 let body = Body { block: connected.raw, certificate: connected.certificate };
-                Some(Event::Tip { claim, body: Some(body) })
+                Some(Event::Tip { claim, body: Some(body), trace })
             }
             // The blocks that take its place follow at once; what is final does not move the tip.
             TipEvent::Undo(_) | TipEvent::Final(_) => None,
-            TipEvent::Reset(reset) => Some(Event::Tip { claim: claim(reset.header)?, body: None }),
+            TipEvent::Reset(reset) => {
+                Some(Event::Tip { claim: claim(reset.header)?, body: None, trace: None })
+            }
             // Not asked for.
             TipEvent::Added(_) | TipEvent::Removed(_) | TipEvent::MempoolReset(_) => None,
         };
@@ -110,7 +114,8 @@ fn change(change: proto::MempoolChange) -> Result<MempoolChange, ChainError> {
     let txid = Txid::from_bytes(hash_from_bytes("txid", &change.txid)?);
     Ok(match change.removed() {
         RemovalReason::Unspecified => {
-            MempoolChange::Added { txid, transaction: change.transaction }
+            let trace = TraceContext::from_traceparent(&change.traceparent);
+            MempoolChange::Added { txid, transaction: change.transaction, trace }
         }
         reason => {
             let is_confirmed = reason == RemovalReason::Confirmed;

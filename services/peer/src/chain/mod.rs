@@ -14,10 +14,13 @@ use pentad_api::{Connection, FieldError, block_hash_from_hex, hash_from_bytes, t
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeight, Txid, Work};
 use pentad_service_kit::sized;
+use pentad_service_kit::telemetry::TraceContext;
 use pentad_wire::handshake::Claim;
 use pentad_wire::sync::{HeaderBatch, HeaderReport};
 use thiserror::Error;
 use tonic::{Request, Status, Streaming};
+
+use crate::link::serve::Outgoing;
 
 pub(crate) use follow::{follow_mempool, follow_tip};
 pub(crate) use pump::{BlockItem, Pump, TransactionItem, pump_blocks, pump_transactions};
@@ -141,16 +144,26 @@ impl Chain {
         Ok(self.assembly.clone().fetch_blocks(request).await?.into_inner())
     }
 
-    /// Transactions of the mempool with their ids, those that are there; one call, so few of them.
+    /// Transactions of the mempool, those that are there; one call, so few of them.
     pub(crate) async fn fetch_transactions(
         &self,
         txids: &[Txid],
-    ) -> Result<Vec<(Txid, Bytes)>, ChainError> {
+    ) -> Result<Vec<Outgoing>, ChainError> {
         let txids = txids.iter().map(|txid| share(txid.as_bytes())).collect();
         let request = timed(proto::FetchTransactionsRequest { txids });
         let answer = self.assembly.clone().fetch_transactions(request).await?.into_inner();
-        let with_txid = |bytes: Bytes| (Txid::from(sha256d(&bytes)), bytes);
-        Ok(answer.transactions.into_iter().map(with_txid).collect())
+        let outgoing = |transaction: Bytes| {
+            let txid = Txid::from(sha256d(&transaction));
+            Outgoing { txid, transaction, trace: None }
+        };
+        let mut found: Vec<Outgoing> = answer.transactions.into_iter().map(outgoing).collect();
+        for proto::TracedTransaction { place, traceparent } in &answer.traced {
+            let place = usize::try_from(*place).unwrap_or(usize::MAX);
+            if let Some(outgoing) = found.get_mut(place) {
+                outgoing.trace = TraceContext::from_traceparent(traceparent);
+            }
+        }
+        Ok(found)
     }
 
     /// Ids of the mempool's transactions, parents before children.

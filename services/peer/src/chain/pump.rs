@@ -22,6 +22,7 @@ use super::{Chain, ChainError};
 use crate::hub::Event;
 use crate::log_quota::LogQuota;
 use pentad_service_kit::Backoff;
+use pentad_service_kit::telemetry::{BlockTrace, TraceContext};
 
 /// First and longest pause before a broken stream is opened again.
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -46,6 +47,8 @@ pub(crate) struct BlockItem {
     pub(crate) peer: PeerId,
     pub(crate) hash: BlockHash,
     pub(crate) body: Body,
+    /// The span that it belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A transaction on its way to the chain service.
@@ -56,6 +59,8 @@ pub(crate) struct TransactionItem {
     pub(crate) transaction: Bytes,
     /// How often it was refused before.
     pub(crate) refusals: u8,
+    /// The span that it belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Something that goes through a pump.
@@ -295,9 +300,12 @@ impl Item for BlockItem {
     }
 
     fn request(batch: &[Self]) -> Self::Request {
-        let body = batch.first().map(|item| item.body.clone()).unwrap_or_default();
-        let Body { block, certificate } = body;
-        proto::ConnectBlocksRequest { block, certificate }
+        let Some(Self { body, trace, .. }) = batch.first() else {
+            return proto::ConnectBlocksRequest::default();
+        };
+        let Body { block, certificate } = body.clone();
+        let traceparent = BlockTrace::new(*trace, []).traceparent();
+        proto::ConnectBlocksRequest { block, certificate, traceparent, ..Default::default() }
     }
 
     fn answer(batch: Vec<Self>, response: Self::Response) -> Event {
@@ -341,7 +349,11 @@ impl Item for TransactionItem {
 
     fn request(batch: &[Self]) -> Self::Request {
         let transactions = batch.iter().map(|item| item.transaction.clone()).collect();
-        proto::AdmitTransactionsRequest { transactions }
+        let traced = (0..).zip(batch).filter_map(|(place, item)| {
+            let traceparent = item.trace?.to_string();
+            Some(proto::TracedTransaction { place, traceparent })
+        });
+        proto::AdmitTransactionsRequest { transactions, traced: traced.collect() }
     }
 
     fn answer(batch: Vec<Self>, response: Self::Response) -> Event {
@@ -377,6 +389,7 @@ mod tests {
             txid: Txid::ZERO,
             transaction: Bytes::from_static(b"x"),
             refusals: 0,
+            trace: None,
         };
         let queued = (0..1 << 20).take_while(|_| pump.push(item.clone()).is_ok()).count();
         assert!(queued * size_of::<TransactionItem>() <= 1 << 20, "{queued} are queued");

@@ -8,6 +8,7 @@ use pentad_primitives::{BlockHash, Txid};
 use pentad_wire::compact::{CompactBlock, Step, assemble};
 use pentad_wire::sync::{Body, Input};
 use pentad_wire::{Class, PeerId};
+use tracing::Span;
 
 use super::{Event, Hub};
 use crate::message::Message;
@@ -91,11 +92,12 @@ impl Hub {
             Step::AskWhole(hash) => self.ask_whole(peer, hash),
             Step::Assemble { hash, header, transactions, certificate } => {
                 // Thousands of hashes: not on the hub's time.
+                let span = Span::current();
                 self.call(Some(peer), async move {
                     let assembling = move || assemble(&header, &transactions);
                     let block = tokio::task::spawn_blocking(assembling).await.ok().flatten();
                     let body = block.map(|block| Body { block, certificate });
-                    Event::Assembled { peer, hash, body }
+                    Event::Assembled { peer, hash, body, span }
                 });
             }
         }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
+use pentad_service_kit::telemetry::TraceContext;
 use pentad_wire::compact::Drafts;
 use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
@@ -74,7 +75,7 @@ pub(crate) enum Event {
     /// An address could not be reached.
     Unreachable { address: String },
     /// The chain has a new tip; the block, unless it is not new to the world.
-    Tip { claim: Claim, body: Option<Body> },
+    Tip { claim: Claim, body: Option<Body>, trace: Option<TraceContext> },
     /// Transactions entered or left the mempool; with `is_reset`, all that are not among them have
     /// left.
     Mempool { is_reset: bool, changes: Vec<MempoolChange> },
@@ -85,7 +86,7 @@ pub(crate) enum Event {
     /// The chain service checked headers of a peer, or told what is wanted.
     HeadersChecked { peer: Option<PeerId>, report: Option<HeaderReport> },
     /// A compact block was put together, or does not fit its header.
-    Assembled { peer: PeerId, hash: BlockHash, body: Option<Body> },
+    Assembled { peer: PeerId, hash: BlockHash, body: Option<Body>, span: Span },
     /// A question to the chain service is done and nothing follows.
     Done,
     /// Discovery found a node.
@@ -97,7 +98,7 @@ pub(crate) enum Event {
 /// A change of the mempool.
 #[derive(Debug)]
 pub(crate) enum MempoolChange {
-    Added { txid: Txid, transaction: Bytes },
+    Added { txid: Txid, transaction: Bytes, trace: Option<TraceContext> },
     Removed { txid: Txid, is_confirmed: bool },
 }
 
@@ -228,7 +229,7 @@ impl Hub {
             }
             Event::Felt { address, outcome } => self.on_felt(&address, outcome),
             Event::Unreachable { address } => self.on_unreachable(&address),
-            Event::Tip { claim, body } => self.on_tip(claim, body),
+            Event::Tip { claim, body, trace } => self.on_tip(claim, body, trace),
             Event::Mempool { is_reset, changes } => self.on_mempool(is_reset, changes),
             Event::BlockAnswered { peer, hash, outcome, is_new } => {
                 if is_new {
@@ -245,7 +246,10 @@ impl Hub {
                 Some(report) => sync::Input::Checked { peer, report },
                 None => sync::Input::CheckFailed { peer },
             }),
-            Event::Assembled { peer, hash, body } => self.on_assembled(peer, hash, body),
+            Event::Assembled { peer, hash, body, span } => {
+                let _entered = span.entered();
+                self.on_assembled(peer, hash, body);
+            }
             Event::Done => {}
             Event::Hint { address } => self.on_hint(&address),
             Event::Command(command) => self.on_command(command),
@@ -277,7 +281,7 @@ impl Hub {
             | Message::GetHeaders { .. }
             | Message::GetTransactions(_)
             | Message::GetBlockTransactions { .. }
-            | Message::Consensus(_)
+            | Message::Consensus { .. }
             | Message::Goodbye { .. } => {}
         }
     }

@@ -15,7 +15,6 @@ use crate::link::counters::Counters;
 use crate::link::outbox::{Outbox, Refused};
 use crate::link::serve::Job;
 use crate::message::Message;
-use crate::trace;
 
 /// A connected node.
 #[derive(Debug)]
@@ -101,9 +100,14 @@ impl Peer {
         }
     }
 
-    /// Queues a message.
-    pub(super) fn send(&self, class: Class, message: &Message) -> Result<(), Refused> {
-        match message.to_frame(trace::current()).encode() {
+    /// Queues a message within a trace.
+    pub(super) fn send(
+        &self,
+        class: Class,
+        message: &Message,
+        context: Bytes,
+    ) -> Result<(), Refused> {
+        match message.to_frame(context).encode() {
             Ok(frame) => self.outbox.push(class, frame),
             Err(error) => {
                 tracing::error!(%error, "a message that no frame can carry");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use pentad_wire::budget::{self, ANSWER_BYTES_MAX, ARRIVING_BYTES_MAX, Holding};
 use pentad_wire::eviction::{self, Resident};
 use pentad_wire::handshake::{self, Link, Reason, Survivor};
@@ -270,7 +271,20 @@ impl Hub {
         let Some(peer) = self.peers.get(&id) else {
             return;
         };
-        self.on_sent(id, peer.send(class, message));
+        self.on_sent(id, peer.send(class, message, trace::current()));
+    }
+
+    /// Queues a message within a trace.
+    pub(super) fn send_within(
+        &mut self,
+        id: PeerId,
+        class: Class,
+        message: &Message,
+        context: Bytes,
+    ) {
+        if let Some(peer) = self.peers.get(&id) {
+            self.on_sent(id, peer.send(class, message, context));
+        }
     }
 
     pub(super) fn on_sent(&mut self, id: PeerId, outcome: Result<(), Refused>) {

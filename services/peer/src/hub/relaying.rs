@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, Txid};
+use pentad_service_kit::telemetry::{RecordedSpan, TraceContext};
 use pentad_wire::handshake::Claim;
 use pentad_wire::orphans::Orphan;
 use pentad_wire::relay::TRANSACTIONS_MAX;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::peer::Peer;
 use super::{Hub, MempoolChange};
 use crate::chain::TransactionItem;
-use crate::link::serve::batches;
+use crate::link::serve::{Outgoing, batches};
 use crate::message::Message;
 use crate::trace;
 
@@ -31,6 +32,8 @@ pub(super) struct Fresh {
     transaction: Bytes,
     /// No peer sent it, so none has it.
     is_own: bool,
+    /// The span that it belongs to.
+    trace: Option<TraceContext>,
 }
 
 /// A new block is pushed to peers at most so many blocks behind it, by their word or after what
@@ -39,7 +42,7 @@ const PUSH_DEPTH: u32 = 2;
 
 impl Hub {
     /// This node has a new tip.
-    pub(super) fn on_tip(&mut self, claim: Claim, body: Option<Body>) {
+    pub(super) fn on_tip(&mut self, claim: Claim, body: Option<Body>, trace: Option<TraceContext>) {
         self.parts.claim.send_replace(claim);
         self.relay.on_tip();
         self.step(Input::Tip { claim });
@@ -47,12 +50,12 @@ impl Hub {
             self.admit(orphan.into());
         }
         if let Some(body) = body {
-            self.push_block(claim, body);
+            self.push_block(claim, body, trace);
         }
     }
 
     /// Sends a block to the peers that are just behind it and do not have it.
-    fn push_block(&mut self, claim: Claim, body: Body) {
+    fn push_block(&mut self, claim: Claim, body: Body, trace: Option<TraceContext>) {
         let behind: Vec<PeerId> = self
             .relay
             .recipients(claim.tip.as_bytes())
@@ -64,6 +67,8 @@ impl Hub {
         if behind.is_empty() {
             return;
         }
+        let span = trace.map(|trace| trace.begin(module_path!(), "peer.push_block"));
+        let context = trace::encode(span.as_ref().map(RecordedSpan::context));
         let header = body.block.get(..BlockHeader::LEN).unwrap_or_default();
         debug_assert_eq!(BlockHash::from(sha256d(header)), claim.tip);
         let is_compact = |id: &PeerId| self.peers.get(id).is_some_and(|peer| peer.takes_compact);
@@ -71,19 +76,21 @@ impl Hub {
             behind.into_iter().partition(is_compact);
         if !compact.is_empty() {
             match self.compact_of(&body) {
-                Some(block) => self.push(&compact, claim, &Message::CompactBlock(block)),
+                Some(block) => {
+                    self.push(&compact, claim, &Message::CompactBlock(block), context.clone());
+                }
                 None => whole.extend(compact),
             }
         }
         if !whole.is_empty() {
-            self.push(&whole, claim, &Message::Block { hash: claim.tip, body });
+            self.push(&whole, claim, &Message::Block { hash: claim.tip, body }, context);
         }
     }
 
     /// Sends a new block in one of its forms.
-    fn push(&mut self, to: &[PeerId], claim: Claim, message: &Message) {
+    fn push(&mut self, to: &[PeerId], claim: Claim, message: &Message, context: Bytes) {
         // Encoded once: all peers share the bytes.
-        let frame = match message.to_frame(trace::current()).encode() {
+        let frame = match message.to_frame(context).encode() {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::error!(%error, hash = %claim.tip, "a block that no frame can carry");
@@ -109,11 +116,11 @@ impl Hub {
         }
         for change in changes {
             match change {
-                MempoolChange::Added { txid, transaction } => {
+                MempoolChange::Added { txid, transaction, trace } => {
                     let is_own = self.relay.hold(&txid);
                     self.pool.insert(txid, transaction.clone());
                     self.admit_children(&txid);
-                    self.fresh.push(Fresh { txid, transaction, is_own });
+                    self.fresh.push(Fresh { txid, transaction, is_own, trace });
                 }
                 MempoolChange::Removed { txid, is_confirmed } => {
                     self.pool.remove(&txid);
@@ -137,20 +144,32 @@ impl Hub {
     /// in a network where everybody is linked to everybody the bytes would come as often as there
     /// are nodes.
     pub(super) fn relay_fresh(&mut self) {
-        let mut whole = BTreeMap::<PeerId, Vec<(Txid, Bytes)>>::new();
+        let mut whole = BTreeMap::<PeerId, Vec<Outgoing>>::new();
         let mut ids = BTreeMap::<PeerId, Vec<Txid>>::new();
-        for Fresh { txid, transaction, is_own } in std::mem::take(&mut self.fresh) {
-            for id in self.relay.recipients(txid.as_bytes()) {
+        // They end when everything is sent.
+        let mut spans = Vec::new();
+        for Fresh { txid, transaction, is_own, trace } in std::mem::take(&mut self.fresh) {
+            let recipients = self.relay.recipients(txid.as_bytes());
+            let mut trace = trace.filter(|_| is_own && !recipients.is_empty());
+            if let Some(context) = &mut trace {
+                let mut span = context.begin(module_path!(), "peer.relay");
+                span.set("peers", i64::try_from(recipients.len()).unwrap_or(i64::MAX));
+                *context = span.context();
+                spans.push(span);
+            }
+            for id in recipients {
                 if is_own {
-                    whole.entry(id).or_default().push((txid, transaction.clone()));
+                    let transaction = transaction.clone();
+                    whole.entry(id).or_default().push(Outgoing { txid, transaction, trace });
                 } else {
                     ids.entry(id).or_default().push(txid);
                 }
             }
         }
         for (id, transactions) in whole {
-            for message in batches(transactions) {
-                self.send(id, Class::Announcements, &message);
+            for (message, context) in batches(transactions) {
+                let context = trace::encode(context);
+                self.send_within(id, Class::Announcements, &message, context);
             }
         }
         for (id, txids) in ids {
@@ -170,9 +189,11 @@ impl Hub {
 
     /// A peer sent transactions.
     pub(super) fn on_transactions(&mut self, peer: PeerId, transactions: Vec<(Txid, Bytes)>) {
+        // A frame has one context: with several transactions it is none of theirs.
+        let trace = TraceContext::current().filter(|_| transactions.len() == 1);
         for (txid, transaction) in transactions {
             if self.relay.on_transaction(peer, &txid) {
-                self.admit(TransactionItem { peer, txid, transaction, refusals: 0 });
+                self.admit(TransactionItem { peer, txid, transaction, refusals: 0, trace });
             }
         }
     }
@@ -245,6 +266,7 @@ impl From<Orphan> for TransactionItem {
             txid: orphan.txid,
             transaction: orphan.transaction,
             refusals: orphan.attempts,
+            trace: None,
         }
     }
 }

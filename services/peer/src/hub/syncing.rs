@@ -1,6 +1,7 @@
 //! Does what the sync machine wants.
 
 use pentad_primitives::BlockHash;
+use pentad_service_kit::telemetry::TraceContext;
 use pentad_wire::handshake::Reason;
 use pentad_wire::sync::{HeaderBatch, Input, Outcome, Output};
 use pentad_wire::{Class, PeerId};
@@ -28,7 +29,8 @@ impl Hub {
                 self.send(peer, Class::Announcements, &Message::GetBlocks(hashes));
             }
             Output::Connect { peer, hash, body } => {
-                let item = BlockItem { peer, hash, body };
+                let trace = TraceContext::current();
+                let item = BlockItem { peer, hash, body, trace };
                 if self.parts.blocks.push(item).is_err() {
                     // As if it had come too early: it is asked for again.
                     let outcome = Outcome::Orphan;

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pentad_service_kit::telemetry::{self, TraceContext};
 use pentad_wire::frame::CONTEXT_MAX;
 use pentad_wire::handshake::{self, Claim, Hello, Incompatible, Reason};
+use pentad_wire::inbox::Parcel;
 use pentad_wire::intake::Intake;
 use pentad_wire::{Direction, Frame, Kind, PeerId, StaticKey};
 use socket2::SockRef;
@@ -346,24 +348,29 @@ async fn read(inlet: &Inlet, reader: &mut FrameReader, mut frames: Vec<Frame>) -
     }
 }
 
+/// The span of a frame, if its sender's is to be continued here.
+fn continued(frame: &Frame, peer: PeerId) -> Span {
+    match trace::decode(&frame.context).filter(|_| telemetry::take_foreign()) {
+        Some(context) => {
+            let span = tracing::info_span!("peer.receive", kind = ?frame.kind, %peer);
+            context.adopt(&span);
+            span
+        }
+        None => Span::none(),
+    }
+}
+
 /// The span that whoever gets a message continues: the one here, or the sender's if no trace is
 /// recorded in this process.
-fn onward(span: &Span, context: Bytes) -> String {
-    let here = span.in_scope(trace::current_parent);
-    if here.is_empty() { trace::to_parent(context) } else { here }
+fn onward(span: &Span, context: &Bytes) -> String {
+    TraceContext::of(span).map_or_else(|| trace::to_parent(context), |here| here.to_string())
 }
 
 impl Inlet {
     async fn take(&self, frame: Frame) -> Result<(), End> {
         let peer = self.peer;
         let context = frame.context.clone();
-        let span = if frame.context.is_empty() {
-            Span::none()
-        } else {
-            let span = tracing::info_span!("peer.receive", kind = ?frame.kind, %peer);
-            trace::join(&span, frame.context.clone());
-            span
-        };
+        let span = continued(&frame, peer);
         let event = match Message::from_frame(frame).map_err(LinkError::from)? {
             Message::Goodbye { reason, message } => return Err(End::Goodbye { reason, message }),
             Message::GetBlocks(hashes) => return self.ask(Job::Blocks(hashes)).await,
@@ -374,8 +381,9 @@ impl Inlet {
             Message::GetBlockTransactions { hash, places } => {
                 return self.ask(Job::BlockTransactions { hash, places }).await;
             }
-            Message::Consensus(payload) => {
-                self.membership.receive(payload, onward(&span, context));
+            Message::Consensus { payload, traces } => {
+                let traceparent = onward(&span, &context);
+                self.membership.receive(Parcel { payload, traceparent, traces });
                 return Ok(());
             }
             Message::Handshake(handshake) => {

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use pentad_primitives::{BlockHash, Txid};
+use pentad_service_kit::telemetry::TraceContext;
+use pentad_service_kit::telemetry::block::TRACED_TRANSACTIONS_MAX;
 use pentad_wire::compact::transactions_at;
 use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{Body, HEADERS_MAX};
@@ -12,6 +14,7 @@ use tokio::sync::mpsc;
 use super::outbox::{Outbox, Refused};
 use crate::chain::{Chain, ChainError};
 use crate::message::Message;
+use crate::trace;
 
 /// Questions of one peer that wait. An honest one has two or three open.
 pub(crate) const REQUESTS_MAX: usize = 32;
@@ -118,8 +121,8 @@ async fn headers(
 
 async fn transactions(chain: &Chain, outbox: &Outbox, txids: &[Txid]) -> Result<(), ServeError> {
     for txids in txids.chunks(FETCH_MAX) {
-        for message in batches(chain.fetch_transactions(txids).await?) {
-            send(outbox, &message).await?;
+        for (message, context) in batches(chain.fetch_transactions(txids).await?) {
+            send_within(outbox, &message, trace::encode(context)).await?;
         }
     }
     Ok(())
@@ -148,7 +151,11 @@ async fn inventory(chain: &Chain, outbox: &Outbox) -> Result<(), ServeError> {
 }
 
 async fn send(outbox: &Outbox, message: &Message) -> Result<(), ServeError> {
-    match message.to_frame(Bytes::new()).encode() {
+    send_within(outbox, message, Bytes::new()).await
+}
+
+async fn send_within(outbox: &Outbox, message: &Message, context: Bytes) -> Result<(), ServeError> {
+    match message.to_frame(context).encode() {
         Ok(frame) => match outbox.push_patiently(Class::Bulk, frame).await {
             Ok(()) => Ok(()),
             Err(Refused::Full | Refused::Closing) => Err(ServeError::Closing),
@@ -160,22 +167,40 @@ async fn send(outbox: &Outbox, message: &Message) -> Result<(), ServeError> {
     }
 }
 
-/// Messages that each fit into a frame.
-pub(crate) fn batches(transactions: Vec<(Txid, Bytes)>) -> Vec<Message> {
+/// A transaction on its way to a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) txid: Txid,
+    pub(crate) transaction: Bytes,
+    /// The span that the peer is to continue.
+    pub(crate) trace: Option<TraceContext>,
+}
+
+/// Messages that each fit into a frame, in order. A transaction that is traced has a frame of its
+/// own, for a frame has one context; of those after the first few the traces end here.
+pub(crate) fn batches(transactions: Vec<Outgoing>) -> Vec<(Message, Option<TraceContext>)> {
     let mut messages = Vec::new();
     let mut batch = Vec::new();
     let mut bytes = 0;
-    for (txid, transaction) in transactions {
+    let mut traced_left = TRACED_TRANSACTIONS_MAX;
+    for Outgoing { txid, transaction, trace } in transactions {
+        let trace = trace.filter(|_| traced_left > 0);
         let full = bytes + transaction.len() > TRANSACTION_BYTES_MAX;
-        if !batch.is_empty() && (full || batch.len() == TRANSACTIONS_MAX) {
-            messages.push(Message::Transactions(std::mem::take(&mut batch)));
+        let is_end = full || trace.is_some() || batch.len() == TRANSACTIONS_MAX;
+        if !batch.is_empty() && is_end {
+            messages.push((Message::Transactions(std::mem::take(&mut batch)), None));
             bytes = 0;
+        }
+        if trace.is_some() {
+            traced_left -= 1;
+            messages.push((Message::Transactions(vec![(txid, transaction)]), trace));
+            continue;
         }
         bytes += transaction.len();
         batch.push((txid, transaction));
     }
     if !batch.is_empty() {
-        messages.push(Message::Transactions(batch));
+        messages.push((Message::Transactions(batch), None));
     }
     messages
 }
@@ -186,15 +211,39 @@ mod tests {
 
     #[test]
     fn batches_fit_into_frames() {
-        let transactions = |count: usize, size: usize| -> Vec<(Txid, Bytes)> {
-            (0..count).map(|_| (Txid::ZERO, Bytes::from(vec![7; size]))).collect()
+        let transactions = |count: usize, size: usize| -> Vec<Outgoing> {
+            (0..count).map(|_| outgoing(size, None)).collect()
         };
         for (count, size, messages) in [(0, 100, 0), (2500, 250, 3), (12, 100_000, 3)] {
             let batches = batches(transactions(count, size));
             assert_eq!(batches.len(), messages, "{count} of {size} bytes");
-            for message in &batches {
+            for (message, _) in &batches {
                 message.to_frame(Bytes::new()).encode().expect("it fits");
             }
         }
+    }
+
+    fn outgoing(size: usize, trace: Option<TraceContext>) -> Outgoing {
+        Outgoing { txid: Txid::ZERO, transaction: Bytes::from(vec![7; size]), trace }
+    }
+
+    #[test]
+    fn a_traced_transaction_has_a_frame_of_its_own_and_keeps_its_place() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let trace = TraceContext::from_traceparent(parent);
+        let sizes = |traces: &[Option<TraceContext>]| -> Vec<(usize, bool)> {
+            let outgoing = traces.iter().map(|trace| outgoing(250, *trace)).collect();
+            let count = |message: &Message| match message {
+                Message::Transactions(transactions) => transactions.len(),
+                other => panic!("{other:?}"),
+            };
+            let batches = batches(outgoing);
+            batches.iter().map(|(message, trace)| (count(message), trace.is_some())).collect()
+        };
+        let mixed = [None, None, trace, trace, None];
+        assert_eq!(sizes(&mixed), [(2, false), (1, true), (1, true), (1, false)]);
+        let many = sizes(&[trace; 100]);
+        assert_eq!(many.len(), TRACED_TRANSACTIONS_MAX + 1);
+        assert_eq!(many.last(), Some(&(100 - TRACED_TRANSACTIONS_MAX, false)));
     }
 }

@@ -43,8 +43,9 @@ pub(crate) enum Message {
     GetTransactions(Vec<Txid>),
     /// Why the link ends.
     Goodbye { reason: String, message: String },
-    /// A message between replicas.
-    Consensus(Bytes),
+    /// A message between replicas; beside a proposal, spans of its transactions in their packed
+    /// form.
+    Consensus { payload: Bytes, traces: Bytes },
     /// A block by short ids.
     CompactBlock(CompactBlock),
     /// Asks for transactions of a block.
@@ -105,7 +106,7 @@ impl Message {
             Self::Inventory(_) => Kind::Inventory,
             Self::GetTransactions(_) => Kind::GetTransactions,
             Self::Goodbye { .. } => Kind::Goodbye,
-            Self::Consensus(_) => Kind::Consensus,
+            Self::Consensus { .. } => Kind::Consensus,
             Self::CompactBlock(_) => Kind::CompactBlock,
             Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
             Self::BlockTransactions { .. } => Kind::BlockTransactions,
@@ -148,9 +149,10 @@ impl Message {
                 reason: reason.clone(),
                 message: message.clone(),
             }),
-            Self::Consensus(payload) => {
-                encoding::encode(&proto::Consensus { payload: payload.clone() })
-            }
+            Self::Consensus { payload, traces } => encoding::encode(&proto::Consensus {
+                payload: payload.clone(),
+                transaction_traces: traces.clone(),
+            }),
             Self::CompactBlock(block) => encoding::encode(&compact::to_message(block)),
             Self::GetBlockTransactions { hash, places } => {
                 encoding::encode(&proto::GetBlockTransactions {
@@ -224,14 +226,7 @@ impl Message {
                 let (reason, message) = (printable(&message.reason), printable(&message.message));
                 Ok(Self::Goodbye { reason, message })
             }
-            Kind::Consensus => {
-                let message: proto::Consensus = encoding::decode(payload).map_err(encoding)?;
-                let length = message.payload.len();
-                if length == 0 || length > consensus::PAYLOAD_MAX {
-                    return Err(Malformed::Length { kind, field: "payload", length });
-                }
-                Ok(Self::Consensus(message.payload))
-            }
+            Kind::Consensus => between_replicas(encoding::decode(payload).map_err(encoding)?),
             Kind::CompactBlock | Kind::GetBlockTransactions | Kind::BlockTransactions => {
                 compact::from_payload(kind, payload)
             }
@@ -299,6 +294,17 @@ impl Handshake {
             compact,
         })
     }
+}
+
+fn between_replicas(message: proto::Consensus) -> Result<Message, Malformed> {
+    let proto::Consensus { payload, transaction_traces } = message;
+    let length = payload.len();
+    if length == 0 || length > consensus::PAYLOAD_MAX {
+        return Err(Malformed::Length { kind: Kind::Consensus, field: "payload", length });
+    }
+    // More than that is no trace, and no reason to refuse what it came with.
+    let traces = Some(transaction_traces).filter(|it| it.len() <= consensus::TRACES_MAX);
+    Ok(Message::Consensus { payload, traces: traces.unwrap_or_default() })
 }
 
 fn block(message: proto::Block) -> Result<Message, Malformed> {

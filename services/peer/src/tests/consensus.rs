@@ -35,6 +35,7 @@ impl Replica {
             payload: payload.into(),
             link: link.clone(),
             traceparent: TRACEPARENT.to_owned(),
+            transaction_traces: Bytes::from_static(&[7; 24]),
         };
         let messages = vec![message];
         self.request(proto::ExchangeRequest { messages, ..Default::default() }).await;
@@ -206,19 +207,19 @@ async fn what_cannot_be_relayed_is_refused() {
 async fn malformed_messages_ban_and_those_nobody_takes_do_not() {
     let anna = Node::start("test", &[]).await;
     let mut early = Stranger::new(&anna.chain, "test").connect(anna.address).await;
-    early.send(&Message::Consensus(Bytes::from_static(b"nobody is attached"))).await;
+    early.send(&consensus(b"nobody is attached")).await;
     until("it is dropped", async || anna.peer.relay.exchange.dropped() == 1).await;
     let mut replica = Replica::attach(&anna).await;
     let opened = replica.next().await.expect("an event");
     // It did not announce the capability, and sent a message all the same: this says as much.
-    early.send(&Message::Consensus(Bytes::from_static(b"vote"))).await;
+    early.send(&consensus(b"vote")).await;
     let vote = replica.next().await.expect("an event");
     assert_eq!(vote.link, opened.link);
     assert_eq!(vote.event, Some(Event::Payload(Bytes::from_static(b"vote"))));
     for payload in [Bytes::new(), vec![0; PAYLOAD_MAX + 1].into()] {
         let stranger = Stranger::new(&anna.chain, "test");
         let mut session = stranger.connect(anna.address).await;
-        session.send_in(Class::Bulk, &Message::Consensus(payload)).await;
+        session.send_in(Class::Bulk, &Message::Consensus { payload, traces: Bytes::new() }).await;
         session.end().await;
         let mut again = stranger.connect(anna.address).await;
         assert_eq!(again.end().await.as_deref(), Some("BANNED"));
@@ -298,7 +299,7 @@ async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
     at_anna.request(proto::ExchangeRequest { standings, ..Default::default() }).await;
     // Behind that, on the same stream.
     at_anna.broadcast("prepare").await;
-    while !matches!(fellow.receive().await.expect("the link is open"), Message::Consensus(_)) {}
+    while !matches!(fellow.receive().await.expect("the link is open"), Message::Consensus { .. }) {}
     let mut follower = stranger(None).connect(anna.address).await;
     until("both are peers", async || anna.peers().await.len() == 2).await;
     anna.chain.mine(1, 1, 1000);

@@ -240,6 +240,7 @@ impl FakeChain {
                     header,
                     raw,
                     certificate,
+                    ..Default::default()
                 }),
             );
         }
@@ -728,6 +729,7 @@ impl AssemblyService for FakeChain {
         let transactions: Vec<Bytes> =
             txids.iter().filter_map(find).map(|(_, bytes)| bytes.clone()).collect();
         state.fetched += transactions.len();
-        Ok(Response::new(proto::FetchTransactionsResponse { transactions }))
+        let traced = Vec::new();
+        Ok(Response::new(proto::FetchTransactionsResponse { transactions, traced }))
     }
 }

@@ -64,7 +64,7 @@ fn handshake_message() {
 fn consensus_message() {
     let handshake =
         Handshake { heartbeat: 0, echo: 0, consensus: Some(Bytes::new()), ..handshake() };
-    let vote = Message::Consensus(Bytes::from_static(b"vote"));
+    let vote = consensus(b"vote");
     let parent = format!("00-{}-{}-01", "22".repeat(16), "11".repeat(8));
     let context = trace::from_parent(&parent);
     let plaintext = plaintext([(Message::Handshake(handshake), Bytes::new()), (vote, context)]);

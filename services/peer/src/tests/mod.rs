@@ -51,6 +51,11 @@ async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) 
     }
 }
 
+/// A message between replicas that is not traced.
+fn consensus(payload: &'static [u8]) -> Message {
+    Message::Consensus { payload: Bytes::from_static(payload), traces: Bytes::new() }
+}
+
 fn config() -> PeerConfig {
     PeerConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

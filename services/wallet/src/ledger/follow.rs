@@ -10,6 +10,7 @@ use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_from_bytes, transaction_from_bytes, txid_from_hex};
 use pentad_primitives::{Block, BlockHash, Txid};
 use pentad_service_kit::Backoff;
+use pentad_service_kit::telemetry::{BlockTrace, TraceContext};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -101,12 +102,16 @@ async fn follow_once(
 fn on_event(ledger: &Ledger, event: Event) -> Result<(), WalletError> {
     match event {
         Event::Apply(connected) => {
+            let began = SystemTime::now();
             let place = place(connected.header.as_ref())?;
             let block = block_from_bytes("raw", &connected.raw)?;
             let (rows, touched) = ledger.state().apply(place, &block);
             ledger.store.write(rows)?;
             touched.iter().for_each(|txid| ledger.on_heard(txid));
             tell_place(ledger);
+            let (own, transactions) = (&connected.traceparent, &connected.transaction_traceparents);
+            let trace = BlockTrace::from_traceparents(own, transactions);
+            trace.record(module_path!(), "wallet.apply", began, SystemTime::now());
         }
         Event::Undo(disconnected) => {
             let place = place(disconnected.header.as_ref())?;
@@ -132,6 +137,8 @@ fn on_event(ledger: &Ledger, event: Event) -> Result<(), WalletError> {
         }
         Event::MempoolReset(_) => ledger.state().clear_waiting(),
         Event::Added(added) => {
+            let trace = TraceContext::from_traceparent(&added.traceparent);
+            let _span = trace.map(|trace| trace.begin(module_path!(), "wallet.notice"));
             let transaction = transaction_from_bytes("transaction", &added.transaction)?;
             let heard = ledger.state().add_waiting(&transaction, unix_time());
             heard.iter().for_each(|txid| ledger.on_heard(txid));

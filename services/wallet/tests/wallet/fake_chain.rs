@@ -759,7 +759,7 @@ fn header(height: u32, block: &Block) -> pentad_api::types::v1::BlockHeader {
 
 fn apply(height: u32, block: &Block) -> Event {
     let (header, raw) = (Some(header(height, block)), block.to_bytes().into());
-    Event::Apply(BlockConnected { header, raw, certificate: Default::default() })
+    Event::Apply(BlockConnected { header, raw, ..BlockConnected::default() })
 }
 
 fn undo(height: u32, block: &Block) -> Event {
@@ -769,5 +769,5 @@ fn undo(height: u32, block: &Block) -> Event {
 
 fn added(transaction: &Transaction) -> Event {
     let (txid, transaction) = (transaction.txid().to_string(), transaction.to_bytes().into());
-    Event::Added(MempoolAdded { txid, transaction })
+    Event::Added(MempoolAdded { txid, transaction, ..MempoolAdded::default() })
 }

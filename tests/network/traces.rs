@@ -1,0 +1,200 @@
+//! One payment is one trace, from the command that makes it to the commit on every node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pentad_tests::{Collector, Devnet, SeenSpan, wait_for, wait_until};
+use serde_json::json;
+
+use crate::coins::create_wallet;
+use crate::pbft::pay;
+
+const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
+/// What every validator does for a block, and what it does to its ledger then.
+const EVERYWHERE: [&str; 11] = [
+    "consensus.round",
+    "pbft.pre_prepare",
+    "pbft.prepare",
+    "pbft.commit",
+    "safety_log.fsync",
+    "chain.admit",
+    "chain.connect",
+    "chain.check",
+    "utxo.write",
+    "block.fsync",
+    "wallet.apply",
+];
+
+fn traced(collector: &Collector, sample_ratio: f64) -> Vec<(&'static str, String)> {
+    vec![
+        ("PENTAD_TELEMETRY__OTLP_ENDPOINT", collector.endpoint()),
+        ("PENTAD_TELEMETRY__SAMPLE_RATIO", sample_ratio.to_string()),
+    ]
+}
+
+/// The trace of the payment that was made on a node.
+fn payment(collector: &Collector, node: &str) -> Vec<SeenSpan> {
+    let spans = collector.spans();
+    let is_send = |span: &&SeenSpan| {
+        span.instance == node && span.name == "pentad.wallet.v1.WalletService/Send"
+    };
+    let Some(trace_id) = spans.iter().find(is_send).map(|span| span.trace_id.clone()) else {
+        return Vec::new();
+    };
+    spans.into_iter().filter(|span| span.trace_id == trace_id).collect()
+}
+
+/// The services that made spans on each node.
+fn services(trace: &[SeenSpan]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut services = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for span in trace {
+        services.entry(&span.instance).or_default().insert(&span.service);
+    }
+    services
+}
+
+/// A trace, once spans of these names on every node have been exported and all that are above
+/// others; nodes export at their own times.
+fn complete(trace: Vec<SeenSpan>, names: &[&str]) -> Result<Vec<SeenSpan>, String> {
+    let has = |node: &str, name: &str| {
+        trace.iter().any(|span| span.instance == node && span.name == name)
+    };
+    let pairs = NODES.iter().flat_map(|node| names.iter().map(move |name| (node, name)));
+    let missing: Vec<_> = pairs.filter(|(node, name)| !has(node, name)).collect();
+    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
+    let is_known = |id: &str| id.is_empty() || ids.contains(id);
+    let orphans: Vec<_> = trace.iter().filter(|span| !is_known(&span.parent_id)).collect();
+    let has_root = trace.iter().any(|span| span.parent_id.is_empty());
+    if missing.is_empty() && orphans.is_empty() && has_root {
+        return Ok(trace);
+    }
+    Err(format!("missing {missing:?}, above nothing {orphans:#?}, all {trace:#?}"))
+}
+
+/// One root, and every other span below one that is there.
+fn assert_whole(trace: &[SeenSpan]) {
+    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
+    assert_eq!(ids.len(), trace.len(), "span ids are unique");
+    let roots: Vec<&SeenSpan> = trace.iter().filter(|span| span.parent_id.is_empty()).collect();
+    assert_eq!(roots.len(), 1, "{roots:?}");
+    assert_eq!((roots[0].name.as_str(), roots[0].service.as_str()), ("pentad send", "pentad"));
+    for span in trace.iter().filter(|span| !span.parent_id.is_empty()) {
+        assert!(ids.contains(span.parent_id.as_str()), "the parent is missing of {span:?}");
+        assert!(span.start <= span.end, "{span:?}");
+    }
+}
+
+fn wait_for_peers(devnet: &Devnet) {
+    for node in 1..=NODES.len() {
+        wait_until("everybody is linked to everybody", || devnet.status(node)["peers"] == 3);
+    }
+}
+
+#[test]
+fn a_payment_is_one_trace_over_four_validators() {
+    let collector = Collector::start();
+    // Nothing is sampled but what a command asks for.
+    let devnet = Devnet::up_with("pbft", NODES.len(), traced(&collector, 0.0));
+    let alice = devnet.genesis_address();
+    let bob = create_wallet(&devnet, 2, "bob");
+    pay(&devnet, 1, &alice, &bob, "100");
+    wait_for_peers(&devnet);
+    devnet.converge(&[1, 2, 3, 4]);
+    // Node 1 is the primary; node 2 is not.
+    pay(&devnet, 2, &bob, &alice, "50");
+    let trace =
+        wait_for("the trace is whole", || complete(payment(&collector, "node2"), &EVERYWHERE));
+    assert_whole(&trace);
+    let four = ["pentad-chain", "pentad-consensus", "pentad-peer", "pentad-wallet"];
+    for node in NODES {
+        assert_eq!(services(&trace)[node], BTreeSet::from(four), "{node}");
+    }
+    let count = |node: &str, name: &str| {
+        trace.iter().filter(|span| span.instance == node && span.name == name).count()
+    };
+    assert_eq!(count("node1", "consensus.template"), 1, "the primary makes the block");
+    for (name, node) in
+        [("peer.relay", "node2"), ("wallet.choose", "node2"), ("wallet.sign", "node2")]
+    {
+        assert_eq!(count(node, name), 1, "{name}");
+    }
+    for node in ["node1", "node3", "node4"] {
+        assert!(count(node, "peer.receive") >= 1, "one hop from node 2 to {node}");
+    }
+    // What two things have to do with each other, the links say.
+    let parent = |span: &SeenSpan| {
+        let above = trace.iter().find(|it| it.span_id == span.parent_id);
+        above.map(|it| (it.instance.clone(), it.name.clone())).expect("it is there")
+    };
+    for span in &trace {
+        let (node, above) = parent_or_root(span, parent);
+        match span.name.as_str() {
+            "peer.receive" => assert_eq!((node.as_str(), above.as_str()), ("node2", "peer.relay")),
+            "pbft.pre_prepare" | "pbft.prepare" | "pbft.commit" | "safety_log.fsync"
+            | "chain.connect" => {
+                assert_eq!((node, above.as_str()), (span.instance.clone(), "consensus.round"));
+            }
+            "utxo.write" | "block.fsync" | "wallet.apply" => {
+                assert_eq!((node, above.as_str()), (span.instance.clone(), "chain.connect"));
+            }
+            "consensus.round" if span.instance != "node1" => {
+                assert_eq!((node.as_str(), above.as_str()), ("node1", "consensus.round"));
+            }
+            _ => {}
+        }
+    }
+    let foreign: BTreeSet<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert!(!foreign.contains("block"), "a block's own trace is not sampled: {foreign:?}");
+}
+
+fn parent_or_root(
+    span: &SeenSpan,
+    parent: impl Fn(&SeenSpan) -> (String, String),
+) -> (String, String) {
+    if span.parent_id.is_empty() { (String::new(), String::new()) } else { parent(span) }
+}
+
+/// The miner has no part where validators order the blocks.
+#[test]
+fn a_payment_is_one_trace_over_four_miners() {
+    let collector = Collector::start();
+    let devnet = Devnet::up_with("pow", NODES.len(), traced(&collector, 1.0));
+    let alice = devnet.genesis_address();
+    let bob = create_wallet(&devnet, 2, "bob");
+    wait_for_peers(&devnet);
+    devnet.on(1, &["send", "--from", &alice, "--to", &bob, "--amount", "100"]).success();
+    for node in 1..=NODES.len() {
+        wait_until("the payment waits everywhere", || {
+            devnet.balance(node, &bob)[1] != "0.00000000"
+        });
+        // They have the block to search, and nobody to search it.
+        devnet.on(node, &["miner", "start-mining", "--workers-only"]).success();
+        wait_until("there is work", || {
+            devnet.on(node, &["miner", "get-status"]).success()["height"] == json!(1)
+        });
+    }
+    devnet.generate(1, 1);
+    devnet.converge(&[1, 2, 3, 4]);
+    let names = ["chain.admit", "miner.search", "chain.connect", "utxo.write", "block.fsync"];
+    let names = [&names[..], &["wallet.apply", "wallet.notice"]].concat();
+    let trace = wait_for("the trace is whole", || complete(payment(&collector, "node1"), &names));
+    assert_whole(&trace);
+    let four = ["pentad-chain", "pentad-miner", "pentad-peer", "pentad-wallet"];
+    for node in NODES {
+        assert_eq!(services(&trace)[node], BTreeSet::from(four), "{node}");
+    }
+    // The block has a trace of its own, which begins where it was found; both lead to each other.
+    let spans = collector.spans();
+    let block = spans.iter().find(|span| span.name == "miner.block").expect("the block's trace");
+    let connected = |trace_id: &str, node: &str| {
+        let is_it = |it: &&SeenSpan| {
+            it.trace_id == trace_id && it.instance == node && it.name == "chain.connect"
+        };
+        spans.iter().find(is_it).cloned().unwrap_or_else(|| panic!("{node} connects the block"))
+    };
+    for node in NODES {
+        let of_block = connected(&block.trace_id, node);
+        let of_payment = connected(&trace[0].trace_id, node);
+        assert!(of_block.links.contains(&of_payment.trace_id), "{of_block:?}");
+        assert!(of_payment.links.contains(&of_block.trace_id), "{of_payment:?}");
+    }
+}
