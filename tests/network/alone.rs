@@ -4,9 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use pentad_tests::{Devnet, Running, binary, free_port, start, wait_for};
+use pentad_tests::{Devnet, Running, free_port, outputs, pentad, start, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -72,20 +71,9 @@ impl Services {
 
     /// `pentad` against one service by address and cookie.
     fn pentad(&self, grpc: &str, arguments: &[&str]) -> Result<Value, String> {
-        let output = Command::new(binary("pentad"))
-            .args(["--output", "json", "--grpc", grpc, "--cookie"])
-            .arg(self.path("cookie"))
-            .args(arguments)
-            .output()
-            .map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned() + &self.logs());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
-    }
-
-    fn logs(&self) -> String {
-        self.running.iter().map(Running::output).collect::<Vec<_>>().join("\n---\n")
+        let cookie = self.path("cookie").display().to_string();
+        let arguments = [&["--grpc", grpc, "--cookie", &cookie], arguments].concat();
+        pentad(None, &arguments).answer().map_err(|error| error + &outputs(&self.running))
     }
 }
 
@@ -106,7 +94,7 @@ fn four_processes_make_one_node() {
     // The block reaches the other node, and a payment from there comes back.
     wait_for("the other node follows", || match devnet.status(1)["height"].as_u64() {
         Some(1..) => Ok(()),
-        other => Err(format!("height {other:?}\n{}", services.logs())),
+        other => Err(format!("height {other:?}\n{}", outputs(&services.running))),
     });
     let pay = ["send", "--from", &devnet.genesis_address(), "--to", address, "--amount", "5"];
     devnet.on(1, &pay).success();

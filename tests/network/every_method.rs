@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use pentad_tests::{Devnet, Node, binary, buf_curl_list, tool};
+use pentad_tests::{Devnet, Node, binary, buf_curl_list, tool, words};
 use serde_json::{Value, json};
 
 /// Streams that say nothing until something happens.
@@ -32,18 +32,7 @@ fn request(path: &str, txid: &str) -> Value {
 fn typed(path: &str) -> [String; 2] {
     let (service, method) = path.rsplit_once('/').expect("a path has a slash");
     let service = service.rsplit('.').next().expect("a name");
-    [service.strip_suffix("Service").unwrap_or(service), method].map(kebab)
-}
-
-fn kebab(name: &str) -> String {
-    let mut out = String::new();
-    for (index, letter) in name.char_indices() {
-        if letter.is_ascii_uppercase() && index > 0 {
-            out.push('-');
-        }
-        out.push(letter.to_ascii_lowercase());
-    }
-    out
+    [service.strip_suffix("Service").unwrap_or(service), method].map(|name| words(name, '-'))
 }
 
 /// The first answer, or the exit code where there is none.

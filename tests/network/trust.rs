@@ -2,9 +2,10 @@
 //! without any cookie: what the table of roles lets them call is what they need.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use pentad_tests::{Devnet, Running, binary, free_port, metrics_page, start, wait_for, wait_until};
+use pentad_tests::{
+    Devnet, Running, free_port, metrics_page, outputs, pentad, start, wait_for, wait_until,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -27,9 +28,7 @@ impl Site {
         let site = Self { data: TempDir::new().expect("a temporary folder"), running: Vec::new() };
         let certs = site.path("certs").display().to_string();
         let run = |arguments: &[&str]| {
-            let output =
-                Command::new(binary("pentad")).args(arguments).output().expect("pentad runs");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            pentad(None, arguments).success();
         };
         run(&["certs", "init", "--dir", &certs, "--organisation", "acme"]);
         for role in ROLES {
@@ -64,20 +63,10 @@ impl Site {
 
     /// `pentad` with the certificate of the operator.
     fn pentad(&self, grpc: &str, arguments: &[&str]) -> Result<Value, String> {
-        let output = Command::new(binary("pentad"))
-            .args(["--output", "json", "--grpc", grpc])
-            .args(self.tls("operator"))
-            .args(arguments)
-            .output()
-            .map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned() + &self.logs());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
-    }
-
-    fn logs(&self) -> String {
-        self.running.iter().map(Running::output).collect::<Vec<_>>().join("\n---\n")
+        let tls = self.tls("operator");
+        let flags = ["--grpc", grpc].into_iter().chain(tls.iter().map(String::as_str));
+        let arguments: Vec<_> = flags.chain(arguments.iter().copied()).collect();
+        pentad(None, &arguments).answer().map_err(|error| error + &outputs(&self.running))
     }
 
     fn end(&mut self) {
@@ -126,7 +115,7 @@ fn roles_let_processes_mine_and_pay_under_mutual_tls() {
     // mines to an address of the wallet service; the peer service tells the other node.
     wait_for("the other node follows", || match devnet.status(1)["height"].as_u64() {
         Some(1..) => Ok(()),
-        other => Err(format!("height {other:?}\n{}", site.logs())),
+        other => Err(format!("height {other:?}\n{}", outputs(&site.running))),
     });
     let pay = ["send", "--from", &devnet.genesis_address(), "--to", address, "--amount", "5"];
     devnet.on(1, &pay).success();

@@ -347,6 +347,17 @@ impl Reply {
         self.json
     }
 
+    /// What was answered, or what was said instead.
+    ///
+    /// # Errors
+    /// Standard error, when the command failed, or why its answer is no JSON.
+    pub fn answer(self) -> Result<Value, String> {
+        match self.code {
+            0 => serde_json::from_str(&self.stdout).map_err(|error| error.to_string()),
+            _ => Err(self.stderr),
+        }
+    }
+
     /// Standard error of a command that must fail with `code`.
     ///
     /// # Panics

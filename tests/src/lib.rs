@@ -4,6 +4,7 @@
 mod collector;
 mod devnet;
 mod metrics;
+mod names;
 mod process;
 mod script;
 mod solo;
@@ -14,7 +15,8 @@ mod wait;
 pub use collector::{Collector, SeenSpan};
 pub use devnet::{Devnet, Node, Reply, pentad};
 pub use metrics::{metric, metrics_page};
-pub use process::{Running, binary, free_port, free_ports, signal, start};
+pub use names::words;
+pub use process::{Running, binary, free_port, free_ports, outputs, signal, start};
 pub use script::Script;
 pub use solo::Solo;
 pub use terminal::Terminal;

@@ -73,6 +73,12 @@ pub fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A], log: &Path) -> Runnin
     Running { child, log: log.to_owned() }
 }
 
+/// What processes have written so far, one after the other.
+#[must_use]
+pub fn outputs(running: &[Running]) -> String {
+    running.iter().map(Running::output).collect::<Vec<_>>().join("\n---\n")
+}
+
 impl Running {
     /// What it has written so far.
     #[must_use]

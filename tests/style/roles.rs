@@ -40,17 +40,6 @@ fn sources(directory: &Path, text: &mut String) {
     }
 }
 
-fn snake(name: &str) -> String {
-    let mut out = String::new();
-    for (index, letter) in name.char_indices() {
-        if letter.is_ascii_uppercase() && index > 0 {
-            out.push('_');
-        }
-        out.push(letter.to_ascii_lowercase());
-    }
-    out
-}
-
 #[test]
 fn roles_may_call_what_their_services_call() {
     let role = root().join("crates/trust/src/role.rs");
@@ -66,7 +55,7 @@ fn roles_may_call_what_their_services_call() {
         let services: BTreeSet<&str> = granted.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(services, called, "what {service} may call, and what it has clients of");
         for (name, method) in &granted {
-            let call = format!(".{}(", snake(method));
+            let call = format!(".{}(", pentad_tests::words(method, '_'));
             assert!(text.contains(&call), "{service} may call {name}/{method}, and never does");
         }
     }

@@ -1,13 +1,13 @@
 //! The files of an authority's directory.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pentad_trust::Issued;
 
 use crate::fault::Fault;
+use crate::replace_file::replace;
 
 /// For everybody to read.
 const PUBLIC_MODE: u32 = 0o644;
@@ -71,21 +71,4 @@ pub fn write_pair(directory: &Path, name: &str, issued: &Issued) -> Result<(), F
 /// When the system refuses.
 pub fn replace_public(path: &Path, text: &str) -> Result<(), Fault> {
     replace(path, text, PUBLIC_MODE)
-}
-
-fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Fault> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".draft-{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    written().map_err(|error| {
-        // What led here is reported; a draft left behind harms nobody.
-        fs::remove_file(&draft).ok();
-        Fault::refused(format!("cannot write {}: {error}", path.display()))
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pentad_trust::TlsFiles;
@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::credentials::Credentials;
 use crate::fault::Fault;
+use crate::replace_file::replace;
 use crate::secret_file::create_directory;
 
 /// The context that `devnet up` writes.
 pub const DEVNET: &str = "devnet";
 /// Largest file that is read: thousands of contexts.
 const BYTES_MAX: u64 = 1 << 20;
+
+/// Whatever the umask leaves of it.
+const MODE: u32 = 0o666;
 
 const HEADER: &str = "# Written by `pentad context`; see `pentad context --help`.\n\n";
 
@@ -138,15 +142,7 @@ impl Contexts {
         }
         let text = toml::to_string(&contexts)
             .map_err(|error| Fault::refused(format!("cannot write {}: {error}", path.display())))?;
-        let draft = path.with_extension("draft");
-        let replace = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(HEADER.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&draft, path)
-        };
-        replace().map_err(refuse)
+        replace(path, &format!("{HEADER}{text}"), MODE)
     }
 }
 
