@@ -257,6 +257,8 @@ impl Ledger {
 
     /// Blocks on the disk.
     pub(crate) fn flush(&self) -> Result<(), LedgerError> {
+        let place = self.state().unwritten_place();
+        self.store.write(place)?;
         self.store.flush()
     }
 }

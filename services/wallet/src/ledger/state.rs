@@ -15,6 +15,8 @@ use crate::payment::SETTLED_DEPTH;
 
 /// Blocks whose transactions are looked up in memory: payments settle below them.
 const RECENT_BLOCKS: u32 = 2 * SETTLED_DEPTH;
+/// So many blocks without anything of ours may not be written down: a start hears of them again.
+const UNWRITTEN_BLOCKS: u32 = 64;
 
 /// The block that all coins belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Whereabouts {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     place: Option<Place>,
+    /// The place that was last handed out to be written.
+    written: Option<Place>,
     /// Blocks until a coinbase output can be spent.
     maturity: u32,
     /// Which wallets an address belongs to: more than one, where two have the same keys.
@@ -67,7 +71,7 @@ struct Held {
 impl State {
     /// `place` and `coins` as they were written down.
     pub(super) fn new(place: Option<Place>, coins: impl IntoIterator<Item = Coin>) -> Self {
-        let mut state = Self { place, ..Self::default() };
+        let mut state = Self { place, written: place, ..Self::default() };
         coins.into_iter().for_each(|coin| state.add(coin, false));
         state
     }
@@ -190,7 +194,7 @@ impl State {
             touched.push(touch.txid);
         }
         self.move_to(place, place.height);
-        rows.put_place(&place);
+        self.put_place(&mut rows);
         (rows, touched)
     }
 
@@ -220,7 +224,28 @@ impl State {
         back.iter().for_each(|touch| self.add_made(touch));
         self.recent_by_height.remove(&(below.height + 1));
         self.move_to(below, below.height + 1);
-        rows.put_place(&below);
+        self.put_place(&mut rows);
+        rows
+    }
+
+    /// Rows of ours belong to the place, which is written with them; alone, it is written now and
+    /// then.
+    fn put_place(&mut self, rows: &mut Rows) {
+        let Some(place) = self.place else { return };
+        let is_near = |it: Place| it.height.abs_diff(place.height) < UNWRITTEN_BLOCKS;
+        if !rows.0.is_empty() || !self.written.is_some_and(is_near) {
+            rows.put_place(&place);
+            self.written = Some(place);
+        }
+    }
+
+    /// The place, if it was not handed out to be written.
+    pub(super) fn unwritten_place(&mut self) -> Rows {
+        let mut rows = Rows::default();
+        if let Some(place) = self.place.filter(|_| self.written != self.place) {
+            rows.put_place(&place);
+            self.written = Some(place);
+        }
         rows
     }
 
@@ -279,6 +304,8 @@ impl State {
             self.remove(outpoint);
             rows.delete_coin(outpoint);
         }
+        // What was found in blocks up to the place must not be found in them again.
+        rows.0.extend(self.unwritten_place().0);
         rows
     }
 

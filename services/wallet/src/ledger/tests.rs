@@ -1,7 +1,7 @@
 //! The ledger against a plain model: whatever the chain and the mempool do, each coin is where a
 //! look at all blocks would put it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pentad_crypto::{Address, KeyHash};
 use pentad_keystore::WalletName;
@@ -30,6 +30,8 @@ enum Step {
     Expire(usize),
     Claim(usize),
     Release(usize),
+    /// The process ends, in good order or not, and starts again.
+    Restart(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..9).prop_map(Step::Expire),
         1 => (0_usize..99).prop_map(Step::Claim),
         1 => (0_usize..9).prop_map(Step::Release),
+        1 => any::<bool>().prop_map(Step::Restart),
     ]
 }
 
@@ -60,6 +63,8 @@ fn wallets() -> [(WalletName, Vec<usize>); 2] {
 #[derive(Default)]
 struct Model {
     blocks: Vec<Block>,
+    /// Blocks that were undone, with their heights.
+    undone: HashMap<BlockHash, (u32, Block)>,
     mempool: Vec<Transaction>,
     claims: Vec<OutPoint>,
     serial: u32,
@@ -253,12 +258,7 @@ fn begin() -> (Model, Subject) {
     model.blocks.push(genesis.clone());
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(directory.path()).expect("opens");
-    let mut state = State::new(None, []);
-    state.set_maturity(MATURITY);
-    for (wallet, numbers) in wallets() {
-        state.watch(&wallet, &numbers.into_iter().map(address).collect::<Vec<_>>());
-    }
-    let mut subject = Subject { state, store, _directory: directory };
+    let mut subject = Subject { state: state(None, Vec::new()), store, _directory: directory };
     subject.apply(model.tip(), &genesis);
     (model, subject)
 }
@@ -275,7 +275,9 @@ fn run(model: &mut Model, subject: &mut Subject, step: Step) {
             txids.iter().for_each(|txid| subject.state.remove_waiting(txid));
         }
         Step::Undo if model.blocks.len() > 1 => {
+            let Place { height, hash, .. } = model.tip();
             let block = model.blocks.pop().expect("more than genesis");
+            model.undone.insert(hash, (height, block.clone()));
             subject.undo(model.tip(), &block);
             let coinbase = block.transactions[0].txid();
             let back: Vec<_> = block.transactions.into_iter().skip(1).collect();
@@ -308,8 +310,44 @@ fn run(model: &mut Model, subject: &mut Subject, step: Step) {
             let outpoint = model.claims.remove(number % model.claims.len());
             subject.state.release(&[outpoint]);
         }
+        Step::Restart(in_order) => restart(model, subject, in_order),
         Step::Undo | Step::Release(_) => {}
     }
+}
+
+/// What is on disk may be some blocks old, and of a branch that was left: the chain tells what came
+/// after it, and the mempool anew.
+fn restart(model: &Model, subject: &mut Subject, in_order: bool) {
+    if in_order {
+        let place = subject.state.unwritten_place();
+        subject.store.write(place).expect("written");
+    }
+    let (place, coins) = subject.store.load().expect("readable");
+    let mut place = place.expect("genesis is written");
+    assert!(!in_order || place == model.tip());
+    subject.state = state(Some(place), coins);
+    assert!(subject.state.claim(&model.claims));
+    while let Some((height, block)) = model.undone.get(&place.hash) {
+        let hash = block.header.prev_block_hash;
+        place = Place { height: height - 1, hash, final_height: 0 };
+        subject.undo(place, block);
+    }
+    for (height, block) in (0..).zip(&model.blocks).skip(place.height as usize + 1) {
+        subject.apply(Place { height, hash: block.block_hash(), final_height: 0 }, block);
+    }
+    for transaction in &model.mempool {
+        subject.state.add_waiting(transaction, 0);
+    }
+}
+
+/// As a process begins that finds these on its disk.
+fn state(place: Option<Place>, coins: Vec<Coin>) -> State {
+    let mut state = State::new(place, coins);
+    state.set_maturity(MATURITY);
+    for (wallet, numbers) in wallets() {
+        state.watch(&wallet, &numbers.into_iter().map(address).collect::<Vec<_>>());
+    }
+    state
 }
 
 fn pay(model: &mut Model, subject: &mut Subject, from: &[usize], to: &[usize]) {
@@ -349,7 +387,7 @@ fn expire(model: &mut Model, subject: &mut Subject, gone: &Txid) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Random seeds are proptest's: a failure prints its case and is replayed from the file it
     /// leaves behind.
@@ -363,17 +401,8 @@ proptest! {
         let scanned = subject.scanned(&model.blocks);
         prop_assert_eq!(&subject.on_disk(), &scanned);
         // What a restart finds, with the mempool told anew, is the same again.
-        let (place, coins) = subject.store.load().expect("readable");
-        let mut state = State::new(place, coins);
-        state.set_maturity(MATURITY);
-        for (wallet, numbers) in wallets() {
-            state.watch(&wallet, &numbers.into_iter().map(address).collect::<Vec<_>>());
-        }
-        prop_assert!(state.claim(&model.claims));
-        for transaction in &model.mempool {
-            state.add_waiting(transaction, 0);
-        }
-        model.check(&state);
+        restart(&model, &mut subject, true);
+        model.check(&subject.state);
     }
 }
 
