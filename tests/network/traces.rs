@@ -1,8 +1,9 @@
-//! One payment is one trace, from the command that makes it to the commit on every node.
+//! One payment is one trace, from the command that makes it to the commit on every node,
+//! and so does a receiver of spans read it that others wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pentad_tests::{Collector, Devnet, SeenSpan, wait_for, wait_until};
+use pentad_tests::{Collector, Devnet, Receiver, Rotel, SeenSpan, wait_for, wait_until};
 use serde_json::json;
 
 use crate::coins::create_wallet;
@@ -24,16 +25,16 @@ const EVERYWHERE: [&str; 11] = [
     "wallet.apply",
 ];
 
-fn traced(collector: &Collector, sample_ratio: f64) -> Vec<(&'static str, String)> {
+fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
     vec![
-        ("PENTAD_TELEMETRY__OTLP_ENDPOINT", collector.endpoint()),
+        ("PENTAD_TELEMETRY__OTLP_ENDPOINT", receiver.endpoint()),
         ("PENTAD_TELEMETRY__SAMPLE_RATIO", sample_ratio.to_string()),
     ]
 }
 
 /// The trace of the payment that was made on a node.
-fn payment(collector: &Collector, node: &str) -> Vec<SeenSpan> {
-    let spans = collector.spans();
+fn payment(receiver: &impl Receiver, node: &str) -> Vec<SeenSpan> {
+    let spans = receiver.spans();
     let is_send = |span: &&SeenSpan| {
         span.instance == node && span.name == "pentad.wallet.v1.WalletService/Send"
     };
@@ -91,9 +92,9 @@ fn wait_for_peers(devnet: &Devnet) {
 
 #[test]
 fn a_payment_is_one_trace_over_four_validators() {
-    let collector = Collector::start();
+    let rotel = Rotel::start();
     // Nothing is sampled but what a command asks for.
-    let devnet = Devnet::up_with("pbft", NODES.len(), traced(&collector, 0.0));
+    let devnet = Devnet::up_with("pbft", NODES.len(), traced(&rotel, 0.0));
     let alice = devnet.genesis_address();
     let bob = create_wallet(&devnet, 2, "bob");
     pay(&devnet, 1, &alice, &bob, "100");
@@ -101,8 +102,7 @@ fn a_payment_is_one_trace_over_four_validators() {
     devnet.converge(&[1, 2, 3, 4]);
     // Node 1 is the primary; node 2 is not.
     pay(&devnet, 2, &bob, &alice, "50");
-    let trace =
-        wait_for("the trace is whole", || complete(payment(&collector, "node2"), &EVERYWHERE));
+    let trace = wait_for("the trace is whole", || complete(payment(&rotel, "node2"), &EVERYWHERE));
     assert_whole(&trace);
     let four = ["pentad-chain", "pentad-consensus", "pentad-peer", "pentad-wallet"];
     for node in NODES {
@@ -142,7 +142,7 @@ fn a_payment_is_one_trace_over_four_validators() {
             _ => {}
         }
     }
-    let foreign: BTreeSet<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    let foreign: BTreeSet<String> = rotel.spans().into_iter().map(|span| span.name).collect();
     assert!(!foreign.contains("block"), "a block's own trace is not sampled: {foreign:?}");
 }
 
@@ -156,8 +156,29 @@ fn parent_or_root(
 /// The miner has no part where validators order the blocks.
 #[test]
 fn a_payment_is_one_trace_over_four_miners() {
+    trace_over_miners(&Rotel::start());
     let collector = Collector::start();
-    let devnet = Devnet::up_with("pow", NODES.len(), traced(&collector, 1.0));
+    let trace = trace_over_miners(&collector);
+    // The block has a trace of its own, which begins where it was found; both lead to each other.
+    let spans = collector.spans();
+    let block = spans.iter().find(|span| span.name == "miner.block").expect("the block's trace");
+    let connected = |trace_id: &str, node: &str| {
+        let is_it = |it: &&SeenSpan| {
+            it.trace_id == trace_id && it.instance == node && it.name == "chain.connect"
+        };
+        spans.iter().find(is_it).cloned().unwrap_or_else(|| panic!("{node} connects the block"))
+    };
+    for node in NODES {
+        let of_block = connected(&block.trace_id, node);
+        let of_payment = connected(&trace[0].trace_id, node);
+        assert!(of_block.links.contains(&of_payment.trace_id), "{of_block:?}");
+        assert!(of_payment.links.contains(&of_block.trace_id), "{of_payment:?}");
+    }
+}
+
+/// A payment on node 1 of a network of miners.
+fn trace_over_miners(receiver: &impl Receiver) -> Vec<SeenSpan> {
+    let devnet = Devnet::up_with("pow", NODES.len(), traced(receiver, 1.0));
     let alice = devnet.genesis_address();
     let bob = create_wallet(&devnet, 2, "bob");
     wait_for_peers(&devnet);
@@ -176,25 +197,11 @@ fn a_payment_is_one_trace_over_four_miners() {
     devnet.converge(&[1, 2, 3, 4]);
     let names = ["chain.admit", "miner.search", "chain.connect", "utxo.write", "block.fsync"];
     let names = [&names[..], &["wallet.apply", "wallet.notice"]].concat();
-    let trace = wait_for("the trace is whole", || complete(payment(&collector, "node1"), &names));
+    let trace = wait_for("the trace is whole", || complete(payment(receiver, "node1"), &names));
     assert_whole(&trace);
     let four = ["pentad-chain", "pentad-miner", "pentad-peer", "pentad-wallet"];
     for node in NODES {
         assert_eq!(services(&trace)[node], BTreeSet::from(four), "{node}");
     }
-    // The block has a trace of its own, which begins where it was found; both lead to each other.
-    let spans = collector.spans();
-    let block = spans.iter().find(|span| span.name == "miner.block").expect("the block's trace");
-    let connected = |trace_id: &str, node: &str| {
-        let is_it = |it: &&SeenSpan| {
-            it.trace_id == trace_id && it.instance == node && it.name == "chain.connect"
-        };
-        spans.iter().find(is_it).cloned().unwrap_or_else(|| panic!("{node} connects the block"))
-    };
-    for node in NODES {
-        let of_block = connected(&block.trace_id, node);
-        let of_payment = connected(&trace[0].trace_id, node);
-        assert!(of_block.links.contains(&of_payment.trace_id), "{of_block:?}");
-        assert!(of_payment.links.contains(&of_block.trace_id), "{of_payment:?}");
-    }
+    trace
 }

@@ -44,6 +44,14 @@ pub struct SeenSpan {
     pub end: u64,
 }
 
+/// What takes spans over OTLP.
+pub trait Receiver {
+    /// What nodes send to.
+    fn endpoint(&self) -> String;
+    /// All spans so far.
+    fn spans(&self) -> Vec<SeenSpan>;
+}
+
 /// Keeps all spans that it is sent.
 #[derive(Debug)]
 pub struct Collector {
@@ -71,16 +79,14 @@ impl Collector {
         runtime.spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         Self { address, spans, _runtime: runtime }
     }
+}
 
-    /// What nodes send to.
-    #[must_use]
-    pub fn endpoint(&self) -> String {
+impl Receiver for Collector {
+    fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All spans so far.
-    #[must_use]
-    pub fn spans(&self) -> Vec<SeenSpan> {
+    fn spans(&self) -> Vec<SeenSpan> {
         self.spans.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -62,15 +62,9 @@ pub struct Running {
 /// # Panics
 /// When it cannot be started.
 pub fn start<A: AsRef<OsStr>>(name: &str, arguments: &[A], log: &Path) -> Running {
-    let file = File::create(log).expect("a log file");
-    let child = Command::new(binary(name))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().expect("a second handle"))
-        .stderr(file)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-    Running { child, log: log.to_owned() }
+    let mut command = Command::new(binary(name));
+    command.args(arguments);
+    Running::spawn(command, log)
 }
 
 /// What processes have written so far, one after the other.
@@ -80,6 +74,18 @@ pub fn outputs(running: &[Running]) -> String {
 }
 
 impl Running {
+    /// Starts a command, its output in `log`.
+    pub(crate) fn spawn(mut command: Command, log: &Path) -> Self {
+        let file = File::create(log).expect("a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        Self { child, log: log.to_owned() }
+    }
+
     /// What it has written so far.
     #[must_use]
     pub fn output(&self) -> String {
