@@ -2,12 +2,21 @@
 
 use std::path::Path;
 
-use pentad_tests::{Devnet, Running, free_port, start, wait_for};
-use serde_json::Value;
+use pentad_tests::{Devnet, Running, free_port, metric, start, wait_for};
+use serde_json::{Value, json};
+
+/// Exit code of a call that the service refused.
+const REFUSED: i32 = 1;
 
 /// `pentad-miner --work-from` the first node of a network.
 fn worker(devnet: &Devnet, name: &str) -> Running {
+    measured_worker(devnet, name).0
+}
+
+/// Such a worker, and where its metrics are.
+fn measured_worker(devnet: &Devnet, name: &str) -> (Running, String) {
     let local = || format!("127.0.0.1:{}", free_port());
+    let metrics = local();
     let path = |what: &str| devnet.dir().join(format!("{name}{what}")).display().to_string();
     let node = devnet.node(1);
     let arguments = [
@@ -16,11 +25,23 @@ fn worker(devnet: &Devnet, name: &str) -> Running {
         ["--worker-name", name],
         ["--data", &path("")],
         ["--grpc", &local()],
-        ["--metrics", &local()],
+        ["--metrics", &metrics],
         ["--set", "worker.threads=1"],
     ]
     .map(|pair| pair.map(str::to_owned));
-    start("pentad-miner", arguments.as_flattened(), Path::new(&path(".log")))
+    let worker = start("pentad-miner", arguments.as_flattened(), Path::new(&path(".log")));
+    (worker, metrics)
+}
+
+/// Another process, whose solutions are none.
+fn lie(devnet: &Devnet) -> String {
+    let hello = json!({ "hello": { "name": "liar", "slots": 1 } });
+    let lies = (0..40).map(|nonce| json!({ "solution": { "nonce": nonce } }));
+    let said: String = [hello].into_iter().chain(lies).map(|it| format!("{it}\n")).collect();
+    let file = devnet.dir().join("lies.json");
+    std::fs::write(&file, said).expect("written");
+    let arguments = ["work", "take-work", "--json", &file.display().to_string()];
+    devnet.on(1, &arguments).failure(REFUSED)
 }
 
 fn workers(devnet: &Devnet) -> Vec<Value> {
@@ -71,4 +92,38 @@ fn workers_mine_for_a_node_and_come_and_go() {
     wait_for_blocks(&devnet, 1);
     let status = first.terminate();
     assert!(status.success(), "{status}: {}", first.output());
+}
+
+#[test]
+fn of_three_workers_one_is_killed_and_one_lies_and_the_others_rates_add_up() {
+    let devnet = Devnet::up(1);
+    devnet.on(1, &["miner", "start-mining", "--workers-only"]).success();
+    let (_first, first_rate) = measured_worker(&devnet, "first");
+    let (second, second_rate) = measured_worker(&devnet, "second");
+    wait_for_workers(&devnet, 2);
+    let why = lie(&devnet);
+    assert!(why.contains("too many solutions that are none"), "{why}");
+    wait_for_workers(&devnet, 2);
+    wait_for_blocks(&devnet, 2);
+    let rate = |address: &str| metric(address, "pentad_worker_hash_rate");
+    // What a worker's shares prove comes close to what it counts itself, once there are enough.
+    wait_for("the rates of both add up", || {
+        let listed = workers(&devnet);
+        let proved: Vec<f64> = listed.iter().filter_map(|it| it["hashRate"].as_f64()).collect();
+        let status = devnet.on(1, &["miner", "get-status"]).success();
+        let total = status["totalHashRate"].as_f64().unwrap_or_default();
+        let counted = rate(&first_rate).zip(rate(&second_rate)).map_or(0.0, |(a, b)| a + b);
+        let of = |part: f64, whole: f64| whole > 0.0 && (0.5..2.0).contains(&(part / whole));
+        let sum: f64 = proved.iter().sum();
+        let add_up = proved.len() == 2 && proved.iter().all(|rate| *rate > 0.0);
+        match add_up && of(sum, total) && of(sum, counted) {
+            true => Ok(()),
+            false => Err(format!("{listed:?}, in all {total}, counted by themselves {counted}")),
+        }
+    });
+    // SIGKILL.
+    drop(second);
+    wait_for_workers(&devnet, 1);
+    wait_for_blocks(&devnet, 2);
+    assert_eq!(workers(&devnet)[0]["name"], "first");
 }
