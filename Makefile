@@ -51,7 +51,7 @@ campaign: ## Kill primaries and backups of a network of validators under load fo
 		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture pbft_kills
 
 .PHONY: campaign-wallet
-campaign-wallet: ## Kill the wallet service twice while a hundred clients pay from one wallet for a minute
+campaign-wallet: tools ## Kill the wallet service twice while a hundred clients pay from one wallet for a minute
 	$(CARGO) build --locked -p pentad-cli -p pentad-node -p pentad-wallet
 	TEST_CAMPAIGN_SECONDS=$(CAMPAIGN_SECONDS) \
 		$(CARGO) test --locked -p pentad-tests --test network -- --nocapture wallet_killed
