@@ -1,4 +1,5 @@
-//! Dashboards and alerts name metrics that a running network has, and each is explained.
+//! Dashboards, alerts and docs/operations.md name metrics that a running network has, and leave
+//! none of them unexplained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +11,12 @@ use crate::coins::create_wallet;
 
 const NODES: usize = 4;
 /// What workers have, which are not nodes, and what comes with certificates and refusals, which a
-/// development network has none of: tests/network/trust.rs looks for those.
-const FOREIGN: [&str; 4] = [
+/// development network has none of: tests/network/trust.rs and tests/network/workers.rs look for
+/// those.
+const FOREIGN: [&str; 6] = [
     "pentad_worker_connected",
+    "pentad_worker_hash_rate",
+    "pentad_worker_solutions_total",
     "pentad_certificate_expiry_timestamp_seconds",
     "pentad_trust_reloads_total",
     "pentad_calls_refused_total",
@@ -26,9 +30,11 @@ fn observability(path: &str) -> PathBuf {
 fn named(text: &str) -> BTreeSet<String> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let words = text.split(|character| !is_part(character));
-    let is_metric =
-        |word: &&str| ["pentad_", "process_"].iter().any(|prefix| word.starts_with(prefix));
     words.filter(is_metric).map(str::to_owned).collect()
+}
+
+fn is_metric(word: &&str) -> bool {
+    ["pentad_", "process_"].iter().any(|prefix| word.starts_with(prefix))
 }
 
 /// Names of the series on the metrics pages of all nodes.
@@ -37,7 +43,7 @@ fn present(devnet: &Devnet) -> BTreeSet<String> {
     let pages: Vec<String> = pages.collect();
     let lines = pages.iter().flat_map(|page| page.lines());
     let names = lines.filter_map(|line| line.split(['{', ' ']).next());
-    names.map(str::to_owned).collect()
+    names.filter(is_metric).map(str::to_owned).collect()
 }
 
 #[test]
@@ -61,16 +67,45 @@ fn every_metric_of_a_dashboard_or_an_alert_is_there() {
         let missing: Vec<&String> = wanted.difference(&present).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not")) }
     });
-    let operations = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
-    let explained = named(&fs::read_to_string(operations).expect("a file of the repository"));
-    let present = present(&devnet);
-    let parts = ["_bucket", "_sum", "_count"];
-    let whole = |name: &str| {
-        let base = parts.iter().find_map(|part| name.strip_suffix(part));
-        base.unwrap_or(name).to_owned()
-    };
-    let names = present.iter().filter(|name| name.starts_with("pentad_"));
-    let unexplained: BTreeSet<String> =
-        names.map(|name| whole(name)).filter(|name| !explained.contains(name)).collect();
+    let explained = explained();
+    let shown: BTreeSet<String> = present(&devnet).iter().map(|name| whole(name)).collect();
+    let unexplained: Vec<_> = shown.difference(&explained).collect();
     assert!(unexplained.is_empty(), "docs/operations.md does not explain {unexplained:?}");
+    let foreign = BTreeSet::from(FOREIGN.map(str::to_owned));
+    let known: BTreeSet<String> = shown.union(&foreign).cloned().collect();
+    let gone: Vec<_> = explained.difference(&known).collect();
+    assert!(gone.is_empty(), "docs/operations.md explains {gone:?}, which no node shows");
+    let unexplained: Vec<_> = foreign.difference(&explained).collect();
+    assert!(unexplained.is_empty(), "docs/operations.md does not explain {unexplained:?}");
+}
+
+/// The metrics in the tables of docs/operations.md.
+fn explained() -> BTreeSet<String> {
+    let rows = operations();
+    rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(named).collect()
+}
+
+/// The rows of the tables of docs/operations.md.
+fn operations() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let text = fs::read_to_string(path).expect("a file of the repository");
+    text.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect()
+}
+
+/// The metric that a series belongs to.
+fn whole(name: &str) -> String {
+    let parts = ["_bucket", "_sum", "_count"];
+    parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name).to_owned()
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let text = fs::read_to_string(observability("alerts.yml")).expect("a file of the repository");
+    let alerts: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let rows = operations();
+    let explained = rows.iter().filter_map(|row| row.split('`').nth(1));
+    let explained: BTreeSet<&str> = explained.filter(|name| name.starts_with("Pentad")).collect();
+    assert_eq!(alerts, explained, "docs/operations.md and deploy/observability/alerts.yml differ");
 }

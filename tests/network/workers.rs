@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pentad_tests::{Devnet, Running, free_port, metric, start, wait_for};
+use pentad_tests::{Devnet, Running, free_port, metric, metrics_page, start, wait_for};
 use serde_json::{Value, json};
 
 /// Exit code of a call that the service refused.
@@ -121,6 +121,9 @@ fn of_three_workers_one_is_killed_and_one_lies_and_the_others_rates_add_up() {
             false => Err(format!("{listed:?}, in all {total}, counted by themselves {counted}")),
         }
     });
+    assert_eq!(metric(&first_rate, "pentad_worker_connected"), Some(1.0));
+    let page = metrics_page(&first_rate).expect("it runs");
+    assert!(page.contains("pentad_worker_solutions_total{outcome="), "{page}");
     // SIGKILL.
     drop(second);
     wait_for_workers(&devnet, 1);

@@ -5,7 +5,7 @@ use std::thread;
 use pentad_primitives::{Block, BlockHash, BlockHeader, BlockHeight, Txid, Utxo, Work};
 use thiserror::Error;
 
-use crate::engine::{CoinCacheUsage, Pair};
+use crate::engine::{CoinCacheUsage, CoinReads, Pair};
 use crate::index::{Index, Snapshot, Tip};
 use crate::layer::Step;
 use crate::log::{BlockLog, LogError, LogPosition, LogReader, Record, RecordKind};
@@ -84,6 +84,12 @@ impl ChainStore {
     #[must_use]
     pub fn memory(&self) -> StoreMemory {
         StoreMemory { layers: self.index.layer_bytes(), coin_cache: self.coin_cache.bytes() }
+    }
+
+    /// Reads of unspent outputs that were not among the changes in memory.
+    #[must_use]
+    pub fn coin_reads(&self) -> CoinReads {
+        self.coin_cache.reads()
     }
 
     /// The tip, once the genesis block is connected.

@@ -109,6 +109,13 @@ impl Inbox {
         }
     }
 
+    /// Bytes of messages that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let queues = self.links.values().flat_map(|link| [&link.urgent, &link.large]);
+        queues.map(|queue| queue.bytes).fold(0, usize::saturating_add)
+    }
+
     /// Takes what is to be delivered next: urgent messages of all links in turn, and one large one.
     pub fn next_batch(&mut self) -> Vec<(PeerId, Delivery)> {
         let mut batch = Vec::new();
@@ -264,10 +271,12 @@ mod tests {
         for number in 0..2 {
             assert_eq!(inbox.push(ANNA, Class::Announcements, parcel(number, 50_000)), 0);
         }
+        assert_eq!(inbox.bytes(), 2 * (50_000 + PARCEL_OVERHEAD));
         inbox.close(ANNA);
         assert_eq!(inbox.next_batch(), [(ANNA, message(0, 50_000))]);
         assert_eq!(inbox.next_batch(), [(ANNA, message(1, 50_000))]);
         assert_eq!(inbox.next_batch(), [(ANNA, Delivery::Closed)]);
+        assert_eq!(inbox.bytes(), 0);
         assert_eq!(inbox.push(ANNA, Class::Consensus, parcel(0, 1)), 1, "nobody is there");
         inbox.open(ANNA);
         assert_eq!(inbox.next_batch(), [(ANNA, Delivery::Opened)]);

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{ChainConfig, MempoolConfig};
 use crate::error::ChainError;
 use crate::finality::Finality;
+use crate::flow::Flow;
 use crate::grpc::{Admin, Assembly, ChainQueries, Events, Submit};
 use crate::metrics::ChainMetrics;
 use crate::progress::Progress;
@@ -159,7 +160,7 @@ impl Chain {
         // Validators sign it at each checkpoint.
         store.keeps_set_hash |= finality.is_instant();
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
-        let metrics = ChainMetrics::register(metrics);
+        let (flow, metrics) = (Flow::register(metrics), ChainMetrics::register(metrics));
         let parts = Parts {
             spec: spec.clone(),
             finality,
@@ -167,6 +168,7 @@ impl Chain {
             options: store,
             policy,
             clock,
+            flow,
             metrics,
             progress,
         };

@@ -19,6 +19,7 @@ mod departures;
 mod dry_run;
 mod error;
 mod finality;
+mod flow;
 mod follow;
 mod grpc;
 mod metrics;

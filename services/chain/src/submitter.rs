@@ -181,7 +181,10 @@ impl Submitter {
         let room = self.room(bytes.len()).await;
         let transaction = match check_transaction(bytes, &self.spec.limits()) {
             Ok(transaction) => transaction,
-            Err((id, refusal)) => return Ok(Ticket { id, answer: Answer::Refused(refusal) }),
+            Err((id, refusal)) => {
+                self.published.flow.on_refused(&refusal);
+                return Ok(Ticket { id, answer: Answer::Refused(refusal) });
+            }
         };
         let published = Arc::clone(&self.published);
         let ready = self.on_core(move || ahead::check(&published, vec![transaction])).await?;
@@ -233,7 +236,10 @@ impl Submitter {
                     places.push(place);
                     (Some(txid), None)
                 }
-                Err((txid, refusal)) => (txid, Some(refusal)),
+                Err((txid, refusal)) => {
+                    published.flow.on_refused(&refusal);
+                    (txid, Some(refusal))
+                }
             });
             let items = items.collect();
             let mut ready = ahead::check(&published, transactions);
@@ -331,7 +337,8 @@ impl Submitter {
 
     fn send(&self, command: Command, room: OwnedSemaphorePermit) -> Result<(), ChainError> {
         let span = tracing::Span::current();
-        let job = Job { command, room, span };
+        let waiting = self.published.flow.wait(command.kind());
+        let job = Job { command, room, waiting, span };
         self.jobs.send(job).map_err(|_| ChainError::Stopped)
     }
 
@@ -339,8 +346,15 @@ impl Submitter {
         // What is larger than the whole queue is refused by its size once decoded.
         let length =
             u32::try_from(length).unwrap_or(u32::MAX).clamp(COMMAND_BYTES_MIN, QUEUE_BYTES_MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(length).await;
-        room.expect("the semaphore is never closed")
+        let room = Arc::clone(&self.room);
+        match Arc::clone(&room).try_acquire_many_owned(length) {
+            Ok(taken) => taken,
+            Err(_) => {
+                self.published.flow.queue_full.inc();
+                let taken = room.acquire_many_owned(length).await;
+                taken.expect("the semaphore is never closed")
+            }
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use pentad_api::chain::v1::RemovalReason;
 use crate::backlog::{self, Backlog};
 use crate::departures::Departures;
 use crate::finality::Finality;
+use crate::flow::Flow;
 use crate::signature_cache::SignatureCache;
 use crate::traces::Traces;
 
@@ -96,6 +97,8 @@ pub struct Published {
     pub(crate) signatures: SignatureCache,
     /// What is traced.
     pub(crate) traces: Traces,
+    /// Counts what comes and goes.
+    pub(crate) flow: Flow,
     /// The first failure of the index that a reader met.
     index_failure: OnceLock<String>,
 }
@@ -107,6 +110,7 @@ impl Published {
         log: LogReader,
         tip: TipView,
         mempool: Mempool,
+        flow: Flow,
     ) -> Self {
         Self {
             spec,
@@ -120,6 +124,7 @@ impl Published {
             departures: Departures::default(),
             signatures: SignatureCache::new(),
             traces: Traces::default(),
+            flow,
             index_failure: OnceLock::new(),
         }
     }
@@ -147,9 +152,14 @@ impl Published {
         if !self.finality.is_instant() {
             return;
         }
+        let has_room = || self.mempool().len() <= self.backlog.limit(Instant::now());
+        if has_room() {
+            return;
+        }
+        self.flow.held_back.inc();
         let mut tip = self.watch_tip();
         let drained = async {
-            while self.mempool().len() > self.backlog.limit(Instant::now()) {
+            while !has_room() {
                 // Nobody makes tips any more at the end of the chain.
                 if tip.changed().await.is_err() {
                     return;
@@ -210,6 +220,7 @@ impl Published {
         for event in events {
             if let MempoolEvent::Removed(txid, reason) = &event {
                 self.departures.tell(txid, *reason);
+                self.flow.on_removed(*reason);
                 self.traces.remove(txid);
             }
             // An error says that nobody follows.

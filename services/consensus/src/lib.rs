@@ -19,6 +19,7 @@ mod event;
 mod explain;
 mod grpc;
 mod key_file;
+mod margin;
 mod message;
 mod metrics;
 mod names;

@@ -5,6 +5,9 @@
 //! | `pentad_consensus_view` | the view that this validator is in, or waits for |
 //! | `pentad_consensus_views_left_total{cause}` | timeout, censorship, or others: they left first |
 //! | `pentad_consensus_replicas`, `pentad_consensus_quorum` | of the validator set |
+//! | `pentad_consensus_quorum_margin` | validators beyond a quorum that speak, see [`Margin`] |
+//! | `pentad_consensus_events_waiting` | inputs that the driver has not taken in |
+//! | `pentad_consensus_outbox_bytes` | messages that the peer service has not taken |
 //! | `pentad_consensus_heard_timestamp_seconds{replica}` | last message of another replica, Unix |
 //! | `pentad_consensus_final_timestamp_seconds` | when the last block became final here, Unix |
 //! | `pentad_consensus_final_height_blocks` | height of the last final block |
@@ -33,6 +36,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::mpsc;
+
+use crate::event::Event;
+use crate::margin::Margin;
 
 /// From a fast disk on one machine to a view timeout.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -95,6 +102,8 @@ pub(crate) struct ConsensusMetrics {
     views_left: Family<CauseLabels, Counter>,
     replicas: Gauge,
     quorum: Gauge,
+    margin: Margin,
+    pub(crate) outbox_bytes: Gauge,
     heard: Family<ReplicaLabels, Gauge>,
     final_time: Gauge,
     final_height: Gauge,
@@ -125,6 +134,8 @@ impl ConsensusMetrics {
             views_left: Family::default(),
             replicas: Gauge::default(),
             quorum: Gauge::default(),
+            margin: Margin::default(),
+            outbox_bytes: Gauge::default(),
             heard: Family::default(),
             final_time: Gauge::default(),
             final_height: Gauge::default(),
@@ -146,7 +157,20 @@ impl ConsensusMetrics {
             own.register_in(registry.sub_registry_with_prefix("consensus"));
         };
         metrics.register(register);
+        let margin = own.margin.clone();
+        let help = "Validators beyond a quorum that speak when there is reason to";
+        metrics.sample("consensus_quorum_margin", help, move || margin.get());
         own
+    }
+
+    /// Shows how many events wait for the driver.
+    pub(crate) fn sample_events(metrics: &Metrics, events: &mpsc::Sender<Event>) {
+        let events = events.downgrade();
+        let waiting = move || {
+            let events = events.upgrade()?;
+            i64::try_from(events.max_capacity() - events.capacity()).ok()
+        };
+        metrics.sample("consensus_events_waiting", "Inputs that wait for the driver", waiting);
     }
 
     fn register_in(&self, registry: &mut Registry) {
@@ -155,6 +179,8 @@ impl ConsensusMetrics {
         registry.register("views_left", "Views left, by cause", self.views_left.clone());
         registry.register("replicas", "Validators", self.replicas.clone());
         registry.register("quorum", "Votes that make a quorum", self.quorum.clone());
+        let outbox = self.outbox_bytes.clone();
+        registry.register("outbox_bytes", "Messages that wait for the peer service", outbox);
         let (heard, final_time) = (self.heard.clone(), self.final_time.clone());
         let seconds = || Unit::Seconds;
         registry.register_with_unit("heard_timestamp", "Last message, Unix", seconds(), heard);
@@ -196,17 +222,22 @@ impl ConsensusMetrics {
         }
     }
 
-    pub(crate) fn set_quorum(&self, quorum: Quorum) {
+    pub(crate) fn set_quorum(&self, quorum: Quorum, view_timeout: Duration) {
+        // Times are compared in whole seconds.
+        let patience = (view_timeout * 2).as_secs().saturating_add(1);
+        self.margin.set(quorum, i64::try_from(patience).unwrap_or(i64::MAX));
         self.replicas.set(quorum.replicas().into());
         self.quorum.set(i64::try_from(quorum.quorum()).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn on_view_left(&self, cause: Cause) {
+    pub(crate) fn on_view_left(&self, cause: Cause, now_unix: i64) {
+        self.margin.on_occasion(now_unix);
         self.views_left.get_or_create(&CauseLabels { cause: cause.name() }).inc();
     }
 
     /// A message of another replica came, at this Unix time.
     pub(crate) fn on_heard(&self, replica: ReplicaId, now_unix: i64) {
+        self.margin.on_heard(replica, now_unix);
         let labels = ReplicaLabels { replica: replica.get().into() };
         self.heard.get_or_create(&labels).set(now_unix);
     }
@@ -223,6 +254,7 @@ impl ConsensusMetrics {
     pub(crate) fn on_final(&self, sequence: Sequence, now_unix: i64, previous: Option<Instant>) {
         self.set_height(sequence);
         self.final_time.set(now_unix);
+        self.margin.on_occasion(now_unix);
         self.blocks.inc();
         if let Some(previous) = previous {
             self.interval.observe(previous.elapsed().as_secs_f64());

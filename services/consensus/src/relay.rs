@@ -16,6 +16,7 @@ use pentad_pbft::Message;
 use pentad_pbft::link_proof::LinkProofs;
 use pentad_service_kit::sized;
 use pentad_service_kit::telemetry::BlockTrace;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -46,6 +47,7 @@ pub(crate) struct Outbox(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     filled: Notify,
+    waiting_bytes: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,11 @@ struct Queue {
 }
 
 impl Outbox {
+    /// `waiting_bytes` shows how much waits.
+    pub(crate) fn new(waiting_bytes: Gauge) -> Self {
+        Self(Arc::new(Shared { waiting_bytes, ..Shared::default() }))
+    }
+
     /// Queues a message; how many older ones had to go for it.
     pub(crate) fn push(&self, message: OutboundMessage) -> u64 {
         let mut queue = self.lock();
@@ -67,6 +74,7 @@ impl Outbox {
             queue.bytes -= oldest.payload.len() + OVERHEAD;
             dropped += 1;
         }
+        self.show(&queue);
         drop(queue);
         self.0.filled.notify_one();
         dropped
@@ -95,7 +103,12 @@ impl Outbox {
             messages.extend(queue.messages.pop_front());
         }
         queue.bytes -= bytes;
+        self.show(&queue);
         messages
+    }
+
+    fn show(&self, queue: &Queue) {
+        self.0.waiting_bytes.set(i64::try_from(queue.bytes).unwrap_or(i64::MAX));
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -269,6 +282,7 @@ mod tests {
         }
         assert_eq!(outbox.push(message(7 << 20, 4)), 1);
         assert_eq!(outbox.push(message(1, 5)), 0);
+        assert!(outbox.0.waiting_bytes.get() > 4 * (7 << 20));
         let mut sent = Vec::new();
         loop {
             let batch = outbox.pop_waiting();
@@ -281,5 +295,6 @@ mod tests {
         }
         assert_eq!(sent, [1, 2, 3, 4, 5]);
         assert_eq!(outbox.lock().bytes, 0);
+        assert_eq!(outbox.0.waiting_bytes.get(), 0);
     }
 }

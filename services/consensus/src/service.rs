@@ -105,7 +105,7 @@ impl Consensus {
             _ => None,
         };
         let vitals = Vitals::default();
-        let metrics = ConsensusMetrics::register(metrics);
+        let (registry, metrics) = (metrics, ConsensusMetrics::register(metrics));
         let mut part = Part::Follower;
         if let (Some(path), Some(network)) = (&config.validator_key, &network) {
             let secret = key_file::load(path)?;
@@ -125,6 +125,7 @@ impl Consensus {
                         }
                         Opened::Trusted { safety, records } => {
                             let (events, received) = mpsc::channel(EVENTS_MAX);
+                            ConsensusMetrics::sample_events(registry, &events);
                             let validator = Validator {
                                 config: config.clone(),
                                 spec: spec.clone(),

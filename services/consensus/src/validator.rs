@@ -99,7 +99,8 @@ impl Validator {
     /// Starts the tasks around the driver.
     fn into_parts(self, credentials: Credentials<SecpKeys>) -> Parts {
         let (blocks, to_connect) = mpsc::channel(BLOCKS_MAX);
-        let (outbox, pending) = (Outbox::default(), Pending::default());
+        let outbox = Outbox::new(self.metrics.outbox_bytes.clone());
+        let pending = Pending::default();
         let proofs = LinkProofs {
             keys: self.keys.clone(),
             validators: Arc::clone(self.membership.validators()),

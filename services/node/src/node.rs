@@ -139,6 +139,7 @@ async fn start_wallets(
         config.wallet.clone(),
         &config.data_dir,
         chain.clone(),
+        &app.metrics,
         &app.supervisor,
         app.shutdown.clone(),
     )

@@ -131,6 +131,11 @@ impl Exchange {
         Attachment { exchange: self.clone(), number }
     }
 
+    /// Bytes of messages that wait for the consensus service.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.lock().inbox.bytes()
+    }
+
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.0.dropped.total()

@@ -16,6 +16,7 @@
 //! | `pentad_peer_bans_total` | static keys banned |
 //! | `pentad_peer_transactions_dropped_total` | transactions not checked because too many waited |
 //! | `pentad_peer_consensus_dropped_total{direction,class}` | messages of replicas that gave way |
+//! | `pentad_peer_queued_bytes{queue}` | what waits: for links, by class; for the other services |
 //! | `pentad_peer_orphans` | transactions that wait for what they spend |
 //! | `pentad_peer_sync_height_blocks` | height of the own tip |
 //! | `pentad_peer_sync_best_height_blocks` | height of the best header chain known |
@@ -50,6 +51,11 @@ struct DroppedLabels {
     class: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: &'static str,
+}
+
 /// Messages of replicas that a slow reader cannot take.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dropped(Family<DroppedLabels, Counter>);
@@ -63,6 +69,14 @@ impl Dropped {
     /// From the consensus service to a peer.
     pub(crate) fn outbound(&self, class: Class, count: u64) {
         self.add("outbound", class, count);
+    }
+
+    fn create_series(&self) {
+        for (direction, class) in ["inbound", "outbound"].iter().flat_map(|direction| {
+            [Class::Consensus, Class::Announcements].map(|class| (*direction, class))
+        }) {
+            drop(self.0.get_or_create(&DroppedLabels { direction, class: class.name() }));
+        }
     }
 
     fn add(&self, direction: &'static str, class: Class, count: u64) {
@@ -97,6 +111,7 @@ pub(crate) struct PeerMetrics {
     pub(crate) compact: Counter,
     pub(crate) dropped: Counter,
     pub(crate) dropped_consensus: Dropped,
+    queued: Family<QueueLabels, Gauge>,
     orphans: Gauge,
     height: Gauge,
     best_height: Gauge,
@@ -131,9 +146,12 @@ impl PeerMetrics {
         ] {
             registry.register(name, help, counter.clone());
         }
+        // A series that is there from the start has a rate when it first moves.
+        self.dropped_consensus.create_series();
         let dropped = self.dropped_consensus.0.clone();
         registry.register("consensus_dropped", "Messages of replicas that gave way", dropped);
-        // A series that is there from the start has a rate when it first moves.
+        let queued = self.queued.clone();
+        registry.register_with_unit("queued", "What waits, by queue", bytes.clone(), queued);
         for offence in Offence::ALL.map(Offence::name) {
             drop(self.offences.get_or_create(&OffenceLabels { offence }));
         }
@@ -174,6 +192,14 @@ impl PeerMetrics {
         set(&self.buffered, progress.buffered_bytes);
         self.height.set(i64::from(progress.height.get()));
         self.best_height.set(i64::from(progress.best_height.get()));
+    }
+
+    /// How many bytes wait in queues that have names.
+    pub(crate) fn on_queued(&self, queued: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (queue, bytes) in queued {
+            let gauge = self.queued.get_or_create(&QueueLabels { queue });
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn on_offence(&self, offence: Offence) {

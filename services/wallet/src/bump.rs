@@ -245,11 +245,12 @@ impl Inner {
             Err(WalletError::NotEnough(_) | WalletError::Bump(BumpError::Unknown { .. })) => {
                 let tip = self.chain.tip().await?;
                 self.ledger.catch_up(wallet.name(), &tip).await?;
-                self.raise_of_known(bump, before, wallet, network)?
+                self.raise_of_known(bump, before, wallet, network)
             }
-            outcome => outcome?,
+            outcome => outcome,
         };
-        let Chosen { raised, keys, claimed, first } = chosen;
+        self.metrics.on_chosen(&chosen);
+        let Chosen { raised, keys, claimed, first } = chosen?;
         let mut claim = Claim::new(&self.ledger, wallet, claimed);
         let change_to = match (raised.change, before.change, before.of_address) {
             (Some(_), None, false) => {

@@ -53,6 +53,7 @@ async fn start(config: Config, app: App) -> Result<(), Box<dyn std::error::Error
         config.wallet,
         &config.data_dir,
         chain,
+        &app.metrics,
         &app.supervisor,
         app.shutdown.clone(),
     );

@@ -277,7 +277,9 @@ impl Inner {
             || order.dry_run && (wallet.policy().is_some() || wallet.is_watch_only());
         let signer = if for_show { None } else { Some(wallet.signer()?) };
         let choosing = self.choose(order, wallet, network);
-        let (selection, keys) = choosing.instrument(info_span!("wallet.choose")).await?;
+        let chosen = choosing.instrument(info_span!("wallet.choose")).await;
+        self.metrics.on_chosen(&chosen);
+        let (selection, keys) = chosen?;
         let selection = order.refund(selection);
         let outpoints = selection.coins.iter().map(|(_, outpoint)| *outpoint).collect();
         let mut claim = Claim::new(&self.ledger, wallet, outpoints);

@@ -12,7 +12,7 @@ use pentad_api::wallet::v1::policy_service_server::PolicyServiceServer;
 use pentad_api::wallet::v1::psbt_service_server::PsbtServiceServer;
 use pentad_api::wallet::v1::wallet_service_server::WalletServiceServer;
 use pentad_crypto::Address;
-use pentad_service_kit::{Server, Supervisor, health, sized};
+use pentad_service_kit::{Metrics, Server, Supervisor, health, sized};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
@@ -26,6 +26,7 @@ use crate::config::WalletConfig;
 use crate::error::WalletError;
 use crate::labels::Labels;
 use crate::ledger::{Ledger, LedgerError, follow};
+use crate::metrics::{WalletMetrics, sample};
 use crate::payment::{Journal, JournalError, KeyTurns, Order};
 use crate::policy::Book;
 use crate::send::{Sent, on_disk};
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) asking: tokio::sync::Mutex<()>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) key_turns: KeyTurns,
+    pub(crate) metrics: WalletMetrics,
     pub(crate) fee_rate: u64,
     kdf: Semaphore,
     /// Payments under way.
@@ -105,6 +107,7 @@ impl Wallets {
         config: WalletConfig,
         data_dir: &Path,
         chain: Connection,
+        metrics: &Metrics,
         supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -142,10 +145,12 @@ impl Wallets {
             book: Mutex::new(book),
             asking: tokio::sync::Mutex::default(),
             key_turns: KeyTurns::default(),
+            metrics: WalletMetrics::register(metrics),
             fee_rate,
             kdf: Semaphore::new(KDF_PERMITS),
             payments: TaskTracker::new(),
         });
+        sample(metrics, &inner);
         let following = follow(Arc::clone(&inner.ledger), inner.chain.clone());
         let following = shutdown.clone().run_until_cancelled_owned(following);
         supervisor.spawn("ledger", async {

@@ -26,6 +26,7 @@
 mod page;
 mod process;
 mod rpc;
+mod sample;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,6 +99,27 @@ impl Metrics {
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         let mut root = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         register(root.sub_registry_with_prefix("pentad"))
+    }
+
+    /// Registers a gauge that is read whenever somebody asks for the page; `None`: it is left out.
+    /// `read` must be quick and must not register anything.
+    ///
+    /// ```
+    /// let metrics = pentad_service_kit::Metrics::new();
+    /// metrics.sample("queue_jobs", "Jobs that wait", || Some(3));
+    /// metrics.sample("age_seconds", "Of a child that is not born", || None);
+    /// let page = metrics.encode().expect("text");
+    /// assert!(page.contains("pentad_queue_jobs 3"));
+    /// assert!(!page.contains("pentad_age_seconds "));
+    /// ```
+    pub fn sample(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Option<i64> + Send + Sync + 'static,
+    ) {
+        let sampled = sample::Sampled { name, help, read };
+        self.register(|registry| registry.register_collector(Box::new(sampled)));
     }
 
     /// Everything in OpenMetrics text.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Batch, EngineError, IndexEngine, Pair};
@@ -35,6 +35,18 @@ pub struct CoinCache {
 #[derive(Clone, Debug, Default)]
 pub struct CoinCacheUsage {
     bytes: Arc<AtomicUsize>,
+    hits: Arc<AtomicU64>,
+    misses: Arc<AtomicU64>,
+}
+
+/// Reads that came to a [`CoinCache`] since the start; those that the layers above it answer do
+/// not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoinReads {
+    /// It had the coin.
+    pub hits: u64,
+    /// The engine was asked.
+    pub misses: u64,
 }
 
 impl CoinCacheUsage {
@@ -42,6 +54,13 @@ impl CoinCacheUsage {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads so far.
+    #[must_use]
+    pub fn reads(&self) -> CoinReads {
+        let [hits, misses] = [&self.hits, &self.misses].map(|count| count.load(Ordering::Relaxed));
+        CoinReads { hits, misses }
     }
 }
 
@@ -178,8 +197,10 @@ impl IndexEngine for CoinCache {
         };
         self.with_shard(&coin, |shard| {
             if let Some(found) = shard.get(&coin, self.shard_bytes_max) {
+                self.usage.hits.fetch_add(1, Ordering::Relaxed);
                 return Ok(Some(found));
             }
+            self.usage.misses.fetch_add(1, Ordering::Relaxed);
             let found = self.engine.get(key)?;
             if let Some(value) = &found {
                 shard.keep(coin, value.as_slice().into(), self.shard_bytes_max);

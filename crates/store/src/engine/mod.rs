@@ -10,7 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Bound;
 
-pub use self::coins::{CoinCache, CoinCacheUsage};
+pub use self::coins::{CoinCache, CoinCacheUsage, CoinReads};
 pub use self::disk::{DiskEngine, DiskOptions};
 pub use self::lsm::{LsmEngine, LsmOptions};
 pub use self::memory::MemoryEngine;

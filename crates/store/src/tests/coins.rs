@@ -4,7 +4,7 @@ use std::thread;
 
 use proptest::prelude::*;
 
-use crate::engine::{Batch, CoinCache, EngineError, IndexEngine, MemoryEngine, Pair};
+use crate::engine::{Batch, CoinCache, CoinReads, EngineError, IndexEngine, MemoryEngine, Pair};
 
 /// Counts the reads that reach it.
 #[derive(Debug, Default)]
@@ -67,6 +67,7 @@ fn hot_coins_are_answered_without_the_engine() {
         assert_eq!(cache.get(&key(200)).expect("works"), coin(200).1);
     }
     assert_eq!(engine.reads.load(Ordering::SeqCst), 1);
+    assert_eq!(cache.usage().reads(), CoinReads { hits: 102, misses: 1 });
     // Rows of other tables and coins that do not exist are none of its business.
     engine.write(vec![(b"t".to_vec(), Some(vec![1]))]).expect("works");
     assert_eq!(cache.get(b"t").expect("works"), Some(vec![1]));

@@ -165,3 +165,41 @@ async fn many_payments_at_once_all_enter() {
     assert_eq!(blocks[0].transactions.len(), 201);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_what_comes_waits_and_goes() {
+    let directory = directory();
+    let node = Node::in_memory(directory.path());
+    let good = alice().spend(&[genesis_output(0)], &[(&bob(), 10 * COIN)]);
+    let poor = alice().spend(&[genesis_output(0)], &[(&bob(), 101 * COIN)]);
+    node.submit_transaction(&good).await.expect("valid");
+    node.submit_transaction(&poor).await.expect_err("spent, and too much");
+    let request = pentad_api::chain::v1::SubmitTransactionRequest {
+        transaction: "x".into(),
+        ..Default::default()
+    };
+    node.submit.clone().submit_transaction(request).await.expect_err("no transaction");
+    node.mine(1, &bob()).await;
+    let page = || node.metrics.encode().expect("text");
+    for line in [
+        "pentad_chain_transactions_refused_total{reason=\"OUTPUTS_EXCEED_INPUTS\"} 1",
+        "pentad_chain_transactions_refused_total{reason=\"MALFORMED\"} 1",
+        "pentad_chain_mempool_removed_total{reason=\"confirmed\"} 1",
+        "pentad_chain_mempool_removed_total{reason=\"evicted\"} 0",
+        "pentad_chain_queue_full_total 0",
+        "pentad_chain_held_back_total 0",
+    ] {
+        assert!(page().contains(line), "no {line} in {}", page());
+    }
+    // The writer answers a moment before it looks at the next job.
+    let idle = async {
+        while !(page().contains("pentad_chain_queue_jobs{kind=\"blocks\"} 0")
+            && page().contains("pentad_chain_queue_jobs{kind=\"transactions\"} 0"))
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    tokio::time::timeout(patience, idle).await.expect("nothing waits");
+    node.stop().await;
+}

@@ -10,6 +10,7 @@ use tracing::Span;
 
 use crate::ahead::Ready;
 use crate::finality::Certified;
+use crate::flow::{Kind, Waiting};
 use crate::refusal::Refusal;
 
 /// What became of a valid block.
@@ -79,6 +80,8 @@ pub(crate) struct Job {
     pub(crate) command: Command,
     /// What it takes up in the queue.
     pub(crate) room: OwnedSemaphorePermit,
+    /// Counts it as long as it waits.
+    pub(crate) waiting: Waiting,
     /// The call that it belongs to.
     pub(crate) span: Span,
 }
@@ -124,4 +127,23 @@ pub(crate) enum Command {
     Reindex { reply: Reply<()> },
     /// Write everything to disk and end.
     Stop { reply: Reply<()> },
+}
+
+impl Command {
+    /// Which queue it waits in. What ends the work waits behind transactions: what was handed in
+    /// before it is dealt with first.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Transaction { .. }
+            | Self::Transactions { .. }
+            | Self::Stop { .. }
+            | Self::Reindex { .. } => Kind::Transactions,
+            Self::Block { .. }
+            | Self::Proposal { .. }
+            | Self::InvalidBody(_)
+            | Self::Headers { .. }
+            | Self::Finalise { .. }
+            | Self::Template { .. } => Kind::Blocks,
+        }
+    }
 }

@@ -64,6 +64,7 @@ impl Writer {
         self.expire();
         let bytes = self.published.mempool().total_bytes();
         self.metrics.on_memory(self.store.memory(), bytes);
+        self.published.flow.on_coin_reads(self.store.coin_reads());
         let MempoolFile { saved, saved_at, .. } = self.waiting;
         let seconds = bytes as u64 / SAVE_BYTES_PER_SECOND;
         let interval = SAVE_INTERVAL.max(Duration::from_secs(seconds));

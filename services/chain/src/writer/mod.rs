@@ -119,7 +119,7 @@ impl Writer {
                     }
                 }
             };
-            if let Some(Job { command, room, span }) = next {
+            if let Some(Job { command, room, waiting, span }) = next {
                 if let Command::Stop { reply } = command {
                     self.finish_group()?;
                     self.close()?;
@@ -127,7 +127,7 @@ impl Writer {
                     return Ok(());
                 }
                 span.in_scope(|| self.on_command(command))?;
-                drop(room);
+                drop((room, waiting));
             }
             if house_kept.elapsed() >= HOUSEKEEPING_INTERVAL {
                 self.finish_group()?;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::{Command, Job};
+use crate::flow::Kind;
 
 /// Jobs about blocks before a waiting transaction has its turn, so that a long sync starves nobody.
 const BLOCKS_IN_A_ROW_MAX: u32 = 32;
@@ -58,17 +59,13 @@ impl<'a> Queue<'a> {
     }
 
     fn take_in(&mut self, job: Job) {
-        match job.command {
-            Command::Transaction { .. } | Command::Transactions { .. } => {
-                self.transactions.push_back(job);
-            }
-            _ if ends_the_work(&job.command) => self.transactions.push_back(job),
-            _ => self.blocks.push_back(job),
+        match job.command.kind() {
+            Kind::Transactions => self.transactions.push_back(job),
+            Kind::Blocks => self.blocks.push_back(job),
         }
     }
 }
 
-/// What was handed in before it is dealt with first.
 const fn ends_the_work(command: &Command) -> bool {
     matches!(command, Command::Stop { .. } | Command::Reindex { .. })
 }
@@ -81,10 +78,12 @@ mod tests {
     use tokio::sync::{Semaphore, oneshot};
 
     use super::*;
+    use crate::flow::Flow;
 
     fn job(command: Command) -> Job {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
-        Job { command, room, span: tracing::Span::none() }
+        let waiting = Flow::default().wait(command.kind());
+        Job { command, room, waiting, span: tracing::Span::none() }
     }
 
     fn transactions() -> Job {

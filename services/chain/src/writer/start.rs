@@ -16,6 +16,7 @@ use super::certificates::{Extent, check_stored};
 use super::{Group, Job, MempoolFile, Proposals, Writer};
 use crate::clock::Clock;
 use crate::finality::Finality;
+use crate::flow::Flow;
 use crate::metrics::ChainMetrics;
 use crate::progress::{Phase, Progress};
 use crate::view::Published;
@@ -28,6 +29,7 @@ pub(crate) struct Parts {
     pub(crate) options: StoreOptions,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) flow: Flow,
     pub(crate) metrics: ChainMetrics,
     /// Is told how far the start is.
     pub(crate) progress: watch::Sender<Progress>,
@@ -61,11 +63,12 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         }
         outcome => outcome?,
     };
-    let Parts { spec, finality, directory, policy, clock, metrics, progress, .. } = parts;
+    let Parts { spec, finality, directory, policy, clock, flow, metrics, progress, .. } = parts;
     let tip = store.tip().expect("genesis is connected").hash;
     let view = tip_view(&tree, &tip, store.commit()?);
     let (log, mempool) = (store.log_reader(), Mempool::new(policy, &spec));
-    let published = Arc::new(Published::new(spec.clone(), finality, log, view, mempool));
+    let published = Published::new(spec.clone(), finality, log, view, mempool, flow);
+    let published = Arc::new(published);
     let mut writer = Writer {
         spec,
         store,

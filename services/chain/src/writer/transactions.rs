@@ -31,6 +31,9 @@ impl Writer {
         if is_traced && !outcome.as_ref().is_ok_and(|admission| admission.is_new) {
             self.published.traces.remove(&txid);
         }
+        if let Err(refusal) = &outcome {
+            self.published.flow.on_refused(refusal);
+        }
         if let Some(mut span) = span {
             span.set("txid", txid.to_string());
             span.set("outcome", outcome_name(&outcome));

@@ -157,7 +157,7 @@ impl Driver {
         let view = self.core.status().view;
         let cause = self.leaves_for.take().unwrap_or(Cause::Others);
         if view != self.view {
-            self.parts.metrics.on_view_left(cause);
+            self.parts.metrics.on_view_left(cause, unix_seconds());
             tracing::info!(from = %self.view, to = %view, "view change");
             self.view = view;
             self.view_since = Instant::now();

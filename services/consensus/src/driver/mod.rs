@@ -121,7 +121,8 @@ impl Driver {
         let (view, executed) = (status.view, status.last_final);
         parts.metrics.on_view(view);
         parts.metrics.set_height(executed);
-        parts.metrics.set_quorum(parts.credentials.quorum);
+        let view_timeout = Duration::from_millis(parts.pbft.view_timeout_ms.into());
+        parts.metrics.set_quorum(parts.credentials.quorum, view_timeout);
         let replicas = usize::from(parts.credentials.quorum.replicas());
         Self {
             deadlines: Deadlines::new(Duration::from_millis(parts.pbft.heartbeat_ms.into())),

@@ -121,6 +121,11 @@ impl<T: Item> Pump<T> {
         Ok(())
     }
 
+    /// Bytes that it holds, what waits for an answer included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// What waits, `limit` items at most; waits for one.
     async fn pop(&self, limit: usize) -> Vec<T> {
         loop {

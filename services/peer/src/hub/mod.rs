@@ -23,7 +23,7 @@ use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
 use pentad_wire::relay::Relay;
 use pentad_wire::sync::{Body, HeaderReport, Outcome, Sync, TICK_INTERVAL};
-use pentad_wire::{PeerId, StaticKey, sync};
+use pentad_wire::{Class, PeerId, StaticKey, sync};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -297,6 +297,19 @@ impl Hub {
         let progress = self.sync.progress();
         self.pace.observe(self.now(), &progress);
         self.parts.metrics.observe(&progress, self.peers.values(), self.orphans.len());
+        self.parts.metrics.on_queued(self.queued());
+    }
+
+    /// Bytes that wait: for links, by class, and for the other services of this node.
+    fn queued(&self) -> [(&'static str, usize); 6] {
+        let [consensus, announcements, bulk] = Class::ALL.map(|class| {
+            let queued = self.peers.values().map(|peer| peer.outbox.queued(class));
+            (class.name(), queued.fold(0, usize::saturating_add))
+        });
+        let to_consensus = ("to_consensus", self.parts.local.exchange.waiting_bytes());
+        let blocks = ("blocks_to_chain", self.parts.blocks.bytes());
+        let transactions = ("transactions_to_chain", self.parts.transactions.bytes());
+        [consensus, announcements, bulk, to_consensus, blocks, transactions]
     }
 
     /// Sends what the last events have led to.

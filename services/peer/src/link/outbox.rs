@@ -92,13 +92,18 @@ impl Outbox {
 
     /// Whether little waits in a class: see [`Class::low_water`].
     pub(crate) fn has_room(&self, class: Class) -> bool {
-        self.lock().chunker.queued(class) <= class.low_water()
+        self.queued(class) <= class.low_water()
     }
 
     /// Bytes of answers that wait, and since when none of them was taken.
     pub(crate) fn waiting_answers(&self) -> (usize, Instant) {
         let state = self.lock();
         (state.chunker.queued(Class::Bulk), state.taken)
+    }
+
+    /// Bytes that wait in a class.
+    pub(crate) fn queued(&self, class: Class) -> usize {
+        self.lock().chunker.queued(class)
     }
 
     /// What was taken in a class since the start, and how many frames were dropped.

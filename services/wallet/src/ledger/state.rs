@@ -159,6 +159,11 @@ impl State {
         true
     }
 
+    /// How many coins are claimed.
+    pub(crate) fn claimed(&self) -> usize {
+        self.claims.len()
+    }
+
     /// Gives coins back.
     pub(crate) fn release(&mut self, outpoints: &[OutPoint]) {
         for outpoint in outpoints {

@@ -206,6 +206,11 @@ impl Journal {
         list
     }
 
+    /// How many transactions are not settled, those that took another's place counted as well.
+    pub(crate) fn unsettled_len(&self) -> usize {
+        self.unsettled().payments.len()
+    }
+
     /// Blocks on the disk.
     pub(crate) fn flush(&self) -> Result<(), JournalError> {
         self.records.flush()?;

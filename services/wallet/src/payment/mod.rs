@@ -20,7 +20,7 @@ pub(crate) use order::{Order, SEQUENCE_REPLACEABLE, Source, check_fee_rate, chec
 pub(crate) use raise::{Raise, RaiseError, Raised};
 pub(crate) use record::{Made, PaymentKey, Progress, Record, unix_time};
 pub(crate) use select::{SelectError, Selection, select};
-pub use shortage::Shortage;
+pub use shortage::{Lack, Shortage};
 pub(crate) use sign::{sign, unsigned};
 pub(crate) use size::{INPUT_BYTES, multisig_input_bytes};
 pub(crate) use turns::KeyTurns;

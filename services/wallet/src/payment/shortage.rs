@@ -19,20 +19,50 @@ pub struct Shortage {
     pub claimed: u64,
 }
 
+/// What a payment lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Mined coins are there, and too young.
+    Maturity,
+    /// Coins wait for a block.
+    Block,
+    /// Payments under way use them.
+    Claimed,
+    /// There are too few.
+    Coins,
+}
+
 impl Shortage {
+    /// What is to be waited for.
+    #[must_use]
+    pub const fn lack(&self) -> Lack {
+        let missing = self.need.saturating_sub(self.have);
+        if self.immature >= missing {
+            Lack::Maturity
+        } else if self.pending >= missing {
+            Lack::Block
+        } else if self.claimed >= missing {
+            Lack::Claimed
+        } else {
+            Lack::Coins
+        }
+    }
+
     /// What the caller can do about it.
     #[must_use]
     pub fn hint(&self) -> String {
-        let missing = self.need.saturating_sub(self.have);
-        if self.immature >= missing {
-            format!("mined coins can be spent {} blocks later: wait for more blocks", self.maturity)
-        } else if self.pending >= missing {
-            "coins are on their way: try again once they are in a block".to_owned()
-        } else if self.claimed >= missing {
-            "payments under way use the other coins: try again in a moment".to_owned()
-        } else {
-            "pay less, or receive more coins first".to_owned()
-        }
+        let hint = match self.lack() {
+            Lack::Maturity => {
+                let maturity = self.maturity;
+                return format!(
+                    "mined coins can be spent {maturity} blocks later: wait for more blocks"
+                );
+            }
+            Lack::Block => "coins are on their way: try again once they are in a block",
+            Lack::Claimed => "payments under way use the other coins: try again in a moment",
+            Lack::Coins => "pay less, or receive more coins first",
+        };
+        hint.to_owned()
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Bed {
 }
 
 struct Running {
+    metrics: Metrics,
     connection: Connection,
     supervisor: Supervisor,
     shutdown: CancellationToken,
@@ -82,17 +83,19 @@ impl Bed {
         let connection = in_process.connection(&gate).expect("a hex cookie");
         let shutdown = CancellationToken::new();
         let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
+        let metrics = Metrics::new();
         let wallets = Wallets::start(
             self.config(),
             self.data_dir(),
             connection.clone(),
+            &metrics,
             &supervisor,
             shutdown.clone(),
         )
         .await?;
-        let server = self.chain.add_to(Server::new(gate, Metrics::new()));
+        let server = self.chain.add_to(Server::new(gate, metrics.clone()));
         let binding = in_process.bind(&wallets.add_to(server)).expect("services fit together");
-        self.running = Some(Running { connection, supervisor, shutdown, binding });
+        self.running = Some(Running { metrics, connection, supervisor, shutdown, binding });
         Ok(())
     }
 
@@ -109,6 +112,14 @@ impl Bed {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.launch().await.expect("starts again");
+    }
+
+    /// What the metrics page says of a series.
+    pub fn metric(&self, series: &str) -> u64 {
+        let running = self.running.as_ref().expect("the service runs");
+        let page = running.metrics.encode().expect("text");
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series}")).parse().expect("a count")
     }
 
     fn connection(&self) -> Connection {

@@ -100,3 +100,26 @@ async fn change_addresses_kept_ready_are_used_after_a_restart() {
         bed.chain.mine(1);
     }
 }
+
+#[tokio::test]
+async fn the_metrics_tell_of_leases() {
+    const HELD: &str = "pentad_wallet_leased_coins";
+    const GRANTED: &str = "pentad_wallet_leases_granted_total";
+    let refused = |cause| format!("pentad_wallet_leases_refused_total{{cause=\"{cause}\"}}");
+    let bed = Bed::start().await;
+    let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
+    bed.chain.pay(&alice, COIN);
+    assert_eq!([bed.metric(HELD), bed.metric(GRANTED)], [0, 0]);
+    bed.chain.begin(Mishap::Refused);
+    bed.send(from_address(&alice, &bob, COIN / 2)).await.expect_err("refused");
+    assert_eq!([bed.metric(HELD), bed.metric(GRANTED)], [0, 1], "given back");
+    bed.chain.end();
+    bed.send(from_address(&alice, &bob, COIN / 2)).await.expect("paid");
+    assert_eq!([bed.metric(HELD), bed.metric(GRANTED)], [1, 2]);
+    assert_eq!(bed.metric("pentad_wallet_payments_unsettled"), 1);
+    bed.send(from_wallet("bob", &alice, 10 * COIN)).await.expect_err("not so rich");
+    assert_eq!(bed.metric(&refused("poor")), 1);
+    bed.send(from_wallet("bob", &alice, COIN / 4)).await.expect_err("not in a block yet");
+    assert_eq!(bed.metric(&refused("unconfirmed")), 1);
+    assert_eq!(bed.metric(&refused("leased")), 0);
+}

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use pentad_api::status::explain;
 use pentad_api::wallet::v1::{LockWalletRequest, UnlockWalletRequest};
-use pentad_service_kit::Supervisor;
+use pentad_service_kit::{Metrics, Supervisor};
 use pentad_wallet::{StartError, Wallets};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,7 +84,8 @@ async fn a_passphrase_file_open_to_others_stops_the_start() {
     let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
     let other = tempfile::tempdir().expect("a temporary directory");
     let chain = pentad_api::Connection::lazy("http://127.0.0.1:1").expect("an address");
-    let error = Wallets::start(bed.config(), other.path(), chain, &supervisor, shutdown)
+    let (config, metrics) = (bed.config(), Metrics::new());
+    let error = Wallets::start(config, other.path(), chain, &metrics, &supervisor, shutdown)
         .await
         .expect_err("exposed");
     assert!(matches!(error, StartError::PassphraseFile(_)));
@@ -97,7 +98,8 @@ async fn one_data_directory_serves_one_process() {
     let shutdown = CancellationToken::new();
     let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
     let chain = pentad_api::Connection::lazy("http://127.0.0.1:1").expect("an address");
-    let error = Wallets::start(bed.config(), bed.data_dir(), chain, &supervisor, shutdown)
+    let (config, metrics) = (bed.config(), Metrics::new());
+    let error = Wallets::start(config, bed.data_dir(), chain, &metrics, &supervisor, shutdown)
         .await
         .expect_err("in use");
     assert!(error.to_string().contains("another process"), "{error}");
