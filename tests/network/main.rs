@@ -22,6 +22,7 @@ mod pbft_kills;
 mod pbft_liars;
 mod proof;
 mod readme;
+mod refused;
 mod stranger;
 mod terminal;
 mod traces;

@@ -26,6 +26,11 @@ pub struct Limits {
     pub caller_unary_calls_max: usize,
     /// Streams at once of one caller.
     pub caller_streams_max: usize,
+    /// Calls that are refused to one address each second, on average, before it is told to wait
+    /// rather than why. A good credential is looked at even so.
+    pub refused_calls_per_second: u32,
+    /// Calls that may be refused to it at once after a rest: a program that tries every method.
+    pub refused_calls_burst: u32,
     /// Callers that are told apart; more of them share one place. Each takes about 100 bytes.
     pub callers_max: usize,
     /// How long a unary call may take when its caller names no deadline, and at most. Streams have
@@ -63,6 +68,8 @@ impl Default for Limits {
             caller_calls_burst: 4000,
             caller_unary_calls_max: 512,
             caller_streams_max: 512,
+            refused_calls_per_second: 20,
+            refused_calls_burst: 2000,
             callers_max: 4096,
             unary_time_max: Duration::from_secs(60),
             connections_max: 1024,
@@ -81,6 +88,10 @@ impl Default for Limits {
 impl Limits {
     pub(crate) const fn caller_rate(&self) -> Rate {
         Rate { per_second: self.caller_calls_per_second, burst: self.caller_calls_burst }
+    }
+
+    pub(crate) const fn refusal_rate(&self) -> Rate {
+        Rate { per_second: self.refused_calls_per_second, burst: self.refused_calls_burst }
     }
 
     pub(crate) const fn connection_rate(&self) -> Rate {

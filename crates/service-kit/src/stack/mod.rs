@@ -3,7 +3,7 @@
 //! ```text
 //! resolve    which method is it, what right does it need, does it stream
 //! observe    a span that continues the caller's trace; metrics; panics end the call alone
-//! rights     does the caller hold the right
+//! rights     does the caller hold the right; who is refused too often is told when to come again
 //! admission  is there room, and does the caller leave some to others, else RESOURCE_EXHAUSTED at
 //!            once
 //! lifetime   deadline, the end of the server, and of a stream's credential
@@ -17,6 +17,7 @@ mod method;
 mod observe;
 mod origin;
 mod quota;
+mod refused;
 mod rights;
 
 use std::convert::Infallible;
@@ -63,7 +64,7 @@ impl Stack {
         let service = ServiceBuilder::new()
             .layer(MapRequestLayer::new(move |request| methods.resolve(request)))
             .layer(observe::ObserveLayer::new(metrics.rpc.clone()))
-            .layer(rights::RightsLayer::new(gate))
+            .layer(rights::RightsLayer::new(gate, limits))
             .layer(admission::AdmissionLayer::new(limits))
             .layer(lifetime::LifetimeLayer::new(limits.unary_time_max, phases))
             .service(routes.prepare());

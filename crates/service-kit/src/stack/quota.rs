@@ -10,7 +10,7 @@ use super::Caller;
 use crate::limits::Limits;
 
 /// Pause between two looks for callers to forget, when there are too many of them.
-const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Of an IPv6 address, what its holder cannot choose: the first half.
 const IPV6_NETWORK_BITS: u32 = 64;
 
@@ -156,9 +156,13 @@ impl Table {
 }
 
 /// Those for whom there is no place of their own.
-const LATECOMERS: Caller = Caller::Stranger(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+const LATECOMERS: Caller = Caller::Stranger(NOBODY);
 
-fn network(address: IpAddr) -> IpAddr {
+/// No address that a call comes from.
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Of an address, what its holder cannot choose.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

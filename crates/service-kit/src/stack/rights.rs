@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
 use http::header::AUTHORIZATION;
@@ -18,8 +19,10 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::lease::Lease;
+use super::refused::Refused;
 use super::{ClientCertificate, Method, Origin, refusal};
 use crate::cookie::Cookie;
+use crate::limits::Limits;
 use crate::trust::{Trust, unix_time};
 
 const SCHEME: &str = "Bearer";
@@ -191,6 +194,15 @@ impl Gate {
         self.failure(refused, path, origin)
     }
 
+    /// Counts a refusal to an address that had too many; what its caller is told.
+    fn refuse_unheard(&self, wait: Duration) -> Failure {
+        self.inner.trust.count_refusal("too_many");
+        let message = "more calls from this address were refused than one address may make";
+        Failure::new(Code::ResourceExhausted, "REFUSED_TOO_OFTEN", message)
+            .with_hint("a call with a good credential is served even so")
+            .with_retry_after(wait)
+    }
+
     /// What a refused caller is told. Whoever is not known learns nothing about who is: unknown,
     /// expired and revoked look the same.
     fn failure(&self, refusal: &Refusal, path: &str, origin: &Origin) -> Failure {
@@ -260,11 +272,12 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 #[derive(Clone, Debug)]
 pub(super) struct RightsLayer {
     gate: Gate,
+    refused: Refused,
 }
 
 impl RightsLayer {
-    pub(super) const fn new(gate: Gate) -> Self {
-        Self { gate }
+    pub(super) fn new(gate: Gate, limits: &Limits) -> Self {
+        Self { gate, refused: Refused::new(limits) }
     }
 }
 
@@ -272,13 +285,14 @@ impl<S> Layer<S> for RightsLayer {
     type Service = Rights<S>;
 
     fn layer(&self, inner: S) -> Rights<S> {
-        Rights { gate: self.gate.clone(), inner }
+        Rights { gate: self.gate.clone(), refused: self.refused.clone(), inner }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Rights<S> {
     gate: Gate,
+    refused: Refused,
     inner: S,
 }
 
@@ -312,7 +326,14 @@ where
                 Either::Left(self.inner.call(request))
             }
             Err(refused) => {
-                let failure = self.gate.refuse(&refused, path, &origin);
+                let noted = match &origin {
+                    Origin::Remote { address, .. } => self.refused.note(*address, Instant::now()),
+                    Origin::InProcess => Ok(()),
+                };
+                let failure = match noted {
+                    Ok(()) => self.gate.refuse(&refused, path, &origin),
+                    Err(wait) => self.gate.refuse_unheard(wait),
+                };
                 Either::Right(ready(Ok(refusal(failure))))
             }
         }

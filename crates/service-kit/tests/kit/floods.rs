@@ -74,6 +74,40 @@ async fn one_caller_that_calls_too_often_waits_and_others_do_not() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn who_is_refused_too_often_waits_and_a_good_credential_is_served_even_so() {
+    let limits =
+        Limits { refused_calls_per_second: 1, refused_calls_burst: 3, ..Limits::default() };
+    let (rig, [alice, _]) = two_callers(limits).await;
+    let wrong = rig.stranger().with_credential("pentad_wrong").expect("a token");
+    let refused = soon(async {
+        loop {
+            let status = say(&wrong, SAY, "").await.expect_err("wrong");
+            if status.code() != Code::Unauthenticated {
+                break status;
+            }
+        }
+    });
+    let (reason, retry_after) = told(&refused.await);
+    assert_eq!(reason, "REFUSED_TOO_OFTEN");
+    assert!(retry_after <= Duration::from_secs(1), "{retry_after:?}");
+    let none = soon(say(&rig.stranger(), SAY, "")).await.expect_err("of the same address");
+    assert_eq!(told(&none).0, "REFUSED_TOO_OFTEN");
+    for _ in 0..20 {
+        soon(say(&alice, SAY, "")).await.expect("a token that is good");
+        soon(say(&rig.tcp(), SAY, "")).await.expect("the owner");
+    }
+    let page = rig.metrics.encode().expect("text");
+    let unheard = page.lines().find(|line| line.contains("{reason=\"too_many\"}"));
+    assert!(unheard.is_some(), "{page}");
+    until("it is told why again", async || {
+        let status = say(&wrong, SAY, "").await.expect_err("wrong");
+        status.code() == Code::Unauthenticated
+    })
+    .await;
+    rig.stop().await;
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
