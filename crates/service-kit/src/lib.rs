@@ -17,6 +17,7 @@
 
 pub mod app;
 mod backoff;
+mod clock;
 pub mod config;
 pub mod cookie;
 pub mod health;
@@ -35,6 +36,7 @@ mod upstream;
 
 pub use app::{App, Service, Settings, run};
 pub use backoff::Backoff;
+pub use clock::since_1970;
 pub use cookie::Cookie;
 pub use health::{HealthProbe, Probe};
 pub use in_process::{Binding, InProcess};

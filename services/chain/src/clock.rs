@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use pentad_service_kit::since_1970;
 
 /// The node's idea of the time, injected so that tests decide it.
 pub trait Clock: Send + Sync + 'static {
@@ -13,9 +14,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn unix_seconds(&self) -> u32 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Block times end in 2106 with their 32 bits.
-        u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)
+        u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX)
     }
 }
 

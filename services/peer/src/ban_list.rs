@@ -8,8 +8,9 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use pentad_service_kit::since_1970;
 use pentad_wire::StaticKey;
 use pentad_wire::penalty::{BAN_DURATION, Ban, Banned, Bans};
 
@@ -47,7 +48,7 @@ impl BanList {
     }
 
     fn parse(&mut self, text: &str) {
-        let now = now();
+        let now = since_1970();
         for line in text.lines().filter(|line| *line != HEADER) {
             match parse(line) {
                 Some((key, ban)) if ban.until > now => self.bans.ban(key, ban, now),
@@ -71,7 +72,7 @@ impl BanList {
     }
 
     fn insert(&mut self, key: StaticKey, duration: Duration, reason: &str, by: Banned) {
-        let now = now();
+        let now = since_1970();
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let reason = reason.chars().take(REASON_MAX).map(printable).collect();
         self.bans.ban(key, Ban { until: now.saturating_add(duration), reason, by }, now);
@@ -80,34 +81,29 @@ impl BanList {
 
     /// Lifts a ban; true if there was one.
     pub(crate) fn unban(&mut self, key: &StaticKey) -> bool {
-        let was_banned = self.bans.contains(key, now());
+        let was_banned = self.bans.contains(key, since_1970());
         self.bans.unban(key);
         self.save();
         was_banned
     }
 
     pub(crate) fn contains(&self, key: &StaticKey) -> bool {
-        self.bans.contains(key, now())
+        self.bans.contains(key, since_1970())
     }
 
     /// The bans that hold now.
     pub(crate) fn list(&self) -> Vec<(StaticKey, Ban)> {
-        self.bans.iter(now()).map(|(key, ban)| (*key, ban.clone())).collect()
+        self.bans.iter(since_1970()).map(|(key, ban)| (*key, ban.clone())).collect()
     }
 
     fn save(&self) {
         let mut text = format!("{HEADER}\n");
-        for (key, ban) in self.bans.iter(now()) {
+        for (key, ban) in self.bans.iter(since_1970()) {
             let (until, by, reason) = (ban.until.as_secs(), word(ban.by), &ban.reason);
             writeln!(text, "{key} {until} {by} {reason}").expect("a string takes any text");
         }
         self.file.keep(text);
     }
-}
-
-/// Time since 1970: a ban's end means the same after a restart.
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 const fn word(by: Banned) -> &'static str {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pentad_api::encoding;
 use pentad_api::wire::v1 as proto;
-use pentad_service_kit::telemetry::TraceContext;
+use pentad_service_kit::telemetry::{TraceContext, Traceparent};
 
 /// The current span for a frame; empty unless its trace is sampled.
 pub(crate) fn current() -> Bytes {
@@ -12,42 +12,37 @@ pub(crate) fn current() -> Bytes {
 
 /// A span for a frame; empty where there is none.
 pub(crate) fn encode(context: Option<TraceContext>) -> Bytes {
-    context.map(|context| from_parent(&context.to_string())).unwrap_or_default()
+    context.map(|context| to_bytes(context.to_parent())).unwrap_or_default()
 }
 
 /// The sender's span, if its trace is sampled. What cannot be understood is no reason to drop a
 /// message.
 pub(crate) fn decode(context: &Bytes) -> Option<TraceContext> {
-    TraceContext::from_traceparent(&to_parent(context))
+    TraceContext::from_parent(from_bytes(context)?)
 }
 
 /// The context for a frame from a W3C traceparent (`00-<trace id>-<span id>-<flags>`, all hex);
 /// empty if that is no valid one.
 pub(crate) fn from_parent(parent: &str) -> Bytes {
-    to_message(parent).map(|message| encoding::encode(&message)).unwrap_or_default()
+    Traceparent::parse(parent).map(to_bytes).unwrap_or_default()
 }
 
 /// The W3C traceparent of a frame's context; empty if that is no valid one.
 pub(crate) fn to_parent(context: &Bytes) -> String {
-    let message: Option<proto::TraceContext> = encoding::decode(context.clone()).ok();
-    message.as_ref().and_then(to_text).unwrap_or_default()
+    from_bytes(context).map(|parent| parent.to_string()).unwrap_or_default()
 }
 
-fn to_message(parent: &str) -> Option<proto::TraceContext> {
-    let mut parts = parent.split('-').skip(1);
-    let trace_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 16)?;
-    let span_id = hex::decode(parts.next()?).ok().filter(|id| id.len() == 8)?;
-    let flags = u32::from_str_radix(parts.next()?, 16).ok()?;
-    Some(proto::TraceContext { trace_id: trace_id.into(), span_id: span_id.into(), flags })
+fn to_bytes(parent: Traceparent) -> Bytes {
+    let Traceparent { trace_id, span_id, flags } = parent;
+    let (trace_id, span_id) = (trace_id.to_vec().into(), span_id.to_vec().into());
+    encoding::encode(&proto::TraceContext { trace_id, span_id, flags: flags.into() })
 }
 
-fn to_text(message: &proto::TraceContext) -> Option<String> {
-    let flags = u8::try_from(message.flags).ok()?;
-    if message.trace_id.len() != 16 || message.span_id.len() != 8 {
-        return None;
-    }
-    let (trace_id, span_id) = (hex::encode(&message.trace_id), hex::encode(&message.span_id));
-    Some(format!("00-{trace_id}-{span_id}-{flags:02x}"))
+fn from_bytes(context: &Bytes) -> Option<Traceparent> {
+    let message: proto::TraceContext = encoding::decode(context.clone()).ok()?;
+    let trace_id = message.trace_id.as_ref().try_into().ok()?;
+    let span_id = message.span_id.as_ref().try_into().ok()?;
+    Some(Traceparent { trace_id, span_id, flags: message.flags.try_into().ok()? })
 }
 
 #[cfg(test)]

@@ -14,13 +14,11 @@ use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::TARGET;
+use super::{TARGET, Traceparent};
 
 /// Makes the spans of this process; not set where no traces are exported.
 pub(super) static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// Version of the traceparent that is written.
-const VERSION: &str = "00";
 /// Bytes of a context in its packed form.
 pub const PACKED_LEN: usize = 24;
 
@@ -47,30 +45,33 @@ impl TraceContext {
     /// A W3C traceparent (`00-<trace id>-<span id>-<flags>`, all hex) that is valid and sampled.
     #[must_use]
     pub fn from_traceparent(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let [version, trace_id, span_id, flags] = std::array::from_fn(|_| parts.next());
-        let lengths = [version?, trace_id?, span_id?, flags?].map(str::len);
-        // A later version may have more parts.
-        let is_well_formed = lengths == [2, 32, 16, 2] && version != Some("ff");
-        if !is_well_formed || (version == Some(VERSION) && parts.next().is_some()) {
-            return None;
-        }
-        let flags = TraceFlags::new(u8::from_str_radix(flags?, 16).ok()?);
-        let (trace_id, span_id) =
-            (TraceId::from_hex(trace_id?).ok()?, SpanId::from_hex(span_id?).ok()?);
+        Self::from_parent(Traceparent::parse(text)?)
+    }
+
+    /// One that is valid and sampled.
+    #[must_use]
+    pub fn from_parent(parent: Traceparent) -> Option<Self> {
+        let trace_id = TraceId::from_bytes(parent.trace_id);
+        let span_id = SpanId::from_bytes(parent.span_id);
+        let flags = TraceFlags::new(parent.flags);
         let context = SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE);
         Self::from_span_context(&context)
+    }
+
+    /// As others are told of it.
+    #[must_use]
+    pub fn to_parent(self) -> Traceparent {
+        let (trace_id, span_id) = (self.trace_id.to_bytes(), self.span_id.to_bytes());
+        Traceparent { trace_id, span_id, flags: TraceFlags::SAMPLED.to_u8() }
     }
 
     /// Trace id and span id.
     #[must_use]
     pub fn from_packed(bytes: &[u8; PACKED_LEN]) -> Option<Self> {
         let (trace_id, span_id) = bytes.split_at(16);
-        let trace_id = TraceId::from_bytes(trace_id.try_into().ok()?);
-        let span_id = SpanId::from_bytes(span_id.try_into().ok()?);
-        let flags = TraceFlags::SAMPLED;
-        let context = SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE);
-        Self::from_span_context(&context)
+        let (trace_id, span_id) = (trace_id.try_into().ok()?, span_id.try_into().ok()?);
+        let flags = TraceFlags::SAMPLED.to_u8();
+        Self::from_parent(Traceparent { trace_id, span_id, flags })
     }
 
     /// Trace id and span id.
@@ -151,8 +152,7 @@ impl TraceContext {
 /// As W3C traceparent.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags = TraceFlags::SAMPLED.to_u8();
-        write!(f, "{VERSION}-{}-{}-{flags:02x}", self.trace_id, self.span_id)
+        self.to_parent().fmt(f)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Events, one by one.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pentad_pbft::{CommitCertificate, Input, Message, Output, Sequence, Timer};
 use pentad_primitives::Hash256;
+use pentad_service_kit::since_1970;
 
 use super::{Driver, Executing};
 use crate::backoff::backoff;
@@ -168,8 +169,7 @@ impl Driver {
 }
 
 fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn millis(count: u32) -> Duration {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use pentad_service_kit::since_1970;
 use pentad_wire::kademlia::{
     BucketView, Contact, Dht, EndpointRecord, Input, MAX_DATAGRAM_BYTES, NetworkId, NodeId,
     Outcome, Output, Settings, Ticket, Wish, node_id, record_key,
@@ -216,12 +217,11 @@ impl Driver {
         publication.at = now + publication.pause;
         publication.pause = (publication.pause * 2).min(PUBLISH_PAUSE);
         // A clock before 1970 would make every record the oldest; it is still a valid one.
-        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = EndpointRecord {
             network: publication.network,
             endpoint: publication.advertised.endpoint,
             noise_key: publication.advertised.noise_key,
-            sequence: unix_time.as_secs(),
+            sequence: since_1970().as_secs(),
         };
         let key = record_key(publication.network, self.dht.own_id());
         let value = record.sign(&publication.key);

@@ -1,7 +1,7 @@
 //! Following the chain service, over breaks of the connection, its restarts and ours.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use pentad_api::block_hash_from_hex;
 use pentad_api::chain::v1::StreamBlocksResponse;
@@ -9,8 +9,8 @@ use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::types::v1::BlockHeader;
 use pentad_api::{block_from_bytes, transaction_from_bytes, txid_from_hex};
 use pentad_primitives::{Block, BlockHash, Txid};
-use pentad_service_kit::Backoff;
 use pentad_service_kit::telemetry::{BlockTrace, TraceContext};
+use pentad_service_kit::{Backoff, since_1970};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -268,6 +268,5 @@ fn place(header: Option<&BlockHeader>) -> Result<Place, WalletError> {
 }
 
 fn unix_time() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    u32::try_from(now).unwrap_or(u32::MAX)
+    u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,6 @@
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use pentad_primitives::encode::{Decode as _, Encode as _, Reader};
 use pentad_primitives::{Transaction, Txid};
+use pentad_service_kit::since_1970;
 
 use pentad_keystore::WalletName;
 
@@ -156,7 +155,7 @@ impl Record {
 }
 
 pub(crate) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_1970().as_secs()
 }
 
 #[cfg(test)]
