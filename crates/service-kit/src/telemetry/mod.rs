@@ -19,9 +19,10 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Deserialize;
 use thiserror::Error;
 use tonic::transport::Endpoint;
+use tracing::Subscriber;
+use tracing_log::{AsLog as _, LogTracer};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 pub use block::{BlockSpans, BlockTrace};
@@ -94,7 +95,7 @@ pub enum TelemetryError {
     SampleRatio(f64),
     /// Another subscriber is there already.
     #[error("telemetry is already set up in this process")]
-    AlreadySet(#[from] TryInitError),
+    AlreadySet,
 }
 
 /// Keeps telemetry going; call [`Telemetry::flush`] at the end.
@@ -157,8 +158,23 @@ pub fn init(
             // Spans of the exporter's own transport are below this level: no trace of tracing.
             .with_filter(LevelFilter::INFO)
     });
-    tracing_subscriber::registry().with(log).with(traces).try_init()?;
+    install(tracing_subscriber::registry().with(log).with(traces))?;
     Ok(Telemetry { provider })
+}
+
+/// Makes a subscriber the whole process's, for what libraries say through the `log` crate as well.
+/// All but sled, which says things while a thread ends: whoever asks for the dispatcher then aborts
+/// the process.
+///
+/// # Errors
+/// When there is one already.
+pub fn install<S: Subscriber + Send + Sync>(subscriber: S) -> Result<(), TelemetryError> {
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
+    LogTracer::builder()
+        .with_max_level(LevelFilter::current().as_log())
+        .ignore_crate("sled")
+        .init()
+        .map_err(|_| TelemetryError::AlreadySet)
 }
 
 fn exporting(

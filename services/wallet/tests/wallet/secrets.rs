@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use pentad_api::wallet::v1::{
     ExportKeyRequest, RestoreWalletRequest, ShowWordsRequest, UnlockWalletRequest,
 };
+use pentad_service_kit::telemetry::install;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bed::{Bed, COIN, from_wallet};
@@ -40,11 +41,12 @@ impl<'a> MakeWriter<'a> for Log {
 async fn secrets_are_in_no_log_error_or_file() {
     let log = Log::default();
     // For the whole process: work is done on blocking threads, too.
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
         .with_writer(log.clone())
-        .init();
+        .finish();
+    install(subscriber).expect("the only one");
     let mut bed = Bed::start().await;
     let alice = bed.create_sealed("alice", PASSPHRASE).await;
     let bob = bed.create("bob").await;
