@@ -64,7 +64,7 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) clippy --locked -p pentad-tests --test containers -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
 	$(VENV)/bin/hadolint deploy/docker/*Dockerfile
-	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/node.yml
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/node.yml deploy/compose/traces.yml
 	$(VENV)/bin/yamllint --strict deploy
 	$(VENV)/bin/python -m unittest tests/python/test_kubernetes.py
 	./.ci/proto-breaking
@@ -126,6 +126,13 @@ bench-wallet: ## Measure a wallet of 100,000 coins: payments, and looking for al
 	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
 	target/release/pentad-bench-wallet
 
+PAIRS ?= 9
+
+.PHONY: bench-tracing
+bench-tracing: ## Measure what tracing a tenth of the payments costs: PAIRS=9
+	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
+	target/release/pentad-bench-pbft --seconds 10 --tracing-pairs $(PAIRS)
+
 SOAK_MINUTES ?= 10
 RATE ?= 2000
 
@@ -158,10 +165,14 @@ STATIC_FLAGS := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-r
 SERVICES := node chain wallet miner consensus peer
 
 .PHONY: images
-images: ## Build the container images of node, services and command line (needs Docker)
+images: ## Build the container images of node, services, command line and trace viewer (needs Docker)
 	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="$(STATIC_FLAGS)" \
-		$(CARGO) build --release --locked --target $(HOST) -p pentad-cli $(SERVICES:%=-p pentad-%)
+		$(CARGO) build --release --locked --target $(HOST) -p pentad-cli -p pentad-trace-viewer $(SERVICES:%=-p pentad-%)
 	deploy/docker/build $(STATIC)
+
+.PHONY: trace-viewer
+trace-viewer: ## Take traces at 127.0.0.1:4317 and show them at http://127.0.0.1:4316 (Ctrl-C stops it)
+	$(CARGO) run --release --locked -p pentad-trace-viewer
 
 .PHONY: rendered
 rendered: ## Render deploy/kubernetes/overlays anew (needs kubectl 1.32 or later)

@@ -9,4 +9,5 @@ COPY --chown=65532:65532 prometheus /prometheus
 USER 65532:65532
 VOLUME /prometheus
 EXPOSE 9090
-ENTRYPOINT ["/bin/prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+ENTRYPOINT ["/bin/prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus", \
+    "--enable-feature=exemplar-storage"]

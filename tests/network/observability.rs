@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use pentad_tests::{Devnet, metrics_page, wait_for, wait_until};
+use pentad_tests::{Collector, Devnet, Receiver as _, metrics_page, wait_for, wait_until};
 
 use crate::coins::create_wallet;
+use crate::pbft::pay;
+use crate::traces::traced;
 
 const NODES: usize = 4;
 /// What workers have, which are not nodes, and what comes with certificates and refusals, which a
@@ -49,7 +51,9 @@ fn present(devnet: &Devnet) -> BTreeSet<String> {
 #[test]
 fn every_metric_of_a_dashboard_or_an_alert_is_there() {
     let mut wanted = BTreeSet::new();
-    for file in ["alerts.yml", "grafana/overview.json", "grafana/consensus.json"] {
+    for file in
+        ["alerts.yml", "grafana/overview.json", "grafana/consensus.json", "grafana/traces.json"]
+    {
         let text = fs::read_to_string(observability(file)).expect("a file of the repository");
         let names = named(&text);
         assert!(names.len() > 10, "{file} names {names:?}");
@@ -108,4 +112,56 @@ fn every_alert_is_explained() {
     let explained = rows.iter().filter_map(|row| row.split('`').nth(1));
     let explained: BTreeSet<&str> = explained.filter(|name| name.starts_with("Pentad")).collect();
     assert_eq!(alerts, explained, "docs/operations.md and deploy/observability/alerts.yml differ");
+}
+
+/// Histograms of times that a payment moves at the primary and at the wallet that makes it.
+const WITH_EXEMPLARS: [&str; 6] = [
+    "pentad_consensus_finality_seconds",
+    "pentad_consensus_phase_seconds",
+    "pentad_consensus_log_write_seconds",
+    "pentad_chain_connect_seconds",
+    "pentad_chain_commit_seconds",
+    "pentad_rpc_duration_seconds",
+];
+
+/// The traces that a metric's buckets name on a page.
+fn exemplars(page: &str, metric: &str) -> BTreeSet<String> {
+    let start = format!("{metric}_bucket{{");
+    let lines = page.lines().filter(|line| line.starts_with(&start));
+    let ids = lines.filter_map(|line| line.split_once("# {trace_id=\"")?.1.split('"').next());
+    ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn exemplars_name_traces_that_the_collector_has() {
+    let collector = Collector::start();
+    // Nothing is sampled but what a command asks for.
+    let devnet = Devnet::up_with("pbft", NODES, traced(&collector, 0.0));
+    let alice = devnet.genesis_address();
+    let bob = create_wallet(&devnet, 1, "bob");
+    let page = || metrics_page(&devnet.node(1).metrics()).expect("the node is up");
+    let before = page();
+    for metric in WITH_EXEMPLARS.iter().filter(|name| name.contains("consensus")) {
+        assert!(exemplars(&before, metric).is_empty(), "{metric} before any payment");
+    }
+    pay(&devnet, 1, &alice, &bob, "100");
+    let page = wait_for("each histogram names a trace", || {
+        let page = page();
+        let is_missing = |metric: &&&str| exemplars(&page, metric).is_empty();
+        let missing: Vec<_> = WITH_EXEMPLARS.iter().filter(is_missing).collect();
+        if missing.is_empty() { Ok(page.clone()) } else { Err(format!("{missing:?} do not")) }
+    });
+    let named: BTreeSet<String> =
+        WITH_EXEMPLARS.iter().flat_map(|metric| exemplars(&page, metric)).collect();
+    wait_for("the collector has them", || {
+        let spans = collector.spans();
+        let known: BTreeSet<String> = spans.iter().map(|span| span.trace_id.clone()).collect();
+        let unknown: Vec<&String> = named.difference(&known).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(format!("it has not {unknown:?}")) }
+    });
+    // What a consensus metric names is the payment itself.
+    let spans = collector.spans();
+    let payment = spans.iter().find(|span| span.name == "pentad send").expect("it is sampled");
+    let finality = exemplars(&page, "pentad_consensus_finality_seconds");
+    assert_eq!(finality, BTreeSet::from([payment.trace_id.clone()]));
 }

@@ -25,7 +25,7 @@ const EVERYWHERE: [&str; 11] = [
     "wallet.apply",
 ];
 
-fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
+pub(crate) fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
     vec![
         ("PENTAD_TELEMETRY__OTLP_ENDPOINT", receiver.endpoint()),
         ("PENTAD_TELEMETRY__SAMPLE_RATIO", sample_ratio.to_string()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_api::Connection;
-use pentad_api::chain::v1::SubmitTransactionsRequest;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
+use pentad_api::chain::v1::{SubmitTransactionsRequest, TracedTransaction};
 use pentad_primitives::{Encode as _, Script, Txid};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -54,12 +54,19 @@ pub(crate) fn sign(coins: &mut [Coin], count: usize, payee: &Script) -> Vec<Paym
 pub(crate) struct Load {
     streams: Vec<mpsc::Sender<SubmitTransactionsRequest>>,
     answers: Vec<JoinHandle<()>>,
+    /// One of so many payments is traced.
+    traced_of: Option<usize>,
 }
 
 impl Load {
     pub(crate) fn open(connections: &[Connection]) -> Self {
         let (streams, answers) = connections.iter().map(open).unzip();
-        Self { streams, answers }
+        Self { streams, answers, traced_of: None }
+    }
+
+    /// Makes one of so many payments the beginning of a trace.
+    pub(crate) fn tracing_one_of(self, traced_of: Option<usize>) -> Self {
+        Self { traced_of, ..self }
     }
 
     /// Ends the streams, once everything is answered.
@@ -78,10 +85,21 @@ impl Load {
             ticks.tick().await;
             watch.expect(batch.iter().map(|(txid, _)| *txid));
             let transactions = batch.iter().map(|(_, bytes)| bytes.clone()).collect();
-            let request = SubmitTransactionsRequest { transactions, traced: Vec::new() };
+            let traced = self.traced_of.map(|of| traced(batch, of)).unwrap_or_default();
+            let request = SubmitTransactionsRequest { transactions, traced };
             stream.send(request).await.expect("a live stream");
         }
     }
+}
+
+/// Each `of`th payment, as a trace whose ids are parts of its own.
+fn traced(batch: &[Payment], of: usize) -> Vec<TracedTransaction> {
+    let begin = |(place, (txid, _)): (usize, &Payment)| {
+        let digits = txid.to_string();
+        let traceparent = format!("00-{}-{}-01", &digits[..32], &digits[32..48]);
+        TracedTransaction { place: u32::try_from(place).expect("small"), traceparent }
+    };
+    batch.iter().enumerate().step_by(of).map(begin).collect()
 }
 
 fn open(connection: &Connection) -> (mpsc::Sender<SubmitTransactionsRequest>, JoinHandle<()>) {

@@ -14,6 +14,7 @@ mod payments;
 #[allow(dead_code, reason = "the other program of this package uses the rest")]
 mod process;
 mod soak;
+mod tracing;
 mod usage;
 mod watch;
 
@@ -50,6 +51,9 @@ struct Args {
     /// Only a steady load for so many minutes, and what it did after each of them
     #[arg(long)]
     minutes: Option<usize>,
+    /// Only what tracing costs: so many pairs of rounds, with and without
+    #[arg(long)]
+    tracing_pairs: Option<usize>,
 }
 
 #[tokio::main]
@@ -58,9 +62,10 @@ async fn main() {
         eprintln!("a debug build: the figures below say nothing");
     }
     let args = Args::parse();
-    match args.minutes {
-        Some(minutes) => soak::run(args.rate, minutes).await,
-        None => measure(args.rate, args.seconds).await,
+    match (args.tracing_pairs, args.minutes) {
+        (Some(pairs), _) => tracing::run(args.rate, args.seconds, pairs).await,
+        (None, Some(minutes)) => soak::run(args.rate, minutes).await,
+        (None, None) => measure(args.rate, args.seconds).await,
     }
 }
 
@@ -76,10 +81,15 @@ struct Bench {
 
 impl Bench {
     async fn start(coins: usize) -> Self {
+        Self::start_with(coins, &[]).await
+    }
+
+    /// With these flags of the nodes.
+    async fn start_with(coins: usize, flags: &[&str]) -> Self {
         let spec = network::spec(START, allocations(coins));
         let (splits, coins) = split(&spec, coins);
         let directory = TempDir::new().expect("a temporary directory");
-        let nodes = network::start(&spec, directory.path()).await;
+        let nodes = network::start(&spec, directory.path(), flags).await;
         let watch = Watch::start(&nodes).await;
         let connections: Vec<Connection> =
             nodes.iter().map(|node| node.connection().expect("a live node")).collect();

@@ -28,14 +28,14 @@ pub(crate) fn spec(time: u32, allocations: Vec<Allocation>) -> ChainSpec {
         .expect("a valid spec")
 }
 
-/// Starts all, and waits until each is linked with all others.
-pub(crate) async fn start(spec: &ChainSpec, directory: &Path) -> Vec<Node> {
+/// Starts all with more flags, and waits until each is linked with all others.
+pub(crate) async fn start(spec: &ChainSpec, directory: &Path, flags: &[&str]) -> Vec<Node> {
     let chain = directory.join("chain.toml");
     fs::write(&chain, spec.to_toml()).expect("writable");
     let mut nodes: Vec<Node> = Vec::new();
     for number in 0..NODES {
         let bootstrap = nodes.first().map(|node| node.p2p.clone());
-        nodes.push(spawn(number, &chain, directory, bootstrap.as_deref()));
+        nodes.push(spawn(number, &chain, directory, bootstrap.as_deref(), flags));
     }
     for node in &nodes {
         node.linked(NODES - 1).await;
@@ -43,7 +43,13 @@ pub(crate) async fn start(spec: &ChainSpec, directory: &Path) -> Vec<Node> {
     nodes
 }
 
-fn spawn(number: usize, chain: &Path, directory: &Path, bootstrap: Option<&str>) -> Node {
+fn spawn(
+    number: usize,
+    chain: &Path,
+    directory: &Path,
+    bootstrap: Option<&str>,
+    more: &[&str],
+) -> Node {
     let data = directory.join(format!("node{}", number + 1));
     fs::create_dir_all(&data).expect("writable");
     let key = data.join("validator.key");
@@ -51,6 +57,7 @@ fn spawn(number: usize, chain: &Path, directory: &Path, bootstrap: Option<&str>)
     fs::write(&key, digits).expect("writable");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("ours");
     let mut flags = vec!["--validator-key", key.to_str().expect("UTF-8")];
+    flags.extend(more);
     if let Some(first) = bootstrap {
         flags.extend(["--bootstrap", first]);
     }

@@ -1,9 +1,10 @@
 use pentad_primitives::BlockHeight;
 use pentad_service_kit::Metrics;
+use pentad_service_kit::metrics::TracedHistogram;
 use pentad_store::StoreMemory;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::exponential_buckets;
 
 /// The metrics of the chain service.
 #[derive(Clone, Debug)]
@@ -16,8 +17,8 @@ pub(crate) struct ChainMetrics {
     reorganisations: Counter,
     blocks_undone: Counter,
     pub(crate) blocks_prechecked: Counter,
-    pub(crate) connect_seconds: Histogram,
-    pub(crate) commit_seconds: Histogram,
+    pub(crate) connect_seconds: TracedHistogram,
+    pub(crate) commit_seconds: TracedHistogram,
 }
 
 impl ChainMetrics {
@@ -32,8 +33,8 @@ impl ChainMetrics {
             blocks_undone: Counter::default(),
             blocks_prechecked: Counter::default(),
             // 0.25 ms to 8 s.
-            connect_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
-            commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            connect_seconds: TracedHistogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            commit_seconds: TracedHistogram::new(exponential_buckets(0.000_25, 2.0, 16)),
         };
         metrics.register(|registry| {
             let chain = chain.clone();

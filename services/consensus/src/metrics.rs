@@ -12,7 +12,8 @@
 //! | `pentad_consensus_final_timestamp_seconds` | when the last block became final here, Unix |
 //! | `pentad_consensus_final_height_blocks` | height of the last final block |
 //! | `pentad_consensus_blocks_final_total` | blocks that became final here since the start |
-//! | `pentad_consensus_phase_seconds{phase}` | from a phase to the next: prepare, commit, connect |
+//! | `pentad_consensus_phase_seconds{phase}` | pre_prepare, prepare, commit, connect |
+//! | `pentad_consensus_finality_seconds` | from the proposal until its block is final here |
 //! | `pentad_consensus_block_interval_seconds` | between two final blocks |
 //! | `pentad_consensus_sent_total{message}` | messages to other replicas |
 //! | `pentad_consensus_received_total{message}` | messages from other replicas |
@@ -24,17 +25,16 @@
 //! | `pentad_consensus_evidence_total` | faults that others were shown to have |
 //! | `pentad_consensus_halted` | 1 while the validator takes no part |
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pentad_pbft::{Output, Quorum, Record, ReplicaId, Sequence, View};
+use pentad_pbft::{Quorum, ReplicaId, Sequence, View};
 use pentad_service_kit::Metrics;
+use pentad_service_kit::metrics::TracedHistogram;
+use pentad_service_kit::telemetry::TraceContext;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::mpsc;
 
@@ -93,7 +93,16 @@ struct PhaseLabels {
     phase: &'static str,
 }
 
-type Phases = Family<PhaseLabels, Histogram, fn() -> Histogram>;
+/// A phase of a block that is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    pub(crate) time: Duration,
+    /// A trace that shows it.
+    pub(crate) trace: Option<TraceContext>,
+}
+
+type Phases = Family<PhaseLabels, TracedHistogram, fn() -> TracedHistogram>;
 
 /// What the service counts; cheap to clone.
 #[derive(Clone, Debug)]
@@ -109,22 +118,21 @@ pub(crate) struct ConsensusMetrics {
     final_height: Gauge,
     blocks: Counter,
     phases: Phases,
-    interval: Histogram,
+    finality: TracedHistogram,
+    interval: TracedHistogram,
     sent: Family<MessageLabels, Counter>,
     received: Family<MessageLabels, Counter>,
     dropped: Family<ReasonLabels, Counter>,
     fsyncs: Counter,
     log_bytes: Gauge,
-    write: Histogram,
+    write: TracedHistogram,
     suspicions: Counter,
     evidence: Counter,
     halted: Gauge,
-    /// When the blocks in flight reached their present phase.
-    since: Arc<Mutex<BTreeMap<Sequence, Instant>>>,
 }
 
-fn latency() -> Histogram {
-    Histogram::new(LATENCY_BUCKETS)
+fn latency() -> TracedHistogram {
+    TracedHistogram::new(LATENCY_BUCKETS)
 }
 
 impl ConsensusMetrics {
@@ -140,7 +148,8 @@ impl ConsensusMetrics {
             final_time: Gauge::default(),
             final_height: Gauge::default(),
             blocks: Counter::default(),
-            phases: Family::new_with_constructor(latency as fn() -> Histogram),
+            phases: Family::new_with_constructor(latency as fn() -> TracedHistogram),
+            finality: latency(),
             interval: latency(),
             sent: Family::default(),
             received: Family::default(),
@@ -151,7 +160,6 @@ impl ConsensusMetrics {
             suspicions: Counter::default(),
             evidence: Counter::default(),
             halted: Gauge::default(),
-            since: Arc::default(),
         };
         let register = |registry: &mut Registry| {
             own.register_in(registry.sub_registry_with_prefix("consensus"));
@@ -191,6 +199,7 @@ impl ConsensusMetrics {
         registry.register_with_unit("final_height", "Of the last final block", blocks, height);
         registry.register("blocks_final", "Blocks that became final", self.blocks.clone());
         for (name, help, histogram) in [
+            ("finality", "From a proposal until its block is final here", &self.finality),
             ("block_interval", "Between two final blocks", &self.interval),
             ("log_write", "One durable write", &self.write),
         ] {
@@ -214,7 +223,7 @@ impl ConsensusMetrics {
         for cause in Cause::ALL.map(Cause::name) {
             drop(self.views_left.get_or_create(&CauseLabels { cause }));
         }
-        for phase in ["prepare", "commit", "connect"] {
+        for phase in ["pre_prepare", "prepare", "commit", "connect"] {
             drop(self.phases.get_or_create(&PhaseLabels { phase }));
         }
         for reason in ["malformed", "body", "no_room"] {
@@ -257,35 +266,19 @@ impl ConsensusMetrics {
         self.margin.on_occasion(now_unix);
         self.blocks.inc();
         if let Some(previous) = previous {
-            self.interval.observe(previous.elapsed().as_secs_f64());
-        }
-        self.phase_done(sequence, "connect");
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.retain(|above, _| *above > sequence);
-    }
-
-    /// The core wants something: what it has come to, its wishes tell.
-    pub(crate) fn on_output(&self, output: &Output) {
-        match output {
-            Output::Persist(Record::PrePrepare(proposal)) => {
-                let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-                since.insert(proposal.signed.sequence, Instant::now());
-            }
-            Output::Persist(Record::Prepared(certificate)) => {
-                self.phase_done(certificate.sequence(), "prepare");
-            }
-            Output::Execute { certificate, .. } => self.phase_done(certificate.sequence, "commit"),
-            _ => {}
+            self.interval.observe(previous.elapsed(), None);
         }
     }
 
-    fn phase_done(&self, sequence: Sequence, phase: &'static str) {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(since) = since.get_mut(&sequence) {
-            let time = since.elapsed().as_secs_f64();
-            *since = Instant::now();
-            self.phases.get_or_create(&PhaseLabels { phase }).observe(time);
-        }
+    /// A block in flight was so long in a phase.
+    pub(crate) fn on_phase(&self, phase: Phase) {
+        let labels = PhaseLabels { phase: phase.name };
+        self.phases.get_or_create(&labels).observe(phase.time, phase.trace);
+    }
+
+    /// A block is final here, so long after its proposal came.
+    pub(crate) fn on_finality(&self, time: Duration, trace: Option<TraceContext>) {
+        self.finality.observe(time, trace);
     }
 
     pub(crate) fn on_sent(&self, message: &'static str, dropped: u64) {
@@ -303,10 +296,16 @@ impl ConsensusMetrics {
         self.dropped.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    pub(crate) fn on_written(&self, fsyncs: u64, log_bytes: u64, time: Duration) {
+    pub(crate) fn on_written(
+        &self,
+        fsyncs: u64,
+        log_bytes: u64,
+        time: Duration,
+        trace: Option<TraceContext>,
+    ) {
         self.fsyncs.inc_by(fsyncs);
         self.log_bytes.set(i64::try_from(log_bytes).unwrap_or(i64::MAX));
-        self.write.observe(time.as_secs_f64());
+        self.write.observe(time, trace);
     }
 
     pub(crate) fn on_suspect(&self) {

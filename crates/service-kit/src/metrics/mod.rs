@@ -20,6 +20,8 @@
 //! | `pentad_log_lines_left_out_total{level}` | lines that repeat |
 //! | `process_resident_memory_bytes` | resident memory (Linux) |
 //!
+//! Histograms of times name sampled traces, as exemplars.
+//!
 //! `method` is the path of a method that declares a right, or `undeclared`: a caller cannot make
 //! up new series.
 
@@ -27,6 +29,7 @@ mod page;
 mod process;
 mod rpc;
 mod sample;
+mod traced;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +41,7 @@ use prometheus_client::registry::Registry;
 use crate::telemetry;
 pub use page::serve_page;
 pub(crate) use rpc::RpcMetrics;
+pub use traced::TracedHistogram;
 
 /// The metrics of the process; cheap to clone.
 #[derive(Clone, Debug)]

@@ -5,9 +5,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
+
+use super::TracedHistogram;
+use crate::telemetry::TraceContext;
 
 /// Upper bounds in seconds: an in-process hop takes microseconds, a synced stream minutes.
 const DURATION_BUCKETS: [f64; 12] =
@@ -29,7 +31,7 @@ struct OutcomeLabels {
 pub(crate) struct RpcMetrics {
     started: Family<MethodLabels, Counter>,
     handled: Family<OutcomeLabels, Counter>,
-    duration: Family<MethodLabels, Histogram>,
+    duration: Family<MethodLabels, TracedHistogram>,
     in_flight: Family<MethodLabels, Gauge>,
 }
 
@@ -38,7 +40,7 @@ impl RpcMetrics {
         let metrics = Self {
             started: Family::default(),
             handled: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            duration: Family::new_with_constructor(|| TracedHistogram::new(DURATION_BUCKETS)),
             in_flight: Family::default(),
         };
         registry.register("rpc_started", "Calls that arrived", metrics.started.clone());
@@ -59,10 +61,16 @@ impl RpcMetrics {
         self.in_flight.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn on_end(&self, method: &str, code: Code, duration: Duration) {
+    pub(crate) fn on_end(
+        &self,
+        method: &str,
+        code: Code,
+        duration: Duration,
+        trace: Option<TraceContext>,
+    ) {
         let labels = MethodLabels { method: method.to_owned() };
         self.in_flight.get_or_create(&labels).dec();
-        self.duration.get_or_create(&labels).observe(duration.as_secs_f64());
+        self.duration.get_or_create(&labels).observe(duration, trace);
         let outcome = OutcomeLabels { method: labels.method, code: code_name(code) };
         self.handled.get_or_create(&outcome).inc();
     }

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span, field};
 
 use super::{Method, refusal};
 use crate::metrics::RpcMetrics;
-use crate::telemetry::propagation;
+use crate::telemetry::{TraceContext, propagation};
 
 const STATUS_HEADER: &str = "grpc-status";
 /// Stands for every path that declares no right: strangers cannot make up new series.
@@ -126,7 +126,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        self.metrics.on_end(&self.method, self.code, duration);
+        self.metrics.on_end(&self.method, self.code, duration, TraceContext::of(&self.span));
         self.span.record("rpc.grpc.status_code", self.code as i32);
         if is_server_fault(self.code) {
             self.span.record("otel.status_code", "ERROR");

@@ -251,7 +251,8 @@ impl Writer {
         }
         let (started, began) = (Instant::now(), SystemTime::now());
         let snapshot = self.store.commit()?;
-        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        let trace = self.group.traced.iter().find_map(|traced| traced.trace().example());
+        self.metrics.commit_seconds.observe(started.elapsed(), trace);
         for traced in &self.group.traced {
             traced.durable(began);
             self.published.traces.on_block(traced.hash(), traced.trace());

@@ -190,7 +190,7 @@ impl Writer {
         let (started, began) = (Instant::now(), SystemTime::now());
         let trace = self.traced(block, trace);
         let verdict = self.accept(block, certificate, origin)?;
-        self.metrics.connect_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.connect_seconds.observe(started.elapsed(), trace.example());
         match verdict {
             Ok(outcome) => {
                 if !trace.is_empty() && outcome == BlockOutcome::Connected {

@@ -20,8 +20,9 @@ impl Driver {
     /// to say.
     pub(super) async fn act(&mut self, outputs: Vec<Output>) -> Result<(), DriverError> {
         for output in &outputs {
-            self.parts.metrics.on_output(output);
-            self.rounds.on_output(output);
+            if let Some(phase) = self.rounds.on_output(output) {
+                self.parts.metrics.on_phase(phase);
+            }
         }
         let written = written(&outputs);
         let (batch, effects) = split(outputs);
@@ -33,8 +34,8 @@ impl Driver {
                 Ok((safety.fsyncs() - before, safety.log_bytes()))
             };
             let (fsyncs, bytes) = self.write(commit).await?;
-            self.parts.metrics.on_written(fsyncs, bytes, started.elapsed());
-            self.rounds.on_durable(&written, began);
+            let trace = self.rounds.on_durable(&written, began);
+            self.parts.metrics.on_written(fsyncs, bytes, started.elapsed(), trace);
         }
         let messages = effects.iter().filter_map(|effect| match effect {
             Output::Send { message, .. } => Some(message),

@@ -115,7 +115,10 @@ impl Driver {
         }
         self.executed = sequence;
         self.executing.retain(|above, _| *above > sequence);
-        self.rounds.end(sequence);
+        if let Some((connect, finality)) = self.rounds.end(sequence) {
+            self.parts.metrics.on_phase(connect);
+            self.parts.metrics.on_finality(finality, connect.trace);
+        }
         let now = Instant::now();
         let previous = self.progress_at.replace(now);
         self.parts.metrics.on_final(sequence, unix_seconds(), previous);

@@ -1,11 +1,13 @@
 //! Blocks in flight as spans: of the block's own trace, and of the traces of transactions in it.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pentad_pbft::{Output, Record, Sequence, View};
 use pentad_service_kit::telemetry::{BlockSpans, BlockTrace, TraceContext};
 use tracing::Span;
+
+use crate::metrics::Phase;
 
 /// The blocks in flight.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ struct Round {
     span: Span,
     /// This node's part in the agreement, in each trace. `None` until the block is there.
     part: Option<BlockSpans>,
+    /// The proposal was here.
+    began: SystemTime,
     /// The last phase was over.
     since: SystemTime,
 }
@@ -36,7 +40,8 @@ impl Rounds {
     pub(super) fn open(&mut self, view: View, sequence: Sequence) -> Span {
         let open = || {
             let span = tracing::info_span!(parent: None, "block", %view, %sequence);
-            Round { span, part: None, since: SystemTime::now() }
+            let now = SystemTime::now();
+            Round { span, part: None, began: now, since: now }
         };
         self.0.entry(sequence).or_insert_with(open).span.clone()
     }
@@ -48,7 +53,8 @@ impl Rounds {
         if is_new || (!transactions.is_empty() && round.trace().transactions().is_empty()) {
             let own = TraceContext::of(&round.span);
             let trace = BlockTrace::new(own, transactions.iter().copied());
-            round.since = SystemTime::now();
+            round.began = SystemTime::now();
+            round.since = round.began;
             round.part = Some(trace.begin_at(module_path!(), "consensus.round", round.since));
         }
     }
@@ -59,39 +65,61 @@ impl Rounds {
     }
 
     /// The core wants something: the phase that is over, its wishes tell.
-    pub(super) fn on_output(&mut self, output: &Output) {
-        let (sequence, phase) = match output {
+    pub(super) fn on_output(&mut self, output: &Output) -> Option<Phase> {
+        let (sequence, span, phase) = match output {
             Output::Persist(Record::PrePrepare(proposal)) => {
-                (proposal.signed.sequence, "pbft.pre_prepare")
+                (proposal.signed.sequence, "pbft.pre_prepare", "pre_prepare")
             }
             Output::Persist(Record::Prepared(certificate)) => {
-                (certificate.sequence(), "pbft.prepare")
+                (certificate.sequence(), "pbft.prepare", "prepare")
             }
-            Output::Execute { certificate, .. } => (certificate.sequence, "pbft.commit"),
-            _ => return,
+            Output::Execute { certificate, .. } => (certificate.sequence, "pbft.commit", "commit"),
+            _ => return None,
         };
-        if let Some(round) = self.0.get_mut(&sequence) {
-            let now = SystemTime::now();
-            round.trace().record(module_path!(), phase, round.since, now);
-            round.since = now;
-        }
+        let round = self.0.get_mut(&sequence)?;
+        let now = SystemTime::now();
+        round.trace().record(module_path!(), span, round.since, now);
+        Some(round.next_phase(phase, now))
     }
 
-    /// Records of these sequences were made durable since `began`.
-    pub(super) fn on_durable(&self, sequences: &[Sequence], began: SystemTime) {
+    /// Records of these sequences were made durable since `began`; a trace that shows it.
+    pub(super) fn on_durable(
+        &self,
+        sequences: &[Sequence],
+        began: SystemTime,
+    ) -> Option<TraceContext> {
         let now = SystemTime::now();
         for sequence in sequences {
             self.trace(*sequence).record(module_path!(), "safety_log.fsync", began, now);
         }
+        sequences.iter().find_map(|sequence| self.trace(*sequence).example())
     }
 
-    /// A block is final, and with it all before it.
-    pub(super) fn end(&mut self, sequence: Sequence) {
+    /// A block is final, and with it all before it: its last phase, and the time since its
+    /// proposal was here.
+    pub(super) fn end(&mut self, sequence: Sequence) -> Option<(Phase, Duration)> {
+        let own = self.0.remove(&sequence);
         self.0.retain(|above, _| *above > sequence);
+        // Of a block that only sync brought there was no proposal.
+        let mut round = own.filter(|round| round.part.is_some())?;
+        let now = SystemTime::now();
+        let connect = round.next_phase("connect", now);
+        Some((connect, since(round.began, now)))
     }
 }
 
+/// A clock that was set back must not stop anything.
+fn since(earlier: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(earlier).unwrap_or_default()
+}
+
 impl Round {
+    fn next_phase(&mut self, name: &'static str, now: SystemTime) -> Phase {
+        let time = since(self.since, now);
+        self.since = now;
+        Phase { name, time, trace: self.trace().example() }
+    }
+
     fn trace(&self) -> BlockTrace {
         self.part.as_ref().map(BlockSpans::trace).unwrap_or_default()
     }
