@@ -80,26 +80,30 @@ impl Load {
     /// Hands in payments, `rate` a second or as fast as the nodes take them.
     pub(crate) async fn offer(&self, payments: &[Payment], rate: usize, watch: &Watch) {
         let mut ticks = tokio::time::interval(INTERVAL);
-        let batches = payments.chunks(rate.div_ceil(INTERVALS_PER_SECOND));
-        for (batch, stream) in batches.zip(self.streams.iter().cycle()) {
+        let batch_len = rate.div_ceil(INTERVALS_PER_SECOND);
+        let batches = payments.chunks(batch_len).enumerate();
+        for ((number, batch), stream) in batches.zip(self.streams.iter().cycle()) {
             ticks.tick().await;
             watch.expect(batch.iter().map(|(txid, _)| *txid));
             let transactions = batch.iter().map(|(_, bytes)| bytes.clone()).collect();
-            let traced = self.traced_of.map(|of| traced(batch, of)).unwrap_or_default();
+            let first = number * batch_len;
+            let traced = self.traced_of.map(|of| traced(batch, first, of)).unwrap_or_default();
             let request = SubmitTransactionsRequest { transactions, traced };
             stream.send(request).await.expect("a live stream");
         }
     }
 }
 
-/// Each `of`th payment, as a trace whose ids are parts of its own.
-fn traced(batch: &[Payment], of: usize) -> Vec<TracedTransaction> {
+/// Each `of`th payment, as a trace whose ids are parts of its own; `first` is the number of the
+/// batch's first one.
+fn traced(batch: &[Payment], first: usize, of: usize) -> Vec<TracedTransaction> {
     let begin = |(place, (txid, _)): (usize, &Payment)| {
         let digits = txid.to_string();
         let traceparent = format!("00-{}-{}-01", &digits[..32], &digits[32..48]);
         TracedTransaction { place: u32::try_from(place).expect("small"), traceparent }
     };
-    batch.iter().enumerate().step_by(of).map(begin).collect()
+    let is_traced = |(place, _): &(usize, &Payment)| (first + place).is_multiple_of(of);
+    batch.iter().enumerate().filter(is_traced).map(begin).collect()
 }
 
 fn open(connection: &Connection) -> (mpsc::Sender<SubmitTransactionsRequest>, JoinHandle<()>) {
