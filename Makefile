@@ -159,15 +159,16 @@ $(PROMTOOL):
 # Static, so that an image needs nothing beside the binary; without names of this machine, so that it does not matter where it is built.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 CARGO_HOME ?= $(HOME)/.cargo
-STATIC := target/$(HOST)/release
+STATIC := target/$(HOST)/image
+STATIC_C_FLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CARGO_HOME)=cargo
 STATIC_FLAGS := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
 	--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)=cargo
 SERVICES := node chain wallet miner consensus peer
 
 .PHONY: images
 images: ## Build the container images of node, services, command line and trace viewer (needs Docker)
-	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="$(STATIC_FLAGS)" \
-		$(CARGO) build --release --locked --target $(HOST) -p pentad-cli -p pentad-trace-viewer $(SERVICES:%=-p pentad-%)
+	CFLAGS="$(STATIC_C_FLAGS)" RUSTFLAGS="$(STATIC_FLAGS)" \
+		$(CARGO) build --profile image --locked --target $(HOST) -p pentad-cli -p pentad-trace-viewer $(SERVICES:%=-p pentad-%)
 	deploy/docker/build $(STATIC)
 
 .PHONY: trace-viewer
