@@ -175,6 +175,18 @@ images: ## Build the container images of node, services, command line and trace 
 trace-viewer: ## Take traces at 127.0.0.1:4317 and show them at http://127.0.0.1:4316 (Ctrl-C stops it)
 	$(CARGO) run --release --locked -p pentad-trace-viewer
 
+TWICE := target/twice
+
+.PHONY: images-twice
+images-twice: images ## Build what goes into images once more, from a clone elsewhere, and compare (as long again)
+	rm -rf $(TWICE) && git clone --quiet . $(TWICE)/pentad
+	$(MAKE) -C $(TWICE)/pentad images TAG=twice
+	for binary in pentad pentad-trace-viewer $(SERVICES:%=pentad-%); do cmp $(STATIC)/$$binary $(TWICE)/pentad/$(STATIC)/$$binary; done
+	for image in cli trace-viewer $(SERVICES); do diff <(docker image inspect --format '{{.RootFS.Layers}}' pentad-$$image) \
+		<(docker image inspect --format '{{.RootFS.Layers}}' pentad-$$image:twice); \
+		docker image rm --force pentad-$$image:twice > /dev/null; done
+	rm -rf $(TWICE)
+
 .PHONY: rendered
 rendered: ## Render deploy/kubernetes/overlays anew (needs kubectl 1.32 or later)
 	for overlay in dev production; do \

@@ -5,6 +5,7 @@ mod faults;
 mod images;
 mod load;
 mod network;
+mod operations;
 mod payments;
 mod rights;
 mod upgrade;

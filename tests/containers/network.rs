@@ -27,13 +27,22 @@ impl Network {
     /// When there is no Docker, or it does not come up.
     #[must_use]
     pub fn up(engine: &str) -> Self {
+        let network = Self::planned();
+        network.script(&["up", engine]);
+        network
+    }
+
+    /// A place for a network, and a name and ports of its own.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn planned() -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let ports = free_ports(PORTS);
         // The ports are ours alone, and so is a name with them.
         let name = format!("pentad-test-{}-{ports}", std::process::id());
-        let network = Self { dir, name, ports };
-        network.script(&["up", engine]);
-        network
+        Self { dir, name, ports }
     }
 
     /// Runs `deploy/compose/network`; what it wrote.
@@ -52,13 +61,18 @@ impl Network {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose/network");
         let mut command = Command::new(script);
+        command.args(arguments).envs(self.variables()).env("PENTAD", binary("pentad"));
         command
-            .args(arguments)
-            .env("NETWORK_DIR", self.folder())
-            .env("NETWORK_NAME", &self.name)
-            .env("NETWORK_PORTS", (self.ports / 10 + 1).to_string())
-            .env("PENTAD", binary("pentad"));
-        command
+    }
+
+    /// What tells the script where the network is.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, String); 3] {
+        [
+            ("NETWORK_DIR", self.folder().display().to_string()),
+            ("NETWORK_NAME", self.name.clone()),
+            ("NETWORK_PORTS", (self.ports / 10 + 1).to_string()),
+        ]
     }
 
     /// Where the network's files are.

@@ -1,15 +1,11 @@
 //! Pages whose commands do what they say, and print what they show.
 
 use std::fs;
-use std::ops::Range;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pentad_tests::{binary, free_ports, tool};
+use pentad_tests::{free_ports, normalize, path_folder, sessions};
 
-/// Sessions of commands that one shell runs in order.
-const FENCE: &str = "```console\n";
 /// Marks the sessions that are run.
 const MARK: &str = "<!-- Run by";
 /// The first port of a network unless it is told another, as the pages show it.
@@ -26,94 +22,6 @@ pub struct Page {
     /// What is waited for behind a command: a script is faster than any person, and a block needs
     /// a moment to the other nodes.
     pub until: fn(&str) -> Option<&'static str>,
-}
-
-struct Session {
-    /// Byte range of the text between the fences.
-    range: Range<usize>,
-    commands: Vec<String>,
-}
-
-fn sessions(text: &str) -> Vec<Session> {
-    let mut sessions = Vec::new();
-    for (mark, _) in text.match_indices(MARK) {
-        let start = mark + text[mark..].find(FENCE).expect("a fence behind the mark") + FENCE.len();
-        let end = start + text[start..].find("```").expect("a closing fence");
-        let commands = text[start..end].lines().filter_map(|line| line.strip_prefix("$ "));
-        sessions
-            .push(Session { range: start..end, commands: commands.map(str::to_owned).collect() });
-    }
-    sessions
-}
-
-/// A folder with the commands that a page takes for granted.
-fn path_folder(folder: &Path) {
-    for name in ["pentad", "pentad-node"] {
-        std::os::unix::fs::symlink(binary(name), folder.join(name)).expect("a link");
-    }
-    let scripts = [
-        // grpcurl cannot be installed everywhere; buf speaks the same protocol.
-        (
-            "grpcurl",
-            format!(
-                "#!/bin/bash\nset -e\nargs=(--protocol grpc --http2-prior-knowledge)\n\
-             while [[ $1 == -* ]]; do case $1 in -plaintext) shift;; \
-             *) args+=(\"$1\" \"$2\"); shift 2;; esac; done\n\
-             if [[ $2 == list ]]; then {buf} curl \"${{args[@]}}\" --list-services http://$1; else \
-             {buf} curl \"${{args[@]}}\" http://$1/$2; fi\n",
-                buf = tool("buf").display()
-            ),
-        ),
-        (
-            "jq",
-            format!(
-                "#!/bin/bash\n# Only what the pages ask for.\n{python} -c 'import json, re, sys\n\
-             value = json.load(sys.stdin)\n\
-             for key in re.findall(r\"[a-z]+|[0-9]+\", sys.argv[1]): \
-             value = value[int(key) if key.isdigit() else key]\n\
-             print(value)' \"$2\"\n",
-                python = tool("python").display()
-            ),
-        ),
-    ];
-    for (name, script) in scripts {
-        let path = folder.join(name);
-        fs::write(&path, script).expect("a written script");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("an executable");
-    }
-}
-
-/// Everything that differs from run to run, made the same.
-fn normalize(line: &str) -> String {
-    // Which three of four sign, and which view a busy machine has come to, are matters of luck.
-    if line.starts_with("signers") {
-        return "signers".to_owned();
-    }
-    if line.starts_with("node") && line.contains(" healthy ") {
-        let columns: Vec<_> = line.split_whitespace().take(6).collect();
-        return normalize(&format!("> {}", columns.join(" ")));
-    }
-    // So are the length of a signature, the number of hashes tried, and whose signature is looked
-    // at first; and it takes a while to read.
-    let is_luck =
-        ["nonce", "bytes in all", " ago", "of replica"].iter().any(|it| line.contains(it))
-            || line.starts_with("view ");
-    let mask = |word: &str| {
-        let is_long = word.len() >= 10;
-        let has_digit = word.chars().any(|c| c.is_ascii_digit());
-        if has_digit && (is_long || is_luck) { "<any>".to_owned() } else { word.to_owned() }
-    };
-    let mut out = String::new();
-    let mut word = String::new();
-    for character in line.chars() {
-        if character.is_ascii_alphanumeric() {
-            word.push(character);
-        } else {
-            out.push_str(&mask(&std::mem::take(&mut word)));
-            out.push(character);
-        }
-    }
-    out + &mask(&word)
 }
 
 /// The networks of a page have the default ports; here others may be running.
@@ -199,11 +107,11 @@ impl Page {
     /// When it is something else.
     pub fn hold(&self) {
         let text = fs::read_to_string(self.path()).expect("the page");
-        let sessions = sessions(&text);
+        let sessions = sessions(&text, MARK);
         assert!(sessions.len() >= 3, "the marks are gone");
         let folder = tempfile::TempDir::new().expect("a temporary folder");
         let path = tempfile::TempDir::new().expect("a temporary folder");
-        path_folder(path.path());
+        path_folder(path.path(), &["pentad", "pentad-node"]);
         let mut ports = Ports { base: free_ports(2 * PORTS), networks: 0 };
         let commands = sessions.iter().flat_map(|session| &session.commands);
         let commands: Vec<_> = commands.map(|command| ports.moved(command)).collect();
