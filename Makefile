@@ -160,14 +160,16 @@ $(PROMTOOL):
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 CARGO_HOME ?= $(HOME)/.cargo
 STATIC := target/$(HOST)/image
-STATIC_C_FLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CARGO_HOME)=cargo
+# The allocator would name the time at which it was compiled.
+STATIC_C_FLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CARGO_HOME)=cargo \
+	-Wno-builtin-macro-redefined -D__DATE__="unknown" -D__TIME__="unknown"
 STATIC_FLAGS := -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
 	--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME)=cargo
 SERVICES := node chain wallet miner consensus peer
 
 .PHONY: images
 images: ## Build the container images of node, services, command line and trace viewer (needs Docker)
-	CFLAGS="$(STATIC_C_FLAGS)" RUSTFLAGS="$(STATIC_FLAGS)" \
+	CFLAGS='$(STATIC_C_FLAGS)' RUSTFLAGS="$(STATIC_FLAGS)" \
 		$(CARGO) build --profile image --locked --target $(HOST) -p pentad-cli -p pentad-trace-viewer $(SERVICES:%=-p pentad-%)
 	deploy/docker/build $(STATIC)
 
