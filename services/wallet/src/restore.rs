@@ -48,17 +48,25 @@ impl Inner {
     /// Looks whether others have handed out addresses of a watched account, whose owner or
     /// cosigners have it on nodes of their own.
     pub(crate) async fn find_addresses(&self, wallet: &Arc<Wallet>) -> Result<(), WalletError> {
-        let Some(known) = wallet.issued().filter(|_| wallet.is_watch_only()) else {
-            return Ok(());
-        };
+        if wallet.is_watch_only() && self.learn_addresses(wallet).await? {
+            // They were paid before anybody here knew them.
+            self.ledger.rescan(wallet)?;
+        }
+        Ok(())
+    }
+
+    /// Takes addresses that were paid and are not known here for handed out, by another node or
+    /// after the backup that the wallet comes from. Says whether there were any: their coins are
+    /// to be looked for, then.
+    pub(crate) async fn learn_addresses(&self, wallet: &Arc<Wallet>) -> Result<bool, WalletError> {
+        let Some(known) = wallet.issued() else { return Ok(false) };
         let address = |path| wallet.address_at(path).ok_or(DerivationError::Index);
         let found = self.issued(address, known).await?;
         if found == known {
-            return Ok(());
+            return Ok(false);
         }
         on_disk(wallet, move |wallet| wallet.issue_up_to(found)).await?;
-        // They were paid before anybody here knew them.
-        Ok(self.ledger.rescan(wallet)?)
+        Ok(true)
     }
 
     /// Addresses of an account up to the last ones that were ever paid, and those that are known.

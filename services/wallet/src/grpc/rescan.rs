@@ -23,6 +23,7 @@ pub(super) async fn begin(
 ) -> Result<Stream, WalletError> {
     let wallet = inner.wallet(request.wallet.parse()?).await?;
     let tip = inner.chain.tip().await?;
+    inner.learn_addresses(&wallet).await?;
     inner.ledger.rescan(&wallet)?;
     let watcher = Watcher {
         inner: Arc::clone(inner),

@@ -7,6 +7,7 @@ use pentad_api::wallet::v1::*;
 use tonic::{Code, Status};
 
 use crate::bed::{Bed, COIN, from_wallet};
+use crate::history::rescan;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -70,6 +71,44 @@ async fn a_backup_gives_the_wallet_with_all_its_addresses_and_its_policy() {
     let request = UnlockWalletRequest { wallet, passphrase, seconds: 0 };
     elsewhere.keystore().unlock_wallet(request).await.expect("opens");
     elsewhere.send(from_wallet("alice", &next, COIN / 2)).await.expect("its keys sign");
+}
+
+/// A wallet that was paid, backed up, and only then paid others: its change and its next address are
+/// younger than the backup.
+async fn paid_after_its_backup(bed: &Bed) -> String {
+    let first = bed.create("alice").await;
+    bed.chain.pay(&first, 2 * COIN);
+    let backup = back_up(bed, "alice").await;
+    let other = bed.create("bob").await;
+    bed.send(from_wallet("alice", &other, COIN / 2)).await.expect("paid");
+    let next = NewAddressRequest { wallet: "alice".to_owned(), ..Default::default() };
+    let next = bed.wallet().new_address(next).await.expect("handed out").into_inner().address;
+    bed.chain.pay(&next, COIN);
+    bed.chain.mine(1);
+    backup
+}
+
+#[tokio::test]
+async fn what_came_after_a_backup_is_found() {
+    let bed = Bed::start().await;
+    let backup = paid_after_its_backup(&bed).await;
+    let mut elsewhere = Bed::start().await;
+    elsewhere.chain = bed.chain.clone();
+    elsewhere.restart().await;
+    restore(&elsewhere, &backup, "").await.expect("restored");
+    assert_eq!(elsewhere.balance("alice").await, bed.balance("alice").await);
+}
+
+#[tokio::test]
+async fn a_rescan_finds_what_a_node_did_not_have_when_it_restored_a_backup() {
+    let bed = Bed::start().await;
+    let backup = paid_after_its_backup(&bed).await;
+    let mut elsewhere = Bed::start().await;
+    restore(&elsewhere, &backup, "").await.expect("restored");
+    elsewhere.chain = bed.chain.clone();
+    elsewhere.restart().await;
+    rescan(&elsewhere, "alice").await;
+    assert_eq!(elsewhere.balance("alice").await, bed.balance("alice").await);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn lines(bed: &Bed, wallet: &str) -> Vec<Line> {
     transactions.iter().map(line).collect()
 }
 
-async fn rescan(bed: &Bed, wallet: &str) -> Vec<RescanResponse> {
+pub(crate) async fn rescan(bed: &Bed, wallet: &str) -> Vec<RescanResponse> {
     let request = RescanRequest { wallet: wallet.to_owned() };
     let mut stream = bed.wallet().rescan(request).await.expect("a stream").into_inner();
     let mut messages = Vec::new();
