@@ -73,8 +73,8 @@ async fn a_backup_gives_the_wallet_with_all_its_addresses_and_its_policy() {
     elsewhere.send(from_wallet("alice", &next, COIN / 2)).await.expect("its keys sign");
 }
 
-/// A wallet that was paid, backed up, and only then paid others: its change and its next address are
-/// younger than the backup.
+/// A wallet that was paid, backed up, and only then paid others: its change and its next address
+/// are younger than the backup.
 async fn paid_after_its_backup(bed: &Bed) -> String {
     let first = bed.create("alice").await;
     bed.chain.pay(&first, 2 * COIN);
