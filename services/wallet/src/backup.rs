@@ -186,9 +186,7 @@ impl Wallets {
         if !dry_run {
             self.inner.looked_after(Arc::clone(&wallet))?;
             // What it has paid since it was backed up gave change to addresses that came later.
-            if self.inner.learn_addresses(&wallet).await? {
-                self.inner.ledger.rescan(&wallet)?;
-            }
+            self.inner.find_paid_addresses(&wallet).await?;
             self.inner.label(wallet.name(), labels).await?;
             self.inner.note(&wallet, Event::Restored).await?;
             tracing::info!(wallet = %wallet.name(), "wallet restored from a backup");

@@ -48,8 +48,15 @@ impl Inner {
     /// Looks whether others have handed out addresses of a watched account, whose owner or
     /// cosigners have it on nodes of their own.
     pub(crate) async fn find_addresses(&self, wallet: &Arc<Wallet>) -> Result<(), WalletError> {
-        if wallet.is_watch_only() && self.learn_addresses(wallet).await? {
-            // They were paid before anybody here knew them.
+        if wallet.is_watch_only() { self.find_paid_addresses(wallet).await } else { Ok(()) }
+    }
+
+    /// Learns addresses that were paid before anybody here knew them, and looks for their coins.
+    pub(crate) async fn find_paid_addresses(
+        &self,
+        wallet: &Arc<Wallet>,
+    ) -> Result<(), WalletError> {
+        if self.learn_addresses(wallet).await? {
             self.ledger.rescan(wallet)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! when to come again, and the others notice nothing.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,13 +66,41 @@ impl Bucket {
 #[derive(Clone, Debug)]
 pub(super) struct Quotas {
     limits: Limits,
-    table: Arc<Mutex<Table>>,
+    table: Arc<Mutex<Places<Caller, Usage>>>,
 }
 
+/// What is kept of each caller, of so many at most.
 #[derive(Debug)]
-struct Table {
-    usages: HashMap<Caller, Usage>,
+pub(super) struct Places<K, V> {
+    most: usize,
     swept: Instant,
+    pub(super) taken: HashMap<K, V>,
+}
+
+impl<K: Eq + Hash, V> Places<K, V> {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, swept: Instant::now(), taken: HashMap::new() }
+    }
+
+    /// By what a caller is known here: when there are too many, the idle ones are forgotten now
+    /// and then, and newcomers share a place.
+    pub(super) fn key(
+        &mut self,
+        caller: K,
+        shared: K,
+        now: Instant,
+        mut is_idle: impl FnMut(&mut V) -> bool,
+    ) -> K {
+        if self.taken.contains_key(&caller) {
+            return caller;
+        }
+        let is_full = |places: &Self| places.taken.len() >= places.most;
+        if is_full(self) && now.saturating_duration_since(self.swept) >= SWEEP_PAUSE {
+            self.swept = now;
+            self.taken.retain(|_, value| !is_idle(value));
+        }
+        if is_full(self) { shared } else { caller }
+    }
 }
 
 #[derive(Debug)]
@@ -92,7 +121,7 @@ pub(super) enum Overuse {
 
 impl Quotas {
     pub(super) fn new(limits: &Limits) -> Self {
-        let table = Table { usages: HashMap::new(), swept: Instant::now() };
+        let table = Places::new(limits.callers_max);
         Self { limits: *limits, table: Arc::new(Mutex::new(table)) }
     }
 
@@ -108,8 +137,15 @@ impl Quotas {
         }
         let rate = self.limits.caller_rate();
         let mut table = self.lock();
-        let caller = table.key(caller, &self.limits, now);
-        let usage = table.usages.entry(caller.clone()).or_insert_with(|| Usage {
+        let caller = match caller {
+            Caller::Stranger(address) => Caller::Stranger(network(*address)),
+            known => known.clone(),
+        };
+        let caller = table.key(caller, LATECOMERS, now, |usage| {
+            let is_idle = usage.unary == 0 && usage.streams == 0;
+            is_idle && usage.bucket.is_full(rate, now)
+        });
+        let usage = table.taken.entry(caller.clone()).or_insert_with(|| Usage {
             bucket: Bucket::full(rate, now),
             unary: 0,
             streams: 0,
@@ -127,31 +163,8 @@ impl Quotas {
         Ok(Some(Part { quotas: self.clone(), caller, streaming }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Places<Caller, Usage>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// By what a caller is known here: when there are too many, newcomers share one place.
-    fn key(&mut self, caller: &Caller, limits: &Limits, now: Instant) -> Caller {
-        let caller = match caller {
-            Caller::Stranger(address) => Caller::Stranger(network(*address)),
-            known => known.clone(),
-        };
-        if self.usages.contains_key(&caller) {
-            return caller;
-        }
-        let is_full = |table: &Self| table.usages.len() >= limits.callers_max;
-        if is_full(self) && now.saturating_duration_since(self.swept) >= SWEEP_PAUSE {
-            self.swept = now;
-            let rate = limits.caller_rate();
-            self.usages.retain(|_, usage| {
-                let is_idle = usage.unary == 0 && usage.streams == 0;
-                !(is_idle && usage.bucket.is_full(rate, now))
-            });
-        }
-        if is_full(self) { LATECOMERS } else { caller }
     }
 }
 
@@ -181,7 +194,7 @@ pub(super) struct Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if let Some(usage) = self.quotas.lock().usages.get_mut(&self.caller) {
+        if let Some(usage) = self.quotas.lock().taken.get_mut(&self.caller) {
             let count = if self.streaming { &mut usage.streams } else { &mut usage.unary };
             *count = count.saturating_sub(1);
         }
@@ -246,10 +259,10 @@ mod tests {
         quotas.take(&stranger(2), true, now).expect("room");
         quotas.take(&stranger(3), true, now).expect("the latecomers' place");
         quotas.take(&stranger(4), true, now).expect_err("which they share");
-        assert_eq!(quotas.lock().usages.len(), 3, "those, and the latecomers");
+        assert_eq!(quotas.lock().taken.len(), 3, "those, and the latecomers");
         let now = now + SWEEP_PAUSE;
         quotas.take(&stranger(4), true, now).expect("room again");
-        let is_known = |caller: Caller| quotas.lock().usages.contains_key(&caller);
+        let is_known = |caller: Caller| quotas.lock().taken.contains_key(&caller);
         assert!(is_known(stranger(1)), "it has a call under way");
         assert!(!is_known(stranger(2)), "it is idle");
         drop(held);

@@ -257,8 +257,9 @@ impl Ledger {
 
     /// Blocks on the disk.
     pub(crate) fn flush(&self) -> Result<(), LedgerError> {
-        let place = self.state().unwritten_place();
-        self.store.write(place)?;
+        let mut rows = rows::Rows::default();
+        self.state().put_unwritten_place(&mut rows);
+        self.store.write(rows)?;
         self.store.flush()
     }
 }

@@ -236,22 +236,20 @@ impl State {
     /// Rows of ours belong to the place, which is written with them; alone, it is written now and
     /// then.
     fn put_place(&mut self, rows: &mut Rows) {
-        let Some(place) = self.place else { return };
-        let is_near = |it: Place| it.height.abs_diff(place.height) < UNWRITTEN_BLOCKS;
-        if !rows.0.is_empty() || !self.written.is_some_and(is_near) {
-            rows.put_place(&place);
-            self.written = Some(place);
+        let height = |place: Option<Place>| place.map(|place| place.height);
+        let blocks = height(self.written).zip(height(self.place));
+        let is_near = blocks.is_some_and(|(a, b)| a.abs_diff(b) < UNWRITTEN_BLOCKS);
+        if !rows.0.is_empty() || !is_near {
+            self.put_unwritten_place(rows);
         }
     }
 
     /// The place, if it was not handed out to be written.
-    pub(super) fn unwritten_place(&mut self) -> Rows {
-        let mut rows = Rows::default();
+    pub(super) fn put_unwritten_place(&mut self, rows: &mut Rows) {
         if let Some(place) = self.place.filter(|_| self.written != self.place) {
             rows.put_place(&place);
             self.written = Some(place);
         }
-        rows
     }
 
     pub(super) fn set_final(&mut self, height: u32) {
@@ -310,7 +308,7 @@ impl State {
             rows.delete_coin(outpoint);
         }
         // What was found in blocks up to the place must not be found in them again.
-        rows.0.extend(self.unwritten_place().0);
+        self.put_unwritten_place(&mut rows);
         rows
     }
 

@@ -11,6 +11,7 @@ use pentad_primitives::{
 };
 use proptest::prelude::*;
 
+use super::rows::Rows;
 use super::scan::Scan;
 use super::store::Store;
 use super::{Class, Coin, Place, State};
@@ -319,8 +320,9 @@ fn run(model: &mut Model, subject: &mut Subject, step: Step) {
 /// after it, and the mempool anew.
 fn restart(model: &Model, subject: &mut Subject, in_order: bool) {
     if in_order {
-        let place = subject.state.unwritten_place();
-        subject.store.write(place).expect("written");
+        let mut rows = Rows::default();
+        subject.state.put_unwritten_place(&mut rows);
+        subject.store.write(rows).expect("written");
     }
     let (place, coins) = subject.store.load().expect("readable");
     let mut place = place.expect("genesis is written");
