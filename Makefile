@@ -126,6 +126,11 @@ bench-wallet: ## Measure a wallet of 100,000 coins: payments, and looking for al
 	$(CARGO) build --release --locked -p pentad-node -p pentad-bench
 	target/release/pentad-bench-wallet
 
+.PHONY: bench-services
+bench-services: ## Measure five services under mutual TLS: what they cost idle, what TLS costs a call
+	$(CARGO) build --release --locked -p pentad-bench $(SERVICES:%=-p pentad-%)
+	target/release/pentad-bench-services
+
 PAIRS ?= 9
 
 .PHONY: bench-tracing

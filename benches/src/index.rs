@@ -2,9 +2,6 @@
 //! and opening it again. Blocks of payments go through the index as in the chain service; nothing
 //! else of a node is there.
 
-#[allow(dead_code, reason = "the other programs of this package use the rest")]
-mod meter;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mimalloc::MiMalloc;
+use pentad_bench::meter::{cpu, resident_bytes};
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, CompactTarget, MerkleRoot, OutPoint,
     Script, Transaction, TxIn, TxOut, Txid, Utxo, sha256d,
@@ -20,8 +18,6 @@ use pentad_store::{
     CoinCache, DiskEngine, DiskOptions, Index, IndexRead as _, Step, StoreOptions, Tip, rows,
 };
 use tempfile::TempDir;
-
-use crate::meter::{cpu, resident_bytes};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;

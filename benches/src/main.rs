@@ -2,10 +2,6 @@
 //! only, and beside the yardstick of the same run: verification by libsecp256k1 alone. Where others
 //! use the cores too, CPU time is what can be compared; the multiples of the yardstick are of it.
 
-mod meter;
-mod node;
-#[allow(dead_code, reason = "the other programs of this package use the rest")]
-mod payments;
 mod reads;
 mod server;
 mod signatures;
@@ -14,14 +10,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use pentad_bench::chain::{LocalChain, bytes};
+use pentad_bench::meter::{Cost, Meter, median};
+use pentad_bench::payments::{Coin, START, key, pay, script, spec, split};
 use pentad_crypto::Address;
 use pentad_ledger::ChainSpec;
 use pentad_primitives::{Encode as _, Script, Transaction};
 use tempfile::TempDir;
 
-use crate::meter::{Cost, Meter, median};
-use crate::node::{Node, bytes};
-use crate::payments::{Coin, START, key, pay, script, spec, split};
 use crate::reads::Reads;
 use crate::server::Server;
 
@@ -70,8 +66,9 @@ async fn main() {
     each("admission by the ledger, one thread", signatures::admission(&spec, &first, &coins));
 
     let directories = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
-    let [ahead, behind] =
-        directories.each_ref().map(|directory| Node::open(&spec, directory.path(), START, false));
+    let [ahead, behind] = directories
+        .each_ref()
+        .map(|directory| LocalChain::open(&spec, directory.path(), START, false));
     let mut rounds = run(&ahead, &splits, coins, &payee).await;
     let now = ahead.now();
     ahead.stop().await;
@@ -88,7 +85,7 @@ async fn main() {
         ("reindex of it, all signatures verified again", true),
     ] {
         let meter = Meter::start();
-        let node = Node::open(&spec, directories[0].path(), now, reindex);
+        let node = LocalChain::open(&spec, directories[0].path(), now, reindex);
         whole(name, meter.stop(), yardstick);
         sets.push(node.utxo_set().await);
         node.stop().await;
@@ -160,7 +157,12 @@ async fn processes(
 }
 
 /// Builds a chain from its mempool.
-async fn run(ahead: &Node, splits: &[Transaction], mut coins: Vec<Coin>, payee: &Script) -> Rounds {
+async fn run(
+    ahead: &LocalChain,
+    splits: &[Transaction],
+    mut coins: Vec<Coin>,
+    payee: &Script,
+) -> Rounds {
     ahead.submit(splits.iter().map(Transaction::to_bytes).collect()).await;
     let block = bytes(&ahead.mine(payee.clone()).await);
     ahead.connect(block.clone()).await;
@@ -187,7 +189,7 @@ async fn run(ahead: &Node, splits: &[Transaction], mut coins: Vec<Coin>, payee: 
 }
 
 /// Hands the blocks of a chain to one that has seen nothing, with no other chain at work beside it.
-async fn follow(behind: &Node, rounds: &mut Rounds) {
+async fn follow(behind: &LocalChain, rounds: &mut Rounds) {
     for (number, block) in rounds.blocks.iter().enumerate() {
         let meter = Meter::start();
         behind.connect(block.clone()).await;

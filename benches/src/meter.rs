@@ -7,42 +7,53 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// What something took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cost {
-    pub(crate) wall: Duration,
+pub struct Cost {
+    /// By the clock.
+    pub wall: Duration,
     /// Of all threads of this process.
-    pub(crate) cpu: Duration,
+    pub cpu: Duration,
 }
 
 /// A measurement begun.
-pub(crate) struct Meter {
+#[derive(Debug)]
+pub struct Meter {
     wall: Instant,
     cpu: Duration,
 }
 
 impl Meter {
-    pub(crate) fn start() -> Self {
+    /// Begins now.
+    pub fn start() -> Self {
         Self { cpu: cpu(), wall: Instant::now() }
     }
 
-    pub(crate) fn stop(self) -> Cost {
+    /// What it took until now.
+    pub fn stop(self) -> Cost {
         Cost { wall: self.wall.elapsed(), cpu: cpu() - self.cpu }
     }
 }
 
 /// CPU time of this process.
-pub(crate) fn cpu() -> Duration {
+pub fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(time).expect("a process has used no negative time")
 }
 
 /// The median by time on the wall; of an even number, the upper one.
-pub(crate) fn median(mut costs: Vec<Cost>) -> Cost {
+pub fn median(mut costs: Vec<Cost>) -> Cost {
     costs.sort_unstable();
     costs[costs.len() / 2]
 }
 
+/// The median; of an even number, the upper one; of none, no number.
+#[must_use]
+pub fn median_of(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// Bytes of memory that a process holds.
-pub(crate) fn resident_bytes(process: u32) -> u64 {
+pub fn resident_bytes(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a live process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

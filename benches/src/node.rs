@@ -1,109 +1,94 @@
-//! A chain in a directory of its own, driven through the service's library: queue, fsync and all,
-//! without gRPC.
+//! A `pentad-node` process, reached over gRPC on loopback.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use pentad_chain::{BlockOutcome, Chain, Clock as _, ManualClock, Options, Origin};
-use pentad_crypto::MuHash;
-use pentad_ledger::ChainSpec;
-use pentad_ledger::mempool::Policy;
-use pentad_primitives::{Block, Encode as _, Hash256, Script, Target};
-use pentad_service_kit::Metrics;
-use pentad_store::{IndexRead as _, StoreOptions};
-use tokio::task::JoinSet;
+use pentad_api::Connection;
+use pentad_api::peer::v1::ListPeersRequest;
+use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 
-/// Callers that hand in transactions at once, as in the reference.
-const SUBMITTERS: usize = 16;
-/// Seconds between blocks.
-const SPACING: u32 = 10;
+use crate::process::{Process, START_TIMEOUT, free_addresses};
 
-pub(crate) struct Node {
-    pub(crate) chain: Chain,
-    clock: Arc<ManualClock>,
+/// Time between two tries to reach a process that starts.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// One process; it ends with its handle.
+#[derive(Debug)]
+pub struct Node {
+    process: Process,
+    /// Where other nodes reach it.
+    pub p2p: String,
+    grpc: String,
+    metrics: String,
+    cookie: PathBuf,
 }
 
 impl Node {
-    pub(crate) fn open(spec: &ChainSpec, data_dir: &Path, now: u32, reindex: bool) -> Self {
-        let options = Options {
-            spec: spec.clone(),
-            data_dir: data_dir.to_owned(),
-            store: StoreOptions { reindex, ..StoreOptions::default() },
-            policy: Policy::default(),
-        };
-        let clock = Arc::new(ManualClock::new(now));
-        let chain = Chain::open(options, clock.clone(), &Metrics::new()).expect("a sound store");
-        Self { chain, clock }
+    /// Starts one on a directory, with more flags.
+    pub fn spawn(chain: &Path, data: &Path, flags: &[&str]) -> Self {
+        fs::create_dir_all(data).expect("writable");
+        let [grpc, metrics, p2p] = free_addresses();
+        let own = [("--grpc", &grpc), ("--metrics", &metrics), ("--p2p", &p2p)];
+        let own = own.into_iter().flat_map(|(flag, address)| [flag, address.as_str()]);
+        let arguments = ["--chain", path(chain), "--data", path(data)].into_iter().chain(own);
+        let arguments = arguments.chain(flags.iter().copied());
+        let process = Process::spawn("pentad-node", arguments, &data.join("node.log"));
+        Self { process, p2p, grpc, metrics, cookie: data.join("cookie") }
     }
 
-    pub(crate) fn now(&self) -> u32 {
-        self.clock.unix_seconds()
+    /// A connection of its own; none while the process starts.
+    pub fn connection(&self) -> Option<Connection> {
+        let cookie = fs::read_to_string(&self.cookie).ok()?;
+        let connection = Connection::lazy(&format!("http://{}", self.grpc)).ok()?;
+        connection.with_credential(cookie.trim()).ok()
     }
 
-    /// Hands in transactions from several callers; each waits for its answer.
-    pub(crate) async fn submit(&self, transactions: Vec<Vec<u8>>) {
-        let mut tasks = JoinSet::new();
-        let share = transactions.len().div_ceil(SUBMITTERS);
-        for share in transactions.chunks(share).map(<[_]>::to_vec) {
-            let submitter = self.chain.submitter().clone();
-            tasks.spawn(async move {
-                for bytes in share {
-                    let ticket = submitter.transaction(&bytes).await.expect("a live writer");
-                    let admission = ticket.answer().await.expect("a live writer");
-                    assert!(admission.expect("a valid transaction").is_new);
-                }
-            });
-        }
-        while let Some(task) = tasks.join_next().await {
-            task.expect("no panic");
+    /// Waits until it has at least so many links.
+    pub async fn linked(&self, links: usize) {
+        let begun = Instant::now();
+        while self.links().await.is_none_or(|count| count < links) {
+            assert!(begun.elapsed() < START_TIMEOUT, "the nodes do not find each other");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// A solved block of what is in the mempool.
-    pub(crate) async fn mine(&self, payout: Script) -> Block {
-        self.clock.advance(SPACING);
-        let template = self.chain.submitter().template(payout, 0).await.expect("a template");
-        let mut block = template.into_block();
-        let target = Target::from_compact(block.header.bits).expect("valid bits");
-        while !target.is_met_by(&block.block_hash()) {
-            block.header.nonce += 1;
-        }
-        block
+    async fn links(&self) -> Option<usize> {
+        let mut client = PeerServiceClient::new(self.connection()?);
+        let answer = client.list_peers(ListPeersRequest {}).await.ok()?;
+        Some(answer.into_inner().peers.len())
     }
 
-    /// Hands in a block and waits until it is durable and readers see it.
-    pub(crate) async fn connect(&self, bytes: Vec<u8>) {
-        let submitter = self.chain.submitter();
-        let ticket = submitter.block(bytes.into(), Vec::new().into(), Origin::Submitted).await;
-        let ticket = ticket.expect("a live writer");
-        let outcome = ticket.answer().await.expect("a live writer").expect("a valid block");
-        assert_eq!(outcome, BlockOutcome::Connected);
+    /// Bytes of memory that the process holds.
+    pub fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes()
     }
 
-    /// How many unspent outputs the index holds, and the hash of them all.
-    pub(crate) async fn utxo_set(&self) -> (usize, Hash256) {
-        /// Outputs read at a time.
-        const PAGE_LEN: usize = 1_000;
-        let read = self.chain.reader().read(|view| {
-            let (mut count, mut hash, mut after) = (0, MuHash::default(), None);
-            loop {
-                let page = view.tip.snapshot.utxos(after.as_ref(), PAGE_LEN)?;
-                let Some((last, _)) = page.last() else { return Ok((count, hash.hash())) };
-                after = Some(*last);
-                count += page.len();
-                page.iter().for_each(|(outpoint, utxo)| hash.insert_utxo(outpoint, utxo));
-            }
-        });
-        read.await.expect("a working index")
+    /// CPU time of the process so far.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        self.process.cpu()
     }
 
-    pub(crate) async fn stop(self) {
-        self.chain.stop().await.expect("a working disk");
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(&self.metrics).expect("a metrics page");
+        let request = "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a live process");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("text");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 }
 
-pub(crate) fn bytes(block: &Block) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(block.encoded_len());
-    block.encode(&mut bytes);
-    bytes
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }

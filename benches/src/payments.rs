@@ -9,7 +9,7 @@ use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{Amount, OutPoint, Script, Transaction, TxIn, TxOut};
 
 /// Unix seconds of genesis.
-pub(crate) const START: u32 = 1_700_000_000;
+pub const START: u32 = 1_700_000_000;
 /// Outputs of a transaction that splits coins; more would not fit its limit of bytes.
 const SPLIT_MAX: usize = 2_500;
 /// Units of a coin split off genesis: enough for every round.
@@ -24,19 +24,23 @@ const FEE_UNITS: u64 = 1_000;
 const SPLIT_FEE_UNITS: u64 = 1_000_000;
 
 /// An output and the key to it.
-#[derive(Clone)]
-pub(crate) struct Coin {
-    pub(crate) outpoint: OutPoint,
-    pub(crate) output: TxOut,
-    pub(crate) key: SecretKey,
+#[derive(Clone, Debug)]
+pub struct Coin {
+    /// Where it is.
+    pub outpoint: OutPoint,
+    /// What it is.
+    pub output: TxOut,
+    /// Who may spend it.
+    pub key: SecretKey,
 }
 
 /// The key of that number.
-pub(crate) fn key(number: usize) -> SecretKey {
+pub fn key(number: usize) -> SecretKey {
     SecretKey::from_bytes(sha256(&number.to_le_bytes())).expect("a hash is almost surely a key")
 }
 
-pub(crate) fn script(key: &SecretKey) -> Script {
+/// What pays the holder of a key (P2PKH).
+pub fn script(key: &SecretKey) -> Script {
     Address::P2pkh(key.public_key().key_hash()).script_pubkey()
 }
 
@@ -45,19 +49,19 @@ fn amount(units: u64) -> Amount {
 }
 
 /// What genesis pays key 0, so that it splits into `count` coins.
-pub(crate) fn allocations(count: usize) -> Vec<Allocation> {
+pub fn allocations(count: usize) -> Vec<Allocation> {
     let units = COIN_UNITS * u64::try_from(SPLIT_MAX).expect("small") + SPLIT_FEE_UNITS;
     let address = Address::P2pkh(key(0).public_key().key_hash());
     vec![Allocation { address, amount: amount(units) }; count.div_ceil(SPLIT_MAX)]
 }
 
 /// A development network whose genesis pays key 0 what `count` coins take.
-pub(crate) fn spec(count: usize) -> ChainSpec {
+pub fn spec(count: usize) -> ChainSpec {
     ChainSpec::development("bench", START, allocations(count)).expect("a valid spec")
 }
 
 /// Transactions that split what genesis pays into `count` coins, each with a key of its own.
-pub(crate) fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Coin>) {
+pub fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Coin>) {
     let genesis = &spec.genesis_block().transactions[0];
     let (mut transactions, mut coins) = (Vec::new(), Vec::new());
     let outputs = genesis.outputs.iter().take(count.div_ceil(SPLIT_MAX));
@@ -76,8 +80,7 @@ pub(crate) fn split(spec: &ChainSpec, count: usize) -> (Vec<Transaction>, Vec<Co
 }
 
 /// What genesis pays key 0, so that it splits into `count` small coins.
-#[allow(dead_code, reason = "one of the programs of this package uses it")]
-pub(crate) fn small_allocations(count: usize) -> Vec<Allocation> {
+pub fn small_allocations(count: usize) -> Vec<Allocation> {
     let units = SMALL_UNITS * u64::try_from(SPLIT_MAX).expect("small") + SPLIT_FEE_UNITS;
     let address = Address::P2pkh(key(0).public_key().key_hash());
     vec![Allocation { address, amount: amount(units) }; count.div_ceil(SPLIT_MAX)]
@@ -85,7 +88,7 @@ pub(crate) fn small_allocations(count: usize) -> Vec<Allocation> {
 
 /// As [`split`], and then transactions that give `theirs` small coins to somebody else: all transactions, and
 /// the coins that are ours.
-pub(crate) fn split_to(
+pub fn split_to(
     spec: &ChainSpec,
     theirs: usize,
     to: &Script,
@@ -103,7 +106,7 @@ pub(crate) fn split_to(
 }
 
 /// A payment of a coin: the first output is what the payer keeps.
-pub(crate) fn pay(coin: &Coin, to: &Script) -> (Transaction, Coin) {
+pub fn pay(coin: &Coin, to: &Script) -> (Transaction, Coin) {
     let kept = coin.output.amount.units() - PAID_UNITS - FEE_UNITS;
     let outputs = [(coin.output.script_pubkey.clone(), kept), (to.clone(), PAID_UNITS)];
     let transaction = spend(coin, outputs);

@@ -1,8 +1,6 @@
 //! A real `pentad-chain` process, reached over gRPC on loopback.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -12,9 +10,9 @@ use pentad_api::chain::v1::admin_service_client::AdminServiceClient;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::verify_response;
+use pentad_bench::meter::Cost;
+use pentad_bench::process::{Process, START_TIMEOUT, free_addresses};
 use tokio::task::JoinSet;
-
-use crate::meter::{Cost, resident_bytes};
 
 /// Connections that hand in transactions at once, as in the reference.
 const CONNECTIONS: usize = 16;
@@ -22,13 +20,9 @@ const CONNECTIONS: usize = 16;
 const MESSAGE_LEN: usize = 16;
 /// Time between two tries to reach a process that starts.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// When a process that does not answer has failed.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// The kernel counts CPU time in hundredths of a second.
-const TICK: Duration = Duration::from_millis(10);
 
 pub(crate) struct Server {
-    process: Child,
+    process: Process,
     address: String,
     cookie: PathBuf,
 }
@@ -36,22 +30,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a process on a directory; returns once it answers, and how long that took.
     pub(crate) async fn start(chain_spec: &Path, data: &Path) -> (Self, Duration) {
-        let program = std::env::current_exe().expect("a program knows its own path");
-        let program = program.with_file_name("pentad-chain");
-        assert!(program.exists(), "{} is missing: run `make bench`", program.display());
-        let [grpc, metrics] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+        let [grpc, metrics] = free_addresses();
         let cookie = data.join("cookie");
         let begun = Instant::now();
-        let process = Command::new(program)
-            .arg("--chain")
-            .arg(chain_spec)
-            .arg("--data")
-            .arg(data)
-            .args(["--grpc", &grpc, "--metrics", &metrics])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("pentad-chain starts");
+        let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let own = [("--chain", path(chain_spec)), ("--data", path(data))];
+        let own = own.into_iter().chain([("--grpc", grpc.clone()), ("--metrics", metrics)]);
+        let arguments = own.flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let process = Process::spawn("pentad-chain", arguments, &data.join("chain.log"));
         let server = Self { process, address: format!("http://{grpc}"), cookie };
         while !server.answers().await {
             assert!(begun.elapsed() < START_TIMEOUT, "pentad-chain does not answer");
@@ -85,7 +71,7 @@ impl Server {
     pub(crate) async fn submit(&self, transactions: &[Vec<u8>]) -> Cost {
         let clients: Vec<_> = (0..CONNECTIONS).map(|_| self.connection()).collect();
         let share = transactions.len().div_ceil(CONNECTIONS);
-        let (wall, cpu) = (Instant::now(), self.cpu());
+        let (wall, cpu) = (Instant::now(), self.process.cpu());
         let mut streams = JoinSet::new();
         for (connection, share) in clients.into_iter().zip(transactions.chunks(share)) {
             let message = |some: &[Vec<u8>]| proto::SubmitTransactionsRequest {
@@ -98,7 +84,7 @@ impl Server {
         while let Some(ended) = streams.join_next().await {
             ended.expect("no panic");
         }
-        Cost { wall: wall.elapsed(), cpu: self.cpu() - cpu }
+        Cost { wall: wall.elapsed(), cpu: self.process.cpu() - cpu }
     }
 
     /// Hands in a block and waits until it is durable and readers see it.
@@ -112,7 +98,7 @@ impl Server {
 
     /// Has it verify what it has stored, signatures included, and follows its progress.
     pub(crate) async fn verify(&self) -> Cost {
-        let (wall, cpu) = (Instant::now(), self.cpu());
+        let (wall, cpu) = (Instant::now(), self.process.cpu());
         let request = proto::VerifyRequest {
             level: proto::VerifyLevel::Signatures.into(),
             ..Default::default()
@@ -129,28 +115,17 @@ impl Server {
                 }
             }
         }
-        Cost { wall: wall.elapsed(), cpu: self.cpu() - cpu }
+        Cost { wall: wall.elapsed(), cpu: self.process.cpu() - cpu }
     }
 
     /// Bytes of memory that the process holds.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        resident_bytes(self.process.id())
-    }
-
-    /// CPU time of the process so far.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
-        let stat = stat.expect("a live process");
-        // The name in parentheses may hold anything; behind it, times are the 12th and 13th.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-        let ticks = |at: usize| fields[at].parse::<u32>().expect("a number");
-        TICK * (ticks(12) + ticks(13))
+        self.process.resident_bytes()
     }
 
     /// Ends the process.
     pub(crate) fn stop(mut self) {
-        self.process.kill().expect("a live process");
-        self.process.wait().expect("a child");
+        self.process.kill();
     }
 }
 
@@ -163,9 +138,4 @@ async fn stream(connection: Connection, messages: Vec<proto::SubmitTransactionsR
             assert!(outcome.reason.is_empty() && !outcome.already_known, "{outcome:?}");
         }
     }
-}
-
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("a bound listener").port())
 }

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 
+use pentad_bench::meter::{Cost, Meter};
+use pentad_bench::payments::{Coin, START};
 use pentad_crypto::script::parse_p2pkh_script_sig;
 use pentad_ledger::mempool::Policy;
 use pentad_ledger::verify::{CheckedTransaction, SignatureCheck};
 use pentad_ledger::{ChainSpec, HeaderTree, Mempool, UtxoView};
 use pentad_primitives::sighash::sighash_all;
 use pentad_primitives::{BlockHeight, OutPoint, Transaction, Utxo};
-
-use crate::meter::{Cost, Meter};
-use crate::payments::{Coin, START};
 
 /// libsecp256k1 alone: keys and signatures parsed beforehand.
 pub(crate) fn raw(payments: &[Transaction], coins: &[Coin]) -> Cost {

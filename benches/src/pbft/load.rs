@@ -8,12 +8,12 @@ use bytes::Bytes;
 use pentad_api::Connection;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{SubmitTransactionsRequest, TracedTransaction};
+use pentad_bench::payments::{Coin, pay};
 use pentad_primitives::{Encode as _, Script, Txid};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::payments::{Coin, pay};
 use crate::watch::Watch;
 
 /// Payments are handed in in such intervals.

@@ -3,16 +3,6 @@
 //! release build only; all four share the machine's cores and disk.
 
 mod load;
-#[path = "../meter.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod meter;
-mod network;
-#[path = "../payments.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod payments;
-#[path = "../process.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod process;
 mod soak;
 mod tracing;
 mod usage;
@@ -26,13 +16,13 @@ use pentad_api::chain::v1::SubmitTransactionRequest;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::consensus::v1::GetStatusRequest;
 use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
+use pentad_bench::node::Node;
+use pentad_bench::payments::{Coin, START, allocations, key, script, split};
+use pentad_bench::validators::{self, NODES};
 use pentad_primitives::{Encode as _, Script, Transaction};
 use tempfile::TempDir;
 
 use crate::load::{Load, Payment, sign};
-use crate::network::NODES;
-use crate::payments::{Coin, START, allocations, key, script, split};
-use crate::process::Node;
 use crate::usage::Usage;
 use crate::watch::Watch;
 
@@ -86,10 +76,10 @@ impl Bench {
 
     /// With these flags of the nodes.
     async fn start_with(coins: usize, flags: &[&str]) -> Self {
-        let spec = network::spec(START, allocations(coins));
+        let spec = validators::spec(START, allocations(coins));
         let (splits, coins) = split(&spec, coins);
         let directory = TempDir::new().expect("a temporary directory");
-        let nodes = network::start(&spec, directory.path(), flags).await;
+        let nodes = validators::start(&spec, directory.path(), flags).await;
         let watch = Watch::start(&nodes).await;
         let connections: Vec<Connection> =
             nodes.iter().map(|node| node.connection().expect("a live node")).collect();

@@ -12,6 +12,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use pentad_bench::meter::median_of;
+use pentad_bench::node::Node;
+use pentad_bench::validators::NODES;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -19,8 +22,6 @@ use tonic::{Request, Response, Status};
 
 use crate::Bench;
 use crate::load::{Load, Payment, sign};
-use crate::network::NODES;
-use crate::process::Node;
 
 /// One of so many payments is traced.
 const TRACED_OF: usize = 10;
@@ -67,7 +68,7 @@ pub(crate) async fn run(rate: usize, seconds: usize, pairs: usize) {
         println!("{round:<6} {with:>12.0} {without:>12.0} {of_rate:>12.3} {of_cpu:>12.3}");
         ratios.push(ratio);
     }
-    let median = [0, 1].map(|at| median(ratios.iter().map(|ratio| ratio[at]).collect()));
+    let median = [0, 1].map(|at| median_of(ratios.iter().map(|ratio| ratio[at]).collect()));
     println!("{:<6} {:>12} {:>12} {:>12.3} {:>12.3}", "median", "", "", median[0], median[1]);
     let sum = |name: &str| traced.nodes.iter().map(|node| node.metric(name)).sum::<f64>();
     let exported = sum("pentad_telemetry_spans_exported_total");
@@ -109,11 +110,6 @@ async fn offer(bench: &Bench, payments: &[Payment], rate: usize, is_traced: bool
         rate: count / (end - begun).as_secs_f64(),
         cpu: (cpu - before).as_secs_f64() / count / NODES as f64,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A receiver that counts spans and forgets them; its endpoint.

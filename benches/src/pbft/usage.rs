@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::network::NODES;
-use crate::process::Node;
+use pentad_bench::node::Node;
+use pentad_bench::validators::NODES;
 
 /// Sums over all nodes, but for the memory.
 pub(crate) struct Usage {
@@ -24,7 +24,7 @@ impl Usage {
             suspicions: sum("pentad_consensus_suspicions_total"),
             resident: nodes.iter().map(Node::resident_bytes).collect(),
             cpu: nodes.iter().map(Node::cpu).sum(),
-            own_cpu: crate::meter::cpu(),
+            own_cpu: pentad_bench::meter::cpu(),
         }
     }
 

@@ -8,11 +8,10 @@ use pentad_api::block_from_bytes;
 use pentad_api::chain::v1::event_service_client::EventServiceClient;
 use pentad_api::chain::v1::follow_tip_response::Event;
 use pentad_api::chain::v1::{BlockConnected, FollowTipRequest};
+use pentad_bench::node::Node;
 use pentad_primitives::{Transaction, Txid};
 use pentad_service_kit::limits::MESSAGE_BYTES_MAX;
 use tokio::sync::Notify;
-
-use crate::process::Node;
 
 /// What the tips of some nodes told. A payment counts as final once it is so on all of them. One
 /// of them sends its blocks, the others only say how far they are, so that the generator of load

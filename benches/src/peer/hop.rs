@@ -10,13 +10,13 @@ use pentad_api::chain::v1::{
     SubmitTransactionRequest, follow_mempool_response, follow_tip_response,
 };
 use pentad_api::{Connection, block_from_bytes};
+use pentad_bench::node::Node;
+use pentad_bench::payments::{Coin, key, pay, script};
 use pentad_primitives::{Encode as _, Target, Transaction};
 use pentad_service_kit::sized;
 use tokio::sync::mpsc;
 
-use crate::payments::{Coin, key, pay, script};
 use crate::print_latency;
-use crate::process::Node;
 use crate::work;
 
 /// Payments handed in one at a time.

@@ -4,14 +4,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use pentad_bench::node::Node;
+use pentad_bench::payments::spec;
 use pentad_peer::{Peer, PeerConfig, Sockets};
 use pentad_service_kit::{Metrics, Supervisor};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use crate::payments::spec;
-use crate::process::Node;
 
 /// Links.
 const PEERS: u32 = 100;

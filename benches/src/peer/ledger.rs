@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pentad_bench::chain::{LocalChain, bytes};
+use pentad_bench::payments::{Coin, START, key, pay, script, spec, split};
 use pentad_ledger::ChainSpec;
 use pentad_primitives::{Encode as _, Transaction};
-
-use crate::node::{Node, bytes};
-use crate::payments::{Coin, START, key, pay, script, spec, split};
 
 /// Payments of a block: 1 MB.
 const PAYMENTS: usize = 4_429;
@@ -28,12 +27,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    fn create(spec: &ChainSpec, directory: &Path) -> (Self, Node) {
+    fn create(spec: &ChainSpec, directory: &Path) -> (Self, LocalChain) {
         let (file, full) = (directory.join("chain.toml"), directory.join("full"));
         fs::write(&file, spec.to_toml()).expect("writable");
         let chain = full.join("chain");
         fs::create_dir_all(&chain).expect("writable");
-        let node = Node::open(spec, &chain, START, false);
+        let node = LocalChain::open(spec, &chain, START, false);
         (Self { spec: file, full, height: 0, coins: Vec::new() }, node)
     }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::process::Node;
+use pentad_bench::node::Node;
 
 /// A liar that has the whole chain; it ends with its handle.
 pub(crate) struct Liar {

@@ -7,18 +7,6 @@ mod hop;
 mod idle;
 mod ledger;
 mod liars;
-#[path = "../meter.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod meter;
-#[path = "../node.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod node;
-#[path = "../payments.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod payments;
-#[path = "../process.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod process;
 mod work;
 
 use std::fs::Permissions;
@@ -28,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use pentad_api::chain::v1::GetInfoRequest;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_bench::node::Node;
 use tempfile::TempDir;
 
 use crate::ledger::Ledger;
 use crate::liars::Liar;
-use crate::process::Node;
 
 /// Time between two looks at a node that catches up.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -7,11 +7,11 @@ use pentad_api::miner::v1::work_service_client::WorkServiceClient;
 use pentad_api::miner::v1::{
     StartMiningRequest, TakeWorkRequest, WorkerHello, take_work_request, take_work_response,
 };
+use pentad_bench::node::Node;
 use pentad_primitives::{BlockHeader, Decode as _};
 use tokio::sync::mpsc;
 
 use crate::hop::Seen;
-use crate::process::Node;
 
 /// The tips that work comes for, each when the first of it is there.
 pub(crate) async fn tips(node: &Node) -> Seen {

@@ -3,19 +3,6 @@
 //! look for all of them again. The figures mean something in a release build only; clients and
 //! node share the machine's cores and disk, so CPU time is printed beside time on the wall.
 
-#[path = "../meter.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod meter;
-#[path = "../node.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod node;
-#[path = "../payments.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod payments;
-#[path = "../process.rs"]
-#[allow(dead_code, reason = "the other program of this package uses the rest")]
-mod process;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +12,11 @@ use pentad_api::Connection;
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::{GetBalanceRequest, Payment, RescanRequest, SendRequest};
+use pentad_bench::chain::{LocalChain, bytes};
+use pentad_bench::node::Node;
+use pentad_bench::payments::{
+    Coin, START, allocations, key, pay, script, small_allocations, split_to,
+};
 use pentad_crypto::{Address, AddressVersions};
 use pentad_keystore::{KdfCost, Passphrase, Unlock};
 use pentad_ledger::ChainSpec;
@@ -32,9 +24,6 @@ use pentad_ledger::spec::Allocation;
 use pentad_primitives::{Encode as _, Transaction};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-
-use crate::payments::{Coin, START, allocations, key, pay, script, small_allocations, split_to};
-use crate::process::Node;
 
 /// Coins of the wallet.
 const COINS: usize = 100_000;
@@ -95,7 +84,7 @@ async fn make_chain(directory: &Path, data: &Path, wallet: Address) -> PathBuf {
     fs::write(&file, spec.to_toml()).expect("writable");
     let chain = data.join("chain");
     fs::create_dir_all(&chain).expect("writable");
-    let node = node::Node::open(&spec, &chain, START, false);
+    let node = LocalChain::open(&spec, &chain, START, false);
     let (splits, mut coins) = split_to(&spec, COINS, &wallet.script_pubkey(), PAYMENTS);
     // Four MB a block.
     for splits in splits.chunks(20) {
@@ -112,11 +101,11 @@ async fn make_chain(directory: &Path, data: &Path, wallet: Address) -> PathBuf {
     file
 }
 
-async fn mine(node: &node::Node, transactions: &[Transaction]) {
+async fn mine(node: &LocalChain, transactions: &[Transaction]) {
     node.submit(transactions.iter().map(Transaction::to_bytes).collect()).await;
     let block = node.mine(script(&key(0))).await;
     assert_eq!(block.transactions.len(), transactions.len() + 1, "a block of all");
-    node.connect(node::bytes(&block)).await;
+    node.connect(bytes(&block)).await;
 }
 
 /// Waits until the wallet knows its coins.

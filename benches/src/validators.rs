@@ -2,23 +2,27 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pentad_crypto::{Address, SecretKey};
 use pentad_ledger::ChainSpec;
 use pentad_ledger::spec::{Allocation, Validator};
 
-use crate::process::Node;
+use crate::node::Node;
 
 /// The fewest of which one may fail.
-pub(crate) const NODES: usize = 4;
+pub const NODES: usize = 4;
 
 fn validator_key(number: usize) -> [u8; 32] {
     [u8::try_from(number + 1).expect("small"); 32]
 }
 
 /// A network of validators with these coins.
-pub(crate) fn spec(time: u32, allocations: Vec<Allocation>) -> ChainSpec {
+///
+/// # Panics
+/// When it would have more coins than there may be.
+#[must_use]
+pub fn spec(time: u32, allocations: Vec<Allocation>) -> ChainSpec {
     let validators = (0..NODES).map(|number| {
         let key = SecretKey::from_bytes(validator_key(number)).expect("a key").public_key();
         let payout = Address::P2pkh(key.key_hash());
@@ -29,7 +33,10 @@ pub(crate) fn spec(time: u32, allocations: Vec<Allocation>) -> ChainSpec {
 }
 
 /// Starts all with more flags, and waits until each is linked with all others.
-pub(crate) async fn start(spec: &ChainSpec, directory: &Path, flags: &[&str]) -> Vec<Node> {
+///
+/// # Panics
+/// When they do not start.
+pub async fn start(spec: &ChainSpec, directory: &Path, flags: &[&str]) -> Vec<Node> {
     let chain = directory.join("chain.toml");
     fs::write(&chain, spec.to_toml()).expect("writable");
     let mut nodes: Vec<Node> = Vec::new();
@@ -43,7 +50,11 @@ pub(crate) async fn start(spec: &ChainSpec, directory: &Path, flags: &[&str]) ->
     nodes
 }
 
-fn spawn(
+/// Starts the one of that number.
+///
+/// # Panics
+/// When it does not start.
+pub fn spawn(
     number: usize,
     chain: &Path,
     directory: &Path,
@@ -51,15 +62,25 @@ fn spawn(
     more: &[&str],
 ) -> Node {
     let data = directory.join(format!("node{}", number + 1));
-    fs::create_dir_all(&data).expect("writable");
-    let key = data.join("validator.key");
-    let digits: String = validator_key(number).iter().map(|it| format!("{it:02x}")).collect();
-    fs::write(&key, digits).expect("writable");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("ours");
+    let key = write_key(number, &data);
     let mut flags = vec!["--validator-key", key.to_str().expect("UTF-8")];
     flags.extend(more);
     if let Some(first) = bootstrap {
         flags.extend(["--bootstrap", first]);
     }
     Node::spawn(chain, &data, &flags)
+}
+
+/// Writes a validator's key into a directory; its file.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn write_key(number: usize, directory: &Path) -> PathBuf {
+    fs::create_dir_all(directory).expect("writable");
+    let file = directory.join("validator.key");
+    let digits: String = validator_key(number).iter().map(|it| format!("{it:02x}")).collect();
+    fs::write(&file, digits).expect("writable");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+    file
 }
