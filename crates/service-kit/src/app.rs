@@ -154,6 +154,7 @@ impl App {
             .reflection(self.config.reflection())
             .admin(self.config.admin())
             .drain_time(self.config.drain_time())
+            .limits(self.config.limits)
     }
 
     /// A connection to another service; `grpc_port` is its own.

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::limits::Limits;
+
 /// The metrics page listens this far above the gRPC port.
 const METRICS_PORT_OFFSET: u16 = 1000;
 /// How long calls in flight may finish after a stop signal: orchestrators kill at 30 s.
@@ -47,6 +49,8 @@ pub struct ServerConfig {
     pub reload_ms: u64,
     /// Milliseconds that calls in flight get to finish after a stop signal.
     pub drain_ms_max: u64,
+    /// How much callers may ask for.
+    pub limits: Limits,
 }
 
 /// Who a server is for.
@@ -73,6 +77,7 @@ impl Default for ServerConfig {
             tokens_file: None,
             reload_ms: RELOAD_MS_DEFAULT,
             drain_ms_max: DRAIN_MS_DEFAULT,
+            limits: Limits::default(),
         }
     }
 }

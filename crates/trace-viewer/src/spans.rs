@@ -8,14 +8,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span as Exported;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status};
 
 /// Spans that are kept; the oldest leave first. Some 50 MB, a thousand payments over four nodes.
 pub const SPANS_MAX: usize = 100_000;
 
 /// A span as it was exported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// The service that made it: `pentad-chain`.
     pub service: String,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use pentad_service_kit::config::{ConfigError, Secret, Sources, load};
-use pentad_service_kit::{ServerConfig, TelemetryConfig};
+use pentad_service_kit::{Limits, ServerConfig, TelemetryConfig};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -105,4 +105,37 @@ fn secrets_are_in_no_error_and_no_debug_output() {
     let config: Config = load(&Sources::default().set("passphrase", "hunter2")).expect("valid");
     assert_eq!(config.passphrase.reveal(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn limits_are_settings_and_none_of_them_is_nothing() {
+    let sources = Sources::default()
+        .set("server.limits.caller_calls_per_second", 9)
+        .set("server.limits.unary_ms_max", 1500);
+    let limits = load::<Config>(&sources).expect("valid").server.limits;
+    assert_eq!((limits.caller_calls_per_second, limits.unary_time_max.as_millis()), (9, 1500));
+    assert_eq!(limits.streams_max, Limits::default().streams_max);
+    for (field, value) in [
+        ("callers_max", 0_i64),
+        ("handshake_ms_max", 0),
+        ("streams_max", -1),
+        ("streams_max", 1 << 40),
+    ] {
+        let field = format!("server.limits.{field}");
+        let message = refusal(&Sources::default().set(&field, value));
+        assert!(message.contains(&format!("`{field}`")), "{message}");
+    }
+}
+
+#[test]
+fn the_operations_page_shows_the_default_limits() {
+    const PAGE: &str = include_str!("../../../../docs/operations.md");
+    let (_, block) = PAGE.split_once("```toml\n[server.limits]\n").expect("the block");
+    let (block, _) = block.split_once("```").expect("its end");
+    // None is left out, or the ones after it would be without their defaults here.
+    let names = block.lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(names, 20, "{block}");
+    let (_dir, path) = file(&format!("[server.limits]\n{block}"));
+    let config: Config = load(&Sources::default().file(path)).expect("valid");
+    assert_eq!(config.server.limits, Limits::default());
 }

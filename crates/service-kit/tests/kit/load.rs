@@ -109,7 +109,7 @@ async fn a_panic_ends_its_own_call_alone() {
 }
 
 /// Whether the server closes the connection without a word.
-async fn is_closed(stream: &mut TcpStream) -> bool {
+pub(crate) async fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(soon(stream.read(&mut [0])).await, Ok(0) | Err(_))
 }
 

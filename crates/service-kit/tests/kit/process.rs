@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::load::is_closed;
 use crate::observe::get;
 use crate::rig::{soon, until};
 use crate::trust::Organisation;
@@ -117,6 +118,16 @@ async fn wrong_configuration_exits_with_2() {
 }
 
 #[tokio::test]
+async fn limits_of_the_configuration_hold() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let limit = "server.limits.connections_per_address_max=1";
+    let running = Running::start(&dir, &[limit]).await;
+    let _first = TcpStream::connect(running.grpc).await.expect("room for one");
+    let mut second = TcpStream::connect(running.grpc).await.expect("the system's own queue");
+    assert!(is_closed(&mut second).await);
+}
+
+#[tokio::test]
 async fn a_port_in_use_exits_with_1_and_names_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let taken = StdListener::bind("127.0.0.1:0").expect("a free port");
@@ -173,6 +184,8 @@ async fn a_service_is_asked_for_its_health_by_its_own_binary() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let service = Running::start(&dir, &[]).await;
     let grpc = service.grpc;
+    // It listens a moment before its probes have told that it serves.
+    until("it serves", async || health(&dir, "--health", grpc).await.0 == Some(0)).await;
     for question in ["--health", "--health=serving", "--health=answering"] {
         assert_eq!(health(&dir, question, grpc).await, (Some(0), String::new()), "{question}");
     }
