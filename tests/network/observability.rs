@@ -15,11 +15,12 @@ const NODES: usize = 4;
 /// What workers have, which are not nodes, and what comes with certificates and refusals, which a
 /// development network has none of: tests/network/trust.rs and tests/network/workers.rs look for
 /// those.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 7] = [
     "pentad_worker_connected",
     "pentad_worker_hash_rate",
     "pentad_worker_solutions_total",
     "pentad_certificate_expiry_timestamp_seconds",
+    "pentad_trust_broken",
     "pentad_trust_reloads_total",
     "pentad_calls_refused_total",
 ];

@@ -3,10 +3,12 @@
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use pentad_trust::Tls;
+use tokio::io::AsyncBufReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +21,10 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 const HTTPS_PORT: u16 = 443;
+/// Patience for a server's first bytes. In TLS 1.3 a client is done before the server has looked at
+/// its certificate; whoever waits hears the reason of a refusal, while HTTP/2 would hand on that
+/// the connection broke. Servers of HTTP/2 send their settings at once.
+const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
 
 /// A channel over TLS. When certificate, key or authorities change, later calls go over a new
 /// connection; those under way end on the old one.
@@ -89,7 +95,12 @@ impl Service<Uri> for Dial {
             let stream = TcpStream::connect((host.as_str(), port)).await?;
             stream.set_nodelay(true)?;
             let name = ServerName::try_from(host)?;
-            Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
+            let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+            // A server whose time has not come to speak is heard later.
+            if let Ok(heard) = tokio::time::timeout(FIRST_WORD_TIME, stream.fill_buf()).await {
+                heard?;
+            }
+            Ok(TokioIo::new(stream))
         })
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use clap::error::{ContextKind, ContextValue};
 use pentad_api::status::{code_name, explain};
 use pentad_network_file::NetworkFileError;
+use pentad_trust::HandshakeError;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -92,6 +93,9 @@ impl Fault {
             _ => Exit::Refused,
         };
         let from_server = !explanation.reason.is_empty();
+        if let Some(error) = HandshakeError::among(status) {
+            return Self::of_handshake(&error, node);
+        }
         let message = match exit {
             Exit::Unreachable if !from_server => {
                 format!("no answer from {node}: {}", root_cause(status))
@@ -106,6 +110,33 @@ impl Fault {
             _ => (status.code(), code_name(status.code())),
         };
         Self { hint: explanation.hint, ..Self::new(exit, code, reason, message) }
+    }
+
+    /// A call that did not get through TLS.
+    fn of_handshake(error: &HandshakeError, node: &str) -> Self {
+        let hint = match error {
+            HandshakeError::UnknownAuthority => {
+                "--tls-authority names the file with its authority; get the one in use now from \
+                 whoever runs it"
+            }
+            HandshakeError::Expired => {
+                "whoever runs it renews it with `pentad certs renew`; is the clock here right?"
+            }
+            HandshakeError::OtherHost(_) => {
+                "call it by a name that `pentad certs issue --host` was told"
+            }
+            HandshakeError::Refused => {
+                "`pentad certs show` says whether it has expired; when its authority was \
+                 replaced, get the one that replaced it"
+            }
+            HandshakeError::NoTls => "is it the gRPC address, and has that node a certificate?",
+        };
+        let text = format!("no answer from {node}: {error}");
+        match error {
+            HandshakeError::Refused => Self::denied(text),
+            _ => Self::unreachable(text),
+        }
+        .with_hint(hint)
     }
 
     /// The object that scripts get on standard error: `kind` is "error" or "warning".

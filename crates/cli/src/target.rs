@@ -47,9 +47,16 @@ impl Target {
     }
 
     fn at(address: &str, credentials: &Credentials) -> Result<Self, Fault> {
+        let hint = match credentials.tls.authority {
+            Some(_) => "is a node running there?",
+            None => {
+                "is a node running there? If it has a certificate, --tls-authority names the file \
+                 with its authority"
+            }
+        };
         Ok(Self {
             label: address.to_owned(),
-            restart_hint: "is a node running there?".to_owned(),
+            restart_hint: hint.to_owned(),
             connection: trace::over(credentials.connect(address)?),
         })
     }

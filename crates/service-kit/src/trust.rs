@@ -33,6 +33,7 @@ pub struct Trust {
 struct TrustMetrics {
     refused: Family<ReasonLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
+    broken: Family<FilesLabels, Gauge>,
     expiry: Family<KindLabels, Gauge>,
 }
 
@@ -45,6 +46,11 @@ struct ReasonLabels {
 struct ReloadLabels {
     files: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FilesLabels {
+    files: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +92,12 @@ impl Trust {
             metrics: TrustMetrics::register(metrics),
         };
         trust.note_expiry();
+        if trust.tls.is_some() {
+            trust.note_broken("tls", false);
+        }
+        if trust.tokens.is_some() {
+            trust.note_broken("tokens", false);
+        }
         Ok(trust)
     }
 
@@ -118,10 +130,15 @@ impl Trust {
     }
 
     fn refresh_one<S: Source>(&self, files: &'static str, watched: &Watched<S>) {
+        let in_use = || S::summary(&watched.current());
         let outcome = match watched.refresh() {
             Refresh::Same | Refresh::Unsettled => return,
+            Refresh::Restored => {
+                tracing::info!(files, in_use = in_use(), "of use again, as they were before");
+                return self.note_broken(files, false);
+            }
             Refresh::Changed => {
-                tracing::info!(files, "read anew, and in use from now on");
+                tracing::info!(files, in_use = in_use(), "read anew, and in use from now on");
                 "changed"
             }
             Refresh::Broken(error) => {
@@ -129,7 +146,12 @@ impl Trust {
                 "broken"
             }
         };
+        self.note_broken(files, outcome == "broken");
         self.metrics.reloads.get_or_create(&ReloadLabels { files, outcome }).inc();
+    }
+
+    fn note_broken(&self, files: &'static str, is_broken: bool) {
+        self.metrics.broken.get_or_create(&FilesLabels { files }).set(is_broken.into());
     }
 
     /// Of several authorities the last to expire counts: the others are on their way out.
@@ -159,6 +181,11 @@ impl TrustMetrics {
                 "trust_reloads",
                 "Changes of certificates, authorities and tokens that were seen",
                 own.reloads.clone(),
+            );
+            registry.register(
+                "trust_broken",
+                "1 while certificates, authorities or tokens changed to what cannot be used",
+                own.broken.clone(),
             );
             registry.register_with_unit(
                 "certificate_expiry_timestamp",

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
+use x509_parser::x509::X509Name;
 
 use crate::role::Role;
 
@@ -57,6 +58,8 @@ pub fn is_name(name: &str) -> bool {
 pub struct Certificate {
     /// Its common name, or nothing.
     pub name: String,
+    /// The common name of the authority that made it, or nothing.
+    pub issuer: String,
     /// Who its holder is, where it says so in exactly one URI, as SPIFFE asks for.
     pub identity: Option<Identity>,
     /// Names and addresses that its holder can be reached at.
@@ -119,9 +122,9 @@ impl Certificate {
             GeneralName::IPAddress(bytes) => address(bytes),
             _ => None,
         });
-        let common_name = parsed.subject().iter_common_name().next();
         Ok(Self {
-            name: common_name.and_then(|it| it.as_str().ok()).unwrap_or_default().to_owned(),
+            name: common_name(parsed.subject()),
+            issuer: common_name(parsed.issuer()),
             identity: match uris[..] {
                 [uri] => Identity::from_uri(uri),
                 _ => None,
@@ -132,6 +135,11 @@ impl Certificate {
             not_after: parsed.validity().not_after.timestamp(),
         })
     }
+}
+
+fn common_name(name: &X509Name<'_>) -> String {
+    let first = name.iter_common_name().next();
+    first.and_then(|it| it.as_str().ok()).unwrap_or_default().to_owned()
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

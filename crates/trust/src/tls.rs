@@ -118,6 +118,17 @@ impl Source for TlsFiles {
         };
         material(pair, roots)
     }
+
+    fn summary(material: &Material) -> String {
+        let own = material.own.as_ref().map_or_else(
+            || "no certificate".to_owned(),
+            |own| {
+                let until = own.expires().unwrap_or_else(|error| error);
+                format!("the certificate of {} until {until}", own.name)
+            },
+        );
+        format!("{own}, authorities: {}", material.authorities.len())
+    }
 }
 
 type Pair = (Vec<(CertificateDer<'static>, Certificate)>, PrivateKeyDer<'static>);

@@ -129,6 +129,11 @@ impl Source for TokenFile {
         let text = std::str::from_utf8(content).map_err(|error| malformed(error.to_string()))?;
         Tokens::from_toml(text).map_err(malformed)
     }
+
+    fn summary(tokens: &Tokens) -> String {
+        let revoked = tokens.known.iter().filter(|token| token.revoked).count();
+        format!("tokens: {}, revoked: {revoked}", tokens.known.len())
+    }
 }
 
 impl Tokens {
@@ -164,6 +169,12 @@ impl Tokens {
     #[must_use]
     pub fn entries(&self) -> &[TokenEntry] {
         &self.entries
+    }
+
+    /// Whether `shown` is meant as a token, a good one or not.
+    #[must_use]
+    pub fn may_have(shown: &[u8]) -> bool {
+        shown.starts_with(TOKEN_PREFIX.as_bytes())
     }
 
     /// How it stands with `token` at `now`, Unix time in seconds. How long that takes tells nothing

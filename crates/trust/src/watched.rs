@@ -37,6 +37,9 @@ pub trait Source {
     /// # Errors
     /// When it is of no use.
     fn parse(&self, contents: &[Contents]) -> Result<Self::Value, TrustError>;
+
+    /// What is in use, in a few words for the log.
+    fn summary(value: &Self::Value) -> String;
 }
 
 /// What a look at the files found.
@@ -44,6 +47,8 @@ pub trait Source {
 pub enum Refresh {
     /// They are as they were, or as broken as was said already.
     Same,
+    /// They were of no use, and are again what is in use.
+    Restored,
     /// They changed to something of no use: perhaps somebody is still writing. The next look tells.
     Unsettled,
     /// They changed, and what they hold now is in use.
@@ -106,8 +111,11 @@ impl<S: Source> Watched<S> {
             Ok(contents) => {
                 let print = fingerprint(&contents);
                 if print == seen.loaded {
-                    (seen.unsettled, seen.broken) = (None, None);
-                    return Refresh::Same;
+                    seen.unsettled = None;
+                    return match seen.broken.take() {
+                        Some(_) => Refresh::Restored,
+                        None => Refresh::Same,
+                    };
                 }
                 (print, self.source.parse(&contents))
             }
@@ -189,6 +197,10 @@ mod tests {
             let text = std::str::from_utf8(&contents[0]).expect("the test writes text");
             text.parse().map_err(|_| TrustError::Unusable(format!("{text} is no number")))
         }
+
+        fn summary(value: &u32) -> String {
+            value.to_string()
+        }
     }
 
     #[test]
@@ -213,6 +225,12 @@ mod tests {
         write("x");
         assert!(matches!(watched.refresh(), Refresh::Unsettled), "told of anew");
         write("2");
+        assert!(matches!(watched.refresh(), Refresh::Same));
+        write("x");
+        assert!(matches!(watched.refresh(), Refresh::Unsettled));
+        assert!(matches!(watched.refresh(), Refresh::Broken(_)));
+        write("2");
+        assert!(matches!(watched.refresh(), Refresh::Restored));
         assert!(matches!(watched.refresh(), Refresh::Same));
         assert_eq!(watched.generation(), 1);
     }

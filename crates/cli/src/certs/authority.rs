@@ -7,8 +7,8 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::files::{self, AUTHORITY, certificate_path, key_path};
-use super::show::{Row, certificates, listed};
-use super::{InitArgs, IssueArgs, RenewArgs, now};
+use super::show::{Listed, Row, certificates, listed};
+use super::{DAY_SECONDS, InitArgs, IssueArgs, RenewArgs, now};
 use crate::console::{Answer, Console};
 use crate::fault::Fault;
 use crate::secret_file::create_directory;
@@ -18,7 +18,6 @@ use crate::table::{grid, pairs};
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// The mark between certificates of one file.
 const PEM_END: &str = "-----END CERTIFICATE-----";
-const DAY_SECONDS: i64 = 86_400;
 
 #[derive(Debug, Serialize)]
 struct Initialised {
@@ -131,16 +130,16 @@ pub fn issue(console: Console, arguments: &IssueArgs) -> Result<(), Fault> {
 /// # Errors
 /// When there is no authority, or no certificate of a name.
 pub fn renew(console: Console, arguments: &RenewArgs) -> Result<(), Fault> {
-    let RenewArgs { dir, name: names, within, days, authority: with_authority } = arguments;
+    let RenewArgs { dir, name: names, within, days, authority: is_authority } = arguments;
     let _lock = files::lock(dir)?;
     let now = now()?;
+    if *is_authority {
+        return console.answer(&replace_authority(dir, now)?);
+    }
     let found = renewable(dir)?;
     if let Some(unknown) = names.iter().find(|name| !found.iter().any(|(own, _)| own == *name)) {
         let text = format!("there is no certificate {unknown} in {}", dir.display());
         return Err(Fault::usage(text).with_hint("`pentad certs show --dir` lists them"));
-    }
-    if *with_authority {
-        replace_authority(dir, now)?;
     }
     let authority = authority(dir)?;
     let is_meant = |name: &String, facts: &Certificate| {
@@ -160,11 +159,22 @@ pub fn renew(console: Console, arguments: &RenewArgs) -> Result<(), Fault> {
 /// `certs retire`.
 ///
 /// # Errors
-/// When there is no authority.
+/// When there is no authority, or a certificate of one that would go.
 pub fn retire(console: Console, directory: &Path) -> Result<(), Fault> {
     let _lock = files::lock(directory)?;
     let path = certificate_path(directory, AUTHORITY);
     let text = files::read(&path)?;
+    let newest_name = certificates(&path)?.into_iter().next().map(|newest| newest.name);
+    let old = renewable(directory)?.into_iter().filter_map(|(name, facts)| {
+        let is_old = newest_name.as_ref() != Some(&facts.issuer);
+        is_old.then_some(name)
+    });
+    let old: Vec<String> = old.collect();
+    if !old.is_empty() {
+        let text = format!("an authority that would go has made certificates: {}", old.join(", "));
+        let hint = format!("`pentad certs renew --dir {}` first", directory.display());
+        return Err(Fault::refused(text).with_hint(hint));
+    }
     files::replace_public(&path, newest(&path, &text)?)?;
     console.answer(&listed(&[path])?)
 }
@@ -176,8 +186,32 @@ fn authority(directory: &Path) -> Result<Authority, Fault> {
     Authority::from_pem(&certificates, &key).map_err(wrong)
 }
 
-/// A new authority that holds as long as the one before, in front of it.
-fn replace_authority(directory: &Path, now: i64) -> Result<(), Fault> {
+/// Authorities, the newest first.
+#[derive(Debug, Serialize)]
+struct Overlap {
+    #[serde(flatten)]
+    listed: Listed,
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+impl Answer for Overlap {
+    fn to_table(&self) -> String {
+        self.listed.to_table()
+    }
+
+    fn next(&self) -> Vec<String> {
+        let (dir, file) = (self.directory.display(), certificate_path(&self.directory, AUTHORITY));
+        vec![
+            format!("bring {} to every machine, and then:", file.display()),
+            format!("pentad certs renew --dir {dir}    bring the certificates"),
+            format!("pentad certs retire --dir {dir}   bring authority.pem once more"),
+        ]
+    }
+}
+
+/// Puts a new authority that holds as long as the one before in front of it.
+fn replace_authority(directory: &Path, now: i64) -> Result<Overlap, Fault> {
     let path = certificate_path(directory, AUTHORITY);
     let before = files::read(&path)?;
     let facts = certificates(&path)?;
@@ -187,7 +221,8 @@ fn replace_authority(directory: &Path, now: i64) -> Result<(), Fault> {
     let organisation = authority(directory)?.organisation().to_owned();
     let made = Authority::create(&organisation, days, now).map_err(wrong)?;
     let certificate = format!("{}{before}", made.certificate);
-    files::write_pair(directory, AUTHORITY, &Issued { certificate, key: made.key })
+    files::write_pair(directory, AUTHORITY, &Issued { certificate, key: made.key })?;
+    Ok(Overlap { listed: listed(&[path])?, directory: directory.to_owned() })
 }
 
 /// Certificates of a directory that name a role, by the names of their files.

@@ -23,6 +23,7 @@ const CERTIFICATE_DAYS: &str = "90";
 const AUTHORITY_DAYS: &str = "3650";
 /// Days that a token holds unless it is said.
 const TOKEN_DAYS: &str = "30";
+const DAY_SECONDS: i64 = 86_400;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -36,10 +37,13 @@ a role that listens. `pentad certs roles` shows what each role may call.")]
     Issue(IssueArgs),
     /// Make certificates of the same names, roles and hosts with new keys
     #[command(after_help = "\
-With --authority a new authority is made first; DIR/authority.pem then holds the new and the old
-one, until `pentad certs retire`. Processes notice new files by themselves.")]
+With --authority it makes a new authority and no certificates: DIR/authority.pem then holds the new
+and the old one, until `pentad certs retire`. Once every machine has that file, `pentad certs renew`
+makes certificates of the new one. Processes notice new files by themselves.")]
     Renew(RenewArgs),
     /// Take every authority but the newest out of DIR/authority.pem
+    #[command(after_help = "\
+It is refused while DIR has a certificate of one that would go.")]
     Retire {
         /// Directory of the authority
         #[arg(long, value_name = "DIR")]
@@ -49,7 +53,7 @@ one, until `pentad certs retire`. Processes notice new files by themselves.")]
     Show(ShowArgs),
     /// Show which role may call what
     Roles,
-    /// Make a token and print it, once; its file holds only its hash
+    /// Make a token and print it, once, or write it to a file; the file of tokens has only its hash
     Token(TokenArgs),
     /// Take a token back
     Revoke(RevokeArgs),
@@ -93,15 +97,16 @@ pub struct RenewArgs {
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Only these [default: all]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "authority")]
     pub name: Vec<String>,
     /// Only those that expire within so many days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", conflicts_with = "authority")]
     pub within: Option<u32>,
     /// How long they hold from now on
     #[arg(long, value_name = "DAYS", default_value = CERTIFICATE_DAYS)]
+    #[arg(conflicts_with = "authority")]
     pub days: u32,
-    /// Make a new authority first
+    /// Make a new authority, which holds as long as the one before, and nothing else
     #[arg(long)]
     pub authority: bool,
 }
@@ -131,6 +136,9 @@ pub struct TokenArgs {
     #[arg(long, value_name = "DAYS", default_value = TOKEN_DAYS)]
     #[arg(value_parser = value_parser!(u32).range(1..=36_500))]
     pub days: u32,
+    /// A new file for the token, of mode 0600, in place of standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pentad_trust::Certificate;
 use serde::Serialize;
 
-use super::{ShowArgs, files, now};
+use super::{DAY_SECONDS, ShowArgs, files, now};
 use crate::console::{Answer, Console};
 use crate::fault::Fault;
 use crate::table::grid;
@@ -28,7 +28,7 @@ pub struct Row {
     hosts: Vec<String>,
     /// As in RFC 3339.
     pub expires: String,
-    /// Whole days; none left: it has expired or will within a day.
+    /// Days, the last one counted; none left: it has expired.
     days_left: i64,
 }
 
@@ -48,7 +48,7 @@ impl Row {
             is_authority: facts.is_authority,
             hosts: facts.hosts.clone(),
             expires,
-            days_left: (facts.not_after.saturating_sub(now()?) / 86_400).max(0),
+            days_left: days_left(facts.not_after.saturating_sub(now()?)),
         })
     }
 
@@ -60,6 +60,12 @@ impl Row {
             (None, false) => "(none)".to_owned(),
         }
     }
+}
+
+/// So many days are `seconds`, the last one counted.
+fn days_left(seconds: i64) -> i64 {
+    let seconds = seconds.max(0);
+    seconds / DAY_SECONDS + i64::from(seconds % DAY_SECONDS > 0)
 }
 
 impl Answer for Listed {
@@ -132,4 +138,15 @@ pub fn pem_files(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
     }
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_issued_for_a_day_has_a_day_left_and_what_expired_has_none() {
+        let days = [-DAY_SECONDS, -1, 0, 1, DAY_SECONDS, DAY_SECONDS + 1].map(days_left);
+        assert_eq!(days, [0, 0, 0, 1, 1, 2]);
+    }
 }

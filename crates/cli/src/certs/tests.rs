@@ -52,16 +52,43 @@ fn an_authority_makes_certificates_that_work_and_renews_them() {
     let before = std::fs::read(directory.join("chain.key")).expect("there");
     run(&format!("renew --dir {dir} --within 30")).expect("nothing to do");
     assert_eq!(std::fs::read(directory.join("chain.key")).expect("there"), before);
-    run(&format!("renew --dir {dir} --name chain --authority")).expect("renewed");
+    run(&format!("renew --dir {dir} --name chain")).expect("renewed");
     assert_ne!(std::fs::read(directory.join("chain.key")).expect("there"), before);
+    let renewed = files(&directory, "chain").load().expect("of use").expect("named");
+    let renewed = renewed.current().own.clone().expect("a certificate");
+    assert_eq!((renewed.hosts, renewed.identity), (own.hosts, own.identity));
+    run(&format!("show --dir {dir}")).expect("shown");
+}
+
+#[test]
+fn an_authority_is_replaced_first_and_retired_once_nothing_is_of_it() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let directory = parent.path().join("certs");
+    let dir = directory.display();
+    run(&format!("init --dir {dir}")).expect("made");
+    for name in ["chain", "peer"] {
+        run(&format!("issue --dir {dir} --role {name} --name {name}")).expect("made");
+    }
+    let before = std::fs::read(directory.join("chain.pem")).expect("there");
+    run(&format!("renew --dir {dir} --authority")).expect("made");
+    // What others cannot check yet stays unmade.
+    assert_eq!(std::fs::read(directory.join("chain.pem")).expect("there"), before);
     let chain = files(&directory, "chain").load().expect("of use").expect("named");
     assert_eq!(chain.current().authorities.len(), 2, "old and new");
-    let renewed = chain.current().own.clone().expect("a certificate");
-    assert_eq!((renewed.hosts, renewed.identity), (own.hosts, own.identity));
+    let retire_too_early = |renewed: &str| {
+        run(&format!("renew --dir {dir} --name {renewed}")).expect("renewed");
+        run(&format!("retire --dir {dir}")).expect_err("one is of the old").to_text()
+    };
+    let text = retire_too_early("chain");
+    assert!(text.contains("certificates: peer\n"), "{text}");
+    run(&format!("renew --dir {dir}")).expect("renewed");
     run(&format!("retire --dir {dir}")).expect("done");
     let chain = files(&directory, "chain").load().expect("of use").expect("named");
     assert_eq!(chain.current().authorities.len(), 1);
-    run(&format!("show --dir {dir}")).expect("shown");
+    for flags in ["--name chain", "--within 30", "--days 30"] {
+        let line = format!("renew --dir {dir} --authority {flags}");
+        assert_eq!(run(&line).expect_err(&line).exit(), Exit::Usage);
+    }
 }
 
 #[test]
@@ -95,11 +122,17 @@ fn a_token_is_made_once_and_taken_back() {
     let file = parent.path().join("tokens.toml");
     let path = file.display();
     run(&format!("token --file {path} --name alice --rights read,submit")).expect("made");
-    run(&format!("token --file {path} --name bob --rights spend --days 1")).expect("made");
+    let own = parent.path().join("bob.token");
+    let (out, bob) = (own.display(), "--name bob --rights spend --days 1");
+    run(&format!("token --file {path} {bob} --out {out}")).expect("made");
+    let mode = std::fs::metadata(&own).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let token = std::fs::read_to_string(&own).expect("there");
     for line in [
         format!("token --file {path} --name alice --rights read"),
         format!("token --file {path} --name carol --rights internal"),
         format!("token --file {path} --name carol --rights read --days 0"),
+        format!("token --file {path} --name carol --rights read --out {out}"),
         format!("revoke --file {path} --name carol"),
         format!("revoke --file {path}x --name alice"),
     ] {
@@ -111,4 +144,6 @@ fn a_token_is_made_once_and_taken_back() {
     let revoked: Vec<bool> = tokens.entries().iter().map(|entry| entry.revoked).collect();
     assert_eq!(revoked, [true, false]);
     assert_eq!(tokens.standing(b"pentad_00", 0), Standing::Unknown);
+    let standing = tokens.standing(token.trim().as_bytes(), 0);
+    assert!(matches!(standing, Standing::Good(name, _) if &*name == "bob"), "{token}");
 }

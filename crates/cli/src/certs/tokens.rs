@@ -1,41 +1,50 @@
 //! `certs token` and `certs revoke`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pentad_trust::Tokens;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{RevokeArgs, TokenArgs, files, now};
 use crate::console::{Answer, Console};
 use crate::fault::Fault;
+use crate::new_file::NewFile;
 use crate::secret_file::create_directory;
 use crate::table::pairs;
 
 #[derive(Debug, Serialize)]
 struct Made {
     name: String,
-    /// The only time that it is shown.
-    token: String,
+    /// The only time that it is shown; nothing: a file has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
     rights: Vec<String>,
     expires: String,
 }
 
 impl Answer for Made {
     fn to_table(&self) -> String {
-        pairs([
-            ("name", self.name.clone()),
+        let rows = [
+            ("name", Some(self.name.clone())),
             ("token", self.token.clone()),
-            ("rights", self.rights.join(" ")),
-            ("expires", self.expires.clone()),
-        ])
+            ("file", self.file.as_ref().map(|path| path.display().to_string())),
+            ("rights", Some(self.rights.join(" "))),
+            ("expires", Some(self.expires.clone())),
+        ];
+        pairs(rows.into_iter().filter_map(|(name, value)| Some((name, value?))))
     }
 
     fn next(&self) -> Vec<String> {
-        vec![
-            "keep the token in a file of mode 0600: it is shown this once".to_owned(),
-            "pentad --grpc HOST:PORT --tls-authority FILE --token-file FILE chain get-info"
-                .to_owned(),
-        ]
+        let file = self.file.as_ref().map(|path| path.display().to_string());
+        let keep = "keep the token in a file of mode 0600: it is shown this once".to_owned();
+        let call = format!(
+            "pentad --grpc HOST:PORT --tls-authority FILE --token-file {} chain get-info",
+            file.as_deref().unwrap_or("FILE")
+        );
+        file.is_none().then_some(keep).into_iter().chain([call]).collect()
     }
 }
 
@@ -58,16 +67,25 @@ impl Answer for Revoked {
 /// `certs token`.
 ///
 /// # Errors
-/// When the name is taken, or the file is something else.
+/// When the name is taken, a file is something else, or that for the token is there already.
 pub fn token(console: Console, arguments: &TokenArgs) -> Result<(), Fault> {
-    let TokenArgs { file, name, rights, days } = arguments;
+    let TokenArgs { file, name, rights, days, out } = arguments;
+    let place = out.as_deref().map(NewFile::create_private).transpose()?;
     create_directory(directory(file))?;
     let made = change(file, true, |tokens| {
         tokens.add(name, rights, *days, now()?).map_err(Fault::refused)
     })?;
+    let token = match place {
+        Some(place) => {
+            place.write(&Zeroizing::new(format!("{}\n", *made.token)))?;
+            None
+        }
+        None => Some(made.token.to_string()),
+    };
     console.answer(&Made {
         name: name.clone(),
-        token: made.token.to_string(),
+        token,
+        file: out.clone(),
         rights: rights.iter().map(|right| right.name().to_owned()).collect(),
         expires: made.expires,
     })

@@ -12,6 +12,7 @@
 //! | `pentad_calls_refused_total{reason}` | calls refused for want of a credential or right |
 //! | `pentad_certificate_expiry_timestamp_seconds{kind}` | when certificates expire |
 //! | `pentad_trust_reloads_total{files,outcome}` | changes of certificates and tokens |
+//! | `pentad_trust_broken{files}` | 1 while they changed to what cannot be used |
 //! | `pentad_dependency_up{dependency}` | 1 while the dependency's probe succeeds |
 //! | `pentad_telemetry_spans_exported_total` | spans that reached the collector |
 //! | `pentad_telemetry_spans_dropped_total{reason}` | queue_full, unreachable, refused |

@@ -13,7 +13,7 @@ use futures_util::future::Either;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use pentad_api::{Failure, Right};
-use pentad_trust::{Certificate, Role, Standing};
+use pentad_trust::{Certificate, Role, Standing, Tokens};
 use tonic::Code;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -59,6 +59,7 @@ pub(super) enum Refusal {
     Undeclared,
     NoCredential,
     Unknown,
+    UnknownToken,
     Expired,
     Revoked,
     /// The cookie, from another machine.
@@ -77,7 +78,7 @@ impl Refusal {
         match self {
             Self::Undeclared => "undeclared",
             Self::NoCredential => "none",
-            Self::Unknown => "unknown",
+            Self::Unknown | Self::UnknownToken => "unknown",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::CookieFromAfar => "cookie_from_afar",
@@ -159,6 +160,7 @@ impl Gate {
         match tokens.current().standing(token, now) {
             Standing::Good(name, rights) if rights.has(right) => Ok(Caller::Token(name)),
             Standing::Good(..) => Err(Refusal::MissingRight(right)),
+            Standing::Unknown if Tokens::may_have(token) => Err(Refusal::UnknownToken),
             Standing::Unknown => Err(Refusal::Unknown),
             Standing::Expired(_) => Err(Refusal::Expired),
             Standing::Revoked(_) => Err(Refusal::Revoked),
@@ -203,8 +205,8 @@ impl Gate {
             .with_retry_after(wait)
     }
 
-    /// What a refused caller is told. Whoever is not known learns nothing about who is: unknown,
-    /// expired and revoked look the same.
+    /// What a refused caller is told. Whoever is not known learns nothing about who is: tokens that
+    /// are unknown, expired and revoked look the same.
     fn failure(&self, refusal: &Refusal, path: &str, origin: &Origin) -> Failure {
         let denied =
             |reason, message: String| Failure::new(Code::PermissionDenied, reason, message);
@@ -220,8 +222,14 @@ impl Gate {
             Refusal::NoCredential => {
                 self.unauthenticated("NO_CREDENTIAL", "the call carries no credential", origin)
             }
-            Refusal::Unknown | Refusal::Expired | Refusal::Revoked | Refusal::CookieFromAfar => {
+            Refusal::Unknown | Refusal::CookieFromAfar => {
                 self.unauthenticated("WRONG_CREDENTIAL", "the credential is not accepted", origin)
+            }
+            Refusal::UnknownToken | Refusal::Expired | Refusal::Revoked => {
+                let message = "the token is not accepted";
+                Failure::new(Code::Unauthenticated, "WRONG_CREDENTIAL", message).with_hint(
+                    "it may have expired or been revoked; ask whoever made it for another one",
+                )
             }
             Refusal::StaleCertificate => {
                 let message = "the certificate is not accepted any more";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pentad_api::{Connection, status};
 use pentad_service_kit::{Limits, TlsFiles};
-use pentad_trust::{Authority, Issued, Order, Right, Role, Tokens};
+use pentad_trust::{Authority, HandshakeError, Issued, Order, Right, Role, Tokens};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,9 +19,12 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::echo::{SAY, call, listen, listen_with, say};
 use crate::rig::{Plan, Rig, now, soon, until};
 
+/// At once: somebody may be looking.
 fn write(path: &Path, text: &str) {
-    fs::write(path, text).expect("written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("changed");
+    let new = path.with_added_extension("new");
+    fs::write(&new, text).expect("written");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).expect("changed");
+    fs::rename(new, path).expect("replaced");
 }
 
 /// An organisation with an authority, and a directory for its files.
@@ -147,12 +150,30 @@ async fn a_wrong_authority_fails_the_handshake_on_either_side() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_fails_the_handshake() {
-    let acme = Organisation::new("acme");
-    let rig = acme.serve().await;
-    let expired = acme.member_since(Role::Operator, now() - 2 * 86_400);
-    soon(healthy(rig.tls(&expired))).await.expect_err("expired");
-    rig.stop().await;
+async fn a_caller_hears_why_a_handshake_failed() {
+    let (acme, evil) = (Organisation::new("acme"), Organisation::new("acme"));
+    let expired = |role| acme.member_since(role, now() - 2 * 86_400);
+    let elsewhere = Order {
+        name: "elsewhere".to_owned(),
+        role: Role::Chain,
+        hosts: vec!["elsewhere".to_owned()],
+        days: 1,
+    };
+    let elsewhere = acme.put("elsewhere", &acme.authority.issue(&elsewhere, now()).expect("made"));
+    let good = acme.member(Role::Chain);
+    for (server, caller, error) in [
+        (&good, &evil.visitor(), HandshakeError::UnknownAuthority),
+        (&good, &expired(Role::Operator), HandshakeError::Refused),
+        (&expired(Role::Chain), &acme.visitor(), HandshakeError::Expired),
+        (&elsewhere, &acme.visitor(), HandshakeError::OtherHost("localhost".to_owned())),
+        (&TlsFiles::default(), &acme.visitor(), HandshakeError::NoTls),
+    ] {
+        let rig = Rig::with(Plan { tls: server.clone(), ..Plan::default() }).await;
+        let status = soon(healthy(rig.tls(caller))).await.expect_err("no connection");
+        assert_eq!(HandshakeError::among(&status), Some(error), "{status:?}");
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        rig.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -274,7 +295,10 @@ async fn tokens_are_read_anew_and_a_broken_file_changes_nothing() {
     };
     let broken = r#"pentad_trust_reloads_total{files="tokens",outcome="broken"} 1"#;
     until("the broken file is told of", is_told(broken)).await;
+    until("it is broken", is_told(r#"pentad_trust_broken{files="tokens"} 1"#)).await;
     say_with(&connection, SAY, &alice).await.expect("still served");
+    write(&file, &tokens.to_toml().expect("TOML"));
+    until("it is mended", is_told(r#"pentad_trust_broken{files="tokens"} 0"#)).await;
     let mut request = Request::new(String::new());
     let value = format!("Bearer {}", *alice).parse().expect("a header value");
     request.metadata_mut().insert("authorization", value);
