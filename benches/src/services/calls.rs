@@ -21,6 +21,13 @@ const ROUNDS: usize = 9;
 const CALLS: u32 = 4_000;
 /// Connections of a round, each for one call.
 const CONNECTIONS: u32 = 400;
+/// Limits that one caller who does nothing else would meet.
+const UNLIMITED: [&str; 4] = [
+    "caller_calls_per_second",
+    "caller_calls_burst",
+    "address_connections_per_second",
+    "address_connections_burst",
+];
 /// Time between two tries to reach a process that starts.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -53,6 +60,9 @@ pub(crate) async fn measure(directory: &Path) {
     let spec = ["--chain".to_owned(), text(&chain)];
     let certificates = Certificates::create(&directory.join("calls"));
     let certified = certificates.issue(Role::Chain);
+    let limits = UNLIMITED.map(|limit| format!("server.limits.{limit}=1000000"));
+    let limits = limits.into_iter().flat_map(|limit| ["--set".to_owned(), limit]);
+    let spec: Vec<String> = spec.into_iter().chain(limits).collect();
     let flags = spec.iter().cloned().chain(certified.flags());
     let with = directory.join("with");
     let caller = Caller::Certified(certificates.issue(Role::Operator));

@@ -9,6 +9,7 @@ mod dial;
 pub mod encoding;
 pub mod rights;
 pub mod status;
+mod traceparent;
 
 pub use connection::{Connection, ConnectionError};
 pub use convert::{
@@ -18,6 +19,7 @@ pub use convert::{
 };
 pub use pentad_trust::Right;
 pub use status::Failure;
+pub use traceparent::Traceparent;
 
 /// The encoded descriptor set of every proto in `proto/`, with comments: for reflection and the
 /// command line.

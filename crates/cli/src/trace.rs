@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
-use pentad_api::Connection;
+use pentad_api::{Connection, Traceparent};
 use tonic::transport::Endpoint;
 
 use crate::console::Console;
@@ -27,6 +27,8 @@ const ENDPOINT: &str = "PENTAD_TELEMETRY__OTLP_ENDPOINT";
 const PARENT: &str = "TRACEPARENT";
 /// Header of the W3C trace context.
 const HEADER: &str = "traceparent";
+/// The flag of a trace that is sampled.
+const SAMPLED: u8 = 1;
 /// A collector that takes longer is not waited for.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -35,8 +37,7 @@ static TRACE: OnceLock<Trace> = OnceLock::new();
 /// What this command tells nodes.
 #[derive(Debug)]
 struct Trace {
-    /// As W3C traceparent.
-    context: String,
+    context: Traceparent,
     own: Option<Own>,
 }
 
@@ -49,14 +50,13 @@ struct Own {
 
 /// Begins the trace of this command, if anybody wants it.
 pub fn begin(matches: &ArgMatches) {
-    let parent = env::var(PARENT).ok().filter(|parent| parse(parent).is_some());
+    let parent = env::var(PARENT).ok().and_then(|parent| parse(&parent));
     let own = env::var(ENDPOINT).ok().and_then(|endpoint| {
-        let span = own_span(name(matches), parent.as_deref())?;
-        Some(Own { endpoint, span })
+        let context = own_context(parent)?;
+        let span = own_span(name(matches), context, parent);
+        Some((context, Own { endpoint, span }))
     });
-    let context = own.as_ref().map(|own| {
-        format!("00-{}-{}-01", hex::encode(&own.span.trace_id), hex::encode(&own.span.span_id))
-    });
+    let (context, own) = own.unzip();
     if let Some(context) = context.or(parent) {
         // It is begun once.
         TRACE.set(Trace { context, own }).ok();
@@ -65,7 +65,7 @@ pub fn begin(matches: &ArgMatches) {
 
 /// Tells whoever is called over `connection` which trace the call belongs to.
 pub fn over(connection: Connection) -> Connection {
-    match TRACE.get().and_then(|trace| trace.context.parse().ok()) {
+    match TRACE.get().and_then(|trace| trace.context.to_string().parse().ok()) {
         Some(context) => connection.with_header_hook(move |headers| {
             let context: &tonic::codegen::http::HeaderValue = &context;
             headers.insert(HEADER, context.clone());
@@ -106,35 +106,32 @@ async fn export(endpoint: &str, span: Span) -> Result<(), String> {
     }
 }
 
-/// A span that begins now; `None` without entropy.
-fn own_span(name: String, parent: Option<&str>) -> Option<Span> {
+/// A new span of the parent's trace, or else of a new one; `None` without entropy.
+fn own_context(parent: Option<Traceparent>) -> Option<Traceparent> {
     let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
     getrandom::fill(&mut trace_id).ok()?;
     getrandom::fill(&mut span_id).ok()?;
-    let (trace_id, parent_span_id) =
-        parent.and_then(parse).unwrap_or((trace_id.to_vec(), Vec::new()));
-    Some(Span {
-        trace_id,
-        span_id: span_id.to_vec(),
-        parent_span_id,
+    let trace_id = parent.map_or(trace_id, |parent| parent.trace_id);
+    Some(Traceparent { trace_id, span_id, flags: SAMPLED })
+}
+
+/// A span that begins now.
+fn own_span(name: String, context: Traceparent, parent: Option<Traceparent>) -> Span {
+    Span {
+        trace_id: context.trace_id.to_vec(),
+        span_id: context.span_id.to_vec(),
+        parent_span_id: parent.map(|parent| parent.span_id.to_vec()).unwrap_or_default(),
         name,
         kind: SpanKind::Client.into(),
         start_time_unix_nano: now(),
-        flags: 1,
+        flags: SAMPLED.into(),
         ..Span::default()
-    })
+    }
 }
 
-/// Trace id and span id of a W3C traceparent.
-fn parse(parent: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut parts = parent.split('-');
-    let version = parts.next().filter(|version| version.len() == 2 && *version != "ff");
-    let id = |text: Option<&str>, length: usize| {
-        let id = hex::decode(text?).ok()?;
-        (id.len() == length && id.iter().any(|byte| *byte != 0)).then_some(id)
-    };
-    let ids = (id(parts.next(), 16)?, id(parts.next(), 8)?);
-    version.and(parts.next().filter(|flags| flags.len() == 2)).map(|_| ids)
+/// One that can be a parent.
+fn parse(text: &str) -> Option<Traceparent> {
+    Traceparent::parse(text).filter(Traceparent::is_valid)
 }
 
 /// `pentad send`, `pentad chain get-info`.
@@ -162,22 +159,21 @@ mod tests {
 
     #[test]
     fn a_command_stands_below_the_span_that_is_named() {
-        let span = own_span("pentad send".to_owned(), Some(PARENT)).expect("entropy");
+        let parent = parse(PARENT).expect("one");
+        let context = own_context(Some(parent)).expect("entropy");
+        let span = own_span("pentad send".to_owned(), context, Some(parent));
         assert_eq!(hex::encode(&span.trace_id), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(hex::encode(&span.parent_span_id), "b7ad6b7169203331");
-        let root = own_span("pentad send".to_owned(), None).expect("entropy");
-        assert!(root.parent_span_id.is_empty() && root.trace_id != span.trace_id);
+        assert_eq!(span.span_id, context.span_id);
+        let root = own_context(None).expect("entropy");
+        assert_ne!(root.trace_id, context.trace_id);
+        assert!(own_span("pentad send".to_owned(), root, None).parent_span_id.is_empty());
     }
 
     #[test]
     fn nonsense_is_no_parent() {
-        for bad in [
-            "",
-            "00-0af7-b7ad-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-        ] {
+        let no_ids = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        for bad in ["", "nonsense", no_ids] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }

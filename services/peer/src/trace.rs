@@ -1,9 +1,10 @@
 //! Trace context beside the payload of a frame, so that a transaction is one trace over all nodes.
 
 use bytes::Bytes;
+use pentad_api::Traceparent;
 use pentad_api::encoding;
 use pentad_api::wire::v1 as proto;
-use pentad_service_kit::telemetry::{TraceContext, Traceparent};
+use pentad_service_kit::telemetry::TraceContext;
 
 /// The current span for a frame; empty unless its trace is sampled.
 pub(crate) fn current() -> Bytes {

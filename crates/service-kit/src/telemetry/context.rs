@@ -12,9 +12,10 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
+use pentad_api::Traceparent;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{TARGET, Traceparent};
+use super::TARGET;
 
 /// Makes the spans of this process; not set where no traces are exported.
 pub(super) static TRACER: OnceLock<SdkTracer> = OnceLock::new();

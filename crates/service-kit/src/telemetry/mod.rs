@@ -8,7 +8,6 @@ mod export;
 mod human;
 pub mod propagation;
 mod repeats;
-mod traceparent;
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -31,7 +30,6 @@ pub use context::{RecordedSpan, TraceContext};
 pub(crate) use counts::register;
 use export::Origin;
 use repeats::Limited;
-pub use traceparent::Traceparent;
 
 /// Attribute of a span: the module that made it.
 const TARGET: &str = "target";

@@ -1,10 +1,12 @@
+//! The W3C trace context, as calls and messages carry it.
+
 use std::fmt;
 
 /// Version of the traceparent that is written.
 const VERSION: &str = "00";
 
 /// A W3C traceparent: `00-<trace id>-<span id>-<flags>`, all hex. Of the right form; whether the
-/// ids are ones, and the trace is sampled, [`TraceContext`](super::TraceContext) knows.
+/// trace is sampled, and [the ids are ones](Self::is_valid), is for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traceparent {
     /// Of the trace.
@@ -27,6 +29,12 @@ impl Traceparent {
         let is_closed = version != VERSION || parts.next().is_none();
         let is_known = version != "ff" && is_closed;
         is_known.then_some(Self { trace_id: bytes(trace_id?)?, span_id: bytes(span_id?)?, flags })
+    }
+
+    /// Whether both ids are ones: not all zeros.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.trace_id != [0; 16] && self.span_id != [0; 8]
     }
 }
 
@@ -60,5 +68,8 @@ mod tests {
         for bad in ["", "00", "00-0af7-b7ad-01", "-", &more, &forbidden, &short, &TEXT[..54]] {
             assert_eq!(Traceparent::parse(bad), None, "{bad:?}");
         }
+        assert!(parsed.is_valid());
+        assert!(!Traceparent { trace_id: [0; 16], ..parsed }.is_valid());
+        assert!(!Traceparent { span_id: [0; 8], ..parsed }.is_valid());
     }
 }
