@@ -8,4 +8,5 @@ mod network;
 mod operations;
 mod payments;
 mod rights;
+mod traces;
 mod upgrade;

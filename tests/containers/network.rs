@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pentad_tests::{Reply, binary, free_ports, pentad, wait_for};
+use pentad_tests::{Reply, binary, free_ports, pentad_with, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,6 +18,7 @@ pub struct Network {
     dir: TempDir,
     name: String,
     ports: u16,
+    profiles: &'static str,
 }
 
 impl Network {
@@ -27,7 +28,17 @@ impl Network {
     /// When there is no Docker, or it does not come up.
     #[must_use]
     pub fn up(engine: &str) -> Self {
-        let network = Self::planned();
+        Self::up_with(engine, "")
+    }
+
+    /// With more profiles, as `NETWORK_PROFILES` has them.
+    ///
+    /// # Panics
+    /// As [`Network::up`].
+    #[must_use]
+    pub fn up_with(engine: &str, profiles: &'static str) -> Self {
+        let mut network = Self::planned();
+        network.profiles = profiles;
         network.script(&["up", engine]);
         network
     }
@@ -42,7 +53,7 @@ impl Network {
         let ports = free_ports(PORTS);
         // The ports are ours alone, and so is a name with them.
         let name = format!("pentad-test-{}-{ports}", std::process::id());
-        Self { dir, name, ports }
+        Self { dir, name, ports, profiles: "" }
     }
 
     /// Runs `deploy/compose/network`; what it wrote.
@@ -62,6 +73,7 @@ impl Network {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose/network");
         let mut command = Command::new(script);
         command.args(arguments).envs(self.variables()).env("PENTAD", binary("pentad"));
+        command.env("NETWORK_PROFILES", self.profiles);
         command
     }
 
@@ -99,9 +111,20 @@ impl Network {
 
     /// Runs `pentad` on an organisation's node with JSON output.
     pub fn on(&self, organisation: usize, arguments: &[&str]) -> Reply {
+        self.on_with(organisation, &[], arguments)
+    }
+
+    /// The same with more variables.
+    pub fn on_with(
+        &self,
+        organisation: usize,
+        variables: &[(&str, String)],
+        arguments: &[&str],
+    ) -> Reply {
         let context = format!("org{organisation}");
-        let contexts = self.folder().join("contexts.toml");
-        pentad(Some(&contexts), &[&["--context", &context], arguments].concat())
+        let contexts = self.folder().join("contexts.toml").display().to_string();
+        let variables = [&[("PENTAD_CONTEXTS", contexts)], variables].concat();
+        pentad_with(&variables, &[&["--context", &context], arguments].concat())
     }
 
     /// The container of a service, running or not.
@@ -126,6 +149,22 @@ impl Network {
     pub fn address(&self, organisation: usize, service: &str) -> String {
         let services = ["wallet", "chain", "miner", "consensus", "peer"];
         let digit = 1 + services.iter().position(|it| *it == service).expect("a service");
+        self.port(organisation, digit)
+    }
+
+    /// Where the host reaches an organisation's Prometheus.
+    #[must_use]
+    pub fn prometheus(&self, organisation: usize) -> String {
+        self.port(organisation, 0)
+    }
+
+    /// Where the viewer of traces shows them, and where it takes spans.
+    #[must_use]
+    pub fn viewer(&self) -> [String; 2] {
+        [6, 7].map(|digit| self.port(0, digit))
+    }
+
+    fn port(&self, organisation: usize, digit: usize) -> String {
         format!("127.0.0.1:{}{digit}", usize::from(self.ports / 10 + 1) + organisation)
     }
 

@@ -53,9 +53,7 @@ fn its_commands_do_what_it_says() {
     let folder = TempDir::new().expect("a temporary folder");
     path_folder(folder.path(), &[]);
     let data = network.folder().display().to_string();
-    // The first organisation's wallet has the first of its ports, Prometheus the one before.
-    let wallet = network.address(1, "wallet");
-    let prometheus = format!("{}0", wallet.strip_suffix('1').expect("the first port"));
+    let prometheus = network.prometheus(1);
     let sessions = sessions(PAGE, MARK);
     let commands: Vec<_> =
         sessions.iter().flat_map(|session| shown(&PAGE[session.range.clone()])).collect();

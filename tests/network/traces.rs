@@ -1,87 +1,24 @@
 //! One payment is one trace, from the command that makes it to the commit on every node,
 //! and so does a receiver of spans read it that others wrote.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use pentad_tests::{Collector, Devnet, Receiver, Rotel, SeenSpan, wait_for, wait_until};
+use pentad_tests::{
+    Collector, Devnet, Receiver, Rotel, SeenSpan, VALIDATOR_SPANS, assert_whole, complete,
+    payment_trace, services, wait_for, wait_until,
+};
 use serde_json::json;
 
 use crate::coins::create_wallet;
 use crate::pbft::pay;
 
 const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
-/// What every validator does for a block, and what it does to its ledger then.
-const EVERYWHERE: [&str; 11] = [
-    "consensus.round",
-    "pbft.pre_prepare",
-    "pbft.prepare",
-    "pbft.commit",
-    "safety_log.fsync",
-    "chain.admit",
-    "chain.connect",
-    "chain.check",
-    "utxo.write",
-    "block.fsync",
-    "wallet.apply",
-];
 
 pub(crate) fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
     vec![
         ("PENTAD_TELEMETRY__OTLP_ENDPOINT", receiver.endpoint()),
         ("PENTAD_TELEMETRY__SAMPLE_RATIO", sample_ratio.to_string()),
     ]
-}
-
-/// The trace of the payment that was made on a node.
-fn payment(receiver: &impl Receiver, node: &str) -> Vec<SeenSpan> {
-    let spans = receiver.spans();
-    let is_send = |span: &&SeenSpan| {
-        span.instance == node && span.name == "pentad.wallet.v1.WalletService/Send"
-    };
-    let Some(trace_id) = spans.iter().find(is_send).map(|span| span.trace_id.clone()) else {
-        return Vec::new();
-    };
-    spans.into_iter().filter(|span| span.trace_id == trace_id).collect()
-}
-
-/// The services that made spans on each node.
-fn services(trace: &[SeenSpan]) -> BTreeMap<&str, BTreeSet<&str>> {
-    let mut services = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for span in trace {
-        services.entry(&span.instance).or_default().insert(&span.service);
-    }
-    services
-}
-
-/// A trace, once spans of these names on every node have been exported and all that are above
-/// others; nodes export at their own times.
-fn complete(trace: Vec<SeenSpan>, names: &[&str]) -> Result<Vec<SeenSpan>, String> {
-    let has = |node: &str, name: &str| {
-        trace.iter().any(|span| span.instance == node && span.name == name)
-    };
-    let pairs = NODES.iter().flat_map(|node| names.iter().map(move |name| (node, name)));
-    let missing: Vec<_> = pairs.filter(|(node, name)| !has(node, name)).collect();
-    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
-    let is_known = |id: &str| id.is_empty() || ids.contains(id);
-    let orphans: Vec<_> = trace.iter().filter(|span| !is_known(&span.parent_id)).collect();
-    let has_root = trace.iter().any(|span| span.parent_id.is_empty());
-    if missing.is_empty() && orphans.is_empty() && has_root {
-        return Ok(trace);
-    }
-    Err(format!("missing {missing:?}, above nothing {orphans:#?}, all {trace:#?}"))
-}
-
-/// One root, and every other span below one that is there.
-fn assert_whole(trace: &[SeenSpan]) {
-    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
-    assert_eq!(ids.len(), trace.len(), "span ids are unique");
-    let roots: Vec<&SeenSpan> = trace.iter().filter(|span| span.parent_id.is_empty()).collect();
-    assert_eq!(roots.len(), 1, "{roots:?}");
-    assert_eq!((roots[0].name.as_str(), roots[0].service.as_str()), ("pentad send", "pentad"));
-    for span in trace.iter().filter(|span| !span.parent_id.is_empty()) {
-        assert!(ids.contains(span.parent_id.as_str()), "the parent is missing of {span:?}");
-        assert!(span.start <= span.end, "{span:?}");
-    }
 }
 
 fn wait_for_peers(devnet: &Devnet) {
@@ -102,7 +39,9 @@ fn a_payment_is_one_trace_over_four_validators() {
     devnet.converge(&[1, 2, 3, 4]);
     // Node 1 is the primary; node 2 is not.
     pay(&devnet, 2, &bob, &alice, "50");
-    let trace = wait_for("the trace is whole", || complete(payment(&rotel, "node2"), &EVERYWHERE));
+    let trace = wait_for("the trace is whole", || {
+        complete(payment_trace(&rotel, "node2"), &NODES, &VALIDATOR_SPANS)
+    });
     assert_whole(&trace);
     let four = ["pentad-chain", "pentad-consensus", "pentad-peer", "pentad-wallet"];
     for node in NODES {
@@ -197,7 +136,9 @@ fn trace_over_miners(receiver: &impl Receiver) -> Vec<SeenSpan> {
     devnet.converge(&[1, 2, 3, 4]);
     let names = ["chain.admit", "miner.search", "chain.connect", "utxo.write", "block.fsync"];
     let names = [&names[..], &["wallet.apply", "wallet.notice"]].concat();
-    let trace = wait_for("the trace is whole", || complete(payment(receiver, "node1"), &names));
+    let trace = wait_for("the trace is whole", || {
+        complete(payment_trace(receiver, "node1"), &NODES, &names)
+    });
     assert_whole(&trace);
     let four = ["pentad-chain", "pentad-miner", "pentad-peer", "pentad-wallet"];
     for node in NODES {

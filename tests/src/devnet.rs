@@ -275,9 +275,7 @@ impl Devnet {
 pub(crate) fn run(dir: &Path, variables: &[(&str, String)], arguments: &[&str]) -> Reply {
     let place = [OsStr::new("--dir"), dir.as_os_str()];
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-    let mut command = own_command();
-    command.envs(variables.iter().map(|(name, value)| (name, value)));
-    reply(&mut command, &[&place[..], &arguments].concat())
+    pentad_with(variables, &[&place[..], &arguments].concat())
 }
 
 /// Runs `pentad` with JSON output and the contexts of this file.
@@ -285,10 +283,17 @@ pub(crate) fn run(dir: &Path, variables: &[(&str, String)], arguments: &[&str]) 
 /// # Panics
 /// When it cannot be run.
 pub fn pentad<A: AsRef<OsStr>>(contexts: Option<&Path>, arguments: &[A]) -> Reply {
+    let contexts = contexts.map(|file| ("PENTAD_CONTEXTS", file.display().to_string()));
+    pentad_with(contexts.as_slice(), arguments)
+}
+
+/// Runs `pentad` with JSON output and these variables.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn pentad_with<A: AsRef<OsStr>>(variables: &[(&str, String)], arguments: &[A]) -> Reply {
     let mut command = own_command();
-    if let Some(contexts) = contexts {
-        command.env("PENTAD_CONTEXTS", contexts);
-    }
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     reply(&mut command, arguments)
 }
 

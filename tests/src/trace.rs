@@ -1,0 +1,84 @@
+//! The spans of one payment over all nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::collector::{Receiver, SeenSpan};
+
+/// What every validator does for a block, and what it does to its ledger then.
+pub const VALIDATOR_SPANS: [&str; 11] = [
+    "consensus.round",
+    "pbft.pre_prepare",
+    "pbft.prepare",
+    "pbft.commit",
+    "safety_log.fsync",
+    "chain.admit",
+    "chain.connect",
+    "chain.check",
+    "utxo.write",
+    "block.fsync",
+    "wallet.apply",
+];
+
+/// The trace of the payment that was made on a node.
+#[must_use]
+pub fn payment_trace(receiver: &impl Receiver, node: &str) -> Vec<SeenSpan> {
+    let spans = receiver.spans();
+    let is_send = |span: &&SeenSpan| {
+        span.instance == node && span.name == "pentad.wallet.v1.WalletService/Send"
+    };
+    let Some(trace_id) = spans.iter().find(is_send).map(|span| span.trace_id.clone()) else {
+        return Vec::new();
+    };
+    spans.into_iter().filter(|span| span.trace_id == trace_id).collect()
+}
+
+/// The services that made spans on each node.
+#[must_use]
+pub fn services(trace: &[SeenSpan]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut services = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for span in trace {
+        services.entry(&span.instance).or_default().insert(&span.service);
+    }
+    services
+}
+
+/// A trace, once spans of these names on every node have been exported and all that are above
+/// others; nodes export at their own times.
+///
+/// # Errors
+/// With what is missing.
+pub fn complete(
+    trace: Vec<SeenSpan>,
+    nodes: &[&str],
+    names: &[&str],
+) -> Result<Vec<SeenSpan>, String> {
+    let has = |node: &str, name: &str| {
+        trace.iter().any(|span| span.instance == node && span.name == name)
+    };
+    let pairs = nodes.iter().flat_map(|node| names.iter().map(move |name| (node, name)));
+    let missing: Vec<_> = pairs.filter(|(node, name)| !has(node, name)).collect();
+    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
+    let is_known = |id: &str| id.is_empty() || ids.contains(id);
+    let orphans: Vec<_> = trace.iter().filter(|span| !is_known(&span.parent_id)).collect();
+    let has_root = trace.iter().any(|span| span.parent_id.is_empty());
+    if missing.is_empty() && orphans.is_empty() && has_root {
+        return Ok(trace);
+    }
+    Err(format!("missing {missing:?}, above nothing {orphans:#?}, all {trace:#?}"))
+}
+
+/// One root, and every other span below one that is there.
+///
+/// # Panics
+/// When it is not so.
+pub fn assert_whole(trace: &[SeenSpan]) {
+    let ids: BTreeSet<&str> = trace.iter().map(|span| span.span_id.as_str()).collect();
+    assert_eq!(ids.len(), trace.len(), "span ids are unique");
+    let roots: Vec<&SeenSpan> = trace.iter().filter(|span| span.parent_id.is_empty()).collect();
+    assert_eq!(roots.len(), 1, "{roots:?}");
+    assert_eq!((roots[0].name.as_str(), roots[0].service.as_str()), ("pentad send", "pentad"));
+    for span in trace.iter().filter(|span| !span.parent_id.is_empty()) {
+        assert!(ids.contains(span.parent_id.as_str()), "the parent is missing of {span:?}");
+        assert!(span.start <= span.end, "{span:?}");
+    }
+}
