@@ -28,7 +28,8 @@ pub struct PeerConfig {
     pub listen: SocketAddr,
     /// Nodes to join by, `host:port`.
     pub bootstrap: Vec<String>,
-    /// Where others are told to reach this node, if not at `listen` (behind NAT).
+    /// Where others are told to reach this node, if not at `listen` (behind NAT, which should keep
+    /// the port: others also remember where datagrams come from).
     pub advertise: Option<SocketAddr>,
     /// Links that other nodes may open to this one.
     pub inbound_max: usize,

@@ -106,7 +106,7 @@ impl Startup {
                 genesis: network.genesis,
                 instance: self.instance,
             },
-            listen_port: Some(self.listen.port()),
+            listen_port: Some(self.reached_at().port()),
             claim,
             handshake_time_max: self.config.handshake_time_max(),
             write_time_max: self.config.write_time_max(),
@@ -170,12 +170,15 @@ impl Startup {
         });
     }
 
+    /// Where others reach this node, as it tells them.
+    fn reached_at(&self) -> SocketAddr {
+        self.config.advertise.unwrap_or(self.listen)
+    }
+
     fn discovery_config(&self, network: &Network) -> discovery::Config {
         let [a, b, c, d, e, f, g, h, ..] = network.genesis.to_bytes();
-        let advertised = self.config.advertise.or_else(|| {
-            // Everywhere is nowhere in particular.
-            (!self.listen.ip().is_unspecified()).then_some(self.listen)
-        });
+        // Everywhere is nowhere in particular.
+        let advertised = Some(self.reached_at()).filter(|at| !at.ip().is_unspecified());
         discovery::Config {
             key: signing_key(self.identity.private()),
             network: NetworkId([a, b, c, d, e, f, g, h]),

@@ -159,6 +159,21 @@ async fn nodes_find_each_other_through_a_common_one() {
     assert!(!found.into_inner().contacts.is_empty());
 }
 
+#[tokio::test]
+async fn a_node_behind_nat_names_the_port_at_which_others_reach_it() {
+    let advertise = Some("203.0.113.4:4321".parse().expect("an address"));
+    for (advertise, expected) in [(None, None), (advertise, Some(4321))] {
+        let config = PeerConfig { advertise, ..config() };
+        let anna = Node::start_with(FakeChain::new("test"), config).await;
+        let stranger = Stranger::new(&anna.chain, "test");
+        let stream = TcpStream::connect(anna.address).await.expect("it listens");
+        let mut session = stranger.noise(stream, Direction::Outbound).await;
+        let first = session.receive().await.expect("a handshake");
+        let Message::Handshake(handshake) = first else { panic!("{first:?}") };
+        assert_eq!(handshake.listen_port, expected.or(Some(anna.address.port())));
+    }
+}
+
 /// Attack 41: the address table is kept honest, at no cost for those who are looked at.
 #[tokio::test]
 async fn a_feeler_looks_who_is_at_an_address_and_takes_no_slot() {
