@@ -4,9 +4,11 @@
 mod faults;
 mod images;
 mod load;
+mod machines;
 mod network;
 mod operations;
 mod payments;
 mod rights;
 mod traces;
+mod typed;
 mod upgrade;

@@ -1,5 +1,7 @@
 //! A network of containers that goes down with its handle.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -133,12 +135,7 @@ impl Network {
     /// When there is not exactly one.
     #[must_use]
     pub fn container(&self, organisation: usize, service: &str) -> String {
-        let project = format!("label=com.docker.compose.project={}", self.project(organisation));
-        let service = format!("label=com.docker.compose.service={service}");
-        let filters = ["--filter", &project, "--filter", &service];
-        let found = docker(&[&["ps", "--all", "--quiet"][..], &filters].concat());
-        assert_eq!(found.lines().count(), 1, "{project} {service}: {found:?}");
-        found
+        container(&self.project(organisation), service)
     }
 
     /// A service's address on the host.
@@ -224,30 +221,13 @@ impl Network {
     pub fn create_wallet(&self, organisation: usize, name: &str) -> String {
         text(&self.on(organisation, &["createwallet", name]).success(), "address")
     }
-
-    fn print_logs(&self) {
-        for organisation in 1..=ORGANISATIONS {
-            for service in ["chain", "wallet", "miner", "consensus", "follower", "peer"] {
-                let project =
-                    format!("label=com.docker.compose.project={}", self.project(organisation));
-                let label = format!("label=com.docker.compose.service={service}");
-                let filters = ["--filter", &project, "--filter", &label];
-                let id = docker_says(&[&["ps", "--all", "--quiet"][..], &filters].concat());
-                let id = id.trim();
-                if !id.is_empty() {
-                    let log = docker_says(&["logs", "--tail", "20", id]);
-                    eprintln!("--- log of {service} of org{organisation}\n{log}");
-                }
-            }
-        }
-    }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         let is_failing = std::thread::panicking();
         if is_failing {
-            self.print_logs();
+            (1..=ORGANISATIONS).for_each(|organisation| print_logs(&self.project(organisation)));
         }
         let output = self.command(&["down"]).output().expect("a script that runs");
         if is_failing {
@@ -255,10 +235,49 @@ impl Drop for Network {
             return;
         }
         assert!(output.status.success(), "network down: {}", said(&output));
-        let name = format!("name={}", self.name);
-        for kind in ["container", "network", "volume"] {
-            let left = docker(&[kind, "ls", "--quiet", "--filter", &name]);
-            assert_eq!(left, "", "a {kind} is left");
+        assert_gone(&self.name);
+    }
+}
+
+/// Nothing of Docker's is left that has this in its name.
+///
+/// # Panics
+/// When something is.
+pub fn assert_gone(name: &str) {
+    let name = format!("name={name}");
+    for kind in ["container", "network", "volume"] {
+        let left = docker(&[kind, "ls", "--quiet", "--filter", &name]);
+        assert_eq!(left, "", "a {kind} is left");
+    }
+}
+
+/// The container of a project's service, running or not.
+///
+/// # Panics
+/// When there is not exactly one.
+#[must_use]
+pub fn container(project: &str, service: &str) -> String {
+    let found = docker(&list(project, service));
+    assert_eq!(found.lines().count(), 1, "{project} {service}: {found:?}");
+    found
+}
+
+/// What lists the containers of a project's service.
+fn list(project: &str, service: &str) -> Vec<String> {
+    let labels = [("project", project), ("service", service)];
+    let filters =
+        labels.map(|(label, it)| format!("--filter=label=com.docker.compose.{label}={it}"));
+    [vec!["ps".to_owned(), "--all".to_owned(), "--quiet".to_owned()], filters.to_vec()].concat()
+}
+
+/// Prints what a project's services logged last.
+pub fn print_logs(project: &str) {
+    for service in ["chain", "wallet", "miner", "consensus", "follower", "peer"] {
+        let id = docker_says(&list(project, service));
+        let id = id.trim();
+        if !id.is_empty() {
+            let log = docker_says(&["logs", "--tail", "20", id]);
+            eprintln!("--- log of {service} of {project}\n{log}");
         }
     }
 }
@@ -267,13 +286,13 @@ impl Drop for Network {
 ///
 /// # Panics
 /// When it fails.
-pub fn docker(arguments: &[&str]) -> String {
+pub fn docker<A: AsRef<OsStr> + Debug>(arguments: &[A]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("docker is installed");
     assert!(output.status.success(), "docker {arguments:?}: {}", said(&output));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn docker_says(arguments: &[&str]) -> String {
+fn docker_says<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     let output = Command::new("docker").args(arguments).output();
     output.map_or_else(|error| error.to_string(), |output| said(&output))
 }
