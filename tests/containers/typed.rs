@@ -4,29 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use pentad_tests::normalize;
+use pentad_tests::{Typed, normalize, typed};
 use tempfile::TempDir;
-
-/// A command, and what the page shows of its output; nothing: it only has to succeed.
-#[derive(Debug)]
-struct Typed {
-    command: String,
-    shown: Vec<String>,
-}
-
-/// The commands of a session.
-fn commands(session: &str) -> Vec<Typed> {
-    let mut commands: Vec<Typed> = Vec::new();
-    for line in session.lines() {
-        match line.strip_prefix("$ ") {
-            Some(command) => {
-                commands.push(Typed { command: command.to_owned(), shown: Vec::new() });
-            }
-            None => commands.last_mut().expect("a command first").shown.push(line.to_owned()),
-        }
-    }
-    commands
-}
 
 /// Runs the commands of a session in one shell, which ends with the first that fails; what they
 /// wrote. `tools` is a folder of commands that it finds first.
@@ -34,7 +13,7 @@ fn commands(session: &str) -> Vec<Typed> {
 /// # Panics
 /// When a command fails, or writes what the session does not show.
 pub fn run(session: &str, tools: &Path, variables: &[(&str, String)]) -> Vec<String> {
-    let commands = commands(session);
+    let commands = typed(session);
     let folder = TempDir::new().expect("a temporary folder");
     let output = |number: usize| folder.path().join(format!("{number}.out"));
     let mut script = String::new();
@@ -48,6 +27,7 @@ pub fn run(session: &str, tools: &Path, variables: &[(&str, String)]) -> Vec<Str
     let last = ran.last().map_or("", String::as_str);
     assert!(status.success(), "$ {}\n{last}", commands[ran.len().saturating_sub(1)].command);
     for (Typed { command, shown }, seen) in commands.iter().zip(&ran) {
+        // Where the page shows nothing, the command only has to succeed.
         if shown.is_empty() {
             continue;
         }

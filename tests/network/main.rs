@@ -15,6 +15,7 @@ mod grpc;
 mod kademlia;
 mod many;
 mod observability;
+mod operations;
 mod page;
 mod payment;
 mod pbft;

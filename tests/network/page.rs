@@ -6,8 +6,6 @@ use std::process::Command;
 
 use pentad_tests::{free_ports, normalize, path_folder, sessions};
 
-/// Marks the sessions that are run.
-const MARK: &str = "<!-- Run by";
 /// The first port of a network unless it is told another, as the pages show it.
 const BASE: u16 = 5678;
 /// Ports that each network of a page may have.
@@ -17,55 +15,29 @@ const PORTS: u16 = 40;
 pub struct Page {
     /// From the root of the project.
     pub name: &'static str,
+    /// The test's own file, `file!()`, which marks the sessions that it runs.
+    pub test: &'static str,
     /// The variable that lets the test write what it saw.
     pub update: &'static str,
+    /// What the page calls something, and what it is called here, where others may be running.
+    pub names: Vec<(String, String)>,
     /// What is waited for behind a command: a script is faster than any person, and a block needs
     /// a moment to the other nodes.
     pub until: fn(&str) -> Option<&'static str>,
 }
 
-/// The networks of a page have the default ports; here others may be running.
-struct Ports {
-    base: u16,
-    networks: u16,
-}
-
-impl Ports {
-    fn flag(&self, network: u16) -> String {
-        format!(" --base-port {}", self.base + network * PORTS)
+/// Names for development networks that have the default ports on the page; each `up` is the command
+/// that starts one.
+pub fn devnets(ups: &[&str]) -> Vec<(String, String)> {
+    let base = free_ports(2 * PORTS);
+    let mut names = Vec::new();
+    for (number, up) in (0..).zip(ups) {
+        let there = format!("devnet up --base-port {}", base + number * PORTS);
+        names.push(((*up).to_owned(), up.replace("devnet up", &there)));
     }
-
-    fn address(base: u16, step: u16) -> String {
-        format!("127.0.0.1:{}", base + step)
-    }
-
-    /// A command as it is run here.
-    fn moved(&mut self, command: &str) -> String {
-        let mut command = command.to_owned();
-        for step in 0..PORTS {
-            let there = Self::address(self.base, step);
-            command = command.replace(&Self::address(BASE, step), &there);
-        }
-        if command.contains("devnet up") {
-            let flag = self.flag(self.networks);
-            self.networks += 1;
-            command = command.replace("devnet up", &format!("devnet up{flag}"));
-        }
-        command
-    }
-
-    /// What was seen here, as the page shows it.
-    fn moved_back(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for network in 0..self.networks {
-            text = text.replace(&self.flag(network), "");
-        }
-        for step in 0..PORTS {
-            let there = Self::address(self.base, step);
-            text = text.replace(&there, &Self::address(BASE, step));
-        }
-        text
-    }
+    let address = |base: u16, step: u16| format!("127.0.0.1:{}", base + step);
+    names.extend((0..PORTS).map(|step| (address(BASE, step), address(base, step))));
+    names
 }
 
 impl Page {
@@ -73,22 +45,38 @@ impl Page {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(self.name)
     }
 
-    /// Runs all commands in one shell; what each printed.
+    /// A command of the page as it is run here.
+    fn moved(&self, command: &str) -> String {
+        let names = self.names.iter();
+        names.fold(command.to_owned(), |text, (shown, here)| text.replace(shown, here))
+    }
+
+    /// What was seen here as the page shows it.
+    fn moved_back(&self, text: &str) -> String {
+        let names = self.names.iter();
+        names.fold(text.to_owned(), |text, (shown, here)| text.replace(here, shown))
+    }
+
+    /// Runs all commands in one shell, which ends what it started; what each printed.
     fn run(&self, commands: &[String], folder: &Path, path: &Path) -> Vec<String> {
-        let mut script = String::new();
+        let mut script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
+        let output = |number: usize| path.join(format!("{number}.out"));
         for (number, command) in commands.iter().enumerate() {
-            script.push_str(&format!("{{ {command}\n}} > {number}.out 2>&1\n"));
+            let (moved, output) = (self.moved(command), output(number));
+            script.push_str(&format!("{{ {moved}\n}} > {} 2>&1\n", output.display()));
             if let Some(there) = (self.until)(command) {
-                let until = format!("until {there}; do :; done");
+                let until = format!("until {}; do sleep 0.02; done", self.moved(there));
                 script.push_str(&format!("timeout 20 bash -c '{until}' &>/dev/null\n"));
             }
         }
         let inherited = std::env::var("PATH").expect("a PATH");
         let mut bash = Command::new("bash");
-        for name in ["CONTEXT", "DIR", "NODE", "OUTPUT", "GRPC", "COOKIE"] {
-            bash.env_remove(format!("PENTAD_{name}"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PENTAD_") {
+                bash.env_remove(name);
+            }
         }
-        let output = bash
+        let ended = bash
             .arg("-c")
             .arg(script)
             .current_dir(folder)
@@ -96,9 +84,9 @@ impl Page {
             .env("PENTAD_CONTEXTS", path.join("contexts.toml"))
             .output()
             .expect("bash runs");
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        let read = |number| fs::read_to_string(folder.join(format!("{number}.out")));
-        (0..commands.len()).map(|number| read(number).expect("what it printed")).collect()
+        assert!(ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let read = |number| fs::read_to_string(output(number)).expect("what it printed");
+        (0..commands.len()).map(read).collect()
     }
 
     /// Runs the commands and compares what they print with what the page shows.
@@ -107,17 +95,19 @@ impl Page {
     /// When it is something else.
     pub fn hold(&self) {
         let text = fs::read_to_string(self.path()).expect("the page");
-        let sessions = sessions(&text, MARK);
+        let sessions = sessions(&text, &format!("<!-- Run by {}", self.test));
         assert!(sessions.len() >= 3, "the marks are gone");
         let folder = tempfile::TempDir::new().expect("a temporary folder");
         let path = tempfile::TempDir::new().expect("a temporary folder");
         path_folder(path.path(), &["pentad", "pentad-node"]);
-        let mut ports = Ports { base: free_ports(2 * PORTS), networks: 0 };
         let commands = sessions.iter().flat_map(|session| &session.commands);
-        let commands: Vec<_> = commands.map(|command| ports.moved(command)).collect();
+        let commands: Vec<_> = commands.map(|typed| typed.command.clone()).collect();
         let outputs = self.run(&commands, folder.path(), path.path());
-        let mut printed =
-            commands.iter().zip(outputs).map(|(command, output)| format!("$ {command}\n{output}"));
+        let folder = folder.path().canonicalize().expect("it is there").display().to_string();
+        let mut printed = commands.iter().zip(outputs).map(|(command, output)| {
+            let output = self.moved_back(&output).replace(&folder, "/home/you");
+            format!("$ {command}\n{output}")
+        });
         let blocks: Vec<String> = sessions
             .iter()
             .map(|session| printed.by_ref().take(session.commands.len()).collect())
@@ -127,8 +117,6 @@ impl Page {
         for (session, block) in sessions.iter().zip(&blocks).rev() {
             seen.replace_range(session.range.clone(), block);
         }
-        let folder = folder.path().canonicalize().expect("it is there");
-        let seen = ports.moved_back(&seen).replace(&folder.display().to_string(), "/home/you");
         if std::env::var_os(self.update).is_some() {
             fs::write(self.path(), &seen).expect("a written page");
             return;

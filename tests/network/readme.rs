@@ -1,6 +1,6 @@
 //! The README's commands do what it says, and print what it shows.
 
-use crate::page::Page;
+use crate::page::{Page, devnets};
 
 #[test]
 fn its_commands_print_what_it_shows() {
@@ -11,5 +11,6 @@ fn its_commands_print_what_it_shows() {
         }
         _ => None,
     };
-    Page { name: "README.md", update: "UPDATE_README", until }.hold();
+    let names = devnets(&["devnet up --engine pbft", "devnet up --engine pow"]);
+    Page { name: "README.md", test: file!(), update: "UPDATE_README", names, until }.hold();
 }

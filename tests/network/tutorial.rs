@@ -1,6 +1,6 @@
 //! The tutorial's commands do what it says, and print what it shows.
 
-use crate::page::Page;
+use crate::page::{Page, devnets};
 
 #[test]
 fn its_commands_print_what_it_shows() {
@@ -9,5 +9,7 @@ fn its_commands_print_what_it_shows() {
             "pentad print 1 --node 2 && pentad print 1 --node 3 && pentad print 1 --node 4",
         )
     };
-    Page { name: "docs/tutorial.md", update: "UPDATE_TUTORIAL", until }.hold();
+    let names = devnets(&["devnet up --engine pbft"]);
+    let name = "docs/tutorial.md";
+    Page { name, test: file!(), update: "UPDATE_TUTORIAL", names, until }.hold();
 }

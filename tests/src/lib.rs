@@ -19,7 +19,7 @@ pub use collector::{Collector, Receiver, SeenSpan};
 pub use devnet::{Devnet, Node, Reply, pentad, pentad_with};
 pub use metrics::{metric, metrics_page, page_body};
 pub use names::words;
-pub use page::{Session, normalize, path_folder, sessions};
+pub use page::{Session, Typed, normalize, path_folder, sessions, typed};
 pub use process::{Running, binary, free_port, free_ports, outputs, signal, start};
 pub use rotel::Rotel;
 pub use script::Script;

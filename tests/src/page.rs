@@ -16,8 +16,17 @@ const FENCE: &str = "```console\n";
 pub struct Session {
     /// Byte range of the text between the fences.
     pub range: Range<usize>,
-    /// What is typed, a line each.
-    pub commands: Vec<String>,
+    /// What is typed.
+    pub commands: Vec<Typed>,
+}
+
+/// A command of a session.
+#[derive(Debug)]
+pub struct Typed {
+    /// What is typed: several lines where all but the last end in a backslash.
+    pub command: String,
+    /// What the page shows of its output, line by line.
+    pub shown: Vec<String>,
 }
 
 /// The sessions of a page behind a mark.
@@ -30,11 +39,32 @@ pub fn sessions(text: &str, mark: &str) -> Vec<Session> {
     for (at, _) in text.match_indices(mark) {
         let start = at + text[at..].find(FENCE).expect("a fence behind the mark") + FENCE.len();
         let end = start + text[start..].find("```").expect("a closing fence");
-        let commands = text[start..end].lines().filter_map(|line| line.strip_prefix("$ "));
-        sessions
-            .push(Session { range: start..end, commands: commands.map(str::to_owned).collect() });
+        sessions.push(Session { range: start..end, commands: typed(&text[start..end]) });
     }
     sessions
+}
+
+/// The commands of a session.
+///
+/// # Panics
+/// When it does not begin with one.
+#[must_use]
+pub fn typed(session: &str) -> Vec<Typed> {
+    let mut commands: Vec<Typed> = Vec::new();
+    for line in session.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            commands.push(Typed { command: command.to_owned(), shown: Vec::new() });
+            continue;
+        }
+        let last = commands.last_mut().expect("a command first");
+        if last.shown.is_empty() && last.command.ends_with('\\') {
+            last.command.push('\n');
+            last.command.push_str(line);
+        } else {
+            last.shown.push(line.to_owned());
+        }
+    }
+    commands
 }
 
 /// Fills a folder with the commands that a page takes for granted, these binaries among them.
@@ -50,11 +80,16 @@ pub fn path_folder(folder: &Path, binaries: &[&str]) {
         (
             "grpcurl",
             format!(
-                "#!/bin/bash\nset -e\nargs=(--protocol grpc --http2-prior-knowledge)\n\
-             while [[ $1 == -* ]]; do case $1 in -plaintext) shift;; \
+                "#!/bin/bash\nset -e\nargs=(--protocol grpc)\nscheme=https\n\
+             while [[ $1 == -* ]]; do case $1 in \
+             -plaintext) args+=(--http2-prior-knowledge); scheme=http; shift;; \
+             -cacert | -cert | -key) args+=(\"-$1\" \"$2\"); shift 2;; \
+             -import-path) args+=(--schema \"$2\"); shift 2;; \
+             -proto) shift 2;; \
              *) args+=(\"$1\" \"$2\"); shift 2;; esac; done\n\
-             if [[ $2 == list ]]; then {buf} curl \"${{args[@]}}\" --list-services http://$1; else \
-             {buf} curl \"${{args[@]}}\" http://$1/$2; fi\n",
+             if [[ $2 == list ]]; then \
+             {buf} curl \"${{args[@]}}\" --list-services $scheme://$1; else \
+             {buf} curl \"${{args[@]}}\" $scheme://$1/$2; fi\n",
                 buf = tool("buf").display()
             ),
         ),
@@ -80,6 +115,9 @@ pub fn path_folder(folder: &Path, binaries: &[&str]) {
 /// Everything in a line that differs from run to run, made the same.
 #[must_use]
 pub fn normalize(line: &str) -> String {
+    let words: Vec<_> =
+        line.split(' ').map(|word| if is_time(word) { "<time>" } else { word }).collect();
+    let line = &words.join(" ");
     // Which three of four sign, and which view a busy machine has come to, are matters of luck.
     if line.starts_with("signers") {
         return "signers".to_owned();
@@ -94,7 +132,8 @@ pub fn normalize(line: &str) -> String {
         ["nonce", "bytes in all", " ago", "of replica"].iter().any(|it| line.contains(it))
             || line.starts_with("view ");
     let mask = |word: &str| {
-        let is_long = word.len() >= 10;
+        let is_serial = word.len() == 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        let is_long = is_serial || word.len() >= 10;
         let has_digit = word.chars().any(|c| c.is_ascii_digit());
         if has_digit && (is_long || is_luck) { "<any>".to_owned() } else { word.to_owned() }
     };
@@ -109,4 +148,11 @@ pub fn normalize(line: &str) -> String {
         }
     }
     out + &mask(&word)
+}
+
+/// As in RFC 3339, in universal time: `2026-11-28T12:00:00Z`.
+fn is_time(word: &str) -> bool {
+    let word = word.trim_end_matches(',');
+    let is_plain = |c: char| c.is_ascii_digit() || "-T:.Z".contains(c);
+    word.len() >= 20 && word.ends_with('Z') && word.chars().all(is_plain)
 }
