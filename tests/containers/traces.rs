@@ -40,11 +40,11 @@ impl Receiver for Viewer<'_> {
     }
 }
 
-/// Pays from one organisation's wallet to the next one's, sampled by the command.
-fn pay(network: &Network, viewer: &Viewer<'_>, from: usize, wallet: &str, to: &str) {
-    let variables = [("PENTAD_TELEMETRY__OTLP_ENDPOINT", viewer.endpoint())];
-    let pay = ["send", "--from", wallet, "--to", to, "--amount", "10", "--wait"];
-    network.on_with(from, &variables, &pay).success();
+/// Pays out of an organisation's wallet, sampled by the command.
+fn pay(network: &Network, organisation: usize, wallet: &str, to: &str, amount: &str) {
+    let variables = [("PENTAD_TELEMETRY__OTLP_ENDPOINT", Viewer(network).endpoint())];
+    let pay = ["send", "--from", wallet, "--to", to, "--amount", amount, "--wait"];
+    network.on_with(organisation, &variables, &pay).success();
 }
 
 /// The whole trace of the payment that an organisation made.
@@ -67,7 +67,7 @@ fn a_payment_is_one_trace_over_twenty_containers() {
     let network = Network::up_with("pbft", "traces prometheus");
     let viewer = Viewer(&network);
     let bob = network.create_wallet(2, "bob");
-    pay(&network, &viewer, 1, "genesis", &bob);
+    pay(&network, 1, "genesis", &bob, "10");
     let first = trace(&viewer, "org1");
     let exemplars = wait_for("metrics name the trace", || {
         let exemplars = exemplars(&network, "pentad_chain_commit_seconds_bucket");
@@ -79,7 +79,7 @@ fn a_payment_is_one_trace_over_twenty_containers() {
     network.script(&["start", "org4"]);
     network.on(4, &["sync"]).success();
     let carol = network.create_wallet(3, "carol");
-    pay(&network, &viewer, 2, "bob", &carol);
+    pay(&network, 2, "bob", &carol, "5");
     trace(&viewer, "org2");
 }
 
