@@ -123,7 +123,7 @@ fn nobody_calls_from_a_wrong_network_or_without_a_right() {
     let files = files.flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]);
     let call = ["chain", "get-info"].map(str::to_owned);
     let arguments: Vec<String> = place.into_iter().chain(files).chain(call).collect();
-    pentad(None, &arguments).failure(UNREACHABLE);
+    pentad(None, &arguments).failure(DENIED);
     from_containers(&network);
 }
 
