@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pentad_wire::handshake::Reason;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -66,6 +67,8 @@ async fn receive(
     let (peer, end) = link::run(local, stream, address, None, on_open).await;
     if peer.is_none() && !end.is_feeler() && log.take(Instant::now()) {
         match &end {
+            // Two nodes that start at one time dial each other.
+            End::Refused { reason: Reason::Duplicate, .. } => tracing::debug!(%end, "not a peer"),
             End::Incompatible(_) | End::Refused { .. } => tracing::warn!(%end, "not a peer"),
             end => tracing::info!(%end, "not a peer"),
         }

@@ -40,7 +40,8 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// Which events are logged, in the syntax of `RUST_LOG`: `info`, `info,pentad_chain=debug`.
+    /// Which events are logged, in the syntax of `RUST_LOG`: `pentad=info`, with warnings of
+    /// everything else; `pentad=info,pentad_chain=debug`.
     pub log: String,
     /// How they are written.
     pub format: LogFormat,
@@ -57,7 +58,7 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            log: "info".to_owned(),
+            log: "pentad=info".to_owned(),
             format: LogFormat::Human,
             otlp_endpoint: None,
             sample_ratio: 0.1,

@@ -47,7 +47,7 @@ fn later_sources_win_and_what_nobody_names_keeps_its_default() {
     assert_eq!(config.server.drain_ms_max, 5);
     assert_eq!(config.server.grpc.expect("set").port(), 1234);
     assert!(config.server.reflection(), "a section's own defaults hold for what it leaves out");
-    assert_eq!(config.telemetry.log, "info");
+    assert_eq!(config.telemetry.log, "pentad=info");
     assert_eq!(config.data_dir, PathBuf::new());
 }
 
