@@ -11,6 +11,16 @@ const BASE: u16 = 5678;
 /// Ports that each network of a page may have.
 const PORTS: u16 = 40;
 
+/// What is started ends with the shell, which ends when something does not happen.
+const PROLOGUE: &str = "\
+trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+in_vain() {
+    echo \"it never happens: $1\"
+    tail -n 20 ./*.log
+    exit 1
+} >&2
+";
+
 /// A page of the project's documentation.
 pub struct Page {
     /// From the root of the project.
@@ -59,14 +69,15 @@ impl Page {
 
     /// Runs all commands in one shell, which ends what it started; what each printed.
     fn run(&self, commands: &[String], folder: &Path, path: &Path) -> Vec<String> {
-        let mut script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
+        let mut script = PROLOGUE.to_owned();
         let output = |number: usize| path.join(format!("{number}.out"));
         for (number, command) in commands.iter().enumerate() {
             let (moved, output) = (self.moved(command), output(number));
             script.push_str(&format!("{{ {moved}\n}} > {} 2>&1\n", output.display()));
             if let Some(there) = (self.until)(command) {
                 let until = format!("until {}; do sleep 0.02; done", self.moved(there));
-                script.push_str(&format!("timeout 20 bash -c '{until}' &>/dev/null\n"));
+                let wait = format!("timeout 20 bash -c '{until}' &>/dev/null");
+                script.push_str(&format!("{wait} || in_vain '{there}'\n"));
             }
         }
         let inherited = std::env::var("PATH").expect("a PATH");
