@@ -70,7 +70,8 @@ impl Workers {
     /// How many there are, and hashes per second of all.
     pub(crate) fn total(&self, now: Instant) -> (u32, f64) {
         let records: Vec<_> = self.registry().workers.values().cloned().collect();
-        let rate = records.iter().map(|record| lock(record).shares.rate(now)).sum();
+        // From 0: the sum of no floats is -0, and would be shown as that.
+        let rate = records.iter().fold(0.0, |sum, record| sum + lock(record).shares.rate(now));
         (u32::try_from(records.len()).unwrap_or(u32::MAX), rate)
     }
 
