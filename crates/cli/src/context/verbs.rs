@@ -1,6 +1,7 @@
 //! `pentad context …`.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
@@ -97,6 +98,8 @@ struct Shown {
     /// Name of the node; none for an address.
     node: Option<String>,
     grpc: String,
+    /// Where its metrics page is; none is known of an address.
+    metrics: Option<SocketAddr>,
     cookie: Option<PathBuf>,
     token_file: Option<PathBuf>,
     tls_authority: Option<PathBuf>,
@@ -115,6 +118,7 @@ impl Answer for Shown {
             ("dir", path(&self.dir)),
             ("node", self.node.clone()),
             ("grpc", Some(self.grpc.clone())),
+            ("metrics", self.metrics.map(|address| format!("http://{address}/metrics"))),
             ("cookie", path(&self.cookie)),
             ("token file", path(&self.token_file)),
             ("authority", path(&self.tls_authority)),
@@ -222,14 +226,15 @@ fn shown(globals: &Globals) -> Result<Shown, Fault> {
     let chain = place.chain()?;
     let network = chain.as_deref().map(network_name).transpose()?;
     let (context, why) = (place.why.context().map(str::to_owned), place.why.text());
-    let (dir, node, grpc, credentials) = match place.what {
-        What::Node(address) => (None, None, address, place.credentials),
+    let (dir, node, grpc, metrics, credentials) = match place.what {
+        What::Node(address) => (None, None, address, None, place.credentials),
         What::Network(directory) => {
             let network = NetworkFile::read(&directory)?;
             let node = choose(&directory, &network, place.node)?;
             let credentials = place.credentials.for_node(node);
             let directory = absolute(&directory)?;
-            (Some(directory), Some(node.name.clone()), node.grpc.to_string(), credentials)
+            let (name, grpc) = (node.name.clone(), node.grpc.to_string());
+            (Some(directory), Some(name), grpc, Some(node.metrics), credentials)
         }
     };
     let Credentials { cookie, token_file, tls } = credentials;
@@ -239,6 +244,7 @@ fn shown(globals: &Globals) -> Result<Shown, Fault> {
         dir,
         node,
         grpc,
+        metrics,
         cookie,
         token_file,
         tls_authority: tls.authority,
