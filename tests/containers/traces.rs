@@ -74,6 +74,13 @@ fn a_payment_is_one_trace_over_twenty_containers() {
         if exemplars.contains(&first[0].trace_id) { Ok(exemplars) } else { Err(exemplars) }
     });
     println!("exemplars of org1: {exemplars}");
+    // As alerts do, which compare what the services of a node say.
+    let behind = "pentad_chain_height_blocks-on(instance)pentad_wallet_height_blocks";
+    wait_for("the services of a node have one label", || {
+        let path = format!("/api/v1/query?query={behind}");
+        let answer = page_body(&network.prometheus(1), &path).unwrap_or_default();
+        if answer.contains("\"instance\":\"node\"") { Ok(()) } else { Err(answer) }
+    });
     // With the viewer there, an organisation leaves and comes back.
     network.script(&["stop", "org4"]);
     network.script(&["start", "org4"]);
