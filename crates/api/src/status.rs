@@ -1,8 +1,10 @@
 //! One shape for every error that leaves a service: a gRPC code with `google.rpc` details.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::time::Duration;
 
+use pentad_trust::HandshakeError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -134,6 +136,28 @@ pub const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// Why a call got no answer: what is wrong with TLS, or else the innermost reason that the
+/// transport gives; "Connection refused" says more than "transport error".
+#[must_use]
+pub fn root_cause(status: &Status) -> String {
+    if let Some(error) = HandshakeError::among(status) {
+        return error.to_string();
+    }
+    let mut cause = match status.source() {
+        Some(cause) => cause,
+        None if status.message().is_empty() => return code_name(status.code()).to_owned(),
+        None => return status.message().to_owned(),
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = cause.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
     }
 }
 

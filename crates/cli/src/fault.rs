@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use clap::error::{ContextKind, ContextValue};
-use pentad_api::status::{code_name, explain};
+use pentad_api::status::{code_name, explain, root_cause};
 use pentad_network_file::NetworkFileError;
 use pentad_trust::HandshakeError;
 use serde_json::{Value, json};
@@ -157,24 +157,6 @@ impl Fault {
             write!(text, "\nhint: {hint}").ok();
         }
         text
-    }
-}
-
-/// The innermost reason, where the transport gave one: "Connection refused" says more than
-/// "transport error".
-fn root_cause(status: &Status) -> String {
-    let mut cause = match status.source() {
-        Some(cause) => cause,
-        None if status.message().is_empty() => return code_name(status.code()).to_owned(),
-        None => return status.message().to_owned(),
-    };
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let text = cause.to_string();
-    match text.split_once(" (os error ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
     }
 }
 

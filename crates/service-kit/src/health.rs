@@ -5,7 +5,7 @@
 //! while something is down; a change is pushed to those who watch, logged with its reason, and
 //! shown as `pentad_dependency_up`. The empty service name stands for all services together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use pentad_api::Connection;
+use pentad_api::status::root_cause;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -34,6 +35,9 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 const PROBE_INTERVAL_DOWN: Duration = Duration::from_millis(50);
 /// A probe that takes longer has failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Reasons that are told of a dependency until it is up again. A connection may break in turn in
+/// several ways, twenty times a second.
+const REASONS_MAX: usize = 8;
 /// All services together.
 const WHOLE_SERVER: &str = "";
 
@@ -124,7 +128,7 @@ impl HealthProbe for Remote {
             match client.check(request).await {
                 Ok(reply) if reply.get_ref().status() == ServingStatusMessage::Serving => Ok(()),
                 Ok(_) => Err(format!("{} is not serving", self.service)),
-                Err(status) => Err(format!("{}: {}", status.code(), status.message())),
+                Err(status) => Err(root_cause(&status)),
             }
         })
     }
@@ -149,6 +153,31 @@ type Outcomes = BTreeMap<String, Result<(), Unhealthy>>;
 struct Known {
     outcomes: Outcomes,
     reported: BTreeMap<&'static str, bool>,
+    /// Why dependencies that are down are, as far as it was told.
+    told: BTreeMap<String, BTreeSet<Unhealthy>>,
+}
+
+/// What is new about a dependency.
+#[derive(Debug, PartialEq, Eq)]
+enum News<'a> {
+    Up,
+    /// It has not been there yet: at the start, others are still starting.
+    Awaited(&'a str),
+    Down(&'a str),
+}
+
+impl Known {
+    /// What is to be told of an outcome.
+    fn news<'a>(&mut self, dependency: &str, now: &'a Result<(), Unhealthy>) -> Option<News<'a>> {
+        let before = self.outcomes.get(dependency);
+        let Err(reason) = now else {
+            self.told.remove(dependency);
+            return (before != Some(now)).then_some(News::Up);
+        };
+        let told = self.told.entry(dependency.to_owned()).or_default();
+        let is_new = told.len() < REASONS_MAX && told.insert(reason.clone());
+        is_new.then_some(if before.is_some() { News::Down(reason) } else { News::Awaited(reason) })
+    }
 }
 
 impl Health {
@@ -196,7 +225,16 @@ impl Health {
         for (dependency, outcome) in &found {
             let labels = DependencyLabels { dependency: dependency.clone() };
             up.get_or_create(&labels).set(i64::from(outcome.is_ok()));
-            log_change(dependency, known.outcomes.get(dependency), outcome);
+            match known.news(dependency, outcome) {
+                None => {}
+                Some(News::Up) => tracing::info!(dependency, "dependency is up"),
+                Some(News::Awaited(reason)) => {
+                    tracing::info!(dependency, %reason, "waiting for dependency");
+                }
+                Some(News::Down(reason)) => {
+                    tracing::warn!(dependency, %reason, "dependency is down");
+                }
+            }
         }
         let changed = self.report(&found, &mut known.reported).await;
         known.outcomes = found;
@@ -235,16 +273,30 @@ impl Health {
     }
 }
 
-fn log_change(
-    dependency: &str,
-    before: Option<&Result<(), Unhealthy>>,
-    now: &Result<(), Unhealthy>,
-) {
-    match (before, now) {
-        (Some(before), now) if before == now => {}
-        (_, Ok(())) => tracing::info!(dependency, "dependency is up"),
-        // At the start, others are still starting.
-        (None, Err(reason)) => tracing::info!(dependency, %reason, "waiting for dependency"),
-        (Some(_), Err(reason)) => tracing::warn!(dependency, %reason, "dependency is down"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_once_until_the_dependency_is_up() {
+        let mut known = Known::default();
+        let mut is_told = |reason: Option<&str>, news: Option<News<'_>>| {
+            let outcome = reason.map_or(Ok(()), |reason| Err(reason.to_owned()));
+            assert_eq!(known.news("chain", &outcome), news);
+            known.outcomes.insert("chain".to_owned(), outcome);
+        };
+        is_told(Some("refused"), Some(News::Awaited("refused")));
+        is_told(Some("reset"), Some(News::Down("reset")));
+        for reason in ["refused", "reset", "refused"] {
+            is_told(Some(reason), None);
+        }
+        is_told(None, Some(News::Up));
+        is_told(None, None);
+        is_told(Some("refused"), Some(News::Down("refused")));
+        for number in 1..REASONS_MAX {
+            let reason = number.to_string();
+            is_told(Some(&reason), Some(News::Down(&reason)));
+        }
+        is_told(Some("one too many"), None);
     }
 }
