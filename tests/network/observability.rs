@@ -1,7 +1,7 @@
 //! Dashboards, alerts and docs/operations.md name metrics that a running network has, and leave
 //! none of them unexplained.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -40,13 +40,21 @@ fn is_metric(word: &&str) -> bool {
     ["pentad_", "process_"].iter().any(|prefix| word.starts_with(prefix))
 }
 
-/// Names of the series on the metrics pages of all nodes.
-fn present(devnet: &Devnet) -> BTreeSet<String> {
+/// Names of the series on the metrics pages of all nodes, and their labels.
+fn present(devnet: &Devnet) -> BTreeMap<String, BTreeSet<String>> {
     let pages = (1..=NODES).filter_map(|number| metrics_page(&devnet.node(number).metrics()));
     let pages: Vec<String> = pages.collect();
-    let lines = pages.iter().flat_map(|page| page.lines());
-    let names = lines.filter_map(|line| line.split(['{', ' ']).next());
-    names.filter(is_metric).map(str::to_owned).collect()
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in pages.iter().flat_map(|page| page.lines()) {
+        let series = line.split(' ').next().unwrap_or_default();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        if is_metric(&name) {
+            let labels = labels.split(',').filter_map(|label| label.split_once('='));
+            let labels = labels.map(|(label, _)| label.to_owned()).filter(|label| label != "le");
+            found.entry(name.to_owned()).or_default().extend(labels);
+        }
+    }
+    found
 }
 
 #[test]
@@ -68,12 +76,18 @@ fn every_metric_of_a_dashboard_or_an_alert_is_there() {
     devnet.on(1, &["send", "--from", &alice, "--to", &bob, "--amount", "1"]).success();
     wait_until("the payment is final", || devnet.balance(2, &bob)[0] == "1.00000000");
     wait_for("all metrics are there", || {
-        let present = present(&devnet);
+        let present: BTreeSet<String> = present(&devnet).into_keys().collect();
         let missing: Vec<&String> = wanted.difference(&present).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not")) }
     });
+    let present = present(&devnet);
+    for (name, labels) in labelled() {
+        if let Some(shown) = present.get(&name) {
+            assert_eq!(shown, &labels, "labels of {name}, and those of docs/operations.md");
+        }
+    }
     let explained = explained();
-    let shown: BTreeSet<String> = present(&devnet).iter().map(|name| whole(name)).collect();
+    let shown: BTreeSet<String> = present.keys().map(|name| whole(name)).collect();
     let unexplained: Vec<_> = shown.difference(&explained).collect();
     assert!(unexplained.is_empty(), "docs/operations.md does not explain {unexplained:?}");
     let foreign = BTreeSet::from(FOREIGN.map(str::to_owned));
@@ -88,6 +102,18 @@ fn every_metric_of_a_dashboard_or_an_alert_is_there() {
 fn explained() -> BTreeSet<String> {
     let rows = operations();
     rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(named).collect()
+}
+
+/// The same with their labels, as far as they are counters and gauges.
+fn labelled() -> BTreeMap<String, BTreeSet<String>> {
+    let rows = operations();
+    let cells = rows.iter().filter_map(|row| row.split('|').nth(1));
+    let metrics = cells.flat_map(|cell| cell.split('`')).map(|metric| {
+        let (name, labels) = metric.trim_end_matches('}').split_once('{').unwrap_or((metric, ""));
+        let labels = labels.split(',').filter(|label| !label.is_empty());
+        (name.to_owned(), labels.map(str::to_owned).collect())
+    });
+    metrics.collect()
 }
 
 /// The rows of the tables of docs/operations.md.
