@@ -1,6 +1,8 @@
 //! Who may not call, does not get through: wrong network, no credential, another organisation's
 //! certificate, a certificate of another role.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -47,14 +49,18 @@ fn buf(
 /// The same from a container of the network on which the peers meet, to the peer service.
 fn buf_from_consortium(network: &Network, caller: &Caller, path: &str) -> (i32, String) {
     let mount = |from: &str, to: &str| format!("--volume={from}:{to}:ro");
-    let folder = network.folder().display().to_string();
+    let own = |path: PathBuf| mount(&path.display().to_string(), &path.display().to_string());
+    // As whoever the keys are of.
+    let key = fs::metadata(file(network, 2, "tls/peer/key.pem")).expect("there");
     // Without reflection, which not everybody reaches.
     let protos = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
     let mut command = Command::new("docker");
     command.args(["run", "--rm", "--network", network.consortium(), "--entrypoint", "/buf"]);
     command.args(["--tmpfs", "/cache:mode=1777", "--env", "XDG_CACHE_HOME=/cache"]);
-    command.args([mount(&tool("buf").display().to_string(), "/buf"), mount(&folder, &folder)]);
-    command.arg(mount(protos, "/proto"));
+    command.args([mount(&tool("buf").display().to_string(), "/buf"), mount(protos, "/proto")]);
+    command.arg(own(file(network, 1, "authority/authority.pem")));
+    command.arg(own(file(network, 2, "tls/peer")));
+    command.args(["--user", &format!("{}:{}", key.uid(), key.gid())]);
     command.arg("pentad-cli");
     let url = format!("https://peer.org1:9995{path}");
     curl(command, network, caller, &["--schema", "/proto", "-d", "{}"], &url)
@@ -183,9 +189,9 @@ fn from_containers(network: &Network) {
 #[test]
 fn certificates_are_renewed_without_a_restart() {
     let network = Network::up("pbft");
-    let before = std::fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
+    let before = fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
     network.script(&["renew"]);
-    let after = std::fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
+    let after = fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
     assert_ne!(before, after);
     let pay = |amount: &str| {
         let to = network.create_wallet(2, &format!("payee{amount}"));

@@ -155,6 +155,8 @@ struct Known {
     reported: BTreeMap<&'static str, bool>,
     /// Why dependencies that are down are, as far as it was told.
     told: BTreeMap<String, BTreeSet<Unhealthy>>,
+    /// Dependencies that have been up.
+    met: BTreeSet<String>,
 }
 
 /// What is new about a dependency.
@@ -172,11 +174,13 @@ impl Known {
         let before = self.outcomes.get(dependency);
         let Err(reason) = now else {
             self.told.remove(dependency);
+            self.met.insert(dependency.to_owned());
             return (before != Some(now)).then_some(News::Up);
         };
         let told = self.told.entry(dependency.to_owned()).or_default();
         let is_new = told.len() < REASONS_MAX && told.insert(reason.clone());
-        is_new.then_some(if before.is_some() { News::Down(reason) } else { News::Awaited(reason) })
+        let is_met = self.met.contains(dependency);
+        is_new.then_some(if is_met { News::Down(reason) } else { News::Awaited(reason) })
     }
 }
 
@@ -286,7 +290,7 @@ mod tests {
             known.outcomes.insert("chain".to_owned(), outcome);
         };
         is_told(Some("refused"), Some(News::Awaited("refused")));
-        is_told(Some("reset"), Some(News::Down("reset")));
+        is_told(Some("reset"), Some(News::Awaited("reset")));
         for reason in ["refused", "reset", "refused"] {
             is_told(Some(reason), None);
         }

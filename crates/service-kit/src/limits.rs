@@ -127,7 +127,7 @@ impl Limits {
     }
 }
 
-/// A number above 0 that no sum of it with another overflows.
+/// At least 1, as 0 would let nobody in, and no more than semaphores and timers take.
 fn count<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

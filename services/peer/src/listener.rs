@@ -65,10 +65,11 @@ async fn receive(
     let mut pass = Some(pass);
     let on_open = || pass.take().into_iter().for_each(Pass::succeed);
     let (peer, end) = link::run(local, stream, address, None, on_open).await;
-    if peer.is_none() && !end.is_feeler() && log.take(Instant::now()) {
+    if peer.is_none() && !end.is_feeler() {
         match &end {
             // Two nodes that start at one time dial each other.
             End::Refused { reason: Reason::Duplicate, .. } => tracing::debug!(%end, "not a peer"),
+            _ if !log.take(Instant::now()) => {}
             End::Incompatible(_) | End::Refused { .. } => tracing::warn!(%end, "not a peer"),
             end => tracing::info!(%end, "not a peer"),
         }

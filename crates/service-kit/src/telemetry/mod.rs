@@ -40,8 +40,8 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
-    /// Which events are logged, in the syntax of `RUST_LOG`: `pentad=info`, with warnings of
-    /// everything else; `pentad=info,pentad_chain=debug`.
+    /// Which events are logged, in the syntax of `RUST_LOG`: `warn,pentad=info` leaves out what
+    /// libraries tell of their doings; `warn,pentad=info,pentad_chain=debug`.
     pub log: String,
     /// How they are written.
     pub format: LogFormat,
@@ -58,7 +58,7 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            log: "pentad=info".to_owned(),
+            log: "warn,pentad=info".to_owned(),
             format: LogFormat::Human,
             otlp_endpoint: None,
             sample_ratio: 0.1,
@@ -117,8 +117,7 @@ pub fn init(
     config: &TelemetryConfig,
     instance: &str,
 ) -> Result<Telemetry, TelemetryError> {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse(&config.log)?;
+    let filter = filter(&config.log)?;
     let log: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         LogFormat::Human => fmt::layer()
             .fmt_fields(human::HumanFields)
@@ -159,6 +158,11 @@ pub fn init(
     });
     install(tracing_subscriber::registry().with(log).with(traces))?;
     Ok(Telemetry { provider })
+}
+
+/// Warnings, unless the text says something.
+fn filter(log: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse(log)
 }
 
 /// Makes a subscriber the whole process's, for what libraries say through the `log` crate as well.
@@ -203,5 +207,42 @@ impl Telemetry {
             Ok(()) | Err(OTelSdkError::AlreadyShutdown) => {}
             Err(error) => tracing::warn!(%error, "the last spans did not reach the collector"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::Event;
+    use tracing_subscriber::layer::Context;
+
+    use super::*;
+
+    /// Targets and levels of what is logged.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Seen {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let line = format!("{} {}", event.metadata().level(), event.metadata().target());
+            self.0.lock().expect("no panic").push(line);
+        }
+    }
+
+    #[test]
+    fn libraries_are_heard_when_something_is_wrong() {
+        let seen = Seen::default();
+        let default = filter(&TelemetryConfig::default().log).expect("valid");
+        let log = tracing_subscriber::registry().with(seen.clone().with_filter(default));
+        tracing::subscriber::with_default(log, || {
+            tracing::debug!(target: "pentad_chain::writer", "left out");
+            tracing::info!(target: "pentad_chain::writer", "told");
+            tracing::info!(target: "lsm_tree::tree", "left out");
+            tracing::warn!(target: "lsm_tree::tree", "told");
+            tracing::error!(target: "hyper", "told");
+        });
+        let seen = seen.0.lock().expect("no panic").clone();
+        assert_eq!(seen, ["INFO pentad_chain::writer", "WARN lsm_tree::tree", "ERROR hyper"]);
     }
 }
