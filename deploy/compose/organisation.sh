@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What one organisation does, beside others on one machine (network) or on a machine of its own (node). Sourced by both, which say
 # where its services' ports are (ports_of), where the others' peer services are (peers_of) and which files make up its node (files).
 # All its files are in $dir/ORGANISATION; the chain spec, which all share, is $dir/chain.toml.
@@ -5,8 +6,12 @@ dir=$(realpath -m "${NETWORK_DIR:-$here/data}")
 name=${NETWORK_NAME:-pentad}
 pentad=${PENTAD:-pentad}
 roles=(wallet chain miner consensus peer worker)
+# A node's, and the one that a consensus service without a key is.
+services=(chain wallet miner consensus follower peer worker)
 # The containers of a new network on a busy machine need some 20 s.
 healthy_seconds_max=120
+# Services look at their files every five seconds (server.reload_ms).
+taken_seconds_max=60
 # Whatever else the caller has chosen.
 unset PENTAD_CONTEXT PENTAD_DIR PENTAD_GRPC PENTAD_NODE PENTAD_COOKIE PENTAD_TOKEN_FILE
 unset PENTAD_TLS_AUTHORITY PENTAD_TLS_CERTIFICATE PENTAD_TLS_KEY
@@ -59,15 +64,23 @@ make_certificates() {
             --host "$role" "$role.$2" > /dev/null
     done
     "$pentad" certs issue --dir "$1/authority" --role operator --name operator > /dev/null
-    hand_out "$1"
+    hand_out_authority "$1"
+    hand_out_pairs "$1"
 }
 
-# hand_out DIRECTORY: gives each service its own certificate and key, and not those of others or of the authority.
-hand_out() {
+# hand_out_authority DIRECTORY: gives each service the authorities that it believes.
+hand_out_authority() {
     local role
     for role in "${roles[@]}"; do
         (umask 077 && mkdir -p "$1/tls/$role")
         put "$1/authority/authority.pem" "$1/tls/$role/authority.pem"
+    done
+}
+
+# hand_out_pairs DIRECTORY: gives each service its own certificate and key, and not those of others or of the authority.
+hand_out_pairs() {
+    local role
+    for role in "${roles[@]}"; do
         put "$1/authority/$role.pem" "$1/tls/$role/certificate.pem"
         put "$1/authority/$role.key" "$1/tls/$role/key.pem"
     done
@@ -80,9 +93,52 @@ put() {
     mv "$2.new" "$2"
 }
 
+# hand_over ORGANISATION WHAT: hands out "authority" or "pairs", and waits until every service that runs uses it.
+hand_over() {
+    local org=$1 since service container deadline=$((SECONDS + taken_seconds_max))
+    since=$(date --utc +%FT%T.%NZ)
+    "hand_out_$2" "$dir/$org"
+    for service in "${services[@]}"; do
+        for container in $(running "$org" "$service"); do
+            until [[ $(docker logs --since "$since" "$container" 2>&1) == *"read anew"* ]]; do
+                if ((SECONDS >= deadline)); then
+                    docker logs --tail 20 "$container" >&2
+                    die "$service of $org does not take its new certificates within $taken_seconds_max s"
+                fi
+                sleep 0.2
+            done
+        done
+    done
+}
+
+# The last one's file shows whether the authority has been handed out to all.
+has_authority() { cmp -s "$dir/$1/authority/authority.pem" "$dir/$1/tls/${roles[-1]}/authority.pem"; }
+
+# Replacing an authority has three steps, each of which ends when all services have taken it: they believe the new authority too,
+# they show certificates of the new one, they believe it alone.
+renew_authority() {
+    "$pentad" certs renew --dir "$dir/$1/authority" --authority > /dev/null
+    hand_over "$1" authority
+    echo "$1 has a new authority beside the old one"
+}
+
 renew_certificates() {
+    # None of an authority that another service does not believe yet.
+    has_authority "$1" || hand_over "$1" authority
     "$pentad" certs renew --dir "$dir/$1/authority" > /dev/null
-    hand_out "$dir/$1"
+    hand_over "$1" pairs
+    echo "$1 has new certificates"
+}
+
+retire_authority() {
+    local role
+    for role in "${roles[@]}"; do
+        cmp -s "$dir/$1/authority/$role.pem" "$dir/$1/tls/$role/certificate.pem" ||
+            die "$role of $1 has a certificate of before: renew comes first"
+    done
+    "$pentad" certs retire --dir "$dir/$1/authority" > /dev/null
+    has_authority "$1" || hand_over "$1" authority
+    echo "$1 has one authority"
 }
 
 engine() { sed -n 's/^\[engine\.\([a-z]*\)\]$/\1/p' "$dir/chain.toml"; }
@@ -109,19 +165,23 @@ bootstrap() {
     echo "[$list]"
 }
 
+# running ORGANISATION SERVICE: its containers that run.
+running() {
+    docker ps --quiet --filter "label=com.docker.compose.project=$name-$1" --filter "label=com.docker.compose.service=$2"
+}
+
 # Waits until every service of an organisation serves.
 wait_healthy() {
     local org=$1 service container deadline=$((SECONDS + healthy_seconds_max))
-    for service in chain wallet miner consensus follower peer worker; do
-        container=$(docker ps --quiet --filter "label=com.docker.compose.project=$name-$org" \
-            --filter "label=com.docker.compose.service=$service")
-        if [ -z "$container" ]; then continue; fi
-        until docker exec "$container" /service --health > /dev/null 2>&1; do
-            if ((SECONDS >= deadline)); then
-                docker logs --tail 20 "$container" >&2
-                die "$service of $org does not serve within $healthy_seconds_max s"
-            fi
-            sleep 0.2
+    for service in "${services[@]}"; do
+        for container in $(running "$org" "$service"); do
+            until docker exec "$container" /service --health > /dev/null 2>&1; do
+                if ((SECONDS >= deadline)); then
+                    docker logs --tail 20 "$container" >&2
+                    die "$service of $org does not serve within $healthy_seconds_max s"
+                fi
+                sleep 0.2
+            done
         done
     done
 }

@@ -187,23 +187,44 @@ fn from_containers(network: &Network) {
 }
 
 #[test]
-fn certificates_are_renewed_without_a_restart() {
+fn certificates_and_authorities_are_replaced_without_a_restart() {
     let network = Network::up("pbft");
-    let before = fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
-    network.script(&["renew"]);
-    let after = fs::read(file(&network, 1, "tls/chain/certificate.pem")).expect("there");
-    assert_ne!(before, after);
-    let pay = |amount: &str| {
-        let to = network.create_wallet(2, &format!("payee{amount}"));
-        let pay = ["send", "--from", "genesis", "--to", &to, "--amount", amount, "--wait"];
-        network.on(1, &pay).success();
-    };
-    pay("1");
-    // Services look at their files every five seconds.
-    pentad_tests::wait_for("every service has seen its new certificate", || {
-        let seen = SERVICES.map(|service| network.log(1, service).contains("read anew"));
-        if seen == [true; 5] { Ok(()) } else { Err(format!("{seen:?}")) }
+    let to = network.create_wallet(2, "payee");
+    let pay = ["send", "--from", "genesis", "--to", &to, "--amount", "1", "--wait"];
+    let mut paid = 0;
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| replace_authorities(&network));
+        while !replacing.is_finished() {
+            network.on(1, &pay).success();
+            paid += 1;
+        }
+        replacing.join().expect("they are replaced");
     });
-    pay("2");
+    println!("{paid} payments meanwhile");
+    assert!(paid >= 4, "only {paid} payments");
     network.converge();
+}
+
+/// Each step ends when all services have taken what it hands out.
+fn replace_authorities(network: &Network) {
+    let read = |path: &str| fs::read_to_string(file(network, 1, path)).expect("there");
+    let authorities = || read("tls/chain/authority.pem").matches("BEGIN").count();
+    let certificate = || read("tls/chain/certificate.pem");
+    let before = certificate();
+    network.script(&["renew-authority"]);
+    assert_eq!((authorities(), certificate()), (2, before.clone()));
+    let early = network.command(&["retire"]).output().expect("a script that runs");
+    assert!(!early.status.success(), "{}", said(&early));
+    assert_eq!(authorities(), 2);
+    network.script(&["renew"]);
+    let renewed = certificate();
+    assert_ne!(renewed, before);
+    network.script(&["retire"]);
+    assert_eq!((authorities(), certificate()), (1, renewed.clone()));
+    network.script(&["renew"]);
+    assert_ne!(certificate(), renewed);
+    for service in SERVICES {
+        let seen = network.log(1, service).matches("read anew").count();
+        assert_eq!(seen, 4, "{service} takes each step once");
+    }
 }
