@@ -4,19 +4,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pentad_tests::{free_ports, normalize, path_folder, sessions};
+use pentad_tests::{DEADLINE, free_ports, normalize, path_folder, sessions};
 
 /// The first port of a network unless it is told another, as the pages show it.
 const BASE: u16 = 5678;
 /// Ports that each network of a page may have.
 const PORTS: u16 = 40;
 
-/// What is started ends with the shell, which ends when something does not happen.
+/// What is started ends with the shell, which ends when something does not happen. What does not
+/// end when it is asked to is killed, and named.
 const PROLOGUE: &str = "\
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+folder=$PWD
+end() {
+    kill $(jobs -p) 2>/dev/null
+    local until=$((SECONDS + deadline))
+    while [ -n \"$(jobs -rp)\" ] && ((SECONDS < until)); do sleep 0.02; done
+    if [ -n \"$(jobs -rp)\" ]; then
+        echo 'it does not end:'
+        jobs -rl
+        kill -KILL $(jobs -rp)
+    fi
+    wait
+} >&2
+trap end EXIT
 in_vain() {
     echo \"it never happens: $1\"
-    tail -n 20 ./*.log
+    tail -n 20 \"$folder\"/*.log
     exit 1
 } >&2
 ";
@@ -69,14 +82,14 @@ impl Page {
 
     /// Runs all commands in one shell, which ends what it started; what each printed.
     fn run(&self, commands: &[String], folder: &Path, path: &Path) -> Vec<String> {
-        let mut script = PROLOGUE.to_owned();
+        let mut script = format!("deadline={}\n{PROLOGUE}", DEADLINE.as_secs());
         let output = |number: usize| path.join(format!("{number}.out"));
         for (number, command) in commands.iter().enumerate() {
             let (moved, output) = (self.moved(command), output(number));
             script.push_str(&format!("{{ {moved}\n}} > {} 2>&1\n", output.display()));
             if let Some(there) = (self.until)(command) {
                 let until = format!("until {}; do sleep 0.02; done", self.moved(there));
-                let wait = format!("timeout 20 bash -c '{until}' &>/dev/null");
+                let wait = format!("timeout $deadline bash -c '{until}' &>/dev/null");
                 script.push_str(&format!("{wait} || in_vain '{there}'\n"));
             }
         }
