@@ -161,7 +161,7 @@ compose() {
 # The others' peer services as a list in TOML.
 bootstrap() {
     local peer list=
-    for peer in $(peers_of "$1"); do list+="${list:+,}\"$peer\""; done
+    while read -r peer; do list+="${list:+,}\"$peer\""; done < <(peers_of "$1")
     echo "[$list]"
 }
 

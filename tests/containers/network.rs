@@ -292,7 +292,8 @@ pub fn docker<A: AsRef<OsStr> + Debug>(arguments: &[A]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn docker_says<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+/// The same when it may fail.
+pub fn docker_says<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     let output = Command::new("docker").args(arguments).output();
     output.map_or_else(|error| error.to_string(), |output| said(&output))
 }
