@@ -64,6 +64,7 @@ check: tools ## Formatting, lints, protos, style rules
 	$(CARGO) clippy --locked -p pentad-tests --test containers -- -D warnings
 	cd proto && ../$(VENV)/bin/buf lint
 	$(VENV)/bin/hadolint deploy/docker/*Dockerfile
+	$(VENV)/bin/shellcheck --external-sources --source-path SCRIPTDIR deploy/compose/{network,node} deploy/docker/build{,-prometheus} .ci/{run,proto-breaking} fuzz/run
 	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/{node,shared,published,traces}.yml
 	$(VENV)/bin/yamllint --strict deploy
 	$(VENV)/bin/python -m unittest tests/python/test_kubernetes.py
