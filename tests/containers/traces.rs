@@ -64,7 +64,7 @@ fn trace(viewer: &Viewer<'_>, organisation: &str) -> Vec<SeenSpan> {
 #[test]
 fn a_payment_is_one_trace_over_twenty_containers() {
     build_prometheus();
-    let network = Network::up_with("pbft", "traces prometheus");
+    let network = Network::up_with("pbft", "traces prometheus workers");
     let viewer = Viewer(&network);
     let bob = network.create_wallet(2, "bob");
     pay(&network, 1, "genesis", &bob, "10");
@@ -80,6 +80,12 @@ fn a_payment_is_one_trace_over_twenty_containers() {
         let path = format!("/api/v1/query?query={behind}");
         let answer = page_body(&network.prometheus(1), &path).unwrap_or_default();
         if answer.contains("\"instance\":\"node\"") { Ok(()) } else { Err(answer) }
+    });
+    wait_for("a worker has its node's label and one of its own", || {
+        let query = "/api/v1/query?query=pentad_worker_connected";
+        let answer = page_body(&network.prometheus(1), query).unwrap_or_default();
+        let labels = ["\"instance\":\"node\"", "\"service\":\"worker\"", ":10993\"}"];
+        if labels.iter().all(|label| answer.contains(label)) { Ok(()) } else { Err(answer) }
     });
     // With the viewer there, an organisation leaves and comes back.
     network.script(&["stop", "org4"]);
