@@ -129,8 +129,8 @@ impl Server {
         flags: impl IntoIterator<Item = String>,
         caller: impl FnOnce(&Path) -> Caller,
     ) -> Self {
-        let [address] = free_addresses();
-        let process = start(Role::Chain, directory, &address, flags);
+        let [address, metrics] = free_addresses();
+        let process = start(Role::Chain, directory, [&address, &metrics], flags);
         let begun = Instant::now();
         // The cookie is there once the service listens.
         while std::net::TcpStream::connect(&address).is_err() {

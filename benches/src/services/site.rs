@@ -89,9 +89,10 @@ impl Site {
         let key = validators::write_key(0, &data);
         let passphrase = data.join("passphrase");
         write_secret(&passphrase, "open sesame\n");
-        let addresses = free_addresses();
+        // All in one go: a port that was let go may be picked again.
+        let [p2p, chain, wallet, miner, consensus, peer, metrics @ ..] = free_addresses::<11>();
+        let addresses = [chain, wallet, miner, consensus, peer];
         let [chain, wallet, _, _, peer] = &addresses;
-        let [p2p] = free_addresses();
         let setting = |key: &str, value: &str| ["--set".to_owned(), format!("{key}={value}")];
         let to_chain = setting("chain.address", &format!("https://{chain}"));
         let to_wallet = setting("wallet.address", &format!("https://{wallet}"));
@@ -100,7 +101,8 @@ impl Site {
         let spec = ["--chain".to_owned(), text(spec)];
         let key = ["--validator-key".to_owned(), text(&key)];
         let listen = ["--p2p".to_owned(), p2p.clone()];
-        let services = ROLES.into_iter().zip(&addresses).map(|(role, address)| {
+        let services = ROLES.into_iter().zip(addresses.iter().zip(&metrics));
+        let services = services.map(|(role, (address, metrics))| {
             let flags: Vec<[String; 2]> = match role {
                 Role::Chain => vec![spec.clone()],
                 Role::Wallet => vec![to_chain.clone(), passphrase.clone()],
@@ -112,7 +114,7 @@ impl Site {
             };
             let certified = certificates.issue(role);
             let flags = certified.flags().into_iter().chain(flags.into_iter().flatten());
-            (role, start(role, &data, address, flags))
+            (role, start(role, &data, [address, metrics], flags))
         });
         let services = services.collect();
         Self { services, p2p, operator: certificates.issue(Role::Operator), addresses }
@@ -125,17 +127,16 @@ impl Site {
     }
 }
 
-/// Starts the service of a role below a directory.
+/// Starts the service of a role below a directory; it takes calls and shows its metrics there.
 pub(crate) fn start(
     role: Role,
     directory: &Path,
-    address: &str,
+    [address, metrics]: [&str; 2],
     flags: impl IntoIterator<Item = String>,
 ) -> Process {
     let data = directory.join(role.name());
     fs::create_dir_all(&data).expect("writable");
-    let [metrics] = free_addresses();
-    let own = ["--data", &text(&data), "--grpc", address, "--metrics", &metrics];
+    let own = ["--data", &text(&data), "--grpc", address, "--metrics", metrics];
     let arguments = own.map(str::to_owned).into_iter().chain(flags);
     Process::spawn(&format!("pentad-{role}"), arguments, &data.join("log"))
 }
