@@ -23,7 +23,9 @@ type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = Result<T, BoxError>> +
 const HTTPS_PORT: u16 = 443;
 /// Patience for a server's first bytes. In TLS 1.3 a client is done before the server has looked at
 /// its certificate; whoever waits hears the reason of a refusal, while HTTP/2 would hand on that
-/// the connection broke. Servers of HTTP/2 send their settings at once.
+/// the connection broke. Servers of HTTP/2 send their settings at once; one, or a proxy, that waits
+/// for the client to begin costs every dial this long. A refusal that takes longer, as on a busy
+/// machine, loses its reason, and only that.
 const FIRST_WORD_TIME: Duration = Duration::from_secs(1);
 
 /// A channel over TLS. When certificate, key or authorities change, later calls go over a new
