@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
 
-use pentad_trust::HandshakeError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -139,13 +138,10 @@ pub const fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// Why a call got no answer: what is wrong with TLS, or else the innermost reason that the
-/// transport gives; "Connection refused" says more than "transport error".
+/// Why a call got no answer: the innermost reason that the transport gives; "Connection refused"
+/// says more than "transport error". What is wrong with TLS, `HandshakeError::among` says better.
 #[must_use]
 pub fn root_cause(status: &Status) -> String {
-    if let Some(error) = HandshakeError::among(status) {
-        return error.to_string();
-    }
     let mut cause = match status.source() {
         Some(cause) => cause,
         None if status.message().is_empty() => return code_name(status.code()).to_owned(),

@@ -84,6 +84,9 @@ impl Fault {
 
     /// A call that failed; `node` names whom it went to.
     pub fn of_status(status: &Status, node: &str) -> Self {
+        if let Some(error) = HandshakeError::among(status) {
+            return Self::of_handshake(&error, node);
+        }
         let explanation = explain(status);
         let exit = match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => Exit::Denied,
@@ -93,9 +96,6 @@ impl Fault {
             _ => Exit::Refused,
         };
         let from_server = !explanation.reason.is_empty();
-        if let Some(error) = HandshakeError::among(status) {
-            return Self::of_handshake(&error, node);
-        }
         let message = match exit {
             Exit::Unreachable if !from_server => {
                 format!("no answer from {node}: {}", root_cause(status))
@@ -114,29 +114,33 @@ impl Fault {
 
     /// A call that did not get through TLS.
     fn of_handshake(error: &HandshakeError, node: &str) -> Self {
-        let hint = match error {
-            HandshakeError::UnknownAuthority => {
+        let (reason, hint) = match error {
+            HandshakeError::UnknownAuthority => (
+                "UNKNOWN_AUTHORITY",
                 "--tls-authority names the file with its authority; get the one in use now from \
-                 whoever runs it"
-            }
-            HandshakeError::Expired => {
-                "whoever runs it renews it with `pentad certs renew`; is the clock here right?"
-            }
+                 whoever runs it",
+            ),
+            HandshakeError::Expired => (
+                "CERTIFICATE_EXPIRED",
+                "whoever runs it renews it with `pentad certs renew`; is the clock here right?",
+            ),
             HandshakeError::OtherHost(_) => {
-                "call it by a name that `pentad certs issue --host` was told"
+                ("OTHER_HOST", "call it by a name that `pentad certs issue --host` was told")
             }
-            HandshakeError::Refused => {
+            HandshakeError::Refused => (
+                "CERTIFICATE_REFUSED",
                 "`pentad certs show` says whether it has expired; when its authority was \
-                 replaced, get the one that replaced it"
+                 replaced, get the one that replaced it",
+            ),
+            HandshakeError::NoTls => {
+                ("NO_TLS", "is it the gRPC address, and has that node a certificate?")
             }
-            HandshakeError::NoTls => "is it the gRPC address, and has that node a certificate?",
         };
-        let text = format!("no answer from {node}: {error}");
-        match error {
-            HandshakeError::Refused => Self::denied(text),
-            _ => Self::unreachable(text),
-        }
-        .with_hint(hint)
+        let (exit, code) = match error {
+            HandshakeError::Refused => (Exit::Denied, Code::Unauthenticated),
+            _ => (Exit::Unreachable, Code::Unavailable),
+        };
+        Self::new(exit, code, reason, format!("no answer from {node}: {error}")).with_hint(hint)
     }
 
     /// The object that scripts get on standard error: `kind` is "error" or "warning".
@@ -201,6 +205,8 @@ impl From<NetworkFileError> for Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use pentad_api::Failure;
 
     use super::*;
@@ -240,6 +246,29 @@ mod tests {
             fault.to_text(),
             "error: no answer from node1 at 127.0.0.1:1: Connection refused"
         );
+    }
+
+    #[test]
+    fn failed_handshakes_have_reasons_of_their_own() {
+        let other_host = HandshakeError::OtherHost("node2".to_owned());
+        let mut reasons = BTreeSet::new();
+        for (error, exit, code) in [
+            (HandshakeError::UnknownAuthority, Exit::Unreachable, "UNAVAILABLE"),
+            (HandshakeError::Expired, Exit::Unreachable, "UNAVAILABLE"),
+            (other_host, Exit::Unreachable, "UNAVAILABLE"),
+            (HandshakeError::Refused, Exit::Denied, "UNAUTHENTICATED"),
+            (HandshakeError::NoTls, Exit::Unreachable, "UNAVAILABLE"),
+        ] {
+            let fault = Fault::of_handshake(&error, "node1");
+            assert_eq!(fault.exit(), exit, "{error:?}");
+            let json = fault.to_json("error");
+            assert_eq!(json["error"]["code"], code, "{error:?}");
+            assert!(reasons.insert(json["error"]["reason"].to_string()), "{error:?}: {json}");
+        }
+        for general in [Fault::denied(""), Fault::unreachable("")] {
+            let json = general.to_json("error");
+            assert!(!reasons.contains(&json["error"]["reason"].to_string()), "{json}");
+        }
     }
 
     #[test]

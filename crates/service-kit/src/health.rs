@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use pentad_api::Connection;
 use pentad_api::status::root_cause;
+use pentad_trust::HandshakeError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -128,7 +129,10 @@ impl HealthProbe for Remote {
             match client.check(request).await {
                 Ok(reply) if reply.get_ref().status() == ServingStatusMessage::Serving => Ok(()),
                 Ok(_) => Err(format!("{} is not serving", self.service)),
-                Err(status) => Err(root_cause(&status)),
+                Err(status) => Err(match HandshakeError::among(&status) {
+                    Some(error) => error.to_string(),
+                    None => root_cause(&status),
+                }),
             }
         })
     }
