@@ -9,9 +9,9 @@ use pentad_trust::{Right, Tokens};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
-use crate::echo::{SAY, listen, say};
+use crate::echo::{SAY, call, listen, say};
 use crate::rig::{Plan, Rig, now, soon, until};
 
 /// A server that knows two callers by their tokens.
@@ -50,6 +50,19 @@ async fn one_caller_that_opens_many_streams_leaves_room_for_others() {
     soon(say(&alice, SAY, "")).await.expect("unary calls have their own room");
     drop(held);
     until("the room is given back", async || listen(&alice).await.is_ok()).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn headers_that_are_too_long_get_an_answer_of_http() {
+    let rig = Rig::limited(Limits { header_bytes_max: 4096, ..Limits::default() }).await;
+    let mut request = Request::new(String::new());
+    let long = "a".repeat(8192).parse().expect("a header value");
+    request.metadata_mut().insert("long", long);
+    let status = soon(call(&rig.tcp(), SAY, request)).await.expect_err("too long");
+    assert_eq!(status.code(), Code::Unknown, "{status:?}");
+    assert!(status.message().contains("431"), "{status:?}");
+    soon(say(&rig.tcp(), SAY, "")).await.expect("others are served");
     rig.stop().await;
 }
 
