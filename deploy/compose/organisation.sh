@@ -95,21 +95,14 @@ put() {
 
 # hand_over ORGANISATION WHAT: hands out "authority" or "pairs", and waits until every service that runs uses it.
 hand_over() {
-    local org=$1 since service container deadline=$((SECONDS + taken_seconds_max))
+    local since
     since=$(date --utc +%FT%T.%NZ)
-    "hand_out_$2" "$dir/$org"
-    for service in "${services[@]}"; do
-        for container in $(running "$org" "$service"); do
-            until [[ $(docker logs --since "$since" "$container" 2>&1) == *"read anew"* ]]; do
-                if ((SECONDS >= deadline)); then
-                    docker logs --tail 20 "$container" >&2
-                    die "$service of $org does not take its new certificates within $taken_seconds_max s"
-                fi
-                sleep 0.2
-            done
-        done
-    done
+    "hand_out_$2" "$dir/$1"
+    wait_for_services "$1" "$taken_seconds_max" "does not take its new certificates" has_read_anew "$since"
 }
+
+# has_read_anew SINCE CONTAINER
+has_read_anew() { [[ $(docker logs --since "$1" "$2" 2>&1) == *"read anew"* ]]; }
 
 # The last one's file shows whether the authority has been handed out to all.
 has_authority() { cmp -s "$dir/$1/authority/authority.pem" "$dir/$1/tls/${roles[-1]}/authority.pem"; }
@@ -170,21 +163,26 @@ running() {
     docker ps --quiet --filter "label=com.docker.compose.project=$name-$1" --filter "label=com.docker.compose.service=$2"
 }
 
-# Waits until every service of an organisation serves.
-wait_healthy() {
-    local org=$1 service container deadline=$((SECONDS + healthy_seconds_max))
+# wait_for_services ORGANISATION SECONDS COMPLAINT COMMAND...: waits until COMMAND succeeds for each of its containers that run.
+wait_for_services() {
+    local org=$1 seconds_max=$2 complaint=$3 service container deadline=$((SECONDS + $2))
+    shift 3
     for service in "${services[@]}"; do
         for container in $(running "$org" "$service"); do
-            until docker exec "$container" /service --health > /dev/null 2>&1; do
+            until "$@" "$container"; do
                 if ((SECONDS >= deadline)); then
                     docker logs --tail 20 "$container" >&2
-                    die "$service of $org does not serve within $healthy_seconds_max s"
+                    die "$service of $org $complaint within $seconds_max s"
                 fi
                 sleep 0.2
             done
         done
     done
 }
+
+wait_healthy() { wait_for_services "$1" "$healthy_seconds_max" "does not serve" is_healthy; }
+
+is_healthy() { docker exec "$1" /service --health > /dev/null 2>&1; }
 
 start_containers() {
     make_folders "$dir/$1"
