@@ -10,7 +10,7 @@ use pentad_api::Connection;
 use pentad_api::peer::v1::ListPeersRequest;
 use pentad_api::peer::v1::peer_service_client::PeerServiceClient;
 
-use crate::process::{Process, START_TIMEOUT, free_addresses};
+use crate::process::{Process, START_TIMEOUT, free_addresses, text};
 
 /// Time between two tries to reach a process that starts.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ impl Node {
         let [grpc, metrics, p2p] = free_addresses();
         let own = [("--grpc", &grpc), ("--metrics", &metrics), ("--p2p", &p2p)];
         let own = own.into_iter().flat_map(|(flag, address)| [flag, address.as_str()]);
-        let arguments = ["--chain", path(chain), "--data", path(data)].into_iter().chain(own);
+        let arguments = ["--chain", text(chain), "--data", text(data)].into_iter().chain(own);
         let arguments = arguments.chain(flags.iter().copied());
         let process = Process::spawn("pentad-node", arguments, &data.join("node.log"));
         Self { process, p2p, grpc, metrics, cookie: data.join("cookie") }
@@ -87,8 +87,4 @@ impl Node {
     pub fn kill(&mut self) {
         self.process.kill();
     }
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
 }

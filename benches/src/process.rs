@@ -1,8 +1,9 @@
 //! A process of this build, and what it has used.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -79,6 +80,24 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Writes a file that nobody but its owner reads, as processes want their secrets.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_secret(file: &Path, text: &str) {
+    fs::write(file, text).expect("writable");
+    fs::set_permissions(file, Permissions::from_mode(0o600)).expect("ours");
+}
+
+/// A path as it is typed.
+///
+/// # Panics
+/// When it is not UTF-8.
+#[must_use]
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }
 
 /// Addresses on loopback that nobody listens on.

@@ -11,7 +11,7 @@ use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::verify_response;
 use pentad_bench::meter::Cost;
-use pentad_bench::process::{Process, START_TIMEOUT, free_addresses};
+use pentad_bench::process::{Process, START_TIMEOUT, free_addresses, text};
 use tokio::task::JoinSet;
 
 /// Connections that hand in transactions at once, as in the reference.
@@ -33,10 +33,8 @@ impl Server {
         let [grpc, metrics] = free_addresses();
         let cookie = data.join("cookie");
         let begun = Instant::now();
-        let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let own = [("--chain", path(chain_spec)), ("--data", path(data))];
-        let own = own.into_iter().chain([("--grpc", grpc.clone()), ("--metrics", metrics)]);
-        let arguments = own.flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let place = ["--chain", text(chain_spec), "--data", text(data)];
+        let arguments = place.into_iter().chain(["--grpc", &grpc, "--metrics", &metrics]);
         let process = Process::spawn("pentad-chain", arguments, &data.join("chain.log"));
         let server = Self { process, address: format!("http://{grpc}"), cookie };
         while !server.answers().await {

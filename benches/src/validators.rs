@@ -1,7 +1,6 @@
 //! Four `pentad-node` processes that validate.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pentad_crypto::{Address, SecretKey};
@@ -9,6 +8,7 @@ use pentad_ledger::ChainSpec;
 use pentad_ledger::spec::{Allocation, Validator};
 
 use crate::node::Node;
+use crate::process::{text, write_secret};
 
 /// The fewest of which one may fail.
 pub const NODES: usize = 4;
@@ -63,7 +63,7 @@ pub fn spawn(
 ) -> Node {
     let data = directory.join(format!("node{}", number + 1));
     let key = write_key(number, &data);
-    let mut flags = vec!["--validator-key", key.to_str().expect("UTF-8")];
+    let mut flags = vec!["--validator-key", text(&key)];
     flags.extend(more);
     if let Some(first) = bootstrap {
         flags.extend(["--bootstrap", first]);
@@ -80,7 +80,6 @@ pub fn write_key(number: usize, directory: &Path) -> PathBuf {
     fs::create_dir_all(directory).expect("writable");
     let file = directory.join("validator.key");
     let digits: String = validator_key(number).iter().map(|it| format!("{it:02x}")).collect();
-    fs::write(&file, digits).expect("writable");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+    write_secret(&file, &digits);
     file
 }

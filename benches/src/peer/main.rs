@@ -9,14 +9,13 @@ mod ledger;
 mod liars;
 mod work;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pentad_api::chain::v1::GetInfoRequest;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_bench::node::Node;
+use pentad_bench::process::{text, write_secret};
 use tempfile::TempDir;
 
 use crate::ledger::Ledger;
@@ -62,10 +61,8 @@ async fn sync(name: &str, ledger: &Ledger, directory: &Path) -> [Node; 2] {
     let before = from.cpu();
     // The miner of the last figure has a wallet for its rewards.
     let file = directory.join("passphrase");
-    std::fs::write(&file, "bench").expect("writable");
-    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its owner");
-    let file = file.to_str().expect("a path of letters");
-    let flags = ["--bootstrap", &from.p2p, "--passphrase-file", file];
+    write_secret(&file, "bench");
+    let flags = ["--bootstrap", &from.p2p, "--passphrase-file", text(&file)];
     let begun = Instant::now();
     let to = Node::spawn(&ledger.spec, &data, &flags);
     reached(&to, ledger.height).await;

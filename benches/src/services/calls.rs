@@ -10,10 +10,10 @@ use pentad_api::chain::v1::GetInfoRequest;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_bench::meter::{self, median_of};
 use pentad_bench::payments::spec;
-use pentad_bench::process::{Process, START_TIMEOUT, free_addresses};
+use pentad_bench::process::{Process, START_TIMEOUT, free_addresses, text};
 use pentad_trust::Role;
 
-use crate::site::{Certificates, Certified, start, text};
+use crate::site::{Certificates, Certified, start};
 
 /// Rounds, of which the median counts; one more warms both up.
 const ROUNDS: usize = 9;
@@ -57,7 +57,7 @@ struct Each {
 pub(crate) async fn measure(directory: &Path) {
     let chain = directory.join("work.toml");
     fs::write(&chain, spec(1).to_toml()).expect("writable");
-    let spec = ["--chain".to_owned(), text(&chain)];
+    let spec = ["--chain".to_owned(), text(&chain).to_owned()];
     let certificates = Certificates::create(&directory.join("calls"));
     let certified = certificates.issue(Role::Chain);
     let limits = UNLIMITED.map(|limit| format!("server.limits.{limit}=1000000"));

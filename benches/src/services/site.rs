@@ -1,12 +1,11 @@
 //! Five processes that make one node.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pentad_api::Connection;
-use pentad_bench::process::{Process, free_addresses};
+use pentad_bench::process::{Process, free_addresses, text, write_secret};
 use pentad_bench::validators;
 use pentad_trust::{Authority, Issued, Order, Role, Tls, TlsFiles};
 
@@ -63,9 +62,9 @@ impl Certified {
     pub(crate) fn flags(&self) -> Vec<String> {
         let TlsFiles { certificate, key, authority } = &self.files;
         let files = [("certificate", certificate), ("key", key), ("authority", authority)];
-        let flags = files
-            .into_iter()
-            .filter_map(|(name, file)| Some([format!("--tls-{name}"), text(file.as_deref()?)]));
+        let flags = files.into_iter().filter_map(|(name, file)| {
+            Some([format!("--tls-{name}"), text(file.as_deref()?).to_owned()])
+        });
         flags.flatten().collect()
     }
 }
@@ -97,9 +96,9 @@ impl Site {
         let to_chain = setting("chain.address", &format!("https://{chain}"));
         let to_wallet = setting("wallet.address", &format!("https://{wallet}"));
         let to_peer = setting("peer.address", &format!("https://{peer}"));
-        let passphrase = setting("wallet.passphrase_file", &text(&passphrase));
-        let spec = ["--chain".to_owned(), text(spec)];
-        let key = ["--validator-key".to_owned(), text(&key)];
+        let passphrase = setting("wallet.passphrase_file", text(&passphrase));
+        let spec = ["--chain".to_owned(), text(spec).to_owned()];
+        let key = ["--validator-key".to_owned(), text(&key).to_owned()];
         let listen = ["--p2p".to_owned(), p2p.clone()];
         let services = ROLES.into_iter().zip(addresses.iter().zip(&metrics));
         let services = services.map(|(role, (address, metrics))| {
@@ -136,18 +135,9 @@ pub(crate) fn start(
 ) -> Process {
     let data = directory.join(role.name());
     fs::create_dir_all(&data).expect("writable");
-    let own = ["--data", &text(&data), "--grpc", address, "--metrics", metrics];
+    let own = ["--data", text(&data), "--grpc", address, "--metrics", metrics];
     let arguments = own.map(str::to_owned).into_iter().chain(flags);
     Process::spawn(&format!("pentad-{role}"), arguments, &data.join("log"))
-}
-
-fn write_secret(file: &Path, text: &str) {
-    fs::write(file, text).expect("writable");
-    fs::set_permissions(file, Permissions::from_mode(0o600)).expect("ours");
-}
-
-pub(crate) fn text(path: &Path) -> String {
-    path.to_str().expect("UTF-8").to_owned()
 }
 
 fn now() -> i64 {

@@ -4,7 +4,6 @@
 //! node share the machine's cores and disk, so CPU time is printed beside time on the wall.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use pentad_bench::node::Node;
 use pentad_bench::payments::{
     Coin, START, allocations, key, pay, script, small_allocations, split_to,
 };
+use pentad_bench::process::{text, write_secret};
 use pentad_crypto::{Address, AddressVersions};
 use pentad_keystore::{KdfCost, Passphrase, Unlock};
 use pentad_ledger::ChainSpec;
@@ -48,7 +48,7 @@ async fn main() {
     let data = directory.path().join("data");
     let (address, passphrase) = make_wallet(directory.path(), &data);
     let spec = make_chain(directory.path(), &data, address).await;
-    let flags = ["--passphrase-file", passphrase.to_str().expect("UTF-8")];
+    let flags = ["--passphrase-file", text(&passphrase)];
     let node = Node::spawn(&spec, &data, &flags);
     let connection = up(&node).await;
 
@@ -66,8 +66,7 @@ async fn main() {
 
 fn make_wallet(directory: &Path, data: &Path) -> (Address, PathBuf) {
     let file = directory.join("passphrase");
-    fs::write(&file, "open sesame\n").expect("writable");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+    write_secret(&file, "open sesame\n");
     let passphrase = Passphrase::from_file(&file).expect("readable");
     let name = "bench".parse().expect("a name");
     fs::create_dir_all(data).expect("writable");

@@ -5,8 +5,8 @@ use std::fmt;
 /// Version of the traceparent that is written.
 const VERSION: &str = "00";
 
-/// A W3C traceparent: `00-<trace id>-<span id>-<flags>`, all hex. Of the right form; whether the
-/// trace is sampled, and [the ids are ones](Self::is_valid), is for its reader.
+/// A W3C traceparent: `00-<trace id>-<span id>-<flags>`, all hex. Whether the trace is sampled is
+/// for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traceparent {
     /// Of the trace.
@@ -18,7 +18,7 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// `None` when it is none.
+    /// `None` when it is none, or an id of it is all zeros.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
@@ -28,13 +28,9 @@ impl Traceparent {
         // A later version may have more parts.
         let is_closed = version != VERSION || parts.next().is_none();
         let is_known = version != "ff" && is_closed;
-        is_known.then_some(Self { trace_id: bytes(trace_id?)?, span_id: bytes(span_id?)?, flags })
-    }
-
-    /// Whether both ids are ones: not all zeros.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.trace_id != [0; 16] && self.span_id != [0; 8]
+        let (trace_id, span_id) = (bytes(trace_id?)?, bytes(span_id?)?);
+        let is_valid = is_known && trace_id != [0; 16] && span_id != [0; 8];
+        is_valid.then_some(Self { trace_id, span_id, flags })
     }
 }
 
@@ -65,11 +61,13 @@ mod tests {
         assert_eq!(Traceparent::parse(&later), Some(parsed), "a later version");
         let (more, forbidden) = (format!("{TEXT}-more"), TEXT.replacen("00", "ff", 1));
         let short = TEXT.replacen("0af7", "0a", 1);
+        let no_trace = Traceparent { trace_id: [0; 16], ..parsed }.to_string();
+        let no_span = Traceparent { span_id: [0; 8], ..parsed }.to_string();
         for bad in ["", "00", "00-0af7-b7ad-01", "-", &more, &forbidden, &short, &TEXT[..54]] {
             assert_eq!(Traceparent::parse(bad), None, "{bad:?}");
         }
-        assert!(parsed.is_valid());
-        assert!(!Traceparent { trace_id: [0; 16], ..parsed }.is_valid());
-        assert!(!Traceparent { span_id: [0; 8], ..parsed }.is_valid());
+        for bad in [&no_trace, &no_span, &TEXT[..52]] {
+            assert_eq!(Traceparent::parse(bad), None, "{bad:?}");
+        }
     }
 }
