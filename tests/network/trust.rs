@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pentad_tests::{
-    Devnet, Running, free_port, metrics_page, outputs, pentad, start, wait_for, wait_until,
-};
+use pentad_tests::{Devnet, Running, free_port, metrics_page, outputs, pentad, start, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -164,7 +162,10 @@ fn roles_let_processes_be_a_validator_under_mutual_tls() {
     let metrics = site.start("chain", "chain", &chain, &["--data", &data, "--chain", &spec]);
 
     devnet.on(1, &["send", "--from", &alice, "--to", &bob, "--amount", "10"]).success();
-    wait_until("the payment is final", || devnet.balance(2, &bob)[0] == "10.00000000");
+    wait_for("the payment is final", || {
+        let balance = devnet.balance(2, &bob);
+        if balance[0] == "10.00000000" { Ok(()) } else { Err(outputs(&site.running)) }
+    });
     wait_for("the processes have it too", || {
         let balance = site.pentad(&chain, &["balance", &bob])?;
         if balance["confirmed"] == "10.00000000" { Ok(()) } else { Err(balance.to_string()) }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::wait::wait_for;
 
@@ -28,24 +28,26 @@ pub fn binary(name: &str) -> PathBuf {
 /// When the machine has none left.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    free_ports(1)
 }
 
-/// The first of `count` neighbouring ports that were free a moment ago.
+/// The first of `count` neighbouring ports that were free a moment ago. No two calls of a process
+/// get the same, and neither the system nor `pentad devnet up` gives them to anybody.
 ///
 /// # Panics
 /// When there is no such block.
 #[must_use]
 pub fn free_ports(count: u16) -> u16 {
-    // Below the range that the system hands out by itself.
-    let seed = u16::try_from(std::process::id() % 9_000).expect("below 9,000");
+    // Outgoing connections have theirs above 32,768, development networks above 12,000.
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 2_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let seed = std::process::id().wrapping_mul(97);
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    // Tests of one process run side by side: each looks where no other has.
-    static STEPS: AtomicU16 = AtomicU16::new(0);
-    std::iter::repeat_with(|| STEPS.fetch_add(1, Ordering::Relaxed))
-        .take(20)
-        .map(|step| 10_000 + (seed + step % 40 * 500) % 20_000)
+    std::iter::repeat_with(|| TAKEN.fetch_add(u32::from(count), Ordering::Relaxed))
+        .take(100)
+        .map(|taken| FIRST + seed.wrapping_add(taken) % (COUNT - u32::from(count)))
+        .map(|base| u16::try_from(base).expect("below 12,000"))
         .find(|base| (*base..base + count).all(is_free))
         .expect("a free block of ports")
 }

@@ -39,7 +39,7 @@ pub use chain_store::{
 pub use data_dir::{DataDir, DataDirError, request_reindex};
 pub use engine::{
     Batch, CoinCache, CoinCacheUsage, CoinReads, DiskEngine, DiskOptions, EngineError, IndexEngine,
-    LsmEngine, LsmOptions, MemoryEngine, Pair, SledEngine, SledOptions,
+    LsmEngine, LsmOptions, MemoryEngine, Pair, SledEngine, SledOptions, open_sled,
 };
 pub use format::DATA_FORMAT;
 pub use index::{Index, IndexState, Interrupted, Pin, Snapshot, Tip, set_hash_key};

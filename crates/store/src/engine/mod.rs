@@ -14,7 +14,7 @@ pub use self::coins::{CoinCache, CoinCacheUsage, CoinReads};
 pub use self::disk::{DiskEngine, DiskOptions};
 pub use self::lsm::{LsmEngine, LsmOptions};
 pub use self::memory::MemoryEngine;
-pub use self::sled::{SledEngine, SledOptions};
+pub use self::sled::{SledEngine, SledOptions, open_sled};
 use thiserror::Error;
 
 /// Changes that are written together: each key with its new value, `None` to remove it.

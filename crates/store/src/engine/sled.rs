@@ -7,12 +7,29 @@ use std::{fmt, thread};
 use super::{Batch, EngineError, IndexEngine, Pair, page_start, panic_message};
 use crate::fail_point::{self, Point};
 
-/// How long a database may stay locked after its last handle was dropped: sled lets go of its
-/// file in a thread of its own. Another process cannot be the holder, since the data
-/// directory's lock comes first.
+/// How long a database may stay locked after its last handle was dropped.
 const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two tries to open a database that is still locked.
 const UNLOCK_POLL: Duration = Duration::from_millis(10);
+
+/// Opens a sled database. Where this process had it open before, waits until sled, which does so
+/// in a thread of its own, has let go of its file.
+///
+/// # Errors
+/// When sled cannot read it, or it stays locked for seconds.
+pub fn open_sled(config: &sled::Config) -> sled::Result<sled::Db> {
+    let deadline = Instant::now() + UNLOCK_TIMEOUT;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("lock") && Instant::now() < deadline =>
+            {
+                thread::sleep(UNLOCK_POLL);
+            }
+            outcome => return outcome,
+        }
+    }
+}
 
 /// Limits of a sled database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +62,10 @@ impl SledEngine {
             .cache_capacity(options.cache_bytes)
             // The index says when: a timer would write behind the tip marker's back.
             .flush_every_ms(None);
-        let deadline = Instant::now() + UNLOCK_TIMEOUT;
-        loop {
-            // Some damage sled reports, from some it panics.
-            let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
-            match opened.map_err(|panic| EngineError::Damaged(panic_message(&*panic)))? {
-                Err(sled::Error::Io(error))
-                    if error.to_string().contains("lock") && Instant::now() < deadline =>
-                {
-                    thread::sleep(UNLOCK_POLL);
-                }
-                outcome => return Ok(Self { tree: outcome? }),
-            }
-        }
+        // Some damage sled reports, from some it panics.
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| open_sled(&config)));
+        let tree = opened.map_err(|panic| EngineError::Damaged(panic_message(&*panic)))??;
+        Ok(Self { tree })
     }
 
     /// With fail points every batch reaches the disk at once: a process that is killed there must

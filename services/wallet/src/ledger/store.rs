@@ -3,6 +3,7 @@ use std::path::Path;
 use pentad_crypto::Address;
 use pentad_keystore::WalletName;
 use pentad_primitives::Txid;
+use pentad_store::open_sled;
 use sled::Batch;
 
 use super::error::LedgerError;
@@ -33,7 +34,7 @@ impl Store {
             .path(directory)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_EVERY_MS));
-        let store = Self { rows: config.open()? };
+        let store = Self { rows: open_sled(&config)? };
         if store.rows.contains_key([UNFINISHED])? {
             tracing::warn!("the ledger was being written when the process died: made anew");
             store.clear()?;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pentad_primitives::{OutPoint, Txid};
+use pentad_store::open_sled;
 use thiserror::Error;
 
 use super::committer::Committer;
@@ -86,12 +87,12 @@ pub enum JournalError {
 impl Journal {
     /// Opens or makes the journal in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, JournalError> {
-        let records = sled::Config::new()
+        let config = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_BYTES)
             // Every write that matters is flushed by the one who makes it.
-            .flush_every_ms(None)
-            .open()?;
+            .flush_every_ms(None);
+        let records = open_sled(&config)?;
         let committer = Committer::start(sled::Tree::clone(&records))?;
         let replaced = records.open_tree(REPLACED)?;
         let journal = Self { records, replaced, committer, unsettled: Mutex::default() };

@@ -6,6 +6,7 @@ use pentad_api::status::explain;
 use pentad_api::wallet::v1::{
     BumpFeeRequest, BumpFeeResponse, SendRequest, SendResponse, VerifyLogRequest,
 };
+use pentad_store::open_sled;
 use tonic::{Code, Status};
 
 use crate::bed::{Bed, COIN, from_address, from_wallet, until};
@@ -84,7 +85,8 @@ async fn of_all_versions_of_a_payment_one_is_made() {
     // All but what callers may ask for leaves the journal, and no coin is claimed any more.
     until("settled", async || {
         bed.stop().await;
-        let journal = sled::open(bed.data_dir().join("payments")).expect("nobody has it open");
+        let journal = open_sled(&sled::Config::new().path(bed.data_dir().join("payments")))
+            .expect("nobody has it open");
         let records = journal.len();
         drop(journal);
         bed.restart().await;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use pentad_api::wallet::v1::SendRequest;
 use pentad_primitives::Txid;
+use pentad_store::open_sled;
 
 use crate::bed::{Bed, COIN, from_address, from_wallet, until};
 
@@ -77,7 +78,9 @@ async fn settled_payments_are_left_alone() {
     let journal = bed.data_dir().join("payments");
     until("an empty journal", async || {
         bed.stop().await;
-        let empty = sled::open(&journal).expect("nobody else has it open").is_empty();
+        let empty = open_sled(&sled::Config::new().path(&journal))
+            .expect("nobody else has it open")
+            .is_empty();
         bed.restart().await;
         empty
     })
