@@ -7,7 +7,7 @@ use pentad_primitives::{Amount, BlockHeight, OutPoint, Transaction, Utxo};
 use thiserror::Error;
 
 use crate::coinbase;
-use crate::spec::{ChainSpec, Engine, Pbft};
+use crate::spec::{ChainSpec, Pbft};
 use crate::utxo::{BlockUndo, UndoError, UtxoChanges, UtxoView, is_spendable};
 use crate::verify::CheckedBlock;
 use crate::verify::contextual::{self, BlockContext, BlockError, TransactionError};
@@ -67,9 +67,9 @@ pub fn connect<V: UtxoView>(
         resolver.add(index);
     }
     let reward = spec.subsidy(context.height).checked_add(fees).ok_or(BlockError::FeeOverflow)?;
-    match spec.engine() {
-        Engine::Pow(_) => check_coinbase_amount(block, reward)?,
-        Engine::Pbft(pbft) => check_coinbase_pays_validator(block, pbft, reward)?,
+    match spec.pbft() {
+        None => check_coinbase_amount(block, reward)?,
+        Some(pbft) => check_coinbase_pays_validator(block, pbft, reward)?,
     }
     Ok(Connected { undo, fees })
 }

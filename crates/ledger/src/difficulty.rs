@@ -7,7 +7,7 @@ use pentad_primitives::BlockHeight;
 use pentad_primitives::pow::{CompactTarget, Target};
 use ruint::Uint;
 
-use crate::spec::{ChainSpec, Engine, PBFT_BITS, Pow};
+use crate::spec::{ChainSpec, PBFT_BITS, Pow};
 
 /// Bits of the exponent's fraction.
 const RADIX_BITS: u32 = 16;
@@ -19,10 +19,7 @@ type Wide = Uint<320, 5>;
 /// The target of the block that follows a parent of this height and time.
 #[must_use]
 pub fn next_bits(spec: &ChainSpec, parent_height: BlockHeight, parent_time: u32) -> CompactTarget {
-    let pow = match spec.engine() {
-        Engine::Pow(pow) => pow,
-        Engine::Pbft(_) => return PBFT_BITS,
-    };
+    let Some(pow) = spec.pow() else { return PBFT_BITS };
     if pow.fixed_target {
         return pow.limit;
     }

@@ -50,7 +50,7 @@ impl Membership {
     /// # Errors
     /// None for a valid spec: it keeps a superset of the rules of a validator set.
     pub fn of(spec: &ChainSpec) -> Result<Option<Self>, ValidatorSetError> {
-        let Some(pbft) = spec.pbft() else {
+        let Some(pbft) = spec.agreement() else {
             return Ok(None);
         };
         let validators = pbft.validators.iter().map(|validator| Validator {

@@ -118,7 +118,7 @@ impl PortableProof {
                     self.check_work(spec, &block_hash)?;
                     (None, Basis::Work)
                 }
-                Engine::Pbft(_) => {
+                Engine::Pbft(_) | Engine::Hybrid(_) => {
                     let signers = self.check_certificate(spec, &block_hash)?;
                     (Some(self.height), Basis::Certificate { signers })
                 }

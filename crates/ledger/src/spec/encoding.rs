@@ -7,6 +7,7 @@
 //!   1 = pbft: window u32, view_timeout_ms u32, block_interval_ms_min u32, heartbeat_ms u32,
 //!       checkpoint_interval u32, validators u16, each: name (len u8, bytes),
 //!       compressed key 33, payout script (CompactSize and bytes)
+//!   2 = hybrid: the fields of pow, finality_depth u32, the fields of pbft
 //! subsidy u64 | halving_interval u32 | coinbase_maturity u32
 //! block_bytes u32 | transaction_bytes u32
 //! genesis: time u32, allocations u32, each: amount u64, script_pubkey (CompactSize and bytes)
@@ -36,14 +37,15 @@ impl Parameters {
         match &self.engine {
             Engine::Pow(pow) => {
                 out.push(0);
-                for field in [pow.spacing, pow.half_life, pow.limit.0] {
-                    out.extend_from_slice(&field.to_le_bytes());
-                }
-                out.push(u8::from(pow.fixed_target));
+                pow.encode(&mut out);
             }
             Engine::Pbft(pbft) => {
                 out.push(1);
                 pbft.encode(&mut out);
+            }
+            Engine::Hybrid(hybrid) => {
+                out.push(2);
+                hybrid.encode(&mut out);
             }
         }
         out.extend_from_slice(&self.rewards.subsidy.units().to_le_bytes());

@@ -6,9 +6,6 @@ pub enum SpecError {
     /// The file cannot be read as a chain spec.
     #[error("chain spec: {0}")]
     File(#[from] FileError),
-    /// `engine.hybrid` is a reserved name.
-    #[error("chain spec: engine `{0}` is not supported by this version; use `pow` or `pbft`")]
-    EngineUnsupported(&'static str),
     /// The name is not 1–32 characters of `a–z 0–9 -`.
     #[error("chain spec: name must be 1 to 32 characters of a-z, 0-9 and -")]
     Name,
@@ -19,19 +16,19 @@ pub enum SpecError {
     #[error("chain spec: addresses.p2pkh and addresses.p2sh must differ")]
     AddressVersionsEqual,
     /// Difficulty needs a spacing.
-    #[error("chain spec: engine.pow.spacing must be 1 to 86400 seconds")]
+    #[error("chain spec: the engine's spacing must be 1 to 86400 seconds")]
     Spacing,
     /// Difficulty needs a half-life.
-    #[error("chain spec: engine.pow.half_life must be 1 to 31536000 seconds")]
+    #[error("chain spec: the engine's half_life must be 1 to 31536000 seconds")]
     HalfLife,
     /// The limit is not a canonical compact target.
-    #[error("chain spec: engine.pow.limit is not a valid compact target")]
+    #[error("chain spec: the engine's limit is not a valid compact target")]
     PowLimit,
     /// The core knows wider windows; nobody has yet put one to the test on a network.
     #[error("chain spec: engine.pbft.window must be 1: this version keeps one block in flight")]
     Window,
     /// Too short a timeout leaves every view, too long a one lets a silent primary stop the chain.
-    #[error("chain spec: engine.pbft.view_timeout_ms must be 100 to 600000")]
+    #[error("chain spec: the engine's view_timeout_ms must be 100 to 600000")]
     ViewTimeout,
     /// A primary that waits for its turn must not look like a silent one.
     #[error(
@@ -46,10 +43,13 @@ pub enum SpecError {
     )]
     Heartbeat,
     /// Replicas keep everything since the last checkpoint.
-    #[error("chain spec: engine.pbft.checkpoint_interval must be 1 to 1024 blocks")]
+    #[error("chain spec: the engine's checkpoint_interval must be 1 to 1024 blocks")]
     CheckpointInterval,
+    /// A block is not made final the moment it is found, nor after the chain has forgotten it.
+    #[error("chain spec: engine.hybrid.finality_depth must be 1 to 10000 blocks")]
+    FinalityDepth,
     /// Nobody, or too many to check the signatures of.
-    #[error("chain spec: engine.pbft.validators must be 1 to 64")]
+    #[error("chain spec: the engine's validators must be 1 to 64")]
     Validators,
     /// The name of a validator has the form of a network's.
     #[error("chain spec: validator {index}: name must be 1 to 32 characters of a-z, 0-9 and -")]

@@ -4,15 +4,12 @@ use pentad_crypto::script;
 use pentad_primitives::hash::{BlockHash, Hash256};
 use pentad_primitives::{Amount, Block, BlockHeader, BlockHeight, Transaction, TxOut, merkle};
 
-use super::{Engine, PBFT_BITS, Parameters};
+use super::{PBFT_BITS, Parameters};
 use crate::coinbase;
 
 /// Builds the genesis block. Its nonce is 0: nobody has to have worked for it.
 pub(super) fn block(parameters: &Parameters, spec_hash: &Hash256) -> Block {
-    let bits = match &parameters.engine {
-        Engine::Pow(pow) => pow.limit,
-        Engine::Pbft(_) => PBFT_BITS,
-    };
+    let bits = parameters.engine.pow().map_or(PBFT_BITS, |pow| pow.limit);
     let coinbase = transaction(parameters, spec_hash);
     Block {
         header: BlockHeader {

@@ -1,9 +1,11 @@
 //! The chain spec: every parameter two nodes must share to be on one network.
 
 mod encoding;
+mod engine_file;
 mod error;
 mod file;
 mod genesis;
+mod hybrid;
 mod pbft;
 mod validate;
 
@@ -15,6 +17,7 @@ use pentad_primitives::pow::CompactTarget;
 use pentad_primitives::{Amount, Block, BlockHeight};
 
 pub use error::{FileError, SpecError};
+pub use hybrid::{DEFAULT_FINALITY_DEPTH, Hybrid};
 pub use pbft::{
     DEFAULT_CHECKPOINT_INTERVAL, DEFAULT_VIEW_TIMEOUT_MS, DEFAULT_WINDOW, PBFT_BITS, Pbft,
     VALIDATORS_MAX, Validator,
@@ -80,6 +83,8 @@ pub enum Engine {
     Pow(Pow),
     /// Validators agree on each block, which is final then.
     Pbft(Pbft),
+    /// Most proof of work wins, and validators make final what is deep enough.
+    Hybrid(Hybrid),
 }
 
 impl Engine {
@@ -89,6 +94,25 @@ impl Engine {
         match self {
             Self::Pow(_) => "pow",
             Self::Pbft(_) => "pbft",
+            Self::Hybrid(_) => "hybrid",
+        }
+    }
+
+    /// The rules of work, where blocks are made by it.
+    #[must_use]
+    pub const fn pow(&self) -> Option<&Pow> {
+        match self {
+            Self::Pow(pow) | Self::Hybrid(Hybrid { pow, .. }) => Some(pow),
+            Self::Pbft(_) => None,
+        }
+    }
+
+    /// How validators agree, where there are any.
+    #[must_use]
+    pub const fn agreement(&self) -> Option<&Pbft> {
+        match self {
+            Self::Pow(_) => None,
+            Self::Pbft(agreement) | Self::Hybrid(Hybrid { agreement, .. }) => Some(agreement),
         }
     }
 }
@@ -104,6 +128,26 @@ pub struct Pow {
     pub limit: CompactTarget,
     /// Every block has the target `limit`: a development network.
     pub fixed_target: bool,
+}
+
+impl Pow {
+    /// A fixed target that every second hash meets, for networks to try things out on.
+    #[must_use]
+    pub const fn development() -> Self {
+        Self {
+            spacing: DEFAULT_SPACING,
+            half_life: DEFAULT_HALF_LIFE,
+            limit: DEVELOPMENT_TARGET,
+            fixed_target: true,
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        for field in [self.spacing, self.half_life, self.limit.0] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.push(u8::from(self.fixed_target));
+    }
 }
 
 /// What a block pays to whoever made it.
@@ -170,12 +214,7 @@ impl ChainSpec {
     ) -> Result<Self, SpecError> {
         let mut parameters = Parameters::new(name, genesis_time, allocations)?;
         parameters.rewards.coinbase_maturity = 1;
-        parameters.engine = Engine::Pow(Pow {
-            spacing: DEFAULT_SPACING,
-            half_life: DEFAULT_HALF_LIFE,
-            limit: DEVELOPMENT_TARGET,
-            fixed_target: true,
-        });
+        parameters.engine = Engine::Pow(Pow::development());
         Self::new(parameters)
     }
 
@@ -263,21 +302,35 @@ impl ChainSpec {
         &self.parameters().engine
     }
 
-    /// The parameters of proof of work, under that engine.
+    /// The rules of work, where blocks are made by it: engines pow and hybrid.
     #[must_use]
     pub fn pow(&self) -> Option<&Pow> {
-        match self.engine() {
-            Engine::Pow(pow) => Some(pow),
-            Engine::Pbft(_) => None,
-        }
+        self.engine().pow()
     }
 
-    /// The parameters of PBFT, under that engine: every block above genesis has a certificate.
+    /// The parameters of engine pbft: every block above genesis has a certificate.
     #[must_use]
     pub fn pbft(&self) -> Option<&Pbft> {
         match self.engine() {
-            Engine::Pow(_) => None,
             Engine::Pbft(pbft) => Some(pbft),
+            Engine::Pow(_) | Engine::Hybrid(_) => None,
+        }
+    }
+
+    /// How validators agree, where there are any: engines pbft and hybrid.
+    #[must_use]
+    pub fn agreement(&self) -> Option<&Pbft> {
+        self.engine().agreement()
+    }
+
+    /// Blocks that must stand on one before validators make it final: 0 under engine pbft, none
+    /// where nobody does.
+    #[must_use]
+    pub fn finality_depth(&self) -> Option<u32> {
+        match self.engine() {
+            Engine::Pow(_) => None,
+            Engine::Pbft(_) => Some(0),
+            Engine::Hybrid(hybrid) => Some(hybrid.finality_depth),
         }
     }
 

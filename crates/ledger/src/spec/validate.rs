@@ -39,8 +39,9 @@ impl Parameters {
             return Err(SpecError::AddressVersionsEqual);
         }
         match &self.engine {
-            Engine::Pow(pow) => validate_pow(pow)?,
+            Engine::Pow(pow) => pow.validate()?,
             Engine::Pbft(pbft) => pbft.validate()?,
+            Engine::Hybrid(hybrid) => hybrid.validate()?,
         }
         self.validate_rewards()?;
         validate_limits(self.limits)?;
@@ -85,18 +86,20 @@ pub fn is_name(name: &str) -> bool {
     (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-fn validate_pow(pow: &Pow) -> Result<(), SpecError> {
-    if pow.spacing == 0 || pow.spacing > SPACING_MAX {
-        return Err(SpecError::Spacing);
+impl Pow {
+    pub(super) fn validate(&self) -> Result<(), SpecError> {
+        if self.spacing == 0 || self.spacing > SPACING_MAX {
+            return Err(SpecError::Spacing);
+        }
+        if self.half_life == 0 || self.half_life > HALF_LIFE_MAX {
+            return Err(SpecError::HalfLife);
+        }
+        let target = Target::from_compact(self.limit).map_err(|_| SpecError::PowLimit)?;
+        if target.to_compact() != self.limit {
+            return Err(SpecError::PowLimit);
+        }
+        Ok(())
     }
-    if pow.half_life == 0 || pow.half_life > HALF_LIFE_MAX {
-        return Err(SpecError::HalfLife);
-    }
-    let target = Target::from_compact(pow.limit).map_err(|_| SpecError::PowLimit)?;
-    if target.to_compact() != pow.limit {
-        return Err(SpecError::PowLimit);
-    }
-    Ok(())
 }
 
 fn validate_limits(limits: Limits) -> Result<(), SpecError> {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::coinbase;
 use crate::difficulty;
-use crate::spec::{ChainSpec, Engine};
+use crate::spec::ChainSpec;
 
 /// Below this, a lock time is a height; from it on, Unix seconds (Bitcoin's rule).
 pub const LOCK_TIME_THRESHOLD: u32 = 500_000_000;
@@ -50,9 +50,9 @@ impl BlockContext {
             prev_block_hash: parent,
             height: parent_height.next()?,
             median_time_past,
-            min_time: match spec.engine() {
-                Engine::Pow(_) => median_time_past.saturating_add(1),
-                Engine::Pbft(_) => parent_time,
+            min_time: match spec.pow() {
+                Some(_) => median_time_past.saturating_add(1),
+                None => parent_time,
             },
             bits: difficulty::next_bits(spec, parent_height, parent_time),
         })

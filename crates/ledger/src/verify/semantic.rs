@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::Fault;
 use crate::coinbase;
-use crate::spec::{ChainSpec, Engine, Pow};
+use crate::spec::{ChainSpec, Pow};
 
 /// Seconds that a block may be ahead of the clock (Bitcoin's rule).
 pub const FUTURE_SECONDS_MAX: u32 = 2 * 60 * 60;
@@ -92,13 +92,13 @@ pub fn check_header(
     spec: &ChainSpec,
     now: u32,
 ) -> Result<(), HeaderError> {
-    match spec.engine() {
-        Engine::Pow(pow) => {
+    match spec.pow() {
+        Some(pow) => {
             check_work(header, hash, pow)?;
             check_not_ahead(header, now)
         }
-        Engine::Pbft(_) if header.nonce != 0 => Err(HeaderError::Nonce { nonce: header.nonce }),
-        Engine::Pbft(_) => Ok(()),
+        None if header.nonce != 0 => Err(HeaderError::Nonce { nonce: header.nonce }),
+        None => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ mod differential;
 mod difficulty;
 mod difficulty_jump;
 mod fork_choice;
+mod hybrid_spec;
 mod mempool;
 mod mempool_reorg;
 mod oracle;
