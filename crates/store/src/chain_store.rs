@@ -125,8 +125,7 @@ impl ChainStore {
     }
 
     /// Stores a block without connecting it, with the certificate that makes it final if it has
-    /// one. Nothing happens if it is there, unless it was stored without the certificate: then it
-    /// is stored again.
+    /// one. Of a block that is there the certificate alone is stored, unless it is there too.
     ///
     /// # Errors
     /// When the log or the index fails.
@@ -139,9 +138,8 @@ impl ChainStore {
     ) -> Result<(), StoreError> {
         let hash = block.block_hash();
         let certificate = certificate.unwrap_or_default();
-        let known = self.index.block(&hash)?;
-        if known.as_ref().is_some_and(|it| it.certificate_len > 0 || certificate.is_empty()) {
-            return Ok(());
+        if self.index.block(&hash)?.is_some() {
+            return self.append_certificate(&hash, certificate);
         }
         let (kind, record) = payload::block_record(block, height, &chain_work, certificate);
         let body = self.log.append(kind, &record)?;
@@ -152,10 +150,31 @@ impl ChainStore {
             chain_work,
             body,
             certificate_len,
-            undo: known.as_ref().and_then(|it| it.undo),
-            is_invalid: known.is_some_and(|it| it.is_invalid),
+            certificate: None,
+            undo: None,
+            is_invalid: false,
         };
         self.set_entry(&hash, &entry);
+        Ok(())
+    }
+
+    /// Stores the certificate that makes a stored block final, beside it. Nothing happens if the
+    /// block has one; an empty one is none.
+    ///
+    /// # Errors
+    /// When the block is not stored, and when the log or the index fails.
+    pub fn append_certificate(
+        &mut self,
+        hash: &BlockHash,
+        certificate: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut entry = self.block_entry(hash)?;
+        if certificate.is_empty() || entry.has_certificate() {
+            return Ok(());
+        }
+        let record = payload::certificate_to_bytes(hash, certificate);
+        entry.certificate = Some(self.log.append(RecordKind::Certificate, &record)?);
+        self.set_entry(hash, &entry);
         Ok(())
     }
 
@@ -243,7 +262,7 @@ impl ChainStore {
         read_block(&self.log.reader(), self.block_entry(hash)?.body)
     }
 
-    /// The certificate that a block was stored with.
+    /// The certificate that makes a stored block final, if one is stored.
     ///
     /// # Errors
     /// When the block is not stored, damaged or the store fails.
@@ -394,21 +413,30 @@ pub fn read_header_bytes(log: &LogReader, entry: &BlockEntry) -> Result<Vec<u8>,
     log.read_part(entry.body, payload::block_start(entry.certificate_len), length)
 }
 
-/// The certificate in the record of a block, if it has one.
+/// The certificate of a block, in its record or in one of its own, if it has one.
 ///
 /// # Errors
-/// When the record is damaged.
+/// When the record is damaged or belongs to another block.
 pub fn read_certificate(
     log: &LogReader,
     entry: &BlockEntry,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    if entry.certificate_len == 0 {
-        return Ok(None);
-    }
-    let position = entry.body;
-    payload::certificate(&log.read(position)?)
-        .map(Some)
-        .map_err(|problem| StoreError::Record { position, problem })
+    let (position, certificate) = match entry.certificate {
+        None if entry.certificate_len == 0 => return Ok(None),
+        None => (entry.body, payload::certificate_of_block(&log.read(entry.body)?)),
+        Some(position) => {
+            let record = log.read(position)?;
+            let found = payload::certificate_from_record(&record);
+            let certificate = found.and_then(|(block, certificate)| {
+                if block != entry.header.block_hash() {
+                    return Err(format!("it is the certificate of block {block}"));
+                }
+                Ok(certificate.to_vec())
+            });
+            (position, certificate)
+        }
+    };
+    certificate.map(Some).map_err(|problem| StoreError::Record { position, problem })
 }
 
 /// The outputs that a block spends, in block order, from its undo record at `position`.

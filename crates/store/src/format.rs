@@ -17,8 +17,9 @@ use crate::fail_point::{self, Point};
 /// files, the kinds of records and the rows of the index.
 ///
 /// History: 1 the first; 2 the block log may hold certified blocks; 3 the index may hold the hash
-/// of the UTXO set; 4 the index may be kept by another engine than sled.
-pub const DATA_FORMAT: u32 = 4;
+/// of the UTXO set; 4 the index may be kept by another engine than sled; 5 the block log may hold
+/// certificates in records of their own.
+pub const DATA_FORMAT: u32 = 5;
 
 const FORMAT_FILE: &str = "FORMAT";
 /// The block log's directory.
@@ -59,6 +60,13 @@ pub const MIGRATIONS: &[Migration] = &[
         to: 4,
         what: "allows an index that names its engine; older programs would make one of sled's in \
                the same directory",
+        run: |_| Ok(()),
+    },
+    Migration {
+        from: 4,
+        to: 5,
+        what: "allows certificates beside their blocks in the block log; older programs would \
+               take their records for damage",
         run: |_| Ok(()),
     },
 ];

@@ -11,10 +11,15 @@ use crate::transaction_file;
 /// # Panics
 /// When something decodes that is not its own encoding: that is what is looked for.
 pub fn decode(bytes: &[u8]) {
-    for kind in [RecordKind::Block, RecordKind::Undo, RecordKind::CertifiedBlock] {
+    for kind in
+        [RecordKind::Block, RecordKind::Undo, RecordKind::CertifiedBlock, RecordKind::Certificate]
+    {
         let record = Record { kind, payload: bytes.to_vec() };
         drop(contents(&record));
-        drop(payload::certificate(&record));
+        drop(payload::certificate_of_block(&record));
+        if let Ok((block, certificate)) = payload::certificate_from_record(&record) {
+            assert_eq!(payload::certificate_to_bytes(&block, certificate), bytes);
+        }
         drop(payload::undo_block(bytes));
         drop(payload::block_bytes(record));
     }

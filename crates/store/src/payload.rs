@@ -4,6 +4,7 @@
 //!   serialization. The place in the chain stands first because bodies may come in any order.
 //! - Certified block: the length of the certificate (4, little-endian), the certificate, then as
 //!   for a block.
+//! - Certificate: block hash (32), then the certificate of that block, which came later than it.
 //! - Undo: block hash (32), then for each spent output, in block order, its length (4,
 //!   little-endian) and its bytes as the index stores it.
 
@@ -27,7 +28,7 @@ pub struct StoredBlock {
     pub chain_work: Work,
     /// The block.
     pub block: Block,
-    /// Bytes of its certificate; 0: it has none.
+    /// Bytes of the certificate in the record; 0: there is none.
     pub certificate_len: u32,
 }
 
@@ -38,6 +39,8 @@ pub enum Contents {
     Block(StoredBlock),
     /// The outputs that a block spends, in block order.
     Undo(BlockHash, Vec<Utxo>),
+    /// The certificate of a block that was stored without it.
+    Certificate(BlockHash, Vec<u8>),
 }
 
 /// Decodes a record.
@@ -51,6 +54,10 @@ pub fn contents(record: &Record) -> Result<Contents, String> {
         }
         RecordKind::Undo => {
             undo_from_bytes(&record.payload).map(|(block, spent)| Contents::Undo(block, spent))
+        }
+        RecordKind::Certificate => {
+            let (block, certificate) = certificate_from_record(record)?;
+            Ok(Contents::Certificate(block, certificate.to_vec()))
         }
     }
 }
@@ -110,9 +117,25 @@ pub fn block_bytes(mut record: Record) -> Result<Vec<u8>, String> {
     Ok(record.payload)
 }
 
-/// The certificate alone.
-pub fn certificate(record: &Record) -> Result<Vec<u8>, String> {
+/// The certificate in a block's record, empty if there is none.
+pub fn certificate_of_block(record: &Record) -> Result<Vec<u8>, String> {
     Ok(split_certificate(record)?.0.to_vec())
+}
+
+/// The payload of a certificate's own record.
+pub fn certificate_to_bytes(block: &BlockHash, certificate: &[u8]) -> Vec<u8> {
+    [block.as_bytes(), certificate].concat()
+}
+
+/// The inverse of [`certificate_to_bytes`]. Nobody writes an empty one.
+pub fn certificate_from_record(record: &Record) -> Result<(BlockHash, &[u8]), String> {
+    if record.kind != RecordKind::Certificate {
+        return Err("another record in place of a certificate".to_owned());
+    }
+    match record.payload.split_first_chunk() {
+        None | Some((_, [])) => Err("too short for a certificate".to_owned()),
+        Some((block, certificate)) => Ok((BlockHash::from_bytes(*block), certificate)),
+    }
 }
 
 /// The certificate, empty if there is none, and what stands behind it.
@@ -125,6 +148,7 @@ fn split_certificate(record: &Record) -> Result<(&[u8], &[u8]), String> {
             rest.split_at_checked(length).ok_or_else(too_short)
         }
         RecordKind::Undo => Err("undo data in place of a block".to_owned()),
+        RecordKind::Certificate => Err("a certificate in place of a block".to_owned()),
     }
 }
 
@@ -193,7 +217,9 @@ mod tests {
             assert_eq!(payload[start..], block);
             let record = Record { kind, payload };
             assert_eq!(block_bytes(record.clone()), Ok(block.clone()));
-            assert_eq!(certificate(&record).map(|it| it.len()), Ok(certificate_len as usize));
+            let found = certificate_of_block(&record).map(|it| it.len());
+            assert_eq!(found, Ok(certificate_len as usize));
+            assert!(certificate_from_record(&record).is_err(), "it is a block");
             let expected = StoredBlock {
                 height: sampled.height,
                 chain_work: sampled.work,
@@ -208,8 +234,26 @@ mod tests {
                 assert_eq!(block_bytes(record).is_ok(), cut >= start, "cut at {cut}");
             }
         }
-        let undo = Record { kind: RecordKind::Undo, payload: vec![0; 100] };
-        assert!(block_from_record(&undo).is_err());
+        for kind in [RecordKind::Undo, RecordKind::Certificate] {
+            let other = Record { kind, payload: vec![0; 200] };
+            assert!(block_from_record(&other).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_certificates() {
+        let hash = BlockHash::from_bytes([9; 32]);
+        let payload = certificate_to_bytes(&hash, b"cert");
+        assert_eq!(payload, [&[9; 32], &b"cert"[..]].concat());
+        let record = |length: usize| Record {
+            kind: RecordKind::Certificate,
+            payload: payload[..length].to_vec(),
+        };
+        assert_eq!(contents(&record(36)), Ok(Contents::Certificate(hash, b"cert".to_vec())));
+        assert_eq!(contents(&record(33)), Ok(Contents::Certificate(hash, b"c".to_vec())));
+        for cut in 0..=32 {
+            assert!(contents(&record(cut)).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub fn replay(
                 recovery.blocks_replayed += 1;
             }
             RecordKind::Undo => replay_undo(store, position, &record)?,
+            RecordKind::Certificate => replay_certificate(store, position, &record)?,
         }
     }
     if let Some(Interrupted { steps, .. }) = interrupted {
@@ -104,10 +105,10 @@ fn replay_block(
         payload::block_from_record(record)
             .map_err(|problem| StoreError::Record { position, problem })?;
     let hash = block.block_hash();
-    // A block may come again, with its certificate.
+    // Before format 5 a block came again, with its certificate.
     let known = match record.kind {
         RecordKind::CertifiedBlock => IndexRead::block(store, &hash)?,
-        RecordKind::Block | RecordKind::Undo => None,
+        RecordKind::Block | RecordKind::Undo | RecordKind::Certificate => None,
     };
     let entry = BlockEntry {
         header: block.header,
@@ -115,6 +116,7 @@ fn replay_block(
         chain_work,
         body: position,
         certificate_len,
+        certificate: None,
         undo: known.as_ref().and_then(|it| it.undo),
         is_invalid: known.is_some_and(|it| it.is_invalid),
     };
@@ -131,6 +133,19 @@ fn replay_undo(
         .map_err(|problem| StoreError::Record { position, problem })?;
     let mut entry = store.block_entry(&hash).map_err(inconsistent)?;
     entry.undo = Some(position);
+    store.set_entry(&hash, &entry);
+    Ok(())
+}
+
+fn replay_certificate(
+    store: &mut ChainStore,
+    position: LogPosition,
+    record: &Record,
+) -> Result<(), StoreError> {
+    let (hash, _) = payload::certificate_from_record(record)
+        .map_err(|problem| StoreError::Record { position, problem })?;
+    let mut entry = store.block_entry(&hash).map_err(inconsistent)?;
+    entry.certificate = Some(position);
     store.set_entry(&hash, &entry);
     Ok(())
 }

@@ -35,6 +35,8 @@ pub enum RecordKind {
     Undo,
     /// A block with the certificate that makes it final.
     CertifiedBlock,
+    /// The certificate that makes a block final which was stored without it.
+    Certificate,
 }
 
 impl RecordKind {
@@ -43,6 +45,7 @@ impl RecordKind {
             Self::Block => 1,
             Self::Undo => 2,
             Self::CertifiedBlock => 3,
+            Self::Certificate => 4,
         }
     }
 
@@ -51,6 +54,7 @@ impl RecordKind {
             1 => Some(Self::Block),
             2 => Some(Self::Undo),
             3 => Some(Self::CertifiedBlock),
+            4 => Some(Self::Certificate),
             _ => None,
         }
     }
@@ -187,15 +191,21 @@ mod tests {
             (RecordKind::Block, b"PNTR\x01\x03\0\0\0\x1c\0\0\0\x55\xb2\x73\x10"),
             (RecordKind::Undo, b"PNTR\x02\x03\0\0\0\x1c\0\0\0\x05\xce\xe1\x43"),
             (RecordKind::CertifiedBlock, b"PNTR\x03\x03\0\0\0\x1c\0\0\0\x35\x1a\x90\x72"),
+            (RecordKind::Certificate, b"PNTR\x04\x03\0\0\0\x1c\0\0\0\xa5\x36\xc5\xe4"),
         ] {
             let record = RecordHeader::encode_record(kind, 28, 0, b"abc").expect("short");
             assert_eq!(record[..17], *expected, "{kind:?}");
             assert_eq!(record[17..], *b"abc");
         }
-        let kinds = [RecordKind::Block, RecordKind::Undo, RecordKind::CertifiedBlock];
-        assert_eq!(kinds.map(RecordKind::code), [1, 2, 3]);
-        assert_eq!([1, 2, 3].map(RecordKind::from_code), kinds.map(Some));
-        assert_eq!([0, 4, 255].map(RecordKind::from_code), [None; 3]);
+        let kinds = [
+            RecordKind::Block,
+            RecordKind::Undo,
+            RecordKind::CertifiedBlock,
+            RecordKind::Certificate,
+        ];
+        assert_eq!(kinds.map(RecordKind::code), [1, 2, 3, 4]);
+        assert_eq!([1, 2, 3, 4].map(RecordKind::from_code), kinds.map(Some));
+        assert_eq!([0, 5, 255].map(RecordKind::from_code), [None; 3]);
     }
 
     #[test]

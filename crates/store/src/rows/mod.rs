@@ -282,6 +282,7 @@ mod tests {
             chain_work: sampled.work,
             body: position(0x1c),
             certificate_len: 0,
+            certificate: None,
             undo: Some(position(0x99)),
             is_invalid: false,
         };
@@ -291,12 +292,21 @@ mod tests {
         assert_eq!(bytes[80..84], [1, 0, 0, 0]);
         assert_eq!(bytes[116..], *b"\0\0\0\x01\0\0\0\x1c\0\0\0\x01\0\0\0\x99\0");
         assert_eq!(BlockEntry::from_bytes(&bytes), Some(entry.clone()));
-        let certified = BlockEntry { certificate_len: 0x0102, ..entry.clone() };
-        assert_eq!(certified.to_bytes(), [&bytes[..], b"\x02\x01\0\0"].concat());
-        assert_eq!(BlockEntry::from_bytes(&certified.to_bytes()), Some(certified));
+        for (certificate_len, certificate, end) in [
+            (0x0102, None, &b"\x02\x01\0\0"[..]),
+            (0, Some(position(0xcc)), b"\0\0\0\x01\0\0\0\xcc"),
+            (0x0102, Some(position(0xcc)), b"\x02\x01\0\0\0\0\0\x01\0\0\0\xcc"),
+        ] {
+            let certified = BlockEntry { certificate_len, certificate, ..entry.clone() };
+            assert!(certified.has_certificate() && !entry.has_certificate());
+            assert_eq!(certified.to_bytes(), [&bytes[..], end].concat());
+            assert_eq!(BlockEntry::from_bytes(&certified.to_bytes()), Some(certified));
+        }
         let unconnected = BlockEntry { undo: None, ..entry };
         assert_eq!(BlockEntry::from_bytes(&unconnected.to_bytes()), Some(unconnected));
         assert_eq!(BlockEntry::from_bytes(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(BlockEntry::from_bytes(&[&bytes[..], b"\x02"].concat()), None);
+        for more in [1, 3, 5, 7, 9, 11, 13, 16, 20] {
+            assert_eq!(BlockEntry::from_bytes(&[&bytes[..], &vec![2; more]].concat()), None);
+        }
     }
 }

@@ -14,8 +14,10 @@ pub struct BlockEntry {
     pub chain_work: Work,
     /// Its record in the block log.
     pub body: LogPosition,
-    /// Bytes of the certificate in that record; 0: it has none.
+    /// Bytes of the certificate in that record; 0: there is none.
     pub certificate_len: u32,
+    /// The record of its certificate, where that came later than the block.
+    pub certificate: Option<LogPosition>,
     /// Its undo record, once the block has been connected: then it is valid.
     pub undo: Option<LogPosition>,
     /// Found invalid on top of its parent.
@@ -69,9 +71,16 @@ impl TxEntry {
 }
 
 impl BlockEntry {
+    /// Is a certificate stored that makes the block final, in its record or in one of its own?
+    #[must_use]
+    pub const fn has_certificate(&self) -> bool {
+        self.certificate_len > 0 || self.certificate.is_some()
+    }
+
     /// Header (80), height (4), work (32, big-endian), body and undo positions (8 each,
-    /// big-endian, zero for none), validity (1); of a certified block also the certificate's
-    /// length (4).
+    /// big-endian, zero for none), validity (1); where there is a certificate in the block's
+    /// record its length (4), where there is one in a record of its own that position (8,
+    /// big-endian).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.header.to_bytes();
@@ -82,6 +91,9 @@ impl BlockEntry {
         out.push(u8::from(self.is_invalid));
         if self.certificate_len > 0 {
             out.extend_from_slice(&self.certificate_len.to_le_bytes());
+        }
+        if let Some(position) = self.certificate {
+            out.extend_from_slice(&position.to_be_bytes());
         }
         out
     }
@@ -95,9 +107,14 @@ impl BlockEntry {
         let (body, rest) = rest.split_first_chunk()?;
         let (undo, rest) = rest.split_first_chunk()?;
         let (is_invalid, rest) = rest.split_first()?;
-        let certificate_len = match rest {
+        let (length, position) = rest.split_at_checked(rest.len() % 8)?;
+        let certificate_len = match length {
             [] => 0,
             length => u32::from_le_bytes(length.try_into().ok()?),
+        };
+        let certificate = match position {
+            [] => None,
+            position => Some(LogPosition::from_be_bytes(position.try_into().ok()?)),
         };
         Some(Self {
             header: BlockHeader::from_bytes(header).ok()?,
@@ -105,6 +122,7 @@ impl BlockEntry {
             chain_work: Work::from_be_bytes(*work),
             body: LogPosition::from_be_bytes(*body),
             certificate_len,
+            certificate,
             undo: (*undo != [0; 8]).then(|| LogPosition::from_be_bytes(*undo)),
             is_invalid: *is_invalid != 0,
         })

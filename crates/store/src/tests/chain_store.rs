@@ -19,7 +19,7 @@ fn with(engine: EngineKind) -> StoreOptions {
     StoreOptions { engine, log: SMALL_SEGMENTS, ..StoreOptions::default() }
 }
 
-fn disk(engine: DiskEngine) -> StoreOptions {
+pub fn disk(engine: DiskEngine) -> StoreOptions {
     with(tiny(engine))
 }
 
@@ -47,7 +47,7 @@ with_disk_engines! {
     invalid_mark_survives_and_missing_blocks_are_named,
 }
 
-fn open(path: &Path, options: &StoreOptions) -> (ChainStore, Recovery, DataDir) {
+pub fn open(path: &Path, options: &StoreOptions) -> (ChainStore, Recovery, DataDir) {
     let directory = DataDir::open(path, &Hash256::ZERO).expect("a free directory");
     let (store, recovery) = ChainStore::open(&directory, options).expect("a sound store");
     (store, recovery, directory)
@@ -67,7 +67,7 @@ fn utxos(store: &impl IndexRead) -> BTreeMap<OutPoint, Utxo> {
 }
 
 /// What a chain service does at a start: connect what the log holds beyond the tip.
-fn catch_up(store: &mut ChainStore) {
+pub fn catch_up(store: &mut ChainStore) {
     for (hash, entry) in store.entries().expect("a working engine") {
         let next = store.tip().map_or(0, |tip| tip.height.get() + 1);
         if entry.height.get() == next
@@ -79,7 +79,7 @@ fn catch_up(store: &mut ChainStore) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a writable directory");
     for entry in fs::read_dir(from).expect("a readable directory") {
         let entry = entry.expect("a readable directory");
@@ -92,7 +92,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn extend_committed(store: &mut ChainStore, blocks: &[Sampled]) {
+pub fn extend_committed(store: &mut ChainStore, blocks: &[Sampled]) {
     for sampled in blocks {
         extend(store, sampled);
         store.commit().expect("a working disk");

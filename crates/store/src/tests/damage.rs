@@ -27,7 +27,7 @@ fn try_open(path: &Path) -> Result<(ChainStore, Recovery), StoreError> {
     ChainStore::open(&directory, &options())
 }
 
-/// Blocks, undo data and certified blocks in several segments, each synced.
+/// Blocks, undo data, certified blocks and certificates in several segments, each synced.
 fn store(path: &Path) {
     let (mut store, _) = try_open(path).expect("a new store");
     for (number, sampled) in chain(40).0.iter().enumerate() {
@@ -41,6 +41,10 @@ fn store(path: &Path) {
                 .expect("a block on the tip");
         } else {
             extend(&mut store, sampled);
+        }
+        if number % 4 == 1 {
+            let hash = sampled.block.block_hash();
+            store.append_certificate(&hash, &[7; 90]).expect("a stored block");
         }
         store.commit().expect("a working disk");
     }
@@ -72,6 +76,7 @@ fn fields(kind: u8) -> Vec<(&'static str, usize)> {
     let payload: &[(&str, usize)] = match kind {
         1 => &[("height", 0), ("work", 4), ("header", 36), ("merkle root", 72), ("body", 117)],
         2 => &[("block hash", 0)],
+        4 => &[("block hash", 0), ("certificate", 32)],
         _ => &[("certificate length", 0), ("certificate", 4), ("height", 94), ("header", 130)],
     };
     fields.extend(payload.iter().map(|(name, at)| (*name, RECORD_HEADER_LEN + at)));
@@ -115,7 +120,7 @@ fn case_29_flipped_byte_in_each_field_of_each_record_kind_stops_the_start() {
         }
         fs::write(file, &sound).expect("writable");
     }
-    assert!([1, 2, 3].iter().all(|kind| seen.get(kind) >= Some(&2)), "{seen:?}");
+    assert!([1, 2, 3, 4].iter().all(|kind| seen.get(kind) >= Some(&2)), "{seen:?}");
     let (store, recovery) = try_open(directory.path()).expect("sound again");
     assert_eq!(recovery.torn, None);
     assert_eq!(store.entries().expect("works").len(), 40);

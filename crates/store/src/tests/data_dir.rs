@@ -40,13 +40,13 @@ fn directory_of_a_newer_or_unreadable_format_is_refused() {
     drop(DataDir::open(directory.path(), &Hash256::ZERO).expect("a free directory"));
     let file = directory.path().join("FORMAT");
     let text = fs::read_to_string(&file).expect("a readable file");
-    assert_eq!(text, format!("format = 4\nspec = {}\n", Hash256::ZERO));
-    for format in ["5", "0", "", "two"] {
-        let other = text.replace("format = 4", &format!("format = {format}"));
+    assert_eq!(text, format!("format = 5\nspec = {}\n", Hash256::ZERO));
+    for format in ["6", "0", "", "two"] {
+        let other = text.replace("format = 5", &format!("format = {format}"));
         fs::write(&file, &other).expect("a writable file");
         let error = DataDir::open(directory.path(), &Hash256::ZERO).expect_err("another format");
         assert!(matches!(&error, DataDirError::Format { found, .. } if found == format));
-        assert!(error.to_string().contains("formats 1 to 4"), "{error}");
+        assert!(error.to_string().contains("formats 1 to 5"), "{error}");
         assert_eq!(fs::read_to_string(&file).expect("a readable file"), other);
     }
 }
@@ -128,7 +128,7 @@ fn directory_of_format_1_is_migrated() {
         }
         let data = DataDir::open(directory.path(), &Hash256::ZERO).expect("migrated");
         let format = fs::read_to_string(directory.path().join("FORMAT")).expect("readable");
-        assert_eq!(format, format!("format = 4\nspec = {}\n", Hash256::ZERO));
+        assert_eq!(format, format!("format = 5\nspec = {}\n", Hash256::ZERO));
         let waiting = TransactionFile::new(&data).load().expect("sound");
         assert_eq!(waiting, blocks[11].block.transactions);
         let options = StoreOptions { keeps_set_hash: true, ..StoreOptions::default() };
@@ -160,7 +160,11 @@ fn directory_of_format_1_is_migrated() {
             .and_then(|()| store.connect(&next.block, &txids(&next.block), &next.spent))
             .expect("on the tip");
         assert_eq!(store.tip(), sample.tip);
-        let certificate = store.certificate(&next.block.block_hash()).expect("stored");
-        assert_eq!(certificate.as_deref(), Some(&b"certificate"[..]));
+        let old = blocks[3].block.block_hash();
+        store.append_certificate(&old, b"certificate").expect("stored");
+        for hash in [next.block.block_hash(), old] {
+            let certificate = store.certificate(&hash).expect("stored");
+            assert_eq!(certificate.as_deref(), Some(&b"certificate"[..]));
+        }
     }
 }

@@ -168,6 +168,39 @@ fn case_30_full_disk_under_the_index_says_so_and_the_log_keeps_all() {
     }
 }
 
+/// The record is written or not; its row goes down at the next start.
+#[test]
+fn case_30_failing_disk_leaves_a_block_with_its_certificate_or_without() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let data = DataDir::open(directory.path(), &Hash256::ZERO).expect("a free directory");
+    let options = StoreOptions::default();
+    let (mut store, _) = ChainStore::open(&data, &options).expect("a new store");
+    let blocks = chain(30).0;
+    blocks.iter().for_each(|sampled| extend(&mut store, sampled));
+    let hashes: Vec<_> = blocks.iter().map(|sampled| sampled.block.block_hash()).collect();
+    for fault in [Full, Short] {
+        once(Point::RecordAppend, fault);
+        store.append_certificate(&hashes[0], b"certificate").expect_err("no room");
+        assert_eq!(store.certificate(&hashes[0]).expect("stored"), None, "{fault:?}");
+    }
+    store.close().expect("room again");
+    for (nth, hash) in (1..).zip(&hashes) {
+        let (mut store, recovery) = ChainStore::open(&data, &options).expect("a sound log");
+        assert_eq!(recovery.rebuilt, None);
+        store.append_certificate(hash, b"certificate").expect("room");
+        arm(Armed { point: Point::EngineWrite, fault: Fail, nth });
+        let is_down = store.close().is_ok();
+        let (store, _) = ChainStore::open(&data, &options).expect("a sound log");
+        let certificate = store.certificate(hash).expect("stored");
+        assert_eq!(certificate.as_deref(), Some(&b"certificate"[..]), "write {nth}");
+        if is_down {
+            assert!(nth > 2, "a descent is more than one write");
+            return;
+        }
+    }
+    panic!("no descent takes so many writes");
+}
+
 /// Old or new, never a part of either; and the next start finds its way.
 #[test]
 fn case_30_full_disk_while_format_is_written_leaves_the_old_one() {

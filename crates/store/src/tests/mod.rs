@@ -1,6 +1,7 @@
 //! Tests over whole files and engines; what is pure is tested beside its code.
 
 mod block_log;
+mod certificates;
 mod chain_store;
 mod coins;
 mod damage;

@@ -158,12 +158,16 @@ async fn stored_blocks_with_a_bad_certificate_stop_the_start() {
     let few = signed(&blocks[0], 1, 0, &[0, 1]).to_bytes();
     let other_height = signed(&blocks[0], 2, 0, &[0, 1, 2]).to_bytes();
     let sound = certificate(&blocks[0], 1).to_vec();
-    for (stored, reindex, is_opened) in [
+    for (stored, is_later, reindex, is_opened) in [
         (Some(sound), true, true),
         (Some(few), false, false),
         (Some(other_height), true, false),
         (None, false, false),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|(stored, reindex, is_opened)| {
+        [false, true].map(|is_later| (stored.clone(), is_later, reindex, is_opened))
+    }) {
         let directory = directory();
         let data = DataDir::open(directory.path(), &spec().spec_hash()).expect("a new directory");
         let (mut store, _) =
@@ -175,9 +179,9 @@ async fn stored_blocks_with_a_bad_certificate_stop_the_start() {
         let txids: Vec<_> = genesis.transactions.iter().map(Transaction::txid).collect();
         store.connect(&genesis, &txids, &[]).expect("a working disk");
         let work = work.saturating_add(work);
-        store
-            .append_block(&blocks[0], BlockHeight::new(1), work, stored.as_deref())
-            .expect("a working disk");
+        for stored in [stored.as_deref().filter(|_| !is_later), stored.as_deref()] {
+            store.append_block(&blocks[0], BlockHeight::new(1), work, stored).expect("works");
+        }
         store.commit().expect("a working disk");
         store.close().expect("a working disk");
         drop(data);

@@ -12,11 +12,12 @@ use pentad_ledger::verify::{
 use pentad_ledger::{BlockUndo, UtxoView};
 use pentad_primitives::{Block, BlockHash, BlockHeight, OutPoint, Utxo};
 use pentad_store::{
-    BlockEntry, Contents, IndexRead as _, Pair, Row, Table, block_key, read_certificate, rows,
+    BlockEntry, Contents, IndexRead as _, Pair, Row, StoreError, Table, block_key,
+    read_certificate, rows,
 };
 
 use super::sums::Sums;
-use super::{Event, Level, Phase, Place, Stop, Verification};
+use super::{Event, Level, Phase, Place, Stop, Verification, damage_of};
 
 /// Blocks whose times decide on the next.
 const TIMES: usize = 11;
@@ -101,13 +102,14 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         };
         let problem = match self.record(position)? {
             Ok(Contents::Undo(of, spent)) if of == *hash => {
-                let block = CheckedBlock::assume_valid(block);
-                let certificate = read_certificate(&self.reader.published().log, &entry);
+                let Some(certificate) = self.stored_certificate(hash, &entry)? else {
+                    return Ok(None);
+                };
                 return Ok(Some(Stored {
-                    block,
+                    block: CheckedBlock::assume_valid(block),
                     height: entry.height,
                     undo: BlockUndo { spent },
-                    certificate: certificate?.unwrap_or_default().into(),
+                    certificate,
                 }));
             }
             Ok(_) => format!("the record is not the undo data of block {hash}"),
@@ -130,6 +132,28 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
             Err(problem) => problem,
         };
         self.damage(Place::Record(entry.body), problem)?;
+        Ok(None)
+    }
+
+    /// The certificate of a block, empty where it has none; none, and damage, where it cannot be
+    /// read.
+    fn stored_certificate(
+        &mut self,
+        hash: &BlockHash,
+        entry: &BlockEntry,
+    ) -> Result<Option<Bytes>, Stop> {
+        match read_certificate(&self.reader.published().log, entry) {
+            Ok(certificate) => return Ok(Some(certificate.unwrap_or_default().into())),
+            Err(StoreError::Log(error)) => {
+                let position = entry.certificate.unwrap_or(entry.body);
+                self.damage(Place::Record(position), damage_of(error)?)?;
+            }
+            Err(StoreError::Record { problem, .. }) => {
+                let problem = format!("where the row points to for the certificate: {problem}");
+                self.damage(Place::Row(block_key(hash)), problem)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(None)
     }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pentad_crypto::MuHash;
 use pentad_primitives::{BlockHash, BlockHeader, Decode as _};
+use pentad_store::log::LogPosition;
 use pentad_store::{
-    BlockEntry, Row, Table, insert_coin, read_header_bytes, remove_coin, set_hash_key,
+    BlockEntry, Contents, Row, Table, insert_coin, read_header_bytes, remove_coin, set_hash_key,
 };
 
 use super::sums::Sums;
@@ -157,7 +158,28 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
             }
         };
         let is_block = header.is_some_and(|it| key.get(1..) == Some(it.block_hash().as_bytes()));
-        if is_block { Ok(()) } else { self.damage(place(), "the row points to another place") }
+        if !is_block {
+            return self.damage(place(), "the row points to another place");
+        }
+        match entry.certificate {
+            Some(position) => self.check_points_to_certificate(key, position),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the row of a block says that its certificate is, it must be.
+    fn check_points_to_certificate(&mut self, key: &[u8], at: LogPosition) -> Result<(), Stop> {
+        let is_told = self.told.contains(&Place::Record(at));
+        let problem = match self.record(at)? {
+            Ok(Contents::Certificate(hash, _)) if key.get(1..) == Some(hash.as_bytes()) => {
+                return Ok(());
+            }
+            Ok(_) => "the row points to another place for its certificate".to_owned(),
+            // The record is damaged, not the row.
+            Err(_) if is_told => return Ok(()),
+            Err(problem) => format!("where the row points to for its certificate, {problem}"),
+        };
+        self.damage(Place::Row(key.to_vec()), problem)
     }
 }
 

@@ -47,6 +47,7 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         match pentad_store::contents(record) {
             Ok(Contents::Block(stored)) => self.check_block_row(at, &stored),
             Ok(Contents::Undo(hash, _)) => self.check_undo_row(at, &hash),
+            Ok(Contents::Certificate(hash, _)) => self.check_certificate_row(at, &hash),
             Err(problem) => {
                 self.damage(Place::Record(at), format!("the record does not decode: {problem}"))
             }
@@ -63,7 +64,7 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
         let is_same = entry.header == stored.block.header
             && entry.height == stored.height
             && entry.chain_work == stored.chain_work;
-        // A block that came again with its certificate is to be found at the later place.
+        // Before format 5 a block came again with its certificate, and is found at the later place.
         let came_again = entry.body > at && entry.certificate_len > stored.certificate_len;
         let is_there = entry.body == at && entry.certificate_len == stored.certificate_len;
         if is_same && (is_there || came_again) {
@@ -79,6 +80,17 @@ impl<F: FnMut(Event) -> bool> Verification<'_, F> {
             return Ok(());
         }
         let problem = format!("the row does not know of the undo data at {at}");
+        self.damage(Place::Row(block_key(hash)), problem)
+    }
+
+    fn check_certificate_row(&mut self, at: LogPosition, hash: &BlockHash) -> Result<(), Stop> {
+        let problem = match self.entry(hash)? {
+            Some(entry) if entry.certificate == Some(at) => return Ok(()),
+            Some(_) => format!("the row does not know of the certificate at {at}"),
+            None => {
+                format!("the row of the block whose certificate is at {at} is missing or malformed")
+            }
+        };
         self.damage(Place::Row(block_key(hash)), problem)
     }
 }

@@ -59,7 +59,7 @@ fn check(
         certified.map_or(Ok(()), |certified| certified.check_height(entry.height))
     });
     sound.map_err(|refusal| StoreError::Record {
-        position: entry.body,
+        position: entry.certificate.unwrap_or(entry.body),
         problem: format!("block {hash}: {}", refusal.message),
     })
 }
