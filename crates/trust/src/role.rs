@@ -61,10 +61,14 @@ const MINER: &[&str] = &[
 ];
 
 const CONSENSUS: &[&str] = &[
+    "/pentad.chain.v1.AssemblyService/CheckCandidate",
     "/pentad.chain.v1.AssemblyService/CheckProposal",
     "/pentad.chain.v1.AssemblyService/ConnectBlocks",
     "/pentad.chain.v1.AssemblyService/FetchBlocks",
+    "/pentad.chain.v1.AssemblyService/FinaliseBlock",
     "/pentad.chain.v1.AssemblyService/FollowMempoolChanges",
+    "/pentad.chain.v1.AssemblyService/GetCandidate",
+    "/pentad.chain.v1.AssemblyService/GetFinality",
     "/pentad.chain.v1.AssemblyService/GetStateRoot",
     "/pentad.chain.v1.AssemblyService/GetTemplate",
     "/pentad.chain.v1.ChainService/GetInfo",
@@ -79,7 +83,9 @@ const PEER: &[&str] = &[
     "/pentad.chain.v1.AssemblyService/ConnectBlocks",
     "/pentad.chain.v1.AssemblyService/FetchBlocks",
     "/pentad.chain.v1.AssemblyService/FetchTransactions",
+    "/pentad.chain.v1.AssemblyService/FinaliseBlock",
     "/pentad.chain.v1.AssemblyService/FollowMempoolChanges",
+    "/pentad.chain.v1.AssemblyService/GetFinality",
     "/pentad.chain.v1.AssemblyService/GetLocator",
     "/pentad.chain.v1.AssemblyService/LocateHeaders",
     "/pentad.chain.v1.ChainService/GetInfo",

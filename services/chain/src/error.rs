@@ -52,6 +52,15 @@ pub enum ChainError {
     /// The network runs on proof of work alone: nothing is ever final.
     #[error("no block of this network is ever final: it runs on proof of work")]
     NoFinality,
+    /// Validators make blocks of work final under engine hybrid alone.
+    #[error("the blocks of this network are made final as they are made, or never")]
+    NotHybrid,
+    /// A block that validators may make final later, if ever.
+    #[error("{}", not_deep(*.height))]
+    NotDeep {
+        /// Where it stands; none: it is not here.
+        height: Option<BlockHeight>,
+    },
     /// The block was made by proof of work, or is genesis.
     #[error("block {0} has no commit certificate")]
     NoCertificate(BlockHash),
@@ -143,6 +152,10 @@ impl From<ChainError> for Failure {
             }
             ChainError::NoFinality => Self::new(Code::FailedPrecondition, "NO_FINALITY", message)
                 .with_hint("wait for confirmations instead"),
+            ChainError::NotHybrid => Self::new(Code::FailedPrecondition, "NOT_HYBRID", message)
+                .with_hint("GetInfo tells the engine"),
+            ChainError::NotDeep { .. } => Self::new(Code::FailedPrecondition, "NOT_DEEP", message)
+                .with_hint("ask again when the tip has changed"),
             ChainError::NoCertificate(_) => Self::new(Code::NotFound, "NO_CERTIFICATE", message)
                 .with_hint("only blocks that PBFT made final have one"),
             ChainError::Departed { .. } => Self::new(Code::Aborted, "LEFT_MEMPOOL", message)
@@ -227,4 +240,11 @@ fn store_failure(error: &StoreError) -> Failure {
     };
     // Paths of the server are not the caller's business; the log has them.
     Failure::new(code, reason, "the node's store failed").with_hint("the node's log says more")
+}
+
+fn not_deep(height: Option<BlockHeight>) -> String {
+    match height {
+        Some(height) => format!("too few blocks of the main chain stand on block {height}"),
+        None => "the block is not here".to_owned(),
+    }
 }

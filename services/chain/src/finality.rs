@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pentad_ledger::ChainSpec;
 use pentad_ledger::verify::Fault;
-use pentad_pbft::{CommitCertificate, ValidatorSetError};
+use pentad_pbft::{CommitCertificate, Sequence, ValidatorSetError};
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight};
 use pentad_proof::{CertificateFault, Membership};
 
@@ -11,7 +11,11 @@ use crate::refusal::Refusal;
 
 /// The network's validators, if it has any. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Finality(Option<Membership>);
+pub struct Finality {
+    membership: Option<Membership>,
+    /// Blocks that must stand on one before validators make it final.
+    depth: u32,
+}
 
 /// A certificate that makes a block final. It exists only once it has been checked.
 #[derive(Clone, Debug)]
@@ -26,28 +30,45 @@ impl Finality {
     /// # Errors
     /// None for a valid spec.
     pub(crate) fn of(spec: &ChainSpec) -> Result<Self, ValidatorSetError> {
-        Membership::of(spec).map(Self)
+        let depth = spec.finality_depth().unwrap_or_default();
+        Ok(Self { membership: Membership::of(spec)?, depth })
     }
 
     /// The validators; none under proof of work.
     #[must_use]
     pub fn membership(&self) -> Option<&Membership> {
-        self.0.as_ref()
+        self.membership.as_ref()
     }
 
     /// Is a block of the main chain final at once?
     pub(crate) fn is_instant(&self) -> bool {
-        self.0.is_some()
+        self.membership.is_some() && self.depth == 0
     }
 
-    /// Checks what a block came with: under PBFT the certificate that makes it final, otherwise
-    /// nothing. Never says anything against the block itself.
+    /// Blocks that must stand on one of work before validators make it final; none where work
+    /// makes no blocks, or nobody makes them final.
+    pub(crate) fn depth_of_work(&self) -> Option<u32> {
+        self.membership.as_ref().map(|_| self.depth).filter(|depth| *depth > 0)
+    }
+
+    /// Reads a certificate that came by itself.
+    pub(crate) fn read(&self, certificate: &Bytes) -> Result<Certified, Refusal> {
+        let block = CommitCertificate::from_bytes(certificate)
+            .map(|certificate| BlockHash::from_bytes(certificate.digest.to_bytes()))
+            .map_err(|error| refusal(&CertificateFault::Malformed(error)))?;
+        self.check(certificate, &block)?.ok_or_else(|| refusal(&CertificateFault::Missing))
+    }
+
+    /// Checks what a block came with: under PBFT the certificate that makes it final, under work
+    /// nothing, under work that validators make final either. Never says anything against the
+    /// block itself.
     pub(crate) fn check(
         &self,
         certificate: &Bytes,
         block: &BlockHash,
     ) -> Result<Option<Certified>, Refusal> {
-        match &self.0 {
+        match &self.membership {
+            Some(_) if self.depth > 0 && certificate.is_empty() => Ok(None),
             Some(membership) => {
                 let bytes = certificate.clone();
                 let certificate =
@@ -84,6 +105,16 @@ impl Finality {
 }
 
 impl Certified {
+    /// The block that it makes final.
+    pub(crate) fn block(&self) -> BlockHash {
+        BlockHash::from_bytes(self.certificate.digest.to_bytes())
+    }
+
+    /// The height that the validators signed.
+    pub(crate) fn sequence(&self) -> Sequence {
+        self.certificate.sequence
+    }
+
     /// As it is stored and sent.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use pentad_ledger::header_tree::TipError;
 use pentad_ledger::proposal::Proposal;
 use pentad_ledger::spec::Limits;
 use pentad_ledger::verify::{CheckedBlock, CheckedTransaction, Fault};
@@ -21,8 +20,8 @@ use crate::error::ChainError;
 use crate::refusal::Refusal;
 use crate::view::Published;
 use crate::writer::{
-    Admission, BlockOutcome, COMMAND_BYTES_MIN, Command, HeadersChecked, Job, Origin,
-    QUEUE_BYTES_MAX,
+    Admission, BlockOutcome, COMMAND_BYTES_MIN, Command, FinalityOutcome, HeadersChecked, Job,
+    Origin, QUEUE_BYTES_MAX,
 };
 
 /// Hands blocks, transactions and headers to the writer. Cheap to clone.
@@ -305,12 +304,22 @@ impl Submitter {
         built.map_err(ChainError::Template)
     }
 
-    /// Makes a block of the main chain final: no chain without it is accepted from then on.
+    /// Makes a block final by its certificate: no chain without it is accepted from then on.
     ///
     /// # Errors
-    /// When the writer has ended; a block that cannot become final is an inner error.
-    pub async fn finalise(&self, hash: BlockHash) -> Result<Result<(), TipError>, ChainError> {
-        self.ask(|reply| Command::Finalise { hash, reply }).await
+    /// When the writer has ended or the engine is another than hybrid; a certificate that cannot
+    /// make a block final is an inner error.
+    pub async fn finalise(
+        &self,
+        certificate: Bytes,
+    ) -> Result<Result<FinalityOutcome, Refusal>, ChainError> {
+        let published = Arc::clone(&self.published);
+        published.finality.depth_of_work().ok_or(ChainError::NotHybrid)?;
+        let read = spawn_blocking(move || published.finality.read(&certificate));
+        match read.await.map_err(|_| ChainError::Broken)? {
+            Ok(certificate) => self.ask(|reply| Command::Finalise { certificate, reply }).await,
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 
     /// Ends the writer; the next start rebuilds the index.

@@ -45,11 +45,10 @@ impl InsertError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::UnknownParent { .. } | Self::LowWork => Fault::Premature,
+            // Whoever has not heard of the final block may be honest.
+            Self::BelowFinality { .. } => Fault::Premature,
             Self::Semantic(error) => error.fault(),
-            Self::Invalid { .. }
-            | Self::BelowFinality { .. }
-            | Self::TooLong
-            | Self::Contextual(_) => Fault::Invalid,
+            Self::Invalid { .. } | Self::TooLong | Self::Contextual(_) => Fault::Invalid,
         }
     }
 }

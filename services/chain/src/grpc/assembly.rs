@@ -16,7 +16,7 @@ use pentad_store::{IndexRead as _, read_block_bytes};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::templates::{self, template_message};
-use super::{at_most, capped, mempool_changes, traced};
+use super::{at_most, capped, finality, mempool_changes, traced};
 use crate::error::ChainError;
 use crate::reader::{Reader, View};
 use crate::refusal::Refusal;
@@ -103,6 +103,41 @@ impl AssemblyService for Assembly {
         let SetHash { block, hash, .. } = set_hash::kept_at(&self.reader, height).await?;
         let root = Bytes::copy_from_slice(hash.as_bytes());
         Ok(Response::new(proto::GetStateRootResponse { hash: hash_bytes(&block), root }))
+    }
+
+    async fn get_finality(
+        &self,
+        _: Request<proto::GetFinalityRequest>,
+    ) -> Reply<proto::GetFinalityResponse> {
+        Ok(Response::new(self.reader.read(|view| finality::last_final(&view)).await?))
+    }
+
+    async fn get_candidate(
+        &self,
+        request: Request<proto::GetCandidateRequest>,
+    ) -> Reply<proto::GetCandidateResponse> {
+        let height = BlockHeight::new(request.into_inner().height);
+        let found = self.reader.read(move |view| finality::candidate(&view, height)).await?;
+        Ok(Response::new(found))
+    }
+
+    async fn check_candidate(
+        &self,
+        request: Request<proto::CheckCandidateRequest>,
+    ) -> Reply<proto::CheckCandidateResponse> {
+        let proto::CheckCandidateRequest { header, is_first } = request.into_inner();
+        let check = move |view: View<'_>| finality::check_candidate(&view, &header, is_first);
+        let refusal = self.reader.read(check).await?.err().map(Into::into);
+        Ok(Response::new(proto::CheckCandidateResponse { refusal }))
+    }
+
+    async fn finalise_block(
+        &self,
+        request: Request<proto::FinaliseBlockRequest>,
+    ) -> Reply<proto::FinaliseBlockResponse> {
+        let certificate = request.into_inner().certificate;
+        let outcome = self.submitter.finalise(certificate).await?;
+        Ok(Response::new(finality::finality_outcome(outcome)))
     }
 
     async fn get_locator(

@@ -11,7 +11,7 @@ use pentad_api::{block_message, header_message, transaction_message, txid_from_h
 use pentad_ledger::Mempool;
 use pentad_ledger::mempool::Entry;
 use pentad_pbft::CommitCertificate;
-use pentad_primitives::{BlockHash, BlockHeight};
+use pentad_primitives::BlockHash;
 use pentad_store::{BlockEntry, StoreError, read_block};
 use tonic::{Request, Response, Status};
 
@@ -241,7 +241,7 @@ fn info(reader: &Reader) -> proto::GetInfoResponse {
             let rates = (policy.min_fee_rate.0, policy.replacement_fee_rate.0);
             (mempool.len(), mempool.total_bytes(), rates.0, rates.1)
         });
-    let is_ever_final = published.finality.is_instant() || tip.final_height > BlockHeight::GENESIS;
+    let is_ever_final = published.finality.membership().is_some();
     proto::GetInfoResponse {
         network: spec.name().to_owned(),
         spec_hash: spec.spec_hash().to_string(),

@@ -8,6 +8,7 @@ mod chain;
 mod events;
 mod explain;
 mod fees;
+mod finality;
 mod history;
 mod mempool_changes;
 mod ranges;

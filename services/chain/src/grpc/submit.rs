@@ -45,7 +45,7 @@ impl SubmitService for Submit {
     ) -> Result<Response<proto::SubmitTransactionResponse>, Status> {
         let request = request.into_inner();
         let waits = request.wait() == proto::Wait::Final;
-        if waits && !self.reader.published().finality.is_instant() {
+        if waits && self.reader.published().finality.membership().is_none() {
             return Err(ChainError::NoFinality.into());
         }
         self.reader.published().room_for_more().await;
@@ -161,37 +161,45 @@ async fn until_final(
     reader: &Reader,
     txid: Txid,
 ) -> Result<proto::SubmitTransactionResponse, ChainError> {
-    let departure = reader.published().departures.wait_for(txid);
-    let departure = departure.ok_or(ChainError::TooManyWaiting)?;
-    let found = reader.read_with(
-        move |mempool| mempool.contains(&txid),
-        move |view, waits| Ok((final_block(&view, &txid)?, waits)),
-    );
-    let reason = match found.await? {
-        (Some(response), _) => return Ok(response),
-        // It left between its admission and now.
-        (None, false) => RemovalReason::Unspecified,
-        (None, true) => departure.reason().await.ok_or(ChainError::Stopped)?,
-    };
-    let response = reader.read(move |view| final_block(&view, &txid)).await?;
-    response.ok_or(ChainError::Departed { txid, reason })
+    let mut tip = reader.published().watch_tip();
+    let mut reason = RemovalReason::Unspecified;
+    loop {
+        let departure = reader.published().departures.wait_for(txid);
+        let departure = departure.ok_or(ChainError::TooManyWaiting)?;
+        tip.mark_unchanged();
+        let found = reader.read_with(
+            move |mempool| mempool.contains(&txid),
+            move |view, waits| Ok((confirmed(&view, &txid)?, waits)),
+        );
+        match found.await? {
+            (Some(Confirmed { is_final: true, response }), _) => return Ok(response),
+            // It is final later, or the block is undone.
+            (Some(_), _) => tip.changed().await.map_err(|_| ChainError::Stopped)?,
+            (None, true) => reason = departure.reason().await.ok_or(ChainError::Stopped)?,
+            // It left after its admission.
+            (None, false) => return Err(ChainError::Departed { txid, reason }),
+        }
+    }
 }
 
-/// Where a transaction is, if it is final: under PBFT, on the main chain.
-fn final_block(
-    view: &View<'_>,
-    txid: &Txid,
-) -> Result<Option<proto::SubmitTransactionResponse>, ChainError> {
+/// A transaction of the main chain.
+struct Confirmed {
+    is_final: bool,
+    response: proto::SubmitTransactionResponse,
+}
+
+fn confirmed(view: &View<'_>, txid: &Txid) -> Result<Option<Confirmed>, ChainError> {
     let Some(place) = view.transaction_entry(txid)? else {
         return Ok(None);
     };
     let (hash, entry) = view.block(BlockRef::Height(place.height))?;
-    Ok(Some(proto::SubmitTransactionResponse {
+    let response = proto::SubmitTransactionResponse {
         block_hash: hash.to_string(),
         height: place.height.get(),
         certificate: view.certificate(&entry)?.unwrap_or_default(),
         ..Default::default()
-    }))
+    };
+    Ok(Some(Confirmed { is_final: place.height <= view.tip.final_height, response }))
 }
 
 async fn is_confirmed(reader: &Reader, txid: Txid) -> Result<bool, ChainError> {

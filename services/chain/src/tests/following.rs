@@ -8,15 +8,14 @@ use pentad_api::chain::v1::follow_addresses_response::Event as AddressEvent;
 use pentad_api::chain::v1::follow_mempool_response::Event as MempoolMessage;
 use pentad_api::chain::v1::follow_tip_response::Event as TipEvent;
 use pentad_ledger::ChainSpec;
-use pentad_ledger::header_tree::TipError;
-use pentad_primitives::{Block, Encode as _, OutPoint, Transaction, Txid};
+use pentad_primitives::{Encode as _, OutPoint, Transaction, Txid};
 use tokio::time::timeout;
 use tonic::Streaming;
 
 use super::fixture::{
     COIN, FEE, Node, Person, START, alice, bob, directory, genesis_output, reason, spec,
 };
-use super::validators;
+use super::validators::{self, hybrid_spec, make_final, open_hybrid};
 use crate::MempoolEvent;
 use crate::view::MEMPOOL_EVENTS_MAX;
 
@@ -103,57 +102,49 @@ fn waiting(transaction: &Transaction) -> String {
     format!("waiting {}", transaction.txid())
 }
 
-async fn finalise(node: &Node, block: &Block) {
-    let finalised = node.chain.submitter().finalise(block.block_hash()).await;
-    finalised.expect("a working writer").expect("a block of the main chain");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn final_blocks_are_told_once_on_every_stream() {
     let directory = directory();
-    let node = Node::open(directory.path());
+    let node = open_hybrid(directory.path());
     let blocks = node.mine(5, &bob()).await;
-    assert_eq!(node.info().await.final_height, None);
+    assert_eq!(node.info().await.final_height, Some(0));
     let mut live = follow_tip(&node, "").await;
     let (_, cursor) = next_tip(&mut live).await;
-    finalise(&node, &blocks[2]).await;
+    make_final(&node, &blocks[2], 3).await;
     assert_eq!(next_tip(&mut live).await, ("final 3".to_owned(), cursor.clone()));
     assert_eq!(node.info().await.final_height, Some(3));
     let more = node.mine(1, &bob()).await;
     assert_eq!(next_tip(&mut live).await.0, format!("apply {}", more[0].block_hash()));
-    finalise(&node, &more[0]).await;
+    make_final(&node, &more[0], 6).await;
     assert_eq!(next_tip(&mut live).await.0, "final 6");
 
     // Who comes later is told at once; who is behind, never above where it stands.
     let mut late = follow_tip(&node, "").await;
     assert_eq!(next_tip(&mut late).await.0, format!("reset {}", more[0].block_hash()));
     assert_eq!(next_tip(&mut late).await.0, "final 6");
-    let mut resumed = follow_tip(&node, &format!("0:{}", spec().genesis_hash())).await;
+    let mut resumed = follow_tip(&node, &format!("0:{}", hybrid_spec().genesis_hash())).await;
     for block in blocks.iter().chain(&more) {
         assert_eq!(next_tip(&mut resumed).await.0, format!("apply {}", block.block_hash()));
     }
     assert_eq!(next_tip(&mut resumed).await.0, "final 6");
-    let stranger = node.chain.submitter().finalise(spec().genesis_hash()).await;
-    let below = TipError::BelowFinality(spec().genesis_hash());
-    assert_eq!(stranger.expect("a working writer"), Err(below));
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn final_blocks_are_told_to_followers_of_addresses_as_far_as_they_matter() {
     let directory = directory();
-    let node = Node::open(directory.path());
+    let node = open_hybrid(directory.path());
     let mut events = follow(&node, &bob(), "").await;
     expect(&mut events, &["reset 0".to_owned(), "mempool reset".to_owned()]).await;
     let foreign = node.mine(2, &Person::new(9)).await;
-    finalise(&node, &foreign[1]).await;
+    make_final(&node, &foreign[1], 2).await;
     let own = node.mine(1, &bob()).await.remove(0);
     let coinbase = own.transactions[0].txid();
     assert_eq!(next(&mut events).await.0, format!("apply {coinbase}"));
     // What lies below is final already; the block itself is not.
     assert_eq!(next(&mut events).await.0, "final 2");
     node.mine(1, &Person::new(9)).await;
-    finalise(&node, &own).await;
+    make_final(&node, &own, 3).await;
     assert_eq!(next(&mut events).await.0, "final 3");
     node.stop().await;
 }
@@ -187,14 +178,14 @@ async fn certified_blocks_are_told_as_final_and_stay_so_over_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reorganisation_below_finality_is_refused() {
     let (here, there) = (directory(), directory());
-    let (node, rival) = (Node::open(here.path()), Node::open(there.path()));
+    let (node, rival) = (open_hybrid(here.path()), open_hybrid(there.path()));
     rival.clock.advance(3);
     let own = node.mine(3, &bob()).await;
     let before = node.utxo_set().await;
     let theirs = rival.mine(6, &Person::new(30)).await;
     // A side branch that was known before, and blocks that come later.
     node.submit_block(&theirs[0]).await.expect("a side branch");
-    finalise(&node, &own[1]).await;
+    make_final(&node, &own[1], 2).await;
     let refused = node.submit_block(&theirs[1]).await.expect_err("it would undo a final block");
     assert_eq!(reason(&refused), "BELOW_FINALITY");
     for block in &theirs[2..] {
@@ -205,7 +196,7 @@ async fn reorganisation_below_finality_is_refused() {
     assert_eq!(node.utxo_set().await, before);
     // Above the final block, most work wins as before.
     let elsewhere = directory();
-    let third = Node::open(elsewhere.path());
+    let third = open_hybrid(elsewhere.path());
     for block in &own[..2] {
         third.submit_block(block).await.expect("valid");
     }

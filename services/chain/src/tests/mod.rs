@@ -7,6 +7,7 @@ mod crash;
 mod events;
 mod fixture;
 mod following;
+mod hybrid;
 mod mempool_changes;
 mod pbft;
 mod pbft_sync;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pentad_api::chain::v1 as proto;
 use pentad_ledger::ChainSpec;
-use pentad_ledger::spec::{Allocation, Validator};
+use pentad_ledger::spec::{Allocation, Engine, Validator};
 use pentad_pbft::secp::SecpKeys;
 use pentad_pbft::{CommitCertificate, Keys as _, Sequence, Statement, View};
 use pentad_primitives::{
@@ -24,16 +24,35 @@ pub fn validator(place: u8) -> Person {
     Person::new(100 + place)
 }
 
-pub fn spec() -> ChainSpec {
+fn allocations() -> Vec<Allocation> {
     let amount = Amount::from_units(100 * COIN).expect("an amount");
-    let allocations = vec![Allocation { address: alice().address(), amount }; ALLOCATIONS];
+    vec![Allocation { address: alice().address(), amount }; ALLOCATIONS]
+}
+
+pub fn spec() -> ChainSpec {
     let validators = (0..4).map(|place| Validator {
         name: format!("v{place}"),
         key: validator(place).0.public_key(),
         payout: validator(place).address(),
     });
-    ChainSpec::development_pbft("consortium", START, allocations, validators.collect())
+    ChainSpec::development_pbft("consortium", START, allocations(), validators.collect())
         .expect("a valid spec")
+}
+
+/// Work makes the blocks, and the validators make final what two blocks stand on.
+pub fn hybrid_spec() -> ChainSpec {
+    let voters = (0..4).map(|place| (format!("v{place}"), validator(place).0.public_key()));
+    let spec = ChainSpec::development_hybrid("consortium", START, allocations(), voters);
+    let mut parameters = spec.expect("a valid spec").parameters().clone();
+    if let Engine::Hybrid(hybrid) = &mut parameters.engine {
+        hybrid.finality_depth = 2;
+    }
+    ChainSpec::new(parameters).expect("a valid spec")
+}
+
+pub fn open_hybrid(directory: &Path) -> Node {
+    let options = Options { spec: hybrid_spec(), ..options(directory) };
+    Node::try_open(options).expect("a sound data directory")
 }
 
 pub fn pbft_options(directory: &Path) -> Options {
@@ -56,7 +75,17 @@ pub fn payment(vout: u32) -> Transaction {
 
 /// What validators of these places sign for a block.
 pub fn signed(block: &Block, height: u32, view: u64, signers: &[u8]) -> CommitCertificate {
-    let membership = Membership::of(&spec()).expect("a set").expect("validators");
+    signed_under(&spec(), block, height, view, signers)
+}
+
+fn signed_under(
+    spec: &ChainSpec,
+    block: &Block,
+    height: u32,
+    view: u64,
+    signers: &[u8],
+) -> CommitCertificate {
+    let membership = Membership::of(spec).expect("a set").expect("validators");
     let sequence = Sequence::from_height(BlockHeight::new(height));
     let digest = Hash256::from_bytes(block.block_hash().to_bytes());
     let view = View::new(view);
@@ -73,6 +102,31 @@ pub fn signed(block: &Block, height: u32, view: u64, signers: &[u8]) -> CommitCe
 /// A certificate of a block as it should be.
 pub fn certificate(block: &Block, height: u32) -> Bytes {
     signed(block, height, 0, &[0, 1, 2]).to_bytes().into()
+}
+
+/// The same under engine hybrid.
+pub fn hybrid_certificate(block: &Block, height: u32) -> Bytes {
+    signed_under(&hybrid_spec(), block, height, 0, &[0, 1, 2]).to_bytes().into()
+}
+
+/// What becomes of a certificate that comes by itself.
+pub async fn finalise(
+    node: &Node,
+    certificate: Bytes,
+) -> Result<proto::FinalityOutcome, proto::Refusal> {
+    let request = proto::FinaliseBlockRequest { certificate };
+    let response = node.assembly.clone().finalise_block(request).await;
+    let response = response.expect("a hybrid network").into_inner();
+    match response.refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(response.outcome()),
+    }
+}
+
+/// Has a block made final.
+pub async fn make_final(node: &Node, block: &Block, height: u32) {
+    let outcome = finalise(node, hybrid_certificate(block, height)).await;
+    assert_eq!(outcome, Ok(proto::FinalityOutcome::Final));
 }
 
 /// Sets the merkle root again; nobody works.

@@ -47,7 +47,7 @@ impl Writer {
                 return Ok(Err(Refusal::from(&error)));
             }
         }
-        if origin == Origin::Peer && !self.tree.wants_body(&hash) {
+        if origin == Origin::Peer && !self.tree.wants_body(&hash) && !self.is_awaited(&hash) {
             let message = "the block is on a branch with less work than the main chain";
             return Ok(Err(Refusal::new("UNWANTED_BODY", Fault::Premature, message)));
         }
@@ -60,6 +60,9 @@ impl Writer {
             self.keep(block, certificate)?;
         }
         let refused = self.move_to_best()?;
+        if !self.published.finality.is_instant() {
+            self.finalise_at_hand(certificate)?;
+        }
         Ok(match refused.into_iter().find(|(invalid, _)| self.is_on_branch(invalid, &hash)) {
             Some((_, refusal)) => Err(refusal),
             None if self.tree.is_active(&hash) => Ok(BlockOutcome::Connected),
@@ -72,7 +75,7 @@ impl Writer {
         self.store.tip().expect("genesis is connected at the start").hash
     }
 
-    fn is_on_branch(&self, ancestor: &BlockHash, hash: &BlockHash) -> bool {
+    pub(super) fn is_on_branch(&self, ancestor: &BlockHash, hash: &BlockHash) -> bool {
         let height = self.tree.height(ancestor);
         height.and_then(|height| self.tree.ancestor(hash, height)) == Some(*ancestor)
     }
@@ -101,26 +104,36 @@ impl Writer {
             if tip == best {
                 break;
             }
-            let path = self.tree.path(&tip, &best).expect("both are in the tree");
-            if !path.undo.is_empty() {
-                tracing::info!(from = %tip, to = %best, fork = %path.fork, "reorganising");
-            }
-            for hash in &path.undo {
-                self.disconnect(hash)?;
-                self.bound_group()?;
-            }
-            for hash in &path.apply {
-                let block = self.stored(hash)?;
-                // It is stored, and what it came with beside it.
-                if let Err(refusal) = self.check_and_connect(&block, None)? {
-                    refused.push((*hash, refusal));
-                    break;
-                }
-                self.bound_group()?;
-            }
+            refused.extend(self.move_to(&best)?);
         }
         self.settle_tip();
         Ok(refused)
+    }
+
+    /// Moves the tip to a block that is here, and all before it. Stops at one that turns out to be
+    /// invalid, and returns it with the rule it breaks.
+    pub(super) fn move_to(
+        &mut self,
+        target: &BlockHash,
+    ) -> Result<Option<(BlockHash, Refusal)>, StoreError> {
+        let tip = self.tip();
+        let path = self.tree.path(&tip, target).expect("both are in the tree");
+        if !path.undo.is_empty() {
+            tracing::info!(from = %tip, to = %target, fork = %path.fork, "reorganising");
+        }
+        for hash in &path.undo {
+            self.disconnect(hash)?;
+            self.bound_group()?;
+        }
+        for hash in &path.apply {
+            let block = self.stored(hash)?;
+            // It is stored, and what it came with beside it.
+            if let Err(refusal) = self.check_and_connect(&block, None)? {
+                return Ok(Some((*hash, refusal)));
+            }
+            self.bound_group()?;
+        }
+        Ok(None)
     }
 
     /// Ends the group on a long way to a better tip, as soon as that is progress for readers. They
@@ -249,6 +262,11 @@ impl Writer {
         if self.group.answers.is_empty() && self.group.blocks.is_empty() {
             return Ok(());
         }
+        self.end_group()
+    }
+
+    /// As [`finish_group`](Self::finish_group), also where all that changed is what is final.
+    pub(super) fn end_group(&mut self) -> Result<(), StoreError> {
         let (started, began) = (Instant::now(), SystemTime::now());
         let snapshot = self.store.commit()?;
         let trace = self.group.traced.iter().find_map(|traced| traced.trace().example());

@@ -1,5 +1,4 @@
 use pentad_ledger::BlockTemplate;
-use pentad_ledger::header_tree::TipError;
 use pentad_ledger::proposal::Proposal;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_primitives::pow::Work;
@@ -59,6 +58,17 @@ pub struct NotOnTip {
     pub tip: BlockHash,
 }
 
+/// What became of a certificate that came by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalityOutcome {
+    /// The block is final now.
+    Final,
+    /// It was final before.
+    AlreadyFinal,
+    /// The block, or one below it, is not here yet: it is made final once it is.
+    Awaited,
+}
+
 /// A template request that cannot be met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateRefused(pub String);
@@ -115,8 +125,8 @@ pub(crate) enum Command {
         certificate: Option<Certified>,
         reply: Reply<HeadersChecked>,
     },
-    /// Make a block of the main chain final.
-    Finalise { hash: BlockHash, reply: Reply<Result<(), TipError>> },
+    /// Make a block final.
+    Finalise { certificate: Certified, reply: Reply<Result<FinalityOutcome, Refusal>> },
     /// Build a block on the tip.
     Template {
         payout: Script,

@@ -8,6 +8,7 @@
 mod blocks;
 mod certificates;
 mod command;
+mod finality;
 mod mempool_file;
 mod proposals;
 mod queue;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
 
-use pentad_ledger::header_tree::TipError;
 use pentad_ledger::mempool::Entry;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{BlockTemplate, ChainSpec, HeaderTree, UtxoView};
@@ -32,7 +32,9 @@ use pentad_service_kit::telemetry::BlockTrace;
 use pentad_store::{ChainStore, IndexError, IndexRead as _, StoreError};
 use tokio::sync::watch;
 
-pub use command::{Admission, BlockOutcome, HeadersChecked, NotOnTip, Origin, TemplateRefused};
+pub use command::{
+    Admission, BlockOutcome, FinalityOutcome, HeadersChecked, NotOnTip, Origin, TemplateRefused,
+};
 pub(crate) use command::{Command, Job, Reply};
 use mempool_file::MempoolFile;
 use proposals::Proposals;
@@ -46,7 +48,7 @@ use crate::finality::Certified;
 use crate::metrics::ChainMetrics;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
-use crate::view::{Published, TipView};
+use crate::view::Published;
 
 /// Bytes of commands that may wait; beyond that senders do.
 pub(crate) const QUEUE_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -70,6 +72,8 @@ pub(crate) struct Writer {
     group: Group,
     proposals: Proposals,
     waiting: MempoolFile,
+    /// The highest certificate whose block is not here yet.
+    awaited: Option<Certified>,
     progress: watch::Sender<Progress>,
 }
 
@@ -170,7 +174,9 @@ impl Writer {
                 answer(reply, ());
                 return Err(IndexError::RebuildRequested.into());
             }
-            Command::Finalise { hash, reply } => answer(reply, self.on_finalise(&hash)),
+            Command::Finalise { certificate, reply } => {
+                answer(reply, self.on_finalise(certificate)?);
+            }
             Command::Template { payout, extra_nonce, reply } => {
                 answer(reply, self.on_template(payout, extra_nonce));
             }
@@ -267,25 +273,19 @@ impl Writer {
         certificate.check_height(BlockHeight::new(parent.get().saturating_add(count)))
     }
 
-    fn on_finalise(&mut self, hash: &BlockHash) -> Result<(), TipError> {
-        self.tree.finalise(hash)?;
-        let final_height = self.tree.final_height();
-        let view = TipView { final_height, ..(*self.published.tip()).clone() };
-        self.published.change(|_| ((), Some(view), Vec::new()));
-        Ok(())
-    }
-
     /// Bodies towards a header that was just handed in, whose sender has them, if it overtakes the
-    /// tip; then those towards the best header, which may be withheld for ever.
+    /// tip; those that a certificate waits for; then those towards the best header, which may be
+    /// withheld for ever.
     fn wanted(&self, last: &BlockHash) -> Vec<BlockHash> {
         let overtakes = self.tree.chain_work(last) > self.tree.chain_work(&self.tree.tip());
         let mut wanted = match overtakes {
             true => self.tree.missing_bodies_to(last, WANTED_MAX),
             false => Vec::new(),
         };
-        let known: HashSet<BlockHash> = wanted.iter().copied().collect();
-        let towards_best = self.tree.missing_bodies(WANTED_MAX);
-        wanted.extend(towards_best.into_iter().filter(|hash| !known.contains(hash)));
+        for others in [self.awaited_bodies(WANTED_MAX), self.tree.missing_bodies(WANTED_MAX)] {
+            let known: HashSet<BlockHash> = wanted.iter().copied().collect();
+            wanted.extend(others.into_iter().filter(|hash| !known.contains(hash)));
+        }
         wanted.truncate(WANTED_MAX);
         wanted
     }

@@ -79,6 +79,7 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         group: Group::default(),
         proposals: Proposals::default(),
         waiting: MempoolFile::new(&directory),
+        awaited: None,
         progress,
     };
     if is_rebuilt {

@@ -207,6 +207,34 @@ impl AssemblyService for FakeChain {
         Err(Status::unimplemented("not asked by the miner"))
     }
 
+    async fn get_finality(
+        &self,
+        _: Request<GetFinalityRequest>,
+    ) -> Result<Response<GetFinalityResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn get_candidate(
+        &self,
+        _: Request<GetCandidateRequest>,
+    ) -> Result<Response<GetCandidateResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn check_candidate(
+        &self,
+        _: Request<CheckCandidateRequest>,
+    ) -> Result<Response<CheckCandidateResponse>, Status> {
+        Err(unasked())
+    }
+
+    async fn finalise_block(
+        &self,
+        _: Request<FinaliseBlockRequest>,
+    ) -> Result<Response<FinaliseBlockResponse>, Status> {
+        Err(unasked())
+    }
+
     async fn get_locator(
         &self,
         _: Request<GetLocatorRequest>,

@@ -566,6 +566,34 @@ impl AssemblyService for FakeChain {
     type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
     type FollowMempoolChangesStream = Answers<proto::FollowMempoolChangesResponse>;
 
+    async fn get_finality(
+        &self,
+        _: Request<proto::GetFinalityRequest>,
+    ) -> Reply<proto::GetFinalityResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn get_candidate(
+        &self,
+        _: Request<proto::GetCandidateRequest>,
+    ) -> Reply<proto::GetCandidateResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn check_candidate(
+        &self,
+        _: Request<proto::CheckCandidateRequest>,
+    ) -> Reply<proto::CheckCandidateResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
+    async fn finalise_block(
+        &self,
+        _: Request<proto::FinaliseBlockRequest>,
+    ) -> Reply<proto::FinaliseBlockResponse> {
+        Err(Status::unimplemented("not for peers"))
+    }
+
     async fn get_state_root(
         &self,
         _: Request<proto::GetStateRootRequest>,

@@ -1,0 +1,109 @@
+//! What is final, and under engine hybrid what validators may make final next.
+
+use bytes::Bytes;
+use pentad_api::FieldError;
+use pentad_api::chain::v1 as proto;
+use pentad_ledger::verify::Fault;
+use pentad_primitives::encode::{Decode as _, Encode as _};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight};
+use pentad_store::IndexRead as _;
+
+use crate::error::ChainError;
+use crate::reader::{BlockRef, View};
+use crate::refusal::Refusal;
+use crate::writer::FinalityOutcome;
+
+/// The last final block and its certificate.
+pub(super) fn last_final(view: &View<'_>) -> Result<proto::GetFinalityResponse, ChainError> {
+    if view.published.finality.membership().is_none() {
+        return Err(ChainError::NoFinality);
+    }
+    let height = view.tip.final_height;
+    let (_, entry) = view.block(BlockRef::Height(height))?;
+    let certificate = view.certificate(&entry)?.unwrap_or_default();
+    let header = entry.header.to_bytes().into();
+    Ok(proto::GetFinalityResponse { height: height.get(), header, certificate })
+}
+
+/// The block of the main chain at a height, if it is deep enough.
+pub(super) fn candidate(
+    view: &View<'_>,
+    height: BlockHeight,
+) -> Result<proto::GetCandidateResponse, ChainError> {
+    check_depth(view, height)?;
+    let (hash, entry) = view.block(BlockRef::Height(height))?;
+    let trace = view.published.traces.of_block(&hash);
+    Ok(proto::GetCandidateResponse {
+        header: entry.header.to_bytes().into(),
+        transaction_traceparents: trace.transaction_traceparents(),
+    })
+}
+
+/// Whether validators may make a block final; inside, why they never may.
+pub(super) fn check_candidate(
+    view: &View<'_>,
+    header: &Bytes,
+    is_first: bool,
+) -> Result<Result<(), Refusal>, ChainError> {
+    let header = BlockHeader::from_bytes(header).map_err(|error| {
+        ChainError::Field(FieldError { field: "header", problem: error.to_string() })
+    })?;
+    let hash = header.block_hash();
+    let Some(entry) = view.tip.snapshot.block(&hash)? else {
+        return Err(ChainError::NotDeep { height: None });
+    };
+    if entry.is_invalid {
+        let message = "the block breaks a rule";
+        return Ok(Err(Refusal::new("INVALID_BLOCK", Fault::Invalid, message)));
+    }
+    if view.is_on_main_chain(&hash, entry.height)? {
+        // What a quorum has prepared was deep enough there.
+        return if is_first { check_depth(view, entry.height).map(Ok) } else { Ok(Ok(())) };
+    }
+    if entry.height <= view.tip.final_height {
+        let message = format!("another block of height {} is final", entry.height);
+        return Ok(Err(Refusal::new("BELOW_FINALITY", Fault::Premature, message)));
+    }
+    // On another branch: a quorum has it on its main chain, or it may come to be on this one.
+    if !is_first && is_rooted(view, &entry.header.prev_block_hash)? {
+        return Ok(Ok(()));
+    }
+    Err(ChainError::NotDeep { height: Some(entry.height) })
+}
+
+/// Is a block here, with all on its way from the main chain?
+fn is_rooted(view: &View<'_>, hash: &BlockHash) -> Result<bool, ChainError> {
+    let mut at = *hash;
+    loop {
+        let Some(entry) = view.tip.snapshot.block(&at)?.filter(|entry| !entry.is_invalid) else {
+            return Ok(false);
+        };
+        if view.is_on_main_chain(&at, entry.height)? {
+            return Ok(true);
+        }
+        at = entry.header.prev_block_hash;
+    }
+}
+
+fn check_depth(view: &View<'_>, height: BlockHeight) -> Result<(), ChainError> {
+    let depth = view.published.finality.depth_of_work().ok_or(ChainError::NotHybrid)?;
+    if u64::from(height.get()) + u64::from(depth) > u64::from(view.tip.height.get()) {
+        return Err(ChainError::NotDeep { height: Some(height) });
+    }
+    Ok(())
+}
+
+pub(super) fn finality_outcome(
+    outcome: Result<FinalityOutcome, Refusal>,
+) -> proto::FinaliseBlockResponse {
+    let outcome = match outcome {
+        Ok(FinalityOutcome::Final) => proto::FinalityOutcome::Final,
+        Ok(FinalityOutcome::AlreadyFinal) => proto::FinalityOutcome::AlreadyFinal,
+        Ok(FinalityOutcome::Awaited) => proto::FinalityOutcome::Awaited,
+        Err(refusal) => {
+            let refusal = Some(refusal.into());
+            return proto::FinaliseBlockResponse { refusal, ..Default::default() };
+        }
+    };
+    proto::FinaliseBlockResponse { outcome: outcome.into(), refusal: None }
+}

@@ -1,0 +1,137 @@
+//! Making blocks final by certificates that come by themselves: engine hybrid.
+
+use pentad_ledger::header_tree::BlockStatus;
+use pentad_ledger::verify::Fault;
+use pentad_pbft::Sequence;
+use pentad_primitives::BlockHash;
+use pentad_store::StoreError;
+
+use super::{FinalityOutcome, Writer};
+use crate::finality::Certified;
+use crate::refusal::Refusal;
+
+impl Writer {
+    /// Makes a block final, and the main chain one that holds it, also where another has more work.
+    /// Durable and published when it returns.
+    pub(super) fn on_finalise(
+        &mut self,
+        certified: Certified,
+    ) -> Result<Result<FinalityOutcome, Refusal>, StoreError> {
+        let outcome = self.finalise(certified)?;
+        if outcome == Ok(FinalityOutcome::Final) {
+            self.end_group()?;
+        }
+        Ok(outcome)
+    }
+
+    /// As [`on_finalise`](Self::on_finalise), in the open group.
+    pub(super) fn finalise(
+        &mut self,
+        certified: Certified,
+    ) -> Result<Result<FinalityOutcome, Refusal>, StoreError> {
+        let hash = certified.block();
+        let final_height = self.tree.final_height();
+        let Some(height) = self.tree.height(&hash) else {
+            return Ok(if certified.sequence() <= Sequence::from_height(final_height) {
+                Err(conflict(&hash))
+            } else {
+                Ok(self.await_block(certified))
+            });
+        };
+        if let Err(refusal) = certified.check_height(height) {
+            return Ok(Err(refusal));
+        }
+        if height <= final_height {
+            if !self.tree.is_active(&hash) {
+                return Ok(Err(conflict(&hash)));
+            }
+            self.shim(&hash, &certified)?;
+            return Ok(Ok(FinalityOutcome::AlreadyFinal));
+        }
+        if !self.tree.missing_bodies_to(&hash, 1).is_empty() {
+            return Ok(Ok(self.await_block(certified)));
+        }
+        if self.tree.status(&hash) == Some(BlockStatus::Invalid) {
+            return Ok(Err(contradiction(&hash)));
+        }
+        if !self.tree.is_active(&hash) {
+            tracing::warn!(block = %hash, %height, "the validators chose another branch");
+            if self.move_to(&hash)?.is_some() {
+                self.move_to_best()?;
+                return Ok(Err(contradiction(&hash)));
+            }
+            self.settle_tip();
+        }
+        if self.tree.finalise(&hash).is_err() {
+            return Ok(Err(conflict(&hash)));
+        }
+        self.shim(&hash, &certified)?;
+        self.awaited.take_if(|awaited| awaited.sequence() <= certified.sequence());
+        // What stands on it may have more work than the branch that was left.
+        self.move_to_best()?;
+        Ok(Ok(FinalityOutcome::Final))
+    }
+
+    /// Remembers a certificate until its block is here. The highest will do: it proves all below.
+    fn await_block(&mut self, certified: Certified) -> FinalityOutcome {
+        let is_higher = |awaited: &Certified| awaited.sequence() < certified.sequence();
+        if self.awaited.as_ref().is_none_or(is_higher) {
+            self.awaited = Some(certified);
+        }
+        FinalityOutcome::Awaited
+    }
+
+    /// A block came, perhaps with its certificate: it, or the one that a certificate waits for, may
+    /// be final now.
+    pub(super) fn finalise_at_hand(
+        &mut self,
+        certificate: Option<&Certified>,
+    ) -> Result<(), StoreError> {
+        for certified in certificate.cloned().into_iter().chain(self.awaited.take()) {
+            if let Err(refusal) = self.finalise(certified)? {
+                tracing::warn!(reason = refusal.reason, "not final: {}", refusal.message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bodies that a certificate waits for, lowest first.
+    pub(super) fn awaited_bodies(&self, max: usize) -> Vec<BlockHash> {
+        let awaited = self.awaited.as_ref();
+        awaited.map(|it| self.tree.missing_bodies_to(&it.block(), max)).unwrap_or_default()
+    }
+
+    /// Does a certificate wait for this block, or for one on it?
+    pub(super) fn is_awaited(&self, hash: &BlockHash) -> bool {
+        self.awaited.as_ref().is_some_and(|it| self.is_on_branch(hash, &it.block()))
+    }
+}
+
+/// Only more faulty validators than the network bears sign both.
+fn conflict(hash: &BlockHash) -> Refusal {
+    tracing::error!(
+        block = %hash,
+        "a certificate contradicts a final block: more validators are faulty than the network bears"
+    );
+    let message = "another block of this height, or below it, is final";
+    Refusal::new("CONFLICTING_FINALITY", Fault::Premature, message)
+}
+
+/// A quorum found it valid: our ledger is not theirs, and whoever looks must see that.
+fn contradiction(hash: &BlockHash) -> Refusal {
+    tracing::error!(
+        block = %hash,
+        "a certified block is invalid here: more validators are faulty than the network bears, or \
+         this node runs other rules"
+    );
+    let message = "the validators made a block final that is invalid here";
+    Refusal::new("CERTIFIED_INVALID", Fault::Premature, message)
+}
+
+impl Writer {
+    fn shim(&mut self, hash: &BlockHash, certified: &Certified) -> Result<(), StoreError> {
+        let block = self.store.block(hash)?;
+        let e = self.store.block_entry(hash)?;
+        self.store.append_block(&block, e.height, e.chain_work, Some(certified.bytes()))
+    }
+}
