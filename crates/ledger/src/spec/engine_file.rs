@@ -201,8 +201,8 @@ fn render_hybrid(hybrid: &Hybrid) -> String {
     let Pbft { view_timeout_ms, checkpoint_interval, validators, .. } = agreement;
     let work = render_work(pow);
     let mut text = format!(
-        r#"# Proof of work: most work wins, among the chains that hold the last final block. Validators
-# make blocks final (PBFT) once they are deep enough.
+        r#"# Proof of work: most work wins, among the chains that hold the last final block.
+# Validators make blocks final (PBFT) once they are deep enough.
 [engine.hybrid]
 {work}# Blocks that must stand on one before it is made final.
 finality_depth = {finality_depth}

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pentad_primitives::BlockHash;
+use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::log::LogReader;
 use pentad_store::{BlockEntry, ChainStore, StoreError, read_certificate};
 
@@ -12,30 +12,36 @@ use crate::finality::Finality;
 /// Which stored blocks have their certificates checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// The tip, whose certificate proves all blocks below it, and what is not connected yet.
-    Tip,
+    /// The last final block, whose certificate proves all below it, and what stands above.
+    Last,
     /// All blocks: the index was rebuilt from the log.
     All,
 }
 
 /// Checks that stored blocks have the certificates that make them final. Under proof of work
-/// there is nothing to check.
+/// there is nothing to check, and where validators make blocks of work final only those blocks
+/// have certificates.
 pub(super) fn check_stored(
     store: &ChainStore,
     entries: &[(BlockHash, BlockEntry)],
     finality: &Finality,
     extent: Extent,
 ) -> Result<(), StoreError> {
-    let tip = store.tip().expect("genesis is connected").height;
-    let is_meant = |entry: &BlockEntry| match extent {
-        Extent::Tip => entry.height >= tip,
-        Extent::All => true,
-    };
-    if !finality.is_instant() {
+    if finality.membership().is_none() {
         return Ok(());
     }
-    let above_genesis = entries.iter().filter(|(_, entry)| entry.height.get() > 0);
-    let meant: Vec<_> = above_genesis.filter(|(_, entry)| is_meant(entry)).collect();
+    let needs_one = |entry: &BlockEntry| match finality.is_instant() {
+        true => entry.height > BlockHeight::GENESIS,
+        false => entry.has_certificate(),
+    };
+    let tip = store.tip().expect("genesis is connected").height;
+    let certified = entries.iter().filter(|(_, it)| needs_one(it) && it.height <= tip);
+    let first = match extent {
+        Extent::All => None,
+        Extent::Last => certified.map(|(_, entry)| entry.height).max(),
+    };
+    let is_meant = |entry: &BlockEntry| needs_one(entry) && Some(entry.height) >= first;
+    let meant: Vec<_> = entries.iter().filter(|(_, entry)| is_meant(entry)).collect();
     let share = meant.len().div_ceil(cores()).max(1);
     let log = store.log_reader();
     thread::scope(|scope| {

@@ -45,7 +45,7 @@ impl Writer {
             if !self.tree.is_active(&hash) {
                 return Ok(Err(conflict(&hash)));
             }
-            self.shim(&hash, &certified)?;
+            self.store.append_certificate(&hash, certified.bytes())?;
             return Ok(Ok(FinalityOutcome::AlreadyFinal));
         }
         if !self.tree.missing_bodies_to(&hash, 1).is_empty() {
@@ -65,7 +65,7 @@ impl Writer {
         if self.tree.finalise(&hash).is_err() {
             return Ok(Err(conflict(&hash)));
         }
-        self.shim(&hash, &certified)?;
+        self.store.append_certificate(&hash, certified.bytes())?;
         self.awaited.take_if(|awaited| awaited.sequence() <= certified.sequence());
         // What stands on it may have more work than the branch that was left.
         self.move_to_best()?;
@@ -126,12 +126,4 @@ fn contradiction(hash: &BlockHash) -> Refusal {
     );
     let message = "the validators made a block final that is invalid here";
     Refusal::new("CERTIFIED_INVALID", Fault::Premature, message)
-}
-
-impl Writer {
-    fn shim(&mut self, hash: &BlockHash, certified: &Certified) -> Result<(), StoreError> {
-        let block = self.store.block(hash)?;
-        let e = self.store.block_entry(hash)?;
-        self.store.append_block(&block, e.height, e.chain_work, Some(certified.bytes()))
-    }
 }

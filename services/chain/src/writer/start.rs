@@ -116,7 +116,7 @@ fn open(
     connect_genesis(&mut store, &parts.spec)?;
     let extent = match recovery.rebuilt {
         Some(_) => Extent::All,
-        None => Extent::Tip,
+        None => Extent::Last,
     };
     let tree = load_tree(&store, &parts.spec, &parts.finality, extent)?;
     Ok((store, tree, recovery.rebuilt.is_some()))
@@ -198,7 +198,7 @@ fn load_tree(
         tree.mark_invalid(hash);
     }
     // A certificate makes its block final, and with it all below.
-    let certified = entries.iter().rev().filter(|(_, entry)| entry.certificate_len > 0);
+    let certified = entries.iter().rev().filter(|(_, entry)| entry.has_certificate());
     if let Some((hash, _)) =
         certified.map(|(hash, entry)| (hash, entry)).find(|(hash, _)| tree.is_active(hash))
     {
