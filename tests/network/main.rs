@@ -12,6 +12,7 @@ mod every_method;
 mod foreign_peer;
 mod fork;
 mod grpc;
+mod hybrid;
 mod kademlia;
 mod many;
 mod observability;

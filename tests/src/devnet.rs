@@ -124,6 +124,15 @@ impl Devnet {
         Self::up_with("pbft", nodes, Vec::new())
     }
 
+    /// A new network of so many miners, each of which is a validator too.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn up_hybrid(nodes: usize) -> Self {
+        Self::up_with("hybrid", nodes, Vec::new())
+    }
+
     /// A new network whose commands and nodes have these variables.
     ///
     /// # Panics

@@ -257,9 +257,20 @@ pub enum EngineName {
     Hybrid,
 }
 
+impl EngineName {
+    /// As it is typed, and as [`pentad_ledger::spec::Engine::name`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pow => "pow",
+            Self::Pbft => "pbft",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// How many nodes, 1 to 100 [default for a new network: 2, of validators 4]
+    /// How many nodes, 1 to 100 [default for a new network: 2, with validators 4]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=100))]
     pub nodes: Option<u16>,
     /// Who orders the blocks [default: pow for a new network]
@@ -324,11 +335,14 @@ pub struct GenesisArgs {
     /// Coins that genesis pays to the wallet
     #[arg(long, value_name = "COINS", default_value = "1000", allow_hyphen_values = true)]
     pub amount: Amount,
-    /// A validator as `pentad validator` says it, repeatable: they order the blocks, by PBFT
-    #[arg(long = "validator", value_name = "NAME:KEY:ADDRESS", conflicts_with = "retarget")]
+    /// Who orders the blocks [default: pbft where there are validators, else pow]
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineName>,
+    /// A validator as `pentad validator` says it, repeatable
+    #[arg(long = "validator", value_name = "NAME:KEY:ADDRESS")]
     pub validators: Vec<ValidatorLine>,
-    /// Let the difficulty follow the hash rate (10 s blocks, coinbase maturity 100) in place of
-    /// the fixed easy target of a development network
+    /// Where blocks are mined: let the difficulty follow the hash rate (10 s blocks, coinbase
+    /// maturity 100) in place of the fixed easy target of a development network
     #[arg(long)]
     pub retarget: bool,
 }

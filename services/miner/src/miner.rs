@@ -25,8 +25,8 @@ use crate::payout::{Payout, miner_wallet_address};
 use crate::status::{Status, Task};
 use crate::work::WorkDesk;
 
-/// Engine of networks whose blocks are mined.
-const PROOF_OF_WORK: &str = "pow";
+/// Engines of networks whose blocks are mined.
+const PROOF_OF_WORK: [&str; 2] = ["pow", "hybrid"];
 /// Commands that may wait for the driver.
 const COMMANDS_MAX: usize = 16;
 /// Peers get this long to say what happened while the node was away: blocks on a tip that the
@@ -211,7 +211,7 @@ impl Miner {
     /// The network, if its blocks are mined.
     async fn minable(&self) -> Result<GetInfoResponse, MinerError> {
         let info = self.inner.chain.info().await?;
-        if info.engine == PROOF_OF_WORK {
+        if PROOF_OF_WORK.contains(&info.engine.as_str()) {
             Ok(info)
         } else {
             Err(MinerError::NotProofOfWork { engine: info.engine })

@@ -7,19 +7,13 @@ use pentad_ledger::spec::{VALIDATORS_MAX, Validator};
 use pentad_network_file::{NetworkFile, NodeEntry};
 
 use super::ports::PortBlock;
+use crate::args::EngineName;
 use crate::fault::Fault;
 use crate::new_file::NewFile;
 use crate::secret_file::{
     create_directory, make_validator_key, passphrase_file, validator_key_file,
 };
-use crate::verbs::{Beginning, GENESIS_WALLET, Order, VALIDATOR_WALLET, make_wallet};
-
-/// Who orders the blocks of a development network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
-    Pow,
-    Pbft,
-}
+use crate::verbs::{Beginning, GENESIS_WALLET, Order, VALIDATOR_WALLET, Voter, make_wallet};
 
 /// Coins that genesis pays to wallet `genesis` of node 1.
 const GENESIS_COINS: &str = "1000";
@@ -31,7 +25,7 @@ const GENESIS_COINS: &str = "1000";
 pub(super) fn create(
     directory: &Path,
     nodes: u16,
-    engine: Engine,
+    engine: EngineName,
     ports: &PortBlock,
 ) -> Result<NetworkFile, Fault> {
     let refuse = |action: &str, error: io::Error| {
@@ -68,7 +62,7 @@ fn clear(directory: &Path) -> io::Result<()> {
 fn fill(
     directory: &Path,
     nodes: u16,
-    engine: Engine,
+    engine: EngineName,
     ports: &PortBlock,
 ) -> Result<NetworkFile, Fault> {
     let mut entries = Vec::new();
@@ -79,8 +73,9 @@ fn fill(
     let address = make_wallet(&first, GENESIS_WALLET)?;
     let amount = GENESIS_COINS.parse().map_err(|error| Fault::refused(format!("{error}")))?;
     let order = match engine {
-        Engine::Pow => Order::EasyWork,
-        Engine::Pbft => Order::Validators(validators(&entries)?),
+        EngineName::Pow => Order::EasyWork,
+        EngineName::Pbft => Order::Validators(validators(&entries)?),
+        EngineName::Hybrid => Order::EasyHybrid(voters(&entries)?),
     };
     let beginning = Beginning { name: "devnet", address, amount, order };
     let spec = beginning.chain_spec()?;
@@ -94,12 +89,20 @@ fn fill(
 
 /// Every node validates, as far as a spec has room for it: a key and a wallet for its fees each.
 fn validators(nodes: &[NodeEntry]) -> Result<Vec<Validator>, Fault> {
-    let validators = nodes.iter().take(VALIDATORS_MAX).map(|node| {
-        let key = make_validator_key(&validator_key_file(&node.data_dir))?.public_key();
+    let validators = voters(nodes)?.into_iter().zip(nodes).map(|((name, key), node)| {
         let payout = make_wallet(&node.data_dir, VALIDATOR_WALLET)?;
-        Ok(Validator { name: node.name.clone(), key, payout })
+        Ok(Validator { name, key, payout })
     });
     validators.collect()
+}
+
+/// The same where blocks are mined: their fees are the miners'.
+fn voters(nodes: &[NodeEntry]) -> Result<Vec<Voter>, Fault> {
+    let voters = nodes.iter().take(VALIDATORS_MAX).map(|node| {
+        let key = make_validator_key(&validator_key_file(&node.data_dir))?.public_key();
+        Ok((node.name.clone(), key))
+    });
+    voters.collect()
 }
 
 fn node(directory: &Path, index: u16, ports: &PortBlock) -> Result<NodeEntry, Fault> {

@@ -12,13 +12,13 @@ use crate::table::grid;
 /// Hex digits of a hash that people tell apart.
 const HASH_DIGITS: usize = 16;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct NetworkStatus {
     nodes: Vec<NodeStatus>,
 }
 
 /// One node; what it does not tell is null.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct NodeStatus {
     name: String,
     healthy: bool,
@@ -76,7 +76,8 @@ impl Answer for NetworkStatus {
             ]
         };
         let rows = self.nodes.iter().map(row);
-        if self.nodes.iter().all(|node| node.view.is_none()) {
+        let is_mined = |node: &NodeStatus| node.view.is_none() && node.final_height.is_none();
+        if self.nodes.iter().all(is_mined) {
             return grid(["NODE", "STATE", "HEIGHT", "TIP", "PEERS"], &[2, 4], rows.collect());
         }
         let rows = rows.zip(&self.nodes).map(|([name, state, height, tip, peers], node)| {
@@ -146,6 +147,32 @@ mod tests {
             "NODE   STATE    HEIGHT  TIP                PEERS\n\
              node1  healthy       7  …0123456789abcdef      0\n\
              node2  down          -  -                      -"
+        );
+    }
+
+    #[test]
+    fn mined_blocks_that_validators_make_final_have_two_heights() {
+        let node = NodeStatus {
+            name: "node1".to_owned(),
+            healthy: true,
+            height: Some(7),
+            tip: Some("0123456789abcdef".repeat(4)),
+            final_height: Some(1),
+            peers: Some(3),
+            view: Some(0),
+            primary: Some("node2".to_owned()),
+        };
+        let silent = NodeStatus { view: None, primary: None, ..node.clone() };
+        let table = |node| NetworkStatus { nodes: vec![node] }.to_table();
+        assert_eq!(
+            table(node),
+            "NODE   STATE    HEIGHT  FINAL  TIP                PEERS  VIEW  PRIMARY\n\
+             node1  healthy       7      1  …0123456789abcdef      3     0  node2"
+        );
+        assert_eq!(
+            table(silent),
+            "NODE   STATE    HEIGHT  FINAL  TIP                PEERS  VIEW  PRIMARY\n\
+             node1  healthy       7      1  …0123456789abcdef      3     -  -"
         );
     }
 }

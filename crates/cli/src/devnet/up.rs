@@ -4,7 +4,6 @@ use pentad_ledger::spec::ChainSpec;
 use pentad_network_file::{NetworkFile, NetworkFileError};
 use serde::Serialize;
 
-use super::create::Engine;
 use super::lock::Lock;
 use super::ports::{BASE_DEFAULT, PortBlock};
 use super::spawn::{Started, spawn};
@@ -34,8 +33,9 @@ struct Up {
     /// How this program is called for it.
     #[serde(skip)]
     command: String,
+    /// As [`ChainSpec::finality_depth`].
     #[serde(skip)]
-    engine: Engine,
+    finality_depth: Option<u32>,
     #[serde(skip)]
     foreground: bool,
 }
@@ -45,9 +45,20 @@ impl Answer for Up {
         let command = &self.command;
         let genesis = self.network.genesis_address.as_deref().unwrap_or("ADDRESS");
         let send = format!("{command} send --from genesis --to ADDRESS --amount 100");
-        let (send, confirm) = match self.engine {
-            Engine::Pow => (send, format!("{command} generate 1")),
-            Engine::Pbft => (format!("{send} --wait"), format!("{command} consensus get-status")),
+        let progress = format!("{command} consensus get-status");
+        let send = match self.finality_depth {
+            None => format!("{send}\n  {command} generate 1"),
+            Some(0) => format!("{send} --wait\n  {progress}"),
+            Some(depth) => {
+                let blocks = depth.saturating_add(1);
+                format!("{send}\n  {command} generate {blocks}\n  {progress}")
+            }
+        };
+        let finality = match self.finality_depth {
+            None | Some(0) => String::new(),
+            Some(depth) => {
+                format!("\n\nA payment is final once {depth} blocks stand on its block.")
+            }
         };
         let other = if self.network.nodes.len() > 1 { " --node 2" } else { "" };
         let stop = match self.foreground {
@@ -59,9 +70,8 @@ impl Answer for Up {
              Try next:\n  \
              {command} createwallet alice{other}\n  \
              {send}\n  \
-             {confirm}\n  \
              {command} balance ADDRESS{other}\n  \
-             {command} devnet status\n\n{stop}",
+             {command} devnet status{finality}\n\n{stop}",
             self.status.to_table()
         )
     }
@@ -92,13 +102,12 @@ fn command(directory: &Path) -> Result<String, Fault> {
 /// When the flags make no sense for this network, or a node does not come up: then those that
 /// were started are stopped again.
 pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Result<(), Fault> {
-    let wished = arguments.engine.map(known_engine).transpose()?;
     let binary = node_binary::find()?;
     let directory = Place::devnet(globals)?;
     let mut signals = StopSignals::listen()?;
     let lock = Lock::take(console, &directory).await?;
-    let Opened { mut network, engine, ports } = open(&directory, globals.node, wished, arguments)?;
-    if arguments.mine && engine == Engine::Pbft {
+    let Opened { mut network, spec, ports } = open(&directory, globals.node, arguments)?;
+    if arguments.mine && spec.pow().is_none() {
         return Err(Fault::usage("--mine: validators order the blocks, nobody mines")
             .with_hint("send transactions to fill blocks"));
     }
@@ -121,7 +130,8 @@ pub async fn up(console: Console, globals: &Globals, arguments: &UpArgs) -> Resu
     let status = NetworkStatus::of(&network).await;
     let foreground = !arguments.detach && !started.is_empty();
     let command = command(&directory)?;
-    console.answer(&Up { network, status, command, engine, foreground })?;
+    let finality_depth = spec.finality_depth();
+    console.answer(&Up { network, status, command, finality_depth, foreground })?;
     if arguments.detach || started.is_empty() {
         return Ok(());
     }
@@ -155,59 +165,52 @@ async fn bring_up(
     patiently("waiting for the nodes", ready::wait(network, wanted, started)).await
 }
 
-/// The engine, if this version has it.
-fn known_engine(name: EngineName) -> Result<Engine, Fault> {
-    match name {
-        EngineName::Pow => Ok(Engine::Pow),
-        EngineName::Pbft => Ok(Engine::Pbft),
-        EngineName::Hybrid => Err(Fault::usage("--engine hybrid is not available yet")
-            .with_hint("this version has --engine pow and --engine pbft")),
-    }
-}
-
 /// The network of the directory, or a new one.
 struct Opened {
     network: NetworkFile,
-    engine: Engine,
+    spec: ChainSpec,
     /// Those of a new one, kept until its nodes listen.
     ports: Option<PortBlock>,
 }
 
-fn open(
-    directory: &Path,
-    node: Option<u16>,
-    wished: Option<Engine>,
-    arguments: &UpArgs,
-) -> Result<Opened, Fault> {
+fn open(directory: &Path, node: Option<u16>, arguments: &UpArgs) -> Result<Opened, Fault> {
     match NetworkFile::read(directory) {
         Ok(network) => {
-            let engine = check_flags(directory, &network, wished, arguments)?;
-            Ok(Opened { network, engine, ports: None })
+            let spec = read_spec(&network)?;
+            check_flags(directory, &network, &spec, arguments)?;
+            Ok(Opened { network, spec, ports: None })
         }
         Err(NetworkFileError::Missing { .. }) => {
-            let engine = wished.unwrap_or(Engine::Pow);
+            let engine = arguments.engine.unwrap_or(EngineName::Pow);
             let nodes = arguments.nodes.unwrap_or(match engine {
-                Engine::Pow => NODES_DEFAULT,
-                Engine::Pbft => VALIDATORS_DEFAULT,
+                EngineName::Pow => NODES_DEFAULT,
+                EngineName::Pbft | EngineName::Hybrid => VALIDATORS_DEFAULT,
             });
             if let Some(node) = node.filter(|&node| node > nodes) {
                 return Err(Fault::usage(format!("--node {node} of a network with {nodes}")));
             }
             let ports = PortBlock::reserve(arguments.base_port.unwrap_or(BASE_DEFAULT), nodes)?;
             let network = create::create(directory, nodes, engine, &ports)?;
-            Ok(Opened { network, engine, ports: Some(ports) })
+            Ok(Opened { spec: read_spec(&network)?, network, ports: Some(ports) })
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Flags may repeat what the network is; they cannot change it. Its engine.
+fn read_spec(network: &NetworkFile) -> Result<ChainSpec, Fault> {
+    let file = network.chain_spec.display();
+    let text = std::fs::read_to_string(&network.chain_spec)
+        .map_err(|error| Fault::refused(format!("cannot read {file}: {error}")))?;
+    ChainSpec::from_toml(&text).map_err(|error| Fault::refused(format!("{file}: {error}")))
+}
+
+/// Flags may repeat what the network is; they cannot change it.
 fn check_flags(
     directory: &Path,
     network: &NetworkFile,
-    wished: Option<Engine>,
+    spec: &ChainSpec,
     arguments: &UpArgs,
-) -> Result<Engine, Fault> {
+) -> Result<(), Fault> {
     let contradiction = |flag: String, fact: String| {
         let text = format!("{flag} contradicts the network in {}: {fact}", directory.display());
         Err(Fault::usage(text).with_hint("leave the flag out, or name another directory"))
@@ -220,18 +223,12 @@ fn check_flags(
     if let Some(port) = arguments.base_port.filter(|&port| port != 0 && port != base) {
         return contradiction(format!("--base-port {port}"), format!("its ports begin at {base}"));
     }
-    let text = std::fs::read_to_string(&network.chain_spec).map_err(|error| {
-        Fault::refused(format!("cannot read {}: {error}", network.chain_spec.display()))
-    })?;
-    let spec = ChainSpec::from_toml(&text)
-        .map_err(|error| Fault::refused(format!("{}: {error}", network.chain_spec.display())))?;
-    let engine = if spec.pbft().is_some() { Engine::Pbft } else { Engine::Pow };
-    if wished.is_some_and(|wished| wished != engine) {
-        let flag = if engine == Engine::Pow { "--engine pbft" } else { "--engine pow" };
-        let name = spec.engine().name();
-        return contradiction(flag.to_owned(), format!("its engine is {name}"));
+    let engine = spec.engine().name();
+    if let Some(wished) = arguments.engine.map(EngineName::name).filter(|&wished| wished != engine)
+    {
+        return contradiction(format!("--engine {wished}"), format!("its engine is {engine}"));
     }
-    Ok(engine)
+    Ok(())
 }
 
 /// The nodes to bring up: the one that `--node` names, or all.
@@ -242,5 +239,34 @@ fn wanted(directory: &Path, network: &NetworkFile, node: Option<u16>) -> Result<
             Ok(vec![usize::from(number).saturating_sub(1)])
         }
         None => Ok((0..network.nodes.len()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hints(finality_depth: Option<u32>) -> String {
+        let network = NetworkFile {
+            chain_spec: "chain.toml".into(),
+            genesis_address: Some("1abc".to_owned()),
+            nodes: Vec::new(),
+        };
+        let status = NetworkStatus::default();
+        let command = "pentad".to_owned();
+        let up = Up { network, status, command, finality_depth, foreground: true };
+        up.to_table()
+    }
+
+    #[test]
+    fn hints_fit_the_engine() {
+        let [mined, ordered, both] = [None, Some(0), Some(6)].map(hints);
+        assert!(mined.contains("pentad generate 1\n") && !mined.contains("consensus"), "{mined}");
+        assert!(ordered.contains("--wait\n  pentad consensus get-status\n"), "{ordered}");
+        assert!(!ordered.contains("generate"), "{ordered}");
+        // The block of a payment and those on it.
+        assert!(both.contains("pentad generate 7\n  pentad consensus get-status\n"), "{both}");
+        let said = "A payment is final once 6 blocks stand on its block.";
+        assert!(both.contains(said) && !mined.contains("final") && !ordered.contains("final once"));
     }
 }

@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pentad_crypto::Address;
+use pentad_crypto::{Address, PublicKey};
 use pentad_keystore::{KdfCost, KeystoreError, Passphrase, Unlock};
 use pentad_ledger::spec::{Allocation, ChainSpec, Parameters, SpecError, Validator};
 use pentad_primitives::Amount;
 use serde::Serialize;
 
-use crate::args::GenesisArgs;
+use crate::args::{EngineName, GenesisArgs};
 use crate::console::{Answer, Console};
 use crate::fault::Fault;
 use crate::new_file::NewFile;
@@ -39,7 +39,14 @@ pub enum Order {
     Work,
     /// These validators.
     Validators(Vec<Validator>),
+    /// As `EasyWork`, and these voters make the blocks final.
+    EasyHybrid(Vec<Voter>),
+    /// As `Work`, and these voters make the blocks final.
+    Hybrid(Vec<Voter>),
 }
+
+/// Who makes blocks final that others have worked for: a name and a key.
+pub type Voter = (String, PublicKey);
 
 impl Beginning<'_> {
     /// The chain spec, with the present as its genesis time.
@@ -54,6 +61,13 @@ impl Beginning<'_> {
             Order::EasyWork => ChainSpec::development(self.name, time, allocations),
             Order::Validators(validators) => {
                 ChainSpec::development_pbft(self.name, time, allocations, validators.clone())
+            }
+            Order::EasyHybrid(voters) => {
+                ChainSpec::development_hybrid(self.name, time, allocations, voters.clone())
+            }
+            Order::Hybrid(voters) => {
+                Parameters::hybrid(self.name, time, allocations, voters.clone())
+                    .and_then(ChainSpec::new)
             }
         };
         spec.map_err(|error| match error {
@@ -115,15 +129,15 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
     // Everything that may be refused comes before the wallet is made: the place of the file is
     // taken, and the spec tried with a stand-in for its address.
     let out = NewFile::create(&arguments.out)?;
-    let beginning = |address| Beginning {
+    let mut beginning = Beginning {
         name: &arguments.name,
-        address,
+        address: Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20])),
         amount: arguments.amount,
-        order: order(arguments),
+        order: order(arguments)?,
     };
-    beginning(Address::P2pkh(pentad_crypto::KeyHash::from_bytes([0; 20]))).chain_spec()?;
+    beginning.chain_spec()?;
     create_directory(&arguments.data)?;
-    let beginning = beginning(make_wallet(&arguments.data, GENESIS_WALLET)?);
+    beginning.address = make_wallet(&arguments.data, GENESIS_WALLET)?;
     out.write(&beginning.chain_spec()?.to_toml())?;
     console.answer(&Begun {
         chain_spec: arguments.out.clone(),
@@ -133,15 +147,33 @@ pub fn genesis(console: Console, arguments: &GenesisArgs) -> Result<(), Fault> {
     })
 }
 
-fn order(arguments: &GenesisArgs) -> Order {
-    if !arguments.validators.is_empty() {
-        let validators = arguments.validators.iter();
-        Order::Validators(validators.map(|line| line.validator().clone()).collect())
-    } else if arguments.retarget {
-        Order::Work
-    } else {
-        Order::EasyWork
+fn order(arguments: &GenesisArgs) -> Result<Order, Fault> {
+    let GenesisArgs { validators, retarget, .. } = arguments;
+    let unless_told = if validators.is_empty() { EngineName::Pow } else { EngineName::Pbft };
+    let engine = arguments.engine.unwrap_or(unless_told);
+    let validators = validators.iter().map(|line| line.validator().clone());
+    match (engine, validators.len(), retarget) {
+        (EngineName::Pow, 1.., _) => Err(Fault::usage("--validator: engine pow has no validators")
+            .with_hint("--engine pbft and --engine hybrid have validators")),
+        (EngineName::Pbft | EngineName::Hybrid, 0, _) => {
+            let text = format!("--engine {}: no validator is named", engine.name());
+            let hint = "--validator names one, as `pentad validator` says it";
+            Err(Fault::usage(text).with_hint(hint))
+        }
+        (EngineName::Pbft, _, true) => {
+            Err(Fault::usage("--retarget: validators order the blocks, nobody mines")
+                .with_hint("--engine pow and --engine hybrid mine"))
+        }
+        (EngineName::Pow, 0, false) => Ok(Order::EasyWork),
+        (EngineName::Pow, 0, true) => Ok(Order::Work),
+        (EngineName::Pbft, _, false) => Ok(Order::Validators(validators.collect())),
+        (EngineName::Hybrid, _, false) => Ok(Order::EasyHybrid(voters(validators))),
+        (EngineName::Hybrid, _, true) => Ok(Order::Hybrid(voters(validators))),
     }
+}
+
+fn voters(validators: impl Iterator<Item = Validator>) -> Vec<Voter> {
+    validators.map(|validator| (validator.name, validator.key)).collect()
 }
 
 /// Makes a wallet in a data directory, under the node's own passphrase file.
@@ -165,9 +197,15 @@ pub fn make_wallet(data_dir: &Path, name: &str) -> Result<Address, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use pentad_crypto::KeyHash;
 
     use super::*;
+    use crate::args::{Cli, Verb};
+    use crate::fault::Exit;
+
+    const VALIDATOR: &str = "org1:0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798:\
+         1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAMH";
 
     fn beginning(name: &str, amount: u64) -> Beginning<'_> {
         Beginning {
@@ -186,6 +224,48 @@ mod tests {
         let genesis = &spec.parameters().genesis;
         assert_eq!(genesis.allocations.len(), 1);
         assert_eq!(genesis.allocations[0].amount.to_string(), "1000.00000000");
+    }
+
+    fn ordered(flags: &str) -> Result<ChainSpec, Fault> {
+        let line = format!("pentad genesis --out chain.toml {flags}");
+        let parsed = Cli::try_parse_from(line.split_whitespace()).expect(&line);
+        let Verb::Genesis(arguments) = parsed.verb else { panic!("{line}") };
+        Beginning { order: order(&arguments)?, ..beginning("net", 1) }.chain_spec()
+    }
+
+    #[test]
+    fn every_engine_can_be_had() {
+        for (flags, name, depth, fixed_target) in [
+            ("", "pow", None, Some(true)),
+            ("--engine pow --retarget", "pow", None, Some(false)),
+            (&format!("--validator {VALIDATOR}"), "pbft", Some(0), None),
+            (&format!("--engine hybrid --validator {VALIDATOR}"), "hybrid", Some(6), Some(true)),
+            (
+                &format!("--engine hybrid --validator {VALIDATOR} --retarget"),
+                "hybrid",
+                Some(6),
+                Some(false),
+            ),
+        ] {
+            let spec = ordered(flags).expect(flags);
+            assert_eq!((spec.engine().name(), spec.finality_depth()), (name, depth), "{flags}");
+            assert_eq!(spec.pow().map(|pow| pow.fixed_target), fixed_target, "{flags}");
+        }
+    }
+
+    #[test]
+    fn engines_say_what_they_have_no_use_for() {
+        for (flags, flag, hint) in [
+            (&format!("--engine pow --validator {VALIDATOR}"), "--validator", "--engine hybrid"),
+            (&format!("--retarget --validator {VALIDATOR}"), "--retarget", "--engine hybrid"),
+            (&"--engine hybrid".to_owned(), "--engine hybrid", "--validator"),
+            (&"--engine pbft".to_owned(), "--engine pbft", "--validator"),
+        ] {
+            let fault = ordered(flags).expect_err(flags);
+            let text = fault.to_text();
+            assert_eq!(fault.exit(), Exit::Usage, "{text}");
+            assert!(text.contains(flag) && text.contains(hint), "{flags}: {text}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use balance::balance;
 pub use blocks::{generate, print};
 pub use bump::bump;
 pub use explain::{ExplainTxArgs, explain_stall, explain_tx};
-pub use genesis::{Beginning, GENESIS_WALLET, Order, genesis, make_wallet};
+pub use genesis::{Beginning, GENESIS_WALLET, Order, Voter, genesis, make_wallet};
 pub use history::history;
 pub use proofs::{ProofArgs, VerifyProofArgs, proof, verify_proof};
 pub use send::send;

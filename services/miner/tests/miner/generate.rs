@@ -53,6 +53,13 @@ async fn only_on_development_networks_of_proof_of_work() {
 }
 
 #[tokio::test]
+async fn blocks_that_validators_make_final_are_mined_as_well() {
+    let bed = Bed::start(EASY);
+    bed.chain.state().engine = "hybrid";
+    assert_eq!(bed.generate(2).await.expect("generated").len(), 2);
+}
+
+#[tokio::test]
 async fn numbers_out_of_range() {
     let bed = Bed::start(EASY);
     for blocks in [0, 1001] {

@@ -1,0 +1,34 @@
+//! Miners and validators on one network of real processes: work makes the blocks, a quorum makes
+//! them final.
+
+use pentad_tests::{Devnet, buf_curl};
+use serde_json::json;
+
+const NODES: [usize; 4] = [1, 2, 3, 4];
+
+#[test]
+fn a_network_of_miners_who_validate_comes_up_and_keeps_its_engine() {
+    let devnet = Devnet::up_hybrid(NODES.len());
+    let genesis = devnet.converge(&NODES);
+    for number in NODES {
+        let node = devnet.node(number);
+        let key = node.data_dir().join("validator.key");
+        assert!(key.exists(), "node {number} has no key to vote with");
+        let info = buf_curl(&node, "pentad.chain.v1.ChainService/GetInfo", &json!({}));
+        assert_eq!(info.json["engine"], "hybrid", "{}", info.text);
+        let status = devnet.status(number);
+        assert_eq!((&status["healthy"], &status["final_height"]), (&json!(true), &json!(0)));
+    }
+    for engine in ["pow", "pbft"] {
+        let refused = devnet.run(&["devnet", "up", "--engine", engine, "--detach"]).failure(2);
+        let contradiction = refused.contains(&format!("--engine {engine} contradicts"));
+        assert!(contradiction && refused.contains("its engine is hybrid"), "{refused}");
+    }
+    let before = devnet.network();
+    for number in NODES {
+        devnet.kill(number);
+    }
+    devnet.run(&["devnet", "up", "--engine", "hybrid", "--detach"]).success();
+    assert_eq!(devnet.converge(&NODES), genesis);
+    assert_eq!(devnet.network()["chain_spec"], before["chain_spec"]);
+}
