@@ -1,8 +1,10 @@
 //! Miners and validators on one network of real processes: work makes the blocks, a quorum makes
 //! them final.
 
-use pentad_tests::{Devnet, buf_curl};
+use pentad_tests::{Devnet, buf_curl, wait_until};
 use serde_json::json;
+
+use crate::pbft::chain;
 
 const NODES: [usize; 4] = [1, 2, 3, 4];
 
@@ -31,4 +33,31 @@ fn a_network_of_miners_who_validate_comes_up_and_keeps_its_engine() {
     devnet.run(&["devnet", "up", "--engine", "hybrid", "--detach"]).success();
     assert_eq!(devnet.converge(&NODES), genesis);
     assert_eq!(devnet.network()["chain_spec"], before["chain_spec"]);
+}
+
+#[test]
+fn every_node_mines_and_all_have_one_chain() {
+    let devnet = Devnet::up_hybrid(NODES.len());
+    let mut mined = Vec::new();
+    for number in NODES {
+        mined.extend(devnet.generate(number, 2));
+        assert_eq!(devnet.converge(&NODES), mined[mined.len() - 1]);
+    }
+    for number in NODES {
+        assert_eq!(chain(&devnet, number)[1..], mined, "node {number}");
+        assert_eq!(devnet.status(number)["height"], json!(mined.len()));
+    }
+    for number in NODES {
+        devnet.kill(number);
+    }
+    devnet.restart();
+    assert_eq!(devnet.converge(&NODES), mined[mined.len() - 1]);
+}
+
+#[test]
+fn a_network_told_to_mine_makes_blocks_by_itself() {
+    let devnet = Devnet::up_hybrid(1);
+    devnet.stop(1);
+    devnet.run(&["devnet", "up", "--mine", "--detach"]).success();
+    wait_until("a block is mined", || devnet.status(1)["height"].as_u64() > Some(0));
 }

@@ -75,6 +75,9 @@ pub enum Reason {
     /// No certificate belongs to a block of proof of work.
     #[error("the network runs on proof of work, which knows no certificates")]
     Uncertifiable,
+    /// Work makes a block, and only a certificate makes it final.
+    #[error("the block has no commit certificate: it is not shown to be final")]
+    NotFinal,
     /// The certificate does not make the block final.
     #[error(transparent)]
     Certificate(#[from] CertificateFault),

@@ -19,7 +19,8 @@ pub struct PortableProof {
     pub height: BlockHeight,
     /// The transaction, the header of its block, the way between them.
     pub transaction: TransactionProof,
-    /// What makes the block final; none under proof of work, and of genesis.
+    /// What makes the block final; none under proof of work, of genesis, and of a mined block that
+    /// validators have not made final.
     pub certificate: Option<CommitCertificate>,
 }
 
@@ -68,7 +69,7 @@ impl Basis {
 }
 
 impl Proven {
-    /// Names of the validators that signed; none but under PBFT.
+    /// Names of the validators that signed; none but by a certificate.
     #[must_use]
     pub fn signers(&self) -> &[String] {
         match &self.basis {
@@ -183,7 +184,10 @@ impl PortableProof {
         let no_set = |problem: String| ProofError::new("certificate", Reason::Validators(problem));
         let membership = Membership::of(spec).map_err(|error| no_set(error.to_string()))?;
         let membership = membership.ok_or_else(|| no_set("there are none".to_owned()))?;
-        let certificate = self.certificate.as_ref().ok_or_else(|| at(CertificateFault::Missing))?;
+        let certificate = self.certificate.as_ref().ok_or_else(|| match spec.pbft() {
+            Some(_) => at(CertificateFault::Missing),
+            None => ProofError::new("certificate", Reason::NotFinal),
+        })?;
         // A certificate's sequence is not in the file: it is the height that the file claims.
         CertificateFault::check_height(certificate, self.height)
             .map_err(|fault| ProofError::new("height", fault.into()))?;

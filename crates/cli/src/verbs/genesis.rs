@@ -204,8 +204,8 @@ mod tests {
     use crate::args::{Cli, Verb};
     use crate::fault::Exit;
 
-    const VALIDATOR: &str = "org1:0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798:\
-         1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAMH";
+    const VALIDATOR: &str = "o:0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798:\
+                             1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAMH";
 
     fn beginning(name: &str, amount: u64) -> Beginning<'_> {
         Beginning {

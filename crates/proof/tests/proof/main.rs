@@ -238,6 +238,32 @@ fn proof_of_work_shows_less_and_says_so() {
 }
 
 #[test]
+fn mined_block_is_final_by_its_certificate() {
+    let network = Network::hybrid();
+    let proof = network.proof(1);
+    let proven = check(&proof.to_json(), &network.spec).unwrap();
+    assert_eq!(proven.height, Some(BlockHeight::new(1)));
+    assert_eq!(proven.block_hash, network.block.block_hash());
+    assert_eq!(proven.signers(), ["v0", "v1", "v3"]);
+    assert_eq!(proven.basis.does_not_prove(), None);
+    let minority = network.certificate(&network.block, 1, &[0, 1]);
+    let proof = PortableProof { certificate: Some(minority), ..proof };
+    let fault = CertificateFault::Unsigned(CertificateError::NoQuorum { found: 2, needed: 3 });
+    let error = check(&proof.to_json(), &network.spec).unwrap_err();
+    assert_eq!((error.field, error.reason), ("certificate", Reason::Certificate(fault)));
+}
+
+/// Whoever checks a proof on a network with finality relies on its yes: work alone is a no.
+#[test]
+fn work_alone_is_not_final_where_validators_decide() {
+    let network = Network::hybrid();
+    let proof = network.proof_in(&network.block, 1, 1, None);
+    let error = check(&proof.to_json(), &network.spec).unwrap_err();
+    assert_eq!((error.field, &error.reason), ("certificate", &Reason::NotFinal));
+    assert!(error.to_string().contains("not shown to be final"), "{error}");
+}
+
+#[test]
 fn certificate_is_for_one_block_of_one_network() {
     let network = Network::pbft();
     let membership = Membership::of(&network.spec).unwrap().unwrap();

@@ -52,12 +52,16 @@ impl Network {
 
     pub fn pow() -> Self {
         let spec = ChainSpec::development("test", START, allocations()).unwrap();
-        let mut block = block(&spec);
-        let target = Target::from_compact(block.header.bits).unwrap();
-        while !target.is_met_by(&block.block_hash()) {
-            block.header.nonce += 1;
-        }
-        Self { block, spec, keys: 0..0 }
+        Self { block: mined(&spec), spec, keys: 0..0 }
+    }
+
+    /// Miners, and voters `v0` to `v3`.
+    pub fn hybrid() -> Self {
+        let keys = 20..24;
+        let voter = |(place, number)| (format!("v{place}"), secret(number).public_key());
+        let voters = keys.clone().enumerate().map(voter);
+        let spec = ChainSpec::development_hybrid("test", START, allocations(), voters).unwrap();
+        Self { block: mined(&spec), spec, keys }
     }
 
     /// A certificate of a block by the validators of these places, in view 0.
@@ -102,6 +106,16 @@ impl Network {
             certificate,
         }
     }
+}
+
+/// The same, worked for.
+fn mined(spec: &ChainSpec) -> Block {
+    let mut block = block(spec);
+    let target = Target::from_compact(block.header.bits).unwrap();
+    while !target.is_met_by(&block.block_hash()) {
+        block.header.nonce += 1;
+    }
+    block
 }
 
 /// A block of the form that proofs look at.
