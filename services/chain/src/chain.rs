@@ -158,7 +158,7 @@ impl Chain {
         let Options { spec, data_dir, mut store, policy } = options;
         let finality = Finality::of(&spec)?;
         // Validators sign it at each checkpoint.
-        store.keeps_set_hash |= finality.membership().is_some();
+        store.keeps_set_hash |= finality.is_instant();
         let directory = DataDir::open(&data_dir, &spec.spec_hash())?;
         let (flow, metrics) = (Flow::register(metrics), ChainMetrics::register(metrics));
         let parts = Parts {

@@ -1,15 +1,18 @@
-//! Hands certified blocks to the chain service, in order, until each is answered.
+//! Hands certified blocks, or certificates of blocks that it has, to the chain service, in order,
+//! until each is answered.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pentad_api::chain::v1::ConnectBlocksRequest;
+use pentad_api::chain::v1::{ConnectBlocksRequest, ConnectBlocksResponse, Refusal};
 use pentad_pbft::CommitCertificate;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 use crate::backoff::backoff;
 use crate::chain::{ChainClient, ChainError};
+use crate::subject::Subject;
 use crate::vitals::Vitals;
 use pentad_service_kit::Backoff;
 use pentad_service_kit::telemetry::BlockTrace;
@@ -64,8 +67,7 @@ async fn connect(
     backoff: &mut Backoff,
     vitals: &Vitals,
 ) -> Result<(), ChainError> {
-    let (requests, receiver) = mpsc::channel(1);
-    let mut answers = chain.connect_blocks(ReceiverStream::new(receiver)).await?;
+    let mut line = Line::open(chain).await?;
     loop {
         let block = match unanswered {
             Some(block) => block,
@@ -74,10 +76,8 @@ async fn connect(
                 None => return Ok(()),
             },
         };
-        requests.send(block.request()).await.map_err(|_| ChainError::Ended)?;
-        let answer = answers.message().await?.ok_or(ChainError::Ended)?;
         let sequence = block.certificate.sequence;
-        if let Some(refusal) = answer.refusal {
+        if let Some(refusal) = line.hand_over(block).await? {
             // A quorum found it valid: our ledger is not theirs. Whoever looks must see that.
             let reason = format!(
                 "the chain service refuses block {sequence}, which a quorum committed ({}: {}): \
@@ -91,5 +91,38 @@ async fn connect(
         vitals.set_ledger_fault(None);
         backoff.reset();
         *unanswered = None;
+    }
+}
+
+/// The way to the chain service.
+enum Line<'a> {
+    /// Blocks, one after the other.
+    Blocks {
+        requests: mpsc::Sender<ConnectBlocksRequest>,
+        answers: Box<Streaming<ConnectBlocksResponse>>,
+    },
+    /// Certificates, a few in a minute.
+    Certificates(&'a ChainClient),
+}
+
+impl<'a> Line<'a> {
+    async fn open(chain: &'a ChainClient) -> Result<Self, ChainError> {
+        if let Subject::FinalBlock { .. } = chain.subject() {
+            return Ok(Self::Certificates(chain));
+        }
+        let (requests, receiver) = mpsc::channel(1);
+        let answers = Box::new(chain.connect_blocks(ReceiverStream::new(receiver)).await?);
+        Ok(Self::Blocks { requests, answers })
+    }
+
+    /// The refusal, if any.
+    async fn hand_over(&mut self, block: &FinalBlock) -> Result<Option<Refusal>, ChainError> {
+        match self {
+            Self::Blocks { requests, answers } => {
+                requests.send(block.request()).await.map_err(|_| ChainError::Ended)?;
+                Ok(answers.message().await?.ok_or(ChainError::Ended)?.refusal)
+            }
+            Self::Certificates(chain) => chain.finalise(&block.certificate).await,
+        }
     }
 }

@@ -22,8 +22,10 @@ pub(crate) enum Event {
     LinkOpened,
     /// A link is closed.
     LinkClosed { link: Bytes },
-    /// The chain has a new tip.
+    /// The chain has a new last final block.
     Tip { sequence: Sequence, digest: Hash256 },
+    /// Where work makes the blocks: the main chain has this height now.
+    Height(Sequence),
     /// The certificate of a block that sync brought.
     Certificate { certificate: CommitCertificate },
     /// The state at a checkpoint.

@@ -6,6 +6,7 @@ use pentad_pbft::{InFlight, Quorum, ReplicaId, Status};
 
 use crate::names::Names;
 use crate::snapshot::Snapshot;
+use crate::subject::Subject;
 use crate::vitals::Vitals;
 
 /// A clock further off than this is worth a word; proposals name whole seconds.
@@ -64,7 +65,12 @@ pub(crate) fn explain(
         explanation.votes_missing = missing;
         explanation.silent = silent;
     } else if is_idle {
-        findings.push("no transaction waits: there is nothing to agree on".to_owned());
+        findings.push(match snapshot.subject {
+            Subject::NextBlock => "no transaction waits: there is nothing to agree on".to_owned(),
+            Subject::FinalBlock { depth } => format!(
+                "{depth} blocks have not come to stand on the next one: there is nothing to make final"
+            ),
+        });
     }
     findings.extend(margin(snapshot, own, names, view_timeout));
     findings.extend(skews(snapshot, names));
@@ -97,10 +103,14 @@ fn next_step(snapshot: &Snapshot, names: &Names) -> Option<Step> {
     (snapshot.pending > 0).then(|| {
         let primary = status.primary;
         let heard = heard(snapshot, primary);
+        let waiting = match snapshot.subject {
+            Subject::NextBlock => "transactions wait",
+            Subject::FinalBlock { .. } => "blocks of work are deep enough",
+        };
         Step {
             words: format!(
-                "{} transactions wait, the first for {}; primary {} of view {} has not proposed \
-                 a block ({heard})",
+                "{} {waiting}, the first for {}; primary {} of view {} has not proposed a block \
+                 ({heard})",
                 snapshot.pending,
                 shown(snapshot.longest_wait.unwrap_or_default()),
                 names.of(primary),
@@ -293,6 +303,7 @@ mod tests {
             skews: vec![Some(0); 4],
             since_progress: Some(Duration::from_secs(9)),
             since_view: Duration::from_secs(60),
+            subject: Subject::NextBlock,
             pending: 3,
             longest_wait: Some(Duration::from_secs(5)),
             evidence: Vec::new(),
@@ -324,6 +335,17 @@ mod tests {
         assert_eq!((explanation.votes_missing, explanation.silent), (1, ids(&[0])));
         assert!(text.contains("primary node1 of view 0 has not proposed"), "{text}");
         assert!(text.contains("block 7 became final 9.0 s ago"), "{text}");
+    }
+
+    #[test]
+    fn where_work_makes_the_blocks_it_speaks_of_them() {
+        let mut snapshot = Snapshot { subject: Subject::FinalBlock { depth: 6 }, ..stalled() };
+        let (_, text) = explained(&snapshot, &vitals());
+        assert!(text.contains("3 blocks of work are deep enough, the first for 5.0 s"), "{text}");
+        (snapshot.pending, snapshot.longest_wait) = (0, None);
+        let (explanation, text) = explained(&snapshot, &vitals());
+        assert!(explanation.is_healthy, "{text}");
+        assert!(text.contains("6 blocks have not come to stand on the next one"), "{text}");
     }
 
     #[test]

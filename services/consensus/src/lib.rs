@@ -28,6 +28,7 @@ mod relay;
 mod safety;
 mod service;
 mod snapshot;
+mod subject;
 mod tip;
 mod traces;
 mod validator;

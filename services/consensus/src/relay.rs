@@ -25,6 +25,7 @@ use crate::backoff::backoff;
 use crate::body;
 use crate::event::{Event, Inbound};
 use crate::metrics::ConsensusMetrics;
+use crate::subject::Subject;
 use crate::vitals::Vitals;
 use pentad_service_kit::Backoff;
 
@@ -119,6 +120,7 @@ impl Outbox {
 /// The stream to the peer service, kept open.
 #[derive(Debug)]
 pub(crate) struct Relay {
+    pub(crate) subject: Subject,
     pub(crate) peer: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) proofs: LinkProofs,
@@ -251,7 +253,7 @@ impl Relay {
             }
         };
         self.metrics.on_received(message.name());
-        if body::is_sound(&message) {
+        if body::is_sound(&message, self.subject) {
             return Some(message);
         }
         self.metrics.on_dropped("body");

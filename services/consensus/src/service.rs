@@ -26,6 +26,7 @@ use crate::metrics::ConsensusMetrics;
 use crate::names::Names;
 use crate::safety::{Opened, Safety};
 use crate::snapshot::Snapshot;
+use crate::subject::Subject;
 use crate::validator::{Validator, owner};
 use crate::vitals::Vitals;
 
@@ -97,7 +98,9 @@ impl Consensus {
         supervisor: &Supervisor,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
-        let network = match (spec.pbft(), Membership::of(spec)?) {
+        // Without validators, nobody asks.
+        let subject = Subject::of(spec).unwrap_or(Subject::NextBlock);
+        let network = match (spec.agreement(), Membership::of(spec)?) {
             (Some(pbft), Some(membership)) => {
                 let versions = *spec.address_versions();
                 Some(Network { pbft: pbft.clone(), membership, versions })
@@ -134,7 +137,7 @@ impl Consensus {
                                 keys,
                                 safety: *safety,
                                 records,
-                                chain: ChainClient::new(chain.clone()),
+                                chain: ChainClient::new(chain.clone(), subject),
                                 peer: peer.clone(),
                                 events: events.clone(),
                                 metrics,
@@ -149,7 +152,7 @@ impl Consensus {
                 }
             }
         }
-        let client = ChainClient::new(chain.clone());
+        let client = ChainClient::new(chain.clone(), subject);
         let connections = [chain, peer];
         let inner = Inner { network, part, vitals, chain: client, connections };
         Ok(Self { inner: Arc::new(inner) })

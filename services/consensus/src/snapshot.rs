@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use pentad_pbft::{Evidence, Status};
 
+use crate::subject::Subject;
+
 /// The driver's answer to a question.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -16,7 +18,9 @@ pub(crate) struct Snapshot {
     pub(crate) since_progress: Option<Duration>,
     /// Since this view began.
     pub(crate) since_view: Duration,
-    /// Transactions that wait for a block.
+    /// What is agreed on.
+    pub(crate) subject: Subject,
+    /// What waits for agreement: transactions, or blocks that are deep enough.
     pub(crate) pending: u64,
     /// How long the first of them has waited.
     pub(crate) longest_wait: Option<Duration>,

@@ -27,6 +27,7 @@ use crate::metrics::ConsensusMetrics;
 use crate::pending::Pending;
 use crate::relay::{Outbox, Relay};
 use crate::safety::Safety;
+use crate::subject::Subject;
 use crate::tip;
 use crate::vitals::Vitals;
 
@@ -107,6 +108,7 @@ impl Validator {
             chain: self.membership.domain().chain,
         };
         let relay = Relay {
+            subject: self.chain.subject(),
             peer: self.peer.clone(),
             outbox: outbox.clone(),
             proofs,
@@ -117,7 +119,9 @@ impl Validator {
         let chain = || self.chain.clone();
         self.mind("relay", relay.run());
         self.mind("tip", tip::follow(chain(), self.events.clone(), self.vitals.clone()));
-        self.mind("mempool", pending.clone().follow(chain(), self.events.clone()));
+        if self.chain.subject() == Subject::NextBlock {
+            self.mind("mempool", pending.clone().follow(chain(), self.events.clone()));
+        }
         self.mind("final blocks", connect::run(chain(), to_connect, self.vitals.clone()));
         let validators = self.membership.validators();
         let payout = validators.get(credentials.own).map(|own| own.payout.clone());

@@ -30,7 +30,8 @@ pub(super) struct Question {
 #[derive(Debug)]
 pub(super) struct Checks {
     open: Vec<(Sequence, View, AbortOnDropHandle<()>)>,
-    /// The tip, for questions about blocks above it.
+    /// The last final block, for questions about blocks above it; marked anew whenever the chain
+    /// moves.
     tip: watch::Sender<Sequence>,
 }
 
@@ -41,7 +42,12 @@ impl Default for Checks {
 }
 
 impl Checks {
-    /// The chain has this tip now.
+    /// The chain moved above its last final block.
+    pub(super) fn on_move(&self) {
+        self.tip.send_modify(|_| {});
+    }
+
+    /// The last final block is this one now.
     pub(super) fn on_tip(&mut self, tip: Sequence) {
         self.open.retain(|(sequence, _, task)| *sequence > tip && !task.is_finished());
         self.tip.send_replace(tip);
@@ -90,7 +96,7 @@ async fn ask(
             Ok(Verdict::Valid) => return Some(Ok(())),
             Ok(Verdict::Invalid(reason)) => return Some(Err(reason)),
             // What the tip's stream tells may be behind the tip itself.
-            Ok(Verdict::NotOnTip) => tip.changed().await.ok()?,
+            Ok(Verdict::Later) => tip.changed().await.ok()?,
             Err(error) => {
                 tracing::debug!(%error, "the chain service gave no verdict");
                 backoff.pause().await;

@@ -10,6 +10,7 @@ use super::{Driver, Executing};
 use crate::backoff::backoff;
 use crate::event::{Event, Inbound};
 use crate::metrics::Cause;
+use crate::subject::Subject;
 use crate::traces::join;
 
 /// Links open in bursts; what was not answered is sent again once after each burst.
@@ -27,6 +28,7 @@ impl Driver {
             Event::LinkOpened => self.deadlines.hasten(Timer::Resend, LINK_PAUSE),
             Event::LinkClosed { link } => self.routes.on_closed(&link),
             Event::Tip { sequence, digest } => self.on_tip(sequence, digest, outputs),
+            Event::Height(height) => self.on_height(height, outputs),
             Event::Certificate { certificate } => {
                 self.is_fetching = false;
                 self.on_final(certificate, None, outputs);
@@ -78,6 +80,41 @@ impl Driver {
         self.try_propose();
     }
 
+    /// The main chain grew, or a branch was left: there may be more to make final.
+    fn on_height(&mut self, height: Sequence, outputs: &mut Vec<Output>) {
+        self.height = height;
+        self.checks.on_move();
+        self.note_ripe();
+        self.tell_pending(outputs);
+        self.try_propose();
+    }
+
+    /// What waits for agreement: transactions, or blocks of work that are deep enough.
+    pub(super) fn waiting(&self) -> u64 {
+        match self.parts.chain.subject() {
+            Subject::NextBlock => self.parts.pending.count(),
+            Subject::FinalBlock { depth } => {
+                let ripe = self.height.get().saturating_sub(depth.into());
+                ripe.saturating_sub(self.executed.get())
+            }
+        }
+    }
+
+    /// How long the first of them has waited.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        match self.parts.chain.subject() {
+            Subject::NextBlock => self.parts.pending.oldest().map(|(_, since)| since.elapsed()),
+            Subject::FinalBlock { .. } => self.ripe_since.as_ref().map(Instant::elapsed),
+        }
+    }
+
+    fn note_ripe(&mut self) {
+        self.ripe_since = match self.waiting() {
+            0 => None,
+            _ => self.ripe_since.or_else(|| Some(Instant::now())),
+        };
+    }
+
     /// Gets the certificate of a tip that sync brought. Of many in a row, the last will do.
     fn fetch_certificate(&mut self) {
         let (sequence, digest) = self.tip;
@@ -123,18 +160,25 @@ impl Driver {
         let previous = self.progress_at.replace(now);
         self.parts.metrics.on_final(sequence, unix_seconds(), previous);
         self.deadlines.restart_heartbeat();
-        self.proposing.on_block(&self.parts.pbft, self.parts.pending.count());
+        self.ripe_since = None;
+        self.note_ripe();
+        let gathering = match self.parts.chain.subject() {
+            Subject::NextBlock => self.parts.pending.count(),
+            Subject::FinalBlock { .. } => 0,
+        };
+        self.proposing.on_block(&self.parts.pbft, gathering);
         self.step(Input::Executed { sequence, digest, certificate }, outputs);
         self.ask_for_root();
         self.tell_pending(outputs);
-        if let Some(length) = body_len {
+        let is_own = self.parts.chain.subject() == Subject::NextBlock;
+        if let Some(length) = body_len.filter(|_| is_own) {
             self.watch_primary(length, outputs);
         }
     }
 
-    /// Tells the core whether transactions wait, when that changed.
+    /// Tells the core whether anything waits, when that changed.
     pub(super) fn tell_pending(&mut self, outputs: &mut Vec<Output>) {
-        let is_pending = self.parts.pending.count() > 0 || self.proposing.is_heartbeat();
+        let is_pending = self.waiting() > 0 || self.proposing.is_heartbeat();
         if is_pending != self.told_pending {
             self.told_pending = is_pending;
             self.step(Input::Pending(is_pending), outputs);

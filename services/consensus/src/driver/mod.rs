@@ -89,8 +89,12 @@ pub(crate) struct Driver {
     censorship: Censorship,
     /// Blocks handed to the chain service, until its tip shows them.
     executing: BTreeMap<Sequence, Executing>,
-    /// The chain's tip; the core hears of it with its certificate.
+    /// The chain's last final block; the core hears of it with its certificate.
     tip: (Sequence, Hash256),
+    /// Where work makes the blocks: the height of the main chain.
+    height: Sequence,
+    /// Since when a block of work has been deep enough to be made final.
+    ripe_since: Option<Instant>,
     /// The last block that the core knows to be final.
     executed: Sequence,
     /// The certificate of a tip is on its way.
@@ -128,10 +132,12 @@ impl Driver {
             deadlines: Deadlines::new(Duration::from_millis(parts.pbft.heartbeat_ms.into())),
             proposing: Proposing::default(),
             checks: Checks::default(),
-            routes: Routes::new(replicas),
+            routes: Routes::new(replicas, parts.chain.subject()),
             censorship: Censorship::default(),
             executing: BTreeMap::new(),
             tip: (executed, status.last_digest),
+            height: executed,
+            ripe_since: None,
             executed,
             is_fetching: false,
             roots: Roots::since(checkpoint(executed, &parts.pbft)),

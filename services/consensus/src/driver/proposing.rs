@@ -85,7 +85,7 @@ impl Driver {
         }
         // First the bell, then the look: nothing that comes in between is missed.
         self.parts.pending.await_next();
-        if self.parts.pending.count() == 0 && !self.proposing.is_heartbeat {
+        if self.waiting() == 0 && !self.proposing.is_heartbeat {
             return;
         }
         self.proposing.asked = Some(wish);
@@ -95,7 +95,7 @@ impl Driver {
         let (chain, payout) = (self.parts.chain.clone(), self.parts.payout.clone());
         let events = self.parts.events.clone();
         let asking = async move {
-            let template = chain.template(&payout).await;
+            let template = chain.template(sequence, &payout).await;
             // Nobody listens any more at the end of the service.
             events.send(Event::Template(template)).await.ok();
         };
@@ -121,7 +121,7 @@ impl Driver {
             }
         };
         let Wish { view, sequence, parent } = wish;
-        let is_empty = template.transactions == 0 && !self.proposing.is_heartbeat;
+        let is_empty = template.is_empty && !self.proposing.is_heartbeat;
         if is_empty || template.parent != parent {
             // The next transaction, or the tip, is an event of its own.
             if try_again {

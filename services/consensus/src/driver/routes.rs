@@ -7,6 +7,7 @@ use pentad_pbft::secp::SecpKeys;
 use pentad_pbft::{Credentials, Message, Phase, ReplicaId};
 
 use crate::body;
+use crate::subject::Subject;
 
 /// Checking every signature twice would cost too much; once in a while tells enough.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -14,6 +15,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// What is known of each replica.
 #[derive(Debug)]
 pub(super) struct Routes {
+    subject: Subject,
     replicas: Vec<Route>,
 }
 
@@ -26,8 +28,8 @@ struct Route {
 }
 
 impl Routes {
-    pub(super) fn new(replicas: usize) -> Self {
-        Self { replicas: vec![Route::default(); replicas] }
+    pub(super) fn new(replicas: usize, subject: Subject) -> Self {
+        Self { subject, replicas: vec![Route::default(); replicas] }
     }
 
     /// A message came by a link. What it claims counts once its signature was seen to be right:
@@ -47,7 +49,9 @@ impl Routes {
         }
         route.link = link.clone();
         route.heard = Some(Instant::now());
+        // A block of work has its miner's time.
         if let Message::PrePrepare(proposal) = message
+            && self.subject == Subject::NextBlock
             && let Some(time) = body::time(&proposal.body)
         {
             route.skew = Some(i64::from(time) - now_unix);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pentad_api::Connection;
+use pentad_api::chain::v1::assembly_service_client::AssemblyServiceClient;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{
-    GetInfoRequest, GetInfoResponse, GetMempoolRequest, GetUtxoSetHashRequest,
-    GetUtxoSetHashResponse, SubmitTransactionRequest,
+    GetInfoRequest, GetInfoResponse, GetMempoolRequest, GetTemplateRequest, GetUtxoSetHashRequest,
+    GetUtxoSetHashResponse, SubmitBlockRequest, SubmitTransactionRequest,
 };
 use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
 use pentad_api::consensus::v1::{
@@ -20,13 +21,13 @@ use pentad_api::consensus::v1::{
 use pentad_chain::{Chain, Options, SystemClock};
 use pentad_consensus::{Consensus, ConsensusConfig};
 use pentad_crypto::script::p2pkh_script_sig;
-use pentad_crypto::{Address, SecretKey};
+use pentad_crypto::{Address, PublicKey, SecretKey};
 use pentad_ledger::ChainSpec;
 use pentad_ledger::mempool::Policy;
 use pentad_ledger::spec::{Allocation, Engine, Validator};
-use pentad_primitives::encode::Encode as _;
+use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::sighash::sighash_all;
-use pentad_primitives::{Amount, OutPoint, Transaction, TxIn, TxOut};
+use pentad_primitives::{Amount, Block, OutPoint, Target, Transaction, TxIn, TxOut};
 use pentad_service_kit::{Binding, Cookie, Gate, InProcess, Metrics, Server, Supervisor};
 use pentad_store::StoreOptions;
 use tempfile::TempDir;
@@ -72,18 +73,39 @@ fn validator_key(number: usize) -> [u8; 32] {
     [u8::try_from(number + 1).expect("small"); 32]
 }
 
-/// A spec of `count` validators, changed as a test likes.
-pub fn spec(count: usize, change: impl FnOnce(&mut pentad_ledger::spec::Pbft)) -> ChainSpec {
-    let validators = (0..count).map(|number| {
+fn voters(count: usize) -> impl Iterator<Item = (String, PublicKey)> {
+    (0..count).map(|number| {
         let key = SecretKey::from_bytes(validator_key(number)).expect("a key").public_key();
-        let name = format!("node{}", number + 1);
-        Validator { name, key, payout: Address::P2pkh(key.key_hash()) }
-    });
+        (format!("node{}", number + 1), key)
+    })
+}
+
+fn allocations() -> Vec<Allocation> {
     let address = Address::P2pkh(payer().public_key().key_hash());
     let amount = Amount::from_units(COIN).expect("a coin");
-    let allocations = vec![Allocation { address, amount }; PAYMENTS.into()];
+    vec![Allocation { address, amount }; PAYMENTS.into()]
+}
+
+/// A spec of `count` validators who make final what so many blocks of work stand on.
+pub fn hybrid_spec(count: usize, finality_depth: u32, checkpoint_interval: u32) -> ChainSpec {
+    let time = 1_700_000_000;
+    let spec = ChainSpec::development_hybrid("test", time, allocations(), voters(count));
+    let mut parameters = spec.expect("a valid spec").parameters().clone();
+    let Engine::Hybrid(hybrid) = &mut parameters.engine else { panic!("hybrid") };
+    hybrid.finality_depth = finality_depth;
+    hybrid.agreement.view_timeout_ms = VIEW_TIMEOUT_MS;
+    hybrid.agreement.checkpoint_interval = checkpoint_interval;
+    ChainSpec::new(parameters).expect("a valid spec")
+}
+
+/// A spec of `count` validators, changed as a test likes.
+pub fn spec(count: usize, change: impl FnOnce(&mut pentad_ledger::spec::Pbft)) -> ChainSpec {
+    let validators = voters(count).map(|(name, key)| {
+        let payout = Address::P2pkh(key.key_hash());
+        Validator { name, key, payout }
+    });
     let spec =
-        ChainSpec::development_pbft("test", 1_700_000_000, allocations, validators.collect())
+        ChainSpec::development_pbft("test", 1_700_000_000, allocations(), validators.collect())
             .expect("a valid spec");
     let mut parameters = spec.parameters().clone();
     let Engine::Pbft(pbft) = &mut parameters.engine else { panic!("pbft") };
@@ -287,6 +309,29 @@ impl Node {
     pub async fn info(&self) -> GetInfoResponse {
         let mut chain = ChainServiceClient::new(self.connection.clone());
         chain.get_info(GetInfoRequest {}).await.expect("an answer").into_inner()
+    }
+
+    /// Makes a block of work on this node's tip.
+    /// A `salt` tells it from another one on that tip.
+    pub async fn mine(&self, salt: u64) -> Block {
+        let script = Address::P2pkh(payer().public_key().key_hash()).script_pubkey();
+        let payout_script = script.into_bytes().into();
+        let request = GetTemplateRequest { payout_script, extra_nonce: salt };
+        let mut assembly = AssemblyServiceClient::new(self.connection.clone());
+        let template = assembly.get_template(request).await.expect("a template").into_inner();
+        let mut block = Block::from_bytes(&template.block).expect("a block");
+        let target = Target::from_compact(block.header.bits).expect("valid bits");
+        while !target.is_met_by(&block.block_hash()) {
+            block.header.nonce += 1;
+        }
+        block
+    }
+
+    /// Hands in a block, as the peer service would.
+    pub async fn give(&self, block: &Block) {
+        let mut submit = SubmitServiceClient::new(self.connection.clone());
+        let request = SubmitBlockRequest { block: block.to_bytes().into(), ..Default::default() };
+        submit.submit_block(request).await.expect("a valid block");
     }
 
     pub async fn utxo_set_hash(&self) -> GetUtxoSetHashResponse {

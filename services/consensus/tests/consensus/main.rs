@@ -3,6 +3,7 @@
 mod agreement;
 mod bed;
 mod checkpoints;
+mod hybrid;
 mod identity;
 mod questions;
 mod restarts;
