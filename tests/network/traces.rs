@@ -13,6 +13,19 @@ use crate::coins::create_wallet;
 use crate::pbft::pay;
 
 const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
+/// What every node has of a payment in a block of work.
+const MINER_SPANS: [&str; 7] = [
+    "chain.admit",
+    "miner.search",
+    "chain.connect",
+    "utxo.write",
+    "block.fsync",
+    "wallet.apply",
+    "wallet.notice",
+];
+/// What every validator has of a block that it agrees on.
+const CONSENSUS_SPANS: [&str; 5] =
+    ["consensus.round", "pbft.pre_prepare", "pbft.prepare", "pbft.commit", "safety_log.fsync"];
 
 pub(crate) fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
     vec![
@@ -115,12 +128,48 @@ fn a_payment_is_one_trace_over_four_miners() {
     }
 }
 
+/// Where work makes the blocks and validators make them final, all five services of every node have
+/// a part in it.
+#[test]
+fn a_payment_is_one_trace_of_five_services_on_four_nodes() {
+    let rotel = Rotel::start();
+    let devnet = Devnet::up_with("hybrid", NODES.len(), traced(&rotel, 1.0));
+    mine_a_payment(&devnet);
+    // What makes its block deep enough.
+    devnet.generate(1, 6);
+    for node in 1..=NODES.len() {
+        wait_until("its block is final", || devnet.status(node)["final_height"] == json!(1));
+    }
+    let names = [&MINER_SPANS[..], &CONSENSUS_SPANS].concat();
+    let trace =
+        wait_for("the trace is whole", || complete(payment_trace(&rotel, "node1"), &NODES, &names));
+    assert_whole(&trace);
+    let five = ["pentad-chain", "pentad-consensus", "pentad-miner", "pentad-peer", "pentad-wallet"];
+    for node in NODES {
+        assert_eq!(services(&trace)[node], BTreeSet::from(five), "{node}");
+    }
+}
+
 /// A payment on node 1 of a network of miners.
 fn trace_over_miners(receiver: &impl Receiver) -> Vec<SeenSpan> {
     let devnet = Devnet::up_with("pow", NODES.len(), traced(receiver, 1.0));
+    mine_a_payment(&devnet);
+    let trace = wait_for("the trace is whole", || {
+        complete(payment_trace(receiver, "node1"), &NODES, &MINER_SPANS)
+    });
+    assert_whole(&trace);
+    let four = ["pentad-chain", "pentad-miner", "pentad-peer", "pentad-wallet"];
+    for node in NODES {
+        assert_eq!(services(&trace)[node], BTreeSet::from(four), "{node}");
+    }
+    trace
+}
+
+/// A payment on node 1, in a block that every node had to search.
+fn mine_a_payment(devnet: &Devnet) {
     let alice = devnet.genesis_address();
     let bob = create_wallet(&devnet, 2, "bob");
-    wait_for_peers(&devnet);
+    wait_for_peers(devnet);
     devnet.on(1, &["send", "--from", &alice, "--to", &bob, "--amount", "100"]).success();
     for node in 1..=NODES.len() {
         wait_until("the payment waits everywhere", || {
@@ -134,15 +183,4 @@ fn trace_over_miners(receiver: &impl Receiver) -> Vec<SeenSpan> {
     }
     devnet.generate(1, 1);
     devnet.converge(&[1, 2, 3, 4]);
-    let names = ["chain.admit", "miner.search", "chain.connect", "utxo.write", "block.fsync"];
-    let names = [&names[..], &["wallet.apply", "wallet.notice"]].concat();
-    let trace = wait_for("the trace is whole", || {
-        complete(payment_trace(receiver, "node1"), &NODES, &names)
-    });
-    assert_whole(&trace);
-    let four = ["pentad-chain", "pentad-miner", "pentad-peer", "pentad-wallet"];
-    for node in NODES {
-        assert_eq!(services(&trace)[node], BTreeSet::from(four), "{node}");
-    }
-    trace
 }

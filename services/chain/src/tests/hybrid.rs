@@ -6,7 +6,7 @@ use pentad_api::chain::v1::FinalityOutcome;
 use pentad_primitives::{Block, Encode as _, OutPoint};
 use tonic::{Code, Status};
 
-use super::fixture::{ALLOCATIONS, COIN, FEE, Node, Person, alice, bob, directory, reason, reseal};
+use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, reason, reseal};
 use super::validators::{
     certificate, finalise, hybrid_certificate, hybrid_spec, make_final, open, open_hybrid,
 };
@@ -282,7 +282,7 @@ async fn a_payment_can_be_waited_for_until_it_is_final() {
     let directory = directory();
     let node = open_hybrid(directory.path());
     let genesis = hybrid_spec().genesis_block().transactions[0].txid();
-    let outpoint = OutPoint { txid: genesis, vout: (ALLOCATIONS - 1) as u32 };
+    let outpoint = OutPoint { txid: genesis, vout: 3 };
     let payment = alice().spend(&[outpoint], &[(&bob(), 100 * COIN - FEE)]);
     let request = proto::SubmitTransactionRequest {
         transaction: payment.to_bytes().into(),
