@@ -374,7 +374,8 @@ pub struct SendArgs {
     /// Any text: a repeated command with the same key pays once
     #[arg(long, value_name = "TEXT")]
     pub idempotency_key: Option<String>,
-    /// Return once the payment is final, a minute at most (networks of validators)
+    /// Return once the payment is final (networks with validators): after a minute at most, or ten
+    /// where blocks are mined
     #[arg(long)]
     pub wait: bool,
     /// Take the fee out of the amount, not on top of it

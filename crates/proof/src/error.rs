@@ -78,6 +78,9 @@ pub enum Reason {
     /// Work makes a block, and only a certificate makes it final.
     #[error("the block has no commit certificate: it is not shown to be final")]
     NotFinal,
+    /// They must lead from the block to that of the certificate.
+    #[error("the headers do not follow one another from the block on")]
+    Successors,
     /// The certificate does not make the block final.
     #[error(transparent)]
     Certificate(#[from] CertificateFault),

@@ -1,6 +1,7 @@
 //! The file of a proof: JSON that people can read, hashes displayed hex, bytes hex.
 //!
-//! The certificate's sequence and digest are the height and hash of the block, and not repeated.
+//! The certificate's sequence and digest are the height and hash of the block, or of its last
+//! successor, and not repeated.
 //! Networks whose validators change will add the certified changes since genesis under another
 //! format name.
 
@@ -14,7 +15,7 @@ use pentad_primitives::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ProofError, Reason};
-use crate::portable::PortableProof;
+use crate::portable::{PortableProof, certified_height};
 
 /// What a file says of itself.
 pub const FORMAT: &str = "pentad-proof-1";
@@ -28,6 +29,9 @@ struct File {
     height: u32,
     block: Block,
     certificate: Option<Certificate>,
+    /// Headers of 80 bytes each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    successors: Vec<String>,
     transaction: TransactionFile,
 }
 
@@ -85,13 +89,19 @@ impl PortableProof {
             serde_json::from_str(text).map_err(|error| ProofError::malformed("", error))?;
         let header = file.block.header()?;
         let height = BlockHeight::new(file.height);
-        let certificate = file.certificate.map(|it| it.certificate(height, &header)).transpose()?;
+        let successors = file.successors.iter().map(|text| successor(text));
+        let successors: Vec<BlockHeader> = successors.collect::<Result<_, _>>()?;
+        let certified = successors.last().unwrap_or(&header);
+        let certified_height = certified_height(height, &successors)?;
+        let certificate = file.certificate.map(|it| it.certificate(certified_height, certified));
+        let certificate = certificate.transpose()?;
         Ok(Self {
             network: file.network,
             spec_hash: parse("spec_hash", &file.spec_hash)?,
             height,
             transaction: file.transaction.proof(header)?,
             certificate,
+            successors,
         })
     }
 
@@ -117,6 +127,7 @@ impl PortableProof {
                 view: certificate.view.get(),
                 signatures: certificate.signatures.iter().map(SignatureFile::new).collect(),
             }),
+            successors: self.successors.iter().map(|it| hex::encode(it.to_bytes())).collect(),
             transaction: TransactionFile {
                 txid: transaction.txid().to_string(),
                 raw: hex::encode(transaction.to_bytes()),
@@ -128,6 +139,12 @@ impl PortableProof {
         text.push('\n');
         text
     }
+}
+
+fn successor(text: &str) -> Result<BlockHeader, ProofError> {
+    let field = "successors";
+    let bytes = hex::decode(text).map_err(|error| ProofError::malformed(field, error))?;
+    BlockHeader::from_bytes(&bytes).map_err(|error| ProofError::malformed(field, error))
 }
 
 impl Block {

@@ -2,7 +2,7 @@ use pentad_ledger::proof::{self as ledger, TransactionProof};
 use pentad_ledger::spec::Engine;
 use pentad_ledger::{ChainSpec, verify::semantic};
 use pentad_pbft::CommitCertificate;
-use pentad_primitives::{BlockHash, BlockHeight, Hash256, Txid};
+use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Hash256, Txid};
 
 use crate::error::{ProofError, Reason};
 use crate::membership::{CertificateFault, Membership};
@@ -22,6 +22,9 @@ pub struct PortableProof {
     /// What makes the block final; none under proof of work, of genesis, and of a mined block that
     /// validators have not made final.
     pub certificate: Option<CommitCertificate>,
+    /// Headers from the block's child to the block of the certificate, where that is another one:
+    /// who makes a block final makes all below it final.
+    pub successors: Vec<BlockHeader>,
 }
 
 /// What a sound proof shows.
@@ -45,13 +48,25 @@ pub struct Proven {
 pub enum Basis {
     /// The block is the first, which the chain spec gives.
     Genesis,
-    /// A quorum of validators signed the block: it is final.
+    /// A quorum of validators signed the block, or one on it: it is final.
     Certificate {
         /// Their names.
         signers: Vec<String>,
     },
     /// Somebody worked for the block.
     Work,
+}
+
+/// The height of the last successor of a block.
+pub(crate) fn certified_height(
+    height: BlockHeight,
+    successors: &[BlockHeader],
+) -> Result<BlockHeight, ProofError> {
+    u32::try_from(successors.len())
+        .ok()
+        .and_then(|count| height.get().checked_add(count))
+        .map(BlockHeight::new)
+        .ok_or_else(|| ProofError::new("successors", Reason::Successors))
 }
 
 impl Basis {
@@ -80,7 +95,7 @@ impl Proven {
 }
 
 impl PortableProof {
-    /// From what a node answers; `certificate` is empty if the block has none.
+    /// From what a node answers; `certificate` is empty if the block has none. Without successors.
     ///
     /// # Errors
     /// The certificate cannot be read.
@@ -98,7 +113,8 @@ impl PortableProof {
                 ProofError::new("certificate", fault.into())
             })?),
         };
-        Ok(Self { network, spec_hash, height, transaction, certificate })
+        let successors = Vec::new();
+        Ok(Self { network, spec_hash, height, transaction, certificate, successors })
     }
 
     /// Checks the proof against the spec of the network that the reader means.
@@ -162,12 +178,18 @@ impl PortableProof {
         if self.certificate.is_some() {
             return Err(ProofError::new("certificate", Reason::Genesis));
         }
+        if !self.successors.is_empty() {
+            return Err(ProofError::new("successors", Reason::Genesis));
+        }
         Ok(())
     }
 
     fn check_work(&self, spec: &ChainSpec, hash: &BlockHash) -> Result<(), ProofError> {
         if self.certificate.is_some() {
             return Err(ProofError::new("certificate", Reason::Uncertifiable));
+        }
+        if !self.successors.is_empty() {
+            return Err(ProofError::new("successors", Reason::Uncertifiable));
         }
         let header = &self.transaction.header;
         // Whoever holds the proof checks it later: its time needs no check against a clock.
@@ -188,10 +210,25 @@ impl PortableProof {
             Some(_) => at(CertificateFault::Missing),
             None => ProofError::new("certificate", Reason::NotFinal),
         })?;
-        // A certificate's sequence is not in the file: it is the height that the file claims.
-        CertificateFault::check_height(certificate, self.height)
+        let (certified, height) = self.certified(hash)?;
+        // A certificate's sequence is not in the file: it follows from the height that the file
+        // claims.
+        CertificateFault::check_height(certificate, height)
             .map_err(|fault| ProofError::new("height", fault.into()))?;
-        membership.check_for_block(certificate, hash).map_err(at)?;
+        membership.check_for_block(certificate, &certified).map_err(at)?;
         Ok(membership.signers(certificate))
+    }
+
+    /// The block that the certificate is for, and its height: the block itself, or the last of its
+    /// successors, each of which names its parent.
+    fn certified(&self, hash: &BlockHash) -> Result<(BlockHash, BlockHeight), ProofError> {
+        let mut certified = *hash;
+        for header in &self.successors {
+            if header.prev_block_hash != certified {
+                return Err(ProofError::new("successors", Reason::Successors));
+            }
+            certified = header.block_hash();
+        }
+        Ok((certified, certified_height(self.height, &self.successors)?))
     }
 }

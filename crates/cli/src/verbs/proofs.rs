@@ -6,8 +6,9 @@ use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::{GetInfoRequest, GetInfoResponse, GetProofRequest, GetProofResponse};
 use pentad_api::proof_from_message;
 use pentad_ledger::{ChainSpec, TransactionProof};
-use pentad_primitives::BlockHeight;
-use pentad_proof::{Basis, PortableProof, Proven};
+use pentad_primitives::encode::Decode as _;
+use pentad_primitives::{BlockHeader, BlockHeight};
+use pentad_proof::{Basis, PortableProof, Proven, Reason};
 use serde::Serialize;
 
 use super::READ_DEADLINE;
@@ -83,6 +84,7 @@ pub async fn proof(
     let info = target.call(READ_DEADLINE, client.get_info(GetInfoRequest {})).await?;
     let request = GetProofRequest { txid: arguments.txid.clone() };
     let found = target.call(READ_DEADLINE, client.get_proof(request)).await?;
+    check_final(&info, &found)?;
     let proof = portable(info, &found)?;
     file.write(&proof.to_json())?;
     console.answer(&Written {
@@ -91,6 +93,21 @@ pub async fn proof(
         block_hash: proof.transaction.header.block_hash().to_string(),
         file: arguments.out.display().to_string(),
     })
+}
+
+/// Where validators make blocks final, nobody takes the proof of one that is not.
+fn check_final(info: &GetInfoResponse, found: &GetProofResponse) -> Result<(), Fault> {
+    let GetProofResponse { height, .. } = found;
+    match info.final_height {
+        Some(last) if *height > last => {
+            let text = format!("block {height}, which holds it, is not final: {last} is the last");
+            Err(Fault::refused(text).with_hint(
+                "ask again when it is; `final_height` of `pentad chain get-info` tells how far the \
+                 validators are",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn portable(info: GetInfoResponse, found: &GetProofResponse) -> Result<PortableProof, Fault> {
@@ -102,8 +119,13 @@ fn portable(info: GetInfoResponse, found: &GetProofResponse) -> Result<PortableP
     let spec_hash = info.spec_hash.parse().map_err(|_| unusable("its spec_hash".to_owned()))?;
     let height = BlockHeight::new(found.height);
     let transaction = TransactionProof { transaction, header, path };
-    PortableProof::new(info.network, spec_hash, height, transaction, &found.certificate)
-        .map_err(|error| unusable(error.to_string()))
+    let proof =
+        PortableProof::new(info.network, spec_hash, height, transaction, &found.certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    let successors = found.successors.iter().map(|bytes| BlockHeader::from_bytes(bytes));
+    let successors = successors.collect::<Result<_, _>>();
+    let successors = successors.map_err(|error| unusable(error.to_string()))?;
+    Ok(PortableProof { successors, ..proof })
 }
 
 #[derive(Debug, Serialize)]
@@ -177,7 +199,16 @@ pub fn verify_proof(
 
 fn verified(text: &str, spec: &ChainSpec) -> Result<Proven, Fault> {
     let proven = PortableProof::from_json(text).and_then(|proof| proof.check(spec));
-    proven.map_err(|error| Fault::refused(format!("the proof does not hold: {error}")))
+    proven.map_err(|error| {
+        let fault = Fault::refused(format!("the proof does not hold: {error}"));
+        match error.reason {
+            Reason::NotFinal => fault.with_hint(
+                "work alone can be undone: ask for another proof once validators have made the \
+                 block final",
+            ),
+            _ => fault,
+        }
+    })
 }
 
 fn read(path: &Path) -> Result<String, Fault> {
@@ -261,6 +292,34 @@ mod tests {
     }
 
     #[test]
+    fn work_alone_is_a_no_where_validators_decide() {
+        let key = pentad_crypto::SecretKey::from_bytes([1; 32]).expect("a key").public_key();
+        let voters = [("v0".to_owned(), key)];
+        let spec = ChainSpec::development_hybrid("test", 1_700_000_000, vec![], voters)
+            .expect("a valid spec");
+        let genesis = spec.genesis_block();
+        let path = merkle::prove(&[genesis.transactions[0].txid()], 0).expect("a tree");
+        // Not genesis itself, which needs no certificate.
+        let header = BlockHeader { nonce: 1, ..genesis.header };
+        let info = GetInfoResponse {
+            network: spec.name().to_owned(),
+            spec_hash: spec.spec_hash().to_string(),
+            final_height: Some(1),
+            ..Default::default()
+        };
+        let proof = Some(proof_message(&genesis.transactions[0], &header, &path));
+        let found = GetProofResponse { proof, height: 2, ..Default::default() };
+        let fault = check_final(&info, &found).expect_err("not final");
+        assert!(fault.to_text().contains("block 2"), "{}", fault.to_text());
+        assert_eq!(check_final(&info, &GetProofResponse { height: 1, ..found.clone() }), Ok(()));
+        // Whoever writes the file by other means gets no further.
+        let text = portable(info, &found).expect("whole").to_json();
+        let fault = verified(&text, &spec).expect_err("not shown to be final");
+        assert_eq!(fault.exit(), Exit::Refused);
+        assert!(fault.to_text().contains("hint: work alone can be undone"), "{}", fault.to_text());
+    }
+
+    #[test]
     fn files_that_cannot_be_read_are_a_wrong_call() {
         let directory = TempDir::new().expect("a temporary directory");
         let [chain, file] = ["chain.toml", "proof.json"].map(|name| directory.path().join(name));
@@ -286,6 +345,8 @@ mod tests {
         let empty = GetProofResponse { proof: None, ..found.clone() };
         assert!(portable(info.clone(), &empty).is_err());
         let garbage = GetProofResponse { certificate: vec![1].into(), ..found.clone() };
+        assert!(portable(info.clone(), &garbage).is_err());
+        let garbage = GetProofResponse { successors: vec![vec![1].into()], ..found.clone() };
         assert!(portable(info.clone(), &garbage).is_err());
         let nameless = GetInfoResponse { spec_hash: String::new(), ..info };
         assert!(portable(nameless, &found).is_err());

@@ -1,23 +1,31 @@
 use std::time::Duration;
 
+use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
-use pentad_api::chain::v1::{SubmitTransactionRequest, SubmitTransactionResponse, Wait};
+use pentad_api::chain::v1::{
+    GetInfoRequest, SubmitTransactionRequest, SubmitTransactionResponse, Wait,
+};
 use pentad_api::wallet::v1::send_request::From;
 use pentad_api::wallet::v1::wallet_service_client::WalletServiceClient;
 use pentad_api::wallet::v1::{Payment, SendRequest};
 use pentad_crypto::base58check;
 use serde::Serialize;
 
-use super::KEYS_DEADLINE;
+use super::{KEYS_DEADLINE, READ_DEADLINE};
 use crate::args::{Globals, SendArgs};
 use crate::coins::coins;
 use crate::console::{Answer, Console};
-use crate::fault::Fault;
+use crate::fault::{Exit, Fault};
 use crate::table::pairs;
 use crate::target::Target;
 
 /// A payment is final within a second; a view change or two may come in between.
 const FINAL_DEADLINE: Duration = Duration::from_secs(60);
+/// Where blocks are mined, some must stand on its block: with the defaults that takes a minute or
+/// two, and luck may be bad.
+const MINED_TRIES: u32 = 10;
+/// Engine of networks whose blocks are mined and made final.
+const HYBRID: &str = "hybrid";
 
 #[derive(Debug, Serialize)]
 struct Sent {
@@ -116,11 +124,29 @@ async fn wait_until_final(
     target: &Target,
     transaction: bytes::Bytes,
 ) -> Result<SubmitTransactionResponse, Fault> {
-    let request = SubmitTransactionRequest { transaction, wait: Wait::Final.into() };
-    let mut request = tonic::Request::new(request);
-    request.set_timeout(FINAL_DEADLINE);
     let mut submit = SubmitServiceClient::new(target.connection());
-    target.call(FINAL_DEADLINE, submit.submit_transaction(request)).await
+    for _ in 1..MINED_TRIES {
+        match target.call(FINAL_DEADLINE, submit.submit_transaction(wait(&transaction))).await {
+            Err(fault) if fault.exit() == Exit::Unreachable && is_mined(target).await? => {}
+            outcome => return outcome,
+        }
+    }
+    let last = target.call(FINAL_DEADLINE, submit.submit_transaction(wait(&transaction))).await;
+    last.map_err(|fault| fault.with_hint("`pentad explain-tx` tells where the payment is"))
+}
+
+fn wait(transaction: &bytes::Bytes) -> tonic::Request<SubmitTransactionRequest> {
+    let (transaction, wait) = (transaction.clone(), Wait::Final.into());
+    let mut request = tonic::Request::new(SubmitTransactionRequest { transaction, wait });
+    request.set_timeout(FINAL_DEADLINE);
+    request
+}
+
+/// Are the blocks mined? A node that cannot be reached does not say.
+async fn is_mined(target: &Target) -> Result<bool, Fault> {
+    let mut chain = ChainServiceClient::new(target.connection());
+    let info = target.call(READ_DEADLINE, chain.get_info(GetInfoRequest {})).await?;
+    Ok(info.engine == HYBRID)
 }
 
 /// A wallet by its name, or else an address: what is neither is left to the node to refuse as an

@@ -263,6 +263,62 @@ fn work_alone_is_not_final_where_validators_decide() {
     assert!(error.to_string().contains("not shown to be final"), "{error}");
 }
 
+/// A node that was away has the certificate of a later block alone, which makes the block final too.
+#[test]
+fn certificate_of_a_later_block_makes_a_block_final() {
+    let network = Network::hybrid();
+    let mut proof = network.proof_in(&network.block, 1, 1, None);
+    let mut later = network.block.clone();
+    for time in 1..=3 {
+        later.header.prev_block_hash = later.block_hash();
+        later.header.time += time;
+        proof.successors.push(later.header);
+    }
+    proof.certificate = Some(network.certificate(&later, 4, &[0, 1, 3]));
+    let text = proof.to_json();
+    assert_eq!(PortableProof::from_json(&text).as_ref(), Ok(&proof));
+    let proven = check(&text, &network.spec).unwrap();
+    assert_eq!(proven.height, Some(BlockHeight::new(1)));
+    assert_eq!(proven.block_hash, network.block.block_hash());
+    assert_eq!(proven.signers(), ["v0", "v1", "v3"]);
+
+    // Without one of the headers, the others do not follow the block.
+    let mut gap = proof.clone();
+    gap.successors.remove(1);
+    let error = check(&gap.to_json(), &network.spec).unwrap_err();
+    assert_eq!((error.field, error.reason), ("successors", Reason::Successors));
+    // The height of the certified block is what the validators signed.
+    for height in [0, 2, u32::MAX] {
+        let moved = PortableProof { height: BlockHeight::new(height), ..proof.clone() };
+        assert!(check(&moved.to_json(), &network.spec).is_err(), "height {height}");
+    }
+    let error = {
+        let certificate = Some(network.certificate(&network.block, 1, &[0, 1, 3]));
+        let others = PortableProof { certificate, ..proof.clone() };
+        others.check(&network.spec).unwrap_err()
+    };
+    assert!(matches!(error.reason, Reason::Certificate(_)), "{error}");
+    proof.certificate = None;
+    assert_eq!(proof.check(&network.spec).unwrap_err().reason, Reason::NotFinal);
+    let mut file: Value = serde_json::from_str(&text).unwrap();
+    file["successors"][0] = json!("00");
+    let error = PortableProof::from_json(&file.to_string()).unwrap_err();
+    assert_eq!(error.field, "successors");
+}
+
+#[test]
+fn successors_prove_nothing_where_nobody_signs() {
+    for network in [Network::pow(), Network::pbft()] {
+        let mut proof = network.proof_in(&network.spec.genesis_block().clone(), 0, 0, None);
+        proof.successors = vec![network.block.header];
+        assert_eq!(proof.check(&network.spec).unwrap_err().field, "successors");
+    }
+    let network = Network::pow();
+    let mut proof = network.proof_in(&network.block, 1, 1, None);
+    proof.successors = vec![network.block.header];
+    assert_eq!(proof.check(&network.spec).unwrap_err().field, "successors");
+}
+
 #[test]
 fn certificate_is_for_one_block_of_one_network() {
     let network = Network::pbft();

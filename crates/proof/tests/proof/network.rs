@@ -104,6 +104,7 @@ impl Network {
                 path: merkle::prove(&txids, index).unwrap(),
             },
             certificate,
+            successors: Vec::new(),
         }
     }
 }

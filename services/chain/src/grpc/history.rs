@@ -1,7 +1,9 @@
 //! The transactions of an address, and proofs of transactions.
 
+use bytes::Bytes;
 use pentad_api::chain::v1 as proto;
 use pentad_api::{FieldError, proof_message};
+use pentad_primitives::encode::Encode as _;
 use pentad_primitives::{BlockHeight, Transaction, Txid, merkle};
 use pentad_store::{HistoryEntry, IndexRead as _, read_block};
 
@@ -14,6 +16,9 @@ use crate::reader::{BlockRef, Reader, View};
 const PAGE_SIZE_DEFAULT: u32 = 1_000;
 /// Transactions in one answer: about 2 MB.
 const PAGE_SIZE_MAX: u32 = 10_000;
+/// Headers in a proof, 800 kB: more blocks without a certificate follow one another only where a
+/// node has missed a day of finality.
+const SUCCESSORS_MAX: u32 = 10_000;
 
 /// One page of the history of an address.
 pub(super) async fn history(
@@ -94,12 +99,31 @@ pub(super) async fn proof(
             let index = index.ok_or(ChainError::Broken)?;
             let path = u32::try_from(index).ok().and_then(|index| merkle::prove(&txids, index));
             let path = path.ok_or(ChainError::Broken)?;
+            let (certificate, successors) = finality_proof(&view, place.height)?;
             Ok(proto::GetProofResponse {
                 proof: Some(proof_message(&block.transactions[index], &block.header, &path)),
                 height: place.height.get(),
                 confirmations: view.depth(place.height),
-                certificate: view.certificate(&entry)?.unwrap_or_default(),
+                certificate,
+                successors,
             })
         })
         .await
+}
+
+/// The certificate of a block of the main chain, or the next one above it with the headers that
+/// lead there; nothing where there is none.
+fn finality_proof(view: &View<'_>, height: BlockHeight) -> Result<(Bytes, Vec<Bytes>), ChainError> {
+    let last = view.tip.final_height.get().min(height.get().saturating_add(SUCCESSORS_MAX));
+    let mut successors = Vec::new();
+    for at in height.get()..=last {
+        let (_, entry) = view.block(BlockRef::Height(BlockHeight::new(at)))?;
+        if at > height.get() {
+            successors.push(entry.header.to_bytes().into());
+        }
+        if let Some(certificate) = view.certificate(&entry)? {
+            return Ok((certificate, successors));
+        }
+    }
+    Ok((Bytes::new(), Vec::new()))
 }

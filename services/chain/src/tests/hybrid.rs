@@ -92,6 +92,34 @@ async fn certificates_make_blocks_final_and_last() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_carry_the_next_certificate_and_the_headers_up_to_it() {
+    let directory = directory();
+    let node = open_hybrid(directory.path());
+    let blocks = node.mine(4, &bob()).await;
+    let ask = async |block: &Block| {
+        let request = proto::GetProofRequest { txid: block.transactions[0].txid().to_string() };
+        node.reads.clone().get_proof(request).await.expect("a proof").into_inner()
+    };
+    make_final(&node, &blocks[2], 3).await;
+    for (block, count) in blocks.iter().zip([2, 1, 0]) {
+        let found = ask(block).await;
+        assert_eq!(found.certificate, hybrid_certificate(&blocks[2], 3));
+        let headers: Vec<_> = blocks[3 - count..3].iter().map(|it| it.header.to_bytes()).collect();
+        assert_eq!(found.successors, headers);
+    }
+    // Its own, once it has come and the next block is there.
+    finalise(&node, hybrid_certificate(&blocks[0], 1)).await.expect("final before");
+    node.mine(1, &bob()).await;
+    let found = ask(&blocks[0]).await;
+    assert_eq!(found.certificate, hybrid_certificate(&blocks[0], 1));
+    assert!(found.successors.is_empty());
+    // Not final.
+    let found = ask(&blocks[3]).await;
+    assert!(found.certificate.is_empty() && found.successors.is_empty());
+    node.stop().await;
+}
+
 /// Attack 49: the branch of most work loses against one that validators made final.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_final_branch_of_less_work_wins_and_stays() {
