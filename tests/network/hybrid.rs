@@ -4,7 +4,8 @@
 use pentad_tests::{Devnet, buf_curl, wait_until};
 use serde_json::json;
 
-use crate::pbft::chain;
+use crate::coins::create_wallet;
+use crate::pbft::{chain, pay};
 
 const NODES: [usize; 4] = [1, 2, 3, 4];
 
@@ -52,6 +53,22 @@ fn every_node_mines_and_all_have_one_chain() {
     }
     devnet.restart();
     assert_eq!(devnet.converge(&NODES), mined[mined.len() - 1]);
+}
+
+#[test]
+fn a_payment_can_be_waited_for_while_blocks_are_mined() {
+    let devnet = Devnet::up_hybrid(NODES.len());
+    let bob = create_wallet(&devnet, 2, "bob");
+    devnet.on(1, &["miner", "start-mining"]).success();
+    let (height, hash) = pay(&devnet, 1, &devnet.genesis_address(), &bob, "100");
+    devnet.on(1, &["miner", "stop-mining"]).success();
+    for number in NODES {
+        wait_until("every node has it final", || {
+            devnet.status(number)["final_height"].as_u64() >= Some(height)
+        });
+        let found = devnet.on(number, &["print", &height.to_string()]).success();
+        assert_eq!(found["hash"], json!(hash), "node {number}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pentad_tests::Devnet;
+use pentad_tests::{Devnet, wait_until};
 use serde_json::{Value, json};
 
 use crate::coins::{create_wallet, send};
@@ -76,4 +76,37 @@ fn proof_of_a_final_payment_names_who_signed_it() {
     fs::write(&path, forged.to_string()).expect("a writable file");
     let error = verify().failure(1);
     assert!(error.contains("`certificate`") && error.contains("quorum"), "{error}");
+}
+
+/// What could still be undone is not proved: the file is not written, and none without a certificate
+/// is believed.
+#[test]
+fn proof_of_a_mined_payment_is_had_once_it_is_final() {
+    let devnet = Devnet::up_hybrid(4);
+    let bob = create_wallet(&devnet, 2, "bob");
+    let (txid, _) = send(&devnet, 1, &devnet.genesis_address(), &bob, "10");
+    let path = devnet.dir().join("proof.json");
+    let file = path.to_str().expect("a plain path");
+    let write = || devnet.on(3, &["proof", &txid, "--out", file]);
+    // One block is lacking on the payment's.
+    devnet.generate(1, 6);
+    devnet.converge(&[1, 3]);
+    let error = write().failure(1);
+    assert!(error.contains("not final") && !path.exists(), "{error}");
+    devnet.generate(1, 1);
+    wait_until("the payment is final", || devnet.status(3)["final_height"] == 1);
+    assert_eq!(write().success()["height"], 1);
+
+    let spec = devnet.chain_spec();
+    let spec = spec.to_str().expect("a plain path");
+    let verify = || devnet.run(&["verify-proof", file, "--chain", spec]);
+    let verified = verify().success();
+    assert_eq!((&verified["basis"], &verified["height"]), (&json!("certificate"), &json!(1)));
+    assert_eq!(verified["does_not_prove"], Value::Null);
+    let text = fs::read_to_string(&path).expect("a file");
+    let mut bare: Value = serde_json::from_str(&text).expect("JSON");
+    bare["certificate"] = Value::Null;
+    fs::write(&path, bare.to_string()).expect("a writable file");
+    let error = verify().failure(1);
+    assert!(error.contains("not shown to be final") && error.contains("hint"), "{error}");
 }

@@ -263,7 +263,7 @@ fn work_alone_is_not_final_where_validators_decide() {
     assert!(error.to_string().contains("not shown to be final"), "{error}");
 }
 
-/// A node that was away has the certificate of a later block alone, which makes the block final too.
+/// A node that was away has the certificate of a later block alone, which makes it final too.
 #[test]
 fn certificate_of_a_later_block_makes_a_block_final() {
     let network = Network::hybrid();
