@@ -27,6 +27,8 @@ pub struct Claim {
     pub height: BlockHeight,
     /// Hash of its tip.
     pub tip: BlockHash,
+    /// Height of its last final block, where validators make blocks of work final; else `None`.
+    pub final_height: Option<BlockHeight>,
 }
 
 /// The part of a handshake that never changes while a node runs.

@@ -15,7 +15,8 @@ const BURST: Duration = Duration::from_secs(4);
 /// What any Noise message costs besides its bytes, and any frame.
 const MESSAGE_WORK: u64 = 256;
 const FRAME_WORK: u64 = 1 << 10;
-/// A heartbeat is answered, a locator looked up: honest peers send a few of them a second.
+/// A heartbeat is answered, a locator looked up, dozens of signatures are checked: honest peers
+/// send a few of them a second.
 const ANSWER_WORK: u64 = 64 << 10;
 
 /// What one peer has caused. Times count from any fixed start.
@@ -36,7 +37,7 @@ impl Intake {
     pub fn frame(&mut self, kind: Kind, bytes: usize, now: Duration) {
         let bytes = bytes as u64;
         let work = match kind {
-            Kind::Handshake | Kind::GetHeaders => ANSWER_WORK,
+            Kind::Handshake | Kind::GetHeaders | Kind::Certificate => ANSWER_WORK,
             // 34 bytes lead to a look-up.
             Kind::Inventory
             | Kind::GetTransactions

@@ -1,6 +1,6 @@
 //! What a frame holds.
 
-use crate::class::LARGEST_PAYLOAD;
+use crate::class::{CERTIFICATE_MAX, LARGEST_PAYLOAD};
 
 /// The message in a frame: a type of package `pentad.wire.v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,11 +31,13 @@ pub enum Kind {
     GetBlockTransactions,
     /// `BlockTransactions`: transactions of a block.
     BlockTransactions,
+    /// `Certificate`: what makes a block final.
+    Certificate,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Handshake,
         Self::GetBlocks,
         Self::Transactions,
@@ -49,6 +51,7 @@ impl Kind {
         Self::CompactBlock,
         Self::GetBlockTransactions,
         Self::BlockTransactions,
+        Self::Certificate,
     ];
 
     /// The kind's number on the wire.
@@ -68,6 +71,7 @@ impl Kind {
             Self::CompactBlock => 11,
             Self::GetBlockTransactions => 12,
             Self::BlockTransactions => 13,
+            Self::Certificate => 14,
         }
     }
 
@@ -88,6 +92,7 @@ impl Kind {
             11 => Some(Self::CompactBlock),
             12 => Some(Self::GetBlockTransactions),
             13 => Some(Self::BlockTransactions),
+            14 => Some(Self::Certificate),
             _ => None,
         }
     }
@@ -111,6 +116,8 @@ impl Kind {
             Self::CompactBlock => 640 << 10,
             // 5000 places of three bytes, packed or each with its tag.
             Self::GetBlockTransactions => 24 << 10,
+            // A certificate, the encoding.
+            Self::Certificate => CERTIFICATE_MAX + (1 << 10),
             // 2000 headers of 82 bytes with tag and length, and a certificate.
             Self::Headers => 176 << 10,
             // 1000 ids of 34 bytes with tag and length.

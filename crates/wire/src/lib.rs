@@ -22,6 +22,7 @@ mod class;
 pub mod compact;
 pub mod consensus;
 pub mod eviction;
+pub mod finality;
 pub mod frame;
 pub mod gate;
 pub mod handshake;

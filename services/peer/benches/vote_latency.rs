@@ -5,7 +5,7 @@
 //! `cargo bench -p pentad-peer` prints the figures.
 
 #[allow(dead_code, reason = "the tests use all of it")]
-#[path = "../src/tests/fake_chain.rs"]
+#[path = "../src/tests/fake_chain/mod.rs"]
 mod fake_chain;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -11,6 +11,8 @@
 //! | `pentad_peer_links_evicted_total` | inbound ones that gave way to a newcomer |
 //! | `pentad_peer_links_slow_total` | closed because the other side did not read |
 //! | `pentad_peer_compact_blocks_total` | put together from the mempool |
+//! | `pentad_peer_certificates_received_total{outcome}` | that make blocks of work final |
+//! | `pentad_peer_certificates_sent_total` | the same, to each peer |
 //! | `pentad_peer_offences_total{offence}` | misbehaviour by kind |
 //! | `pentad_peer_feelers_total` | nodes found by short test connections |
 //! | `pentad_peer_bans_total` | static keys banned |
@@ -24,6 +26,7 @@
 //! | `pentad_peer_sync_buffered_bytes` | blocks that wait for their turn |
 
 use pentad_service_kit::Metrics;
+use pentad_wire::finality::Outcome;
 use pentad_wire::sync::Progress;
 use pentad_wire::{Class, Direction, Offence};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -34,6 +37,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::hub::Peer;
 use crate::link::counters::Totals;
+
+/// The outcome of certificates that are dropped unread.
+const STALE: &str = "stale";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {
@@ -96,6 +102,42 @@ impl Dropped {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// Certificates that make blocks of work final.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Certificates {
+    received: Family<OutcomeLabels, Counter>,
+    sent: Counter,
+}
+
+impl Certificates {
+    /// One was dropped unread: its block is final, or it came before.
+    pub(crate) fn stale(&self) {
+        self.received.get_or_create(&OutcomeLabels { outcome: STALE }).inc();
+    }
+
+    pub(crate) fn received(&self, outcome: Outcome) {
+        self.received.get_or_create(&OutcomeLabels { outcome: outcome.name() }).inc();
+    }
+
+    pub(crate) fn sent(&self) {
+        self.sent.inc();
+    }
+
+    fn register_in(&self, registry: &mut Registry) {
+        for outcome in Outcome::ALL.map(Outcome::name).into_iter().chain([STALE]) {
+            drop(self.received.get_or_create(&OutcomeLabels { outcome }));
+        }
+        let (help, received) = ("Certificates of final blocks, by outcome", self.received.clone());
+        registry.register("certificates_received", help, received);
+        registry.register("certificates_sent", "The same, to each peer", self.sent.clone());
+    }
+}
+
 /// What the peer service counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerMetrics {
@@ -111,6 +153,7 @@ pub(crate) struct PeerMetrics {
     pub(crate) compact: Counter,
     pub(crate) dropped: Counter,
     pub(crate) dropped_consensus: Dropped,
+    pub(crate) certificates: Certificates,
     queued: Family<QueueLabels, Gauge>,
     orphans: Gauge,
     height: Gauge,
@@ -146,6 +189,7 @@ impl PeerMetrics {
         ] {
             registry.register(name, help, counter.clone());
         }
+        self.certificates.register_in(registry);
         // A series that is there from the start has a rate when it first moves.
         self.dropped_consensus.create_series();
         let dropped = self.dropped_consensus.0.clone();

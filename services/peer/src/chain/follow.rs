@@ -50,8 +50,9 @@ async fn follow_tip_once(
                 let body = Body { block: connected.raw, certificate: connected.certificate };
                 Some(Event::Tip { claim, body: Some(body), trace })
             }
-            // The blocks that take its place follow at once; what is final does not move the tip.
-            TipEvent::Undo(_) | TipEvent::Final(_) => None,
+            // The blocks that take its place follow at once.
+            TipEvent::Undo(_) => None,
+            TipEvent::Final(_) => Some(Event::Final),
             TipEvent::Reset(reset) => {
                 Some(Event::Tip { claim: claim(reset.header)?, body: None, trace: None })
             }
@@ -74,6 +75,7 @@ fn claim(header: Option<BlockHeader>) -> Result<Claim, ChainError> {
         work: work_from_hex(&header.chain_work)?,
         height: BlockHeight::new(header.height),
         tip: block_hash_from_hex("hash", &header.hash)?,
+        final_height: None,
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pentad_api::chain::v1 as proto;
+use pentad_api::chain::v1::FinalityOutcome;
 use pentad_api::chain::v1::assembly_service_client::AssemblyServiceClient;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
 use pentad_api::chain::v1::event_service_client::EventServiceClient;
@@ -15,6 +16,7 @@ use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeight, Txid, Work};
 use pentad_service_kit::sized;
 use pentad_service_kit::telemetry::TraceContext;
+use pentad_wire::finality::Outcome as Finality;
 use pentad_wire::handshake::Claim;
 use pentad_wire::sync::{HeaderBatch, HeaderReport};
 use thiserror::Error;
@@ -31,6 +33,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const STREAM_DEADLINE: Duration = Duration::from_secs(120);
 /// Most ids of mempool transactions that a new peer is told.
 const INVENTORY_MAX: u32 = 100_000;
+
+/// The engine under which validators make blocks of work final.
+const HYBRID: &str = "hybrid";
 
 /// Clients of the chain service; cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,6 +90,9 @@ impl Chain {
                 work: work_from_hex(&info.chain_work)?,
                 height: BlockHeight::new(info.height),
                 tip: block_hash_from_hex("tip", &info.tip)?,
+                // Where work alone makes blocks final none is, and under PBFT all are.
+                final_height: (info.engine == HYBRID)
+                    .then_some(BlockHeight::new(info.final_height())),
             },
             name: info.network,
         })
@@ -131,6 +139,29 @@ impl Chain {
             best_work: Work::from_be_bytes(hash_from_bytes("best_work", &answer.best_work)?),
             best_height: BlockHeight::new(answer.best_height),
         })
+    }
+
+    /// The height of the last final block, and what makes it so.
+    pub(crate) async fn finality(&self) -> Result<(BlockHeight, Bytes), ChainError> {
+        let request = timed(proto::GetFinalityRequest {});
+        let answer = self.assembly.clone().get_finality(request).await?.into_inner();
+        Ok((BlockHeight::new(answer.height), answer.certificate))
+    }
+
+    /// Makes a block final.
+    pub(crate) async fn finalise(&self, certificate: Bytes) -> Result<Finality, ChainError> {
+        let request = timed(proto::FinaliseBlockRequest { certificate });
+        let answer = self.assembly.clone().finalise_block(request).await?.into_inner();
+        if let Some(refusal) = &answer.refusal {
+            tracing::info!(reason = refusal.reason, "certificate refused: {}", refusal.message);
+            return Ok(Finality::Refused(refusal.misbehavior));
+        }
+        match answer.outcome() {
+            FinalityOutcome::Final => Ok(Finality::Final),
+            FinalityOutcome::AlreadyFinal => Ok(Finality::AlreadyFinal),
+            FinalityOutcome::Awaited => Ok(Finality::Awaited),
+            FinalityOutcome::Unspecified => Err(ChainError::Missing("outcome")),
+        }
     }
 
     /// Blocks in the order asked for; an empty one is not there.

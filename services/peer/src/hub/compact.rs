@@ -93,7 +93,8 @@ impl Hub {
             Step::Assemble { hash, header, transactions, certificate } => {
                 // Thousands of hashes: not on the hub's time.
                 let span = Span::current();
-                self.call(Some(peer), async move {
+                let failure = Event::HeadersChecked { peer: Some(peer), report: None };
+                self.call(failure, async move {
                     let assembling = move || assemble(&header, &transactions);
                     let block = tokio::task::spawn_blocking(assembling).await.ok().flatten();
                     let body = block.map(|block| Body { block, certificate });

@@ -5,6 +5,7 @@
 mod command;
 mod compact;
 mod dial;
+mod finality;
 mod pace;
 mod peer;
 mod peers;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pentad_primitives::{BlockHash, Txid};
+use pentad_primitives::{BlockHash, BlockHeight, Txid};
 use pentad_service_kit::telemetry::TraceContext;
 use pentad_wire::compact::Drafts;
 use pentad_wire::handshake::{Claim, Reason};
 use pentad_wire::orphans::Orphans;
 use pentad_wire::relay::Relay;
 use pentad_wire::sync::{Body, HeaderReport, Outcome, Sync, TICK_INTERVAL};
-use pentad_wire::{Class, PeerId, StaticKey, sync};
+use pentad_wire::{Class, PeerId, StaticKey, finality as certificates, sync};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -42,6 +43,7 @@ use crate::message::Message;
 use crate::metrics::PeerMetrics;
 pub(crate) use command::{Command, CommandError, PeerInfo, Traffic};
 use compact::Pool;
+use finality::Certificates;
 use pace::Pace;
 pub(crate) use peer::Peer;
 use relaying::Fresh;
@@ -87,6 +89,12 @@ pub(crate) enum Event {
     HeadersChecked { peer: Option<PeerId>, report: Option<HeaderReport> },
     /// A compact block was put together, or does not fit its header.
     Assembled { peer: PeerId, hash: BlockHash, body: Option<Body>, span: Span },
+    /// More is final here than was.
+    Final,
+    /// The last final block and what makes it so; `None`: the chain service did not tell.
+    FinalityRead(Option<(BlockHeight, Bytes)>),
+    /// The chain service took or refused a certificate.
+    CertificateChecked(certificates::Outcome),
     /// A question to the chain service is done and nothing follows.
     Done,
     /// Discovery found a node.
@@ -133,9 +141,10 @@ pub(crate) struct Hub {
     fresh: Vec<Fresh>,
     /// When to ask for transactions that peers told of.
     ask_at: Option<Instant>,
-    /// Questions to the chain service, and on whose account each is asked.
+    /// Questions to the chain service, and what each that fails comes to.
     calls: JoinSet<Event>,
-    callers: HashMap<task::Id, Option<PeerId>>,
+    failures: HashMap<task::Id, Event>,
+    certificates: Certificates,
     /// Whether this node takes part in consensus at present, and as which validator.
     consensus: watch::Receiver<Option<Bytes>>,
     pace: Pace,
@@ -163,7 +172,8 @@ impl Hub {
             fresh: Vec::new(),
             ask_at: None,
             calls: JoinSet::new(),
-            callers: HashMap::new(),
+            failures: HashMap::new(),
+            certificates: Certificates::new(&own),
             consensus,
             pace: Pace::default(),
             felt: Duration::ZERO,
@@ -250,6 +260,9 @@ impl Hub {
                 let _entered = span.entered();
                 self.on_assembled(peer, hash, body);
             }
+            Event::Final => self.ask_finality(),
+            Event::FinalityRead(read) => self.on_finality(read),
+            Event::CertificateChecked(outcome) => self.on_certificate_checked(outcome),
             Event::Done => {}
             Event::Hint { address } => self.on_hint(&address),
             Event::Command(command) => self.on_command(command),
@@ -275,6 +288,9 @@ impl Hub {
                 self.on_block_transactions(peer, hash, transactions);
             }
             Message::Headers(batch) => self.step(sync::Input::Headers { peer, batch }),
+            Message::Certificate { height, certificate } => {
+                self.on_certificate(peer, height, certificate);
+            }
             // The reader gives these to the task that answers or to the consensus service, or
             // ends with them.
             Message::GetBlocks(_)
@@ -291,6 +307,8 @@ impl Hub {
         self.close_hoarders();
         self.ask_for_overdue_blocks();
         self.ask_for_transactions();
+        self.ask_finality_if_due();
+        self.check_certificates();
         self.send_heartbeats();
         self.dial_due();
         self.send_feeler();
@@ -317,6 +335,7 @@ impl Hub {
         self.announce_consensus();
         self.relay_fresh();
         self.announce_tip();
+        self.announce_finality();
     }
 }
 

@@ -129,6 +129,7 @@ impl Hub {
         }
         self.peers.insert(id, peer);
         self.relay.connect(id);
+        self.certificates.machine.connect(id, claim.final_height);
         self.step(Input::Connected { peer: id, direction, claim });
     }
 
@@ -239,6 +240,7 @@ impl Hub {
     fn forget(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(&id)?;
         self.relay.disconnect(id);
+        self.certificates.machine.disconnect(id);
         self.drafts.disconnect(id);
         self.step(Input::Disconnected { peer: id });
         Some(peer)
@@ -321,6 +323,7 @@ impl Hub {
         if wants_answer {
             self.tell(id, Class::Consensus, 0);
         }
+        self.certificates.machine.on_claim(id, handshake.claim.final_height);
         self.step(Input::Claimed { peer: id, claim: handshake.claim });
     }
 

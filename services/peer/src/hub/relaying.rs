@@ -43,6 +43,8 @@ const PUSH_DEPTH: u32 = 2;
 impl Hub {
     /// This node has a new tip.
     pub(super) fn on_tip(&mut self, claim: Claim, body: Option<Body>, trace: Option<TraceContext>) {
+        // What is final is told by itself.
+        let claim = Claim { final_height: self.own().final_height, ..claim };
         self.parts.claim.send_replace(claim);
         self.relay.on_tip();
         self.step(Input::Tip { claim });

@@ -48,26 +48,26 @@ impl Hub {
     pub(super) fn on_called(&mut self, done: Result<(task::Id, Event), JoinError>) {
         match done {
             Ok((id, event)) => {
-                self.callers.remove(&id);
+                self.failures.remove(&id);
                 self.on_event(event);
             }
             Err(error) => {
                 tracing::error!(%error, "a question to the chain service failed");
-                if let Some(peer) = self.callers.remove(&error.id()) {
-                    self.step(Input::CheckFailed { peer });
+                if let Some(event) = self.failures.remove(&error.id()) {
+                    self.on_event(event);
                 }
             }
         }
     }
 
-    /// Asks the chain service something on account of `peer`.
+    /// Asks the chain service something; `failure` is what it comes to if the question panics.
     pub(super) fn call(
         &mut self,
-        peer: Option<PeerId>,
+        failure: Event,
         call: impl Future<Output = Event> + Send + 'static,
     ) {
         let id = self.calls.spawn(call).id();
-        self.callers.insert(id, peer);
+        self.failures.insert(id, failure);
     }
 
     /// Asks the chain service for a locator and the peer for headers after it.
@@ -77,29 +77,29 @@ impl Hub {
         };
         let (chain, outbox) = (self.parts.local.chain.clone(), peer.outbox.clone());
         let context = trace::current();
-        self.call(Some(id), async move {
-            let failed = Event::HeadersChecked { peer: Some(id), report: None };
+        let failed = move || Event::HeadersChecked { peer: Some(id), report: None };
+        self.call(failed(), async move {
             let locator = match chain.locator().await {
                 Ok(locator) => after.into_iter().chain(locator).take(LOCATOR_MAX).collect(),
                 Err(error) => {
                     tracing::debug!(%error, "no locator");
-                    return failed;
+                    return failed();
                 }
             };
             let message = Message::GetHeaders { locator, stop: None };
             let Ok(frame) = message.to_frame(context).encode() else {
-                return failed;
+                return failed();
             };
             match outbox.push(Class::Announcements, frame) {
                 Ok(()) => Event::Done,
-                Err(_) => failed,
+                Err(_) => failed(),
             }
         });
     }
 
     fn check_headers(&mut self, peer: Option<PeerId>, batch: HeaderBatch) {
         let chain = self.parts.local.chain.clone();
-        self.call(peer, async move {
+        self.call(Event::HeadersChecked { peer, report: None }, async move {
             let report = match chain.check_headers(batch).await {
                 Ok(report) => Some(report),
                 Err(error) => {

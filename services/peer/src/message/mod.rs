@@ -7,6 +7,7 @@ use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight, Txid, Work};
 use pentad_wire::compact::{CAPABILITY as COMPACT, CompactBlock};
 use pentad_wire::consensus::CAPABILITY;
+use pentad_wire::finality;
 use pentad_wire::handshake::{Claim, GOODBYE_TEXT_MAX, Hello, NETWORK_NAME_MAX, Reason};
 use pentad_wire::relay::TRANSACTIONS_MAX;
 use pentad_wire::sync::{BLOCKS_PER_REQUEST_MAX, Body, HEADERS_MAX, HeaderBatch};
@@ -52,6 +53,8 @@ pub(crate) enum Message {
     GetBlockTransactions { hash: BlockHash, places: Vec<u32> },
     /// Transactions of a block; none: they are not there.
     BlockTransactions { hash: BlockHash, transactions: Vec<Bytes> },
+    /// Makes the block at this height final, whichever it names.
+    Certificate { height: BlockHeight, certificate: Bytes },
 }
 
 /// Who the sender is and where it stands.
@@ -110,6 +113,7 @@ impl Message {
             Self::CompactBlock(_) => Kind::CompactBlock,
             Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
             Self::BlockTransactions { .. } => Kind::BlockTransactions,
+            Self::Certificate { .. } => Kind::Certificate,
         }
     }
 
@@ -165,6 +169,9 @@ impl Message {
                     hash: share(hash.as_bytes()),
                     transactions: transactions.clone(),
                 })
+            }
+            Self::Certificate { certificate, .. } => {
+                encoding::encode(&proto::Certificate { certificate: certificate.clone() })
             }
         }
     }
@@ -230,6 +237,7 @@ impl Message {
             Kind::CompactBlock | Kind::GetBlockTransactions | Kind::BlockTransactions => {
                 compact::from_payload(kind, payload)
             }
+            Kind::Certificate => certificate(encoding::decode(payload).map_err(encoding)?),
         }
     }
 }
@@ -250,7 +258,7 @@ impl Handshake {
             height: self.claim.height.get(),
             tip: share(self.claim.tip.as_bytes()),
             chain_work: share(&self.claim.work.to_be_bytes()),
-            final_height: None,
+            final_height: self.claim.final_height.map(BlockHeight::get),
             listen_port: self.listen_port.map_or(0, u32::from),
             capabilities: self.capabilities(),
             instance: self.hello.instance,
@@ -286,6 +294,7 @@ impl Handshake {
                 work: Work::from_be_bytes(hash(kind, "chain_work", &message.chain_work)?),
                 height: BlockHeight::new(message.height),
                 tip: BlockHash::from_bytes(hash(kind, "tip", &message.tip)?),
+                final_height: message.final_height.map(BlockHeight::new),
             },
             listen_port: (port != 0).then_some(port),
             heartbeat: message.heartbeat,
@@ -323,6 +332,15 @@ fn block(message: proto::Block) -> Result<Message, Malformed> {
     check_certificate(kind, &message.certificate)?;
     let body = Body { block: message.block, certificate: message.certificate };
     Ok(Message::Block { hash, body })
+}
+
+fn certificate(message: proto::Certificate) -> Result<Message, Malformed> {
+    let (kind, certificate) = (Kind::Certificate, message.certificate);
+    check_certificate(kind, &certificate)?;
+    match finality::height(&certificate) {
+        Some(height) => Ok(Message::Certificate { height, certificate }),
+        None => Err(Malformed::Range { kind, field: "certificate" }),
+    }
 }
 
 fn check_certificate(kind: Kind, certificate: &[u8]) -> Result<(), Malformed> {

@@ -33,6 +33,7 @@ fn handshake() -> Handshake {
             }),
             height: BlockHeight::new(300),
             tip: BlockHash::from_bytes([0x22; 32]),
+            final_height: None,
         },
         listen_port: Some(5678),
         heartbeat: 1,
@@ -96,6 +97,17 @@ fn compact_block_messages() {
     }
 }
 
+/// A certificate without signatures.
+#[test]
+fn certificate_message() {
+    let parts = [&1_u64.to_le_bytes()[..], &300_u64.to_le_bytes(), &[0x22; 32], &[0]];
+    let certificate = Bytes::from(parts.concat());
+    let message = Message::Certificate { height: BlockHeight::new(300), certificate };
+    let frame = message.to_frame(Bytes::new());
+    assert_documented("a certificate", GOLDEN_CERTIFICATE, &frame.encode().expect("short"));
+    assert_eq!(Message::from_frame(frame), Ok(message));
+}
+
 /// Both sides with fixed keys: private keys and ephemeral keys of 32 equal bytes.
 #[test]
 fn noise_messages() {
@@ -152,6 +164,10 @@ const GOLDEN_COMPACT: [&str; 3] = [
         "6f6e65120374776f",
     ),
 ];
+const GOLDEN_CERTIFICATE: &str = concat!(
+    "0e00000000330a3101000000000000002c0100000000000022222222222222222222222222222222222222",
+    "2222222222222222222222222200",
+);
 const GOLDEN_NOISE: [&str; 3] = [
     "5dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef22",
     concat!(

@@ -4,6 +4,7 @@ mod certificates;
 mod compact;
 mod consensus;
 mod fake_chain;
+mod finality;
 mod golden;
 mod hostile;
 mod links;
@@ -68,6 +69,7 @@ fn config() -> PeerConfig {
 struct Node {
     chain: FakeChain,
     peer: Peer,
+    metrics: Metrics,
     address: SocketAddr,
     directory: Arc<TempDir>,
     supervisor: Supervisor,
@@ -96,18 +98,19 @@ impl Node {
         let shutdown = CancellationToken::new();
         let supervisor = Supervisor::new(TaskTracker::new(), shutdown.clone());
         let sockets = Sockets::bind(config.listen).await.expect("a free port");
+        let metrics = Metrics::new();
         let peer = Peer::start(
             config,
             directory.path(),
             chain.connection(),
             sockets,
-            &Metrics::new(),
+            &metrics,
             &supervisor,
             shutdown.clone(),
         )
         .expect("started");
         let address = peer.listen_address();
-        Self { chain, peer, address, directory, supervisor, shutdown }
+        Self { chain, peer, metrics, address, directory, supervisor, shutdown }
     }
 
     fn client(&self) -> PeerServiceClient<Connection> {
@@ -121,6 +124,13 @@ impl Node {
             Err(status) if status.code() == tonic::Code::Unavailable => Vec::new(),
             Err(status) => panic!("{status}"),
         }
+    }
+
+    /// A counter, by its name and labels as they are exported.
+    fn counter(&self, name: &str) -> u64 {
+        let text = self.metrics.encode().expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.expect("a counter of this name").parse().expect("a number")
     }
 
     async fn is_linked_to(&self, other: &Node) -> bool {
@@ -178,6 +188,7 @@ impl Stranger {
                 work: Work::default(),
                 height: BlockHeight::GENESIS,
                 tip: chain.genesis(),
+                final_height: None,
             },
             listen_port: None,
             consensus: None,

@@ -153,7 +153,7 @@ fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
     let peer = PeerId(1);
     let mut score = crate::penalty::Score::default();
     let mut now = Duration::ZERO;
-    let lie = |more: usize| Claim { work: work(100 + more), height: height(100), tip: GENESIS };
+    let lie = |more: usize| Claim { work: work(100 + more), height: height(100), ..claim(&[]) };
     let connected = Input::Connected { peer, direction: Direction::Inbound, claim: lie(0) };
     let mut outputs = sync.step(now, connected);
     for round in 1..=5 {
@@ -271,7 +271,7 @@ fn headers_that_are_only_premature_are_asked_for_again() {
 #[test]
 fn endless_headers_do_not_keep_an_honest_peer_waiting() {
     let main = extend(GENESIS, 10, 2, OWN_BODY);
-    let lie = Claim { work: work(1 << 20), height: height(1 << 20), tip: GENESIS };
+    let lie = Claim { work: work(1 << 20), height: height(1 << 20), ..claim(&[]) };
     let mut sync = Sync::new(claim(&[]));
     let (liar, now) = (PeerId(1), Duration::ZERO);
     assert_eq!(sync.step(now, connected(1, Direction::Inbound, lie)).len(), 1);

@@ -61,7 +61,7 @@ pub(super) fn height(blocks: usize) -> BlockHeight {
 
 pub(super) fn claim(blocks: &[TestBlock]) -> Claim {
     let tip = blocks.last().map_or(GENESIS, |block| block.hash);
-    Claim { work: work(blocks.len()), height: height(blocks.len()), tip }
+    Claim { work: work(blocks.len()), height: height(blocks.len()), tip, final_height: None }
 }
 
 /// Main chain, header tree and bodies, without any rule but that a body belongs to its header.

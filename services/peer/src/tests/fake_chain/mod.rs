@@ -1,6 +1,9 @@
 //! A chain service of a few lines: every block counts as much work as any other, and a transaction
 //! is valid if what it spends is in the mempool or nowhere.
 
+pub(super) mod finality;
+mod reads;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,7 +13,7 @@ use futures_util::{Stream, StreamExt as _};
 use pentad_api::Connection;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
-use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_api::chain::v1::chain_service_server::ChainServiceServer;
 use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
 use pentad_api::types::v1::BlockHeader;
 use pentad_primitives::encode::{Decode as _, Encode as _};
@@ -21,6 +24,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
+
+use finality::Finality;
 
 /// A block with this last byte is invalid; so is a transaction that begins with it.
 pub(super) const POISON: u8 = 0xee;
@@ -47,14 +52,23 @@ pub(super) struct FakeChain(Arc<Shared>);
 
 struct Shared {
     network: String,
-    /// Blocks need a certificate.
-    certified: bool,
+    engine: Engine,
     genesis: BlockHash,
     state: Mutex<State>,
     /// Counts changes, so that streams know when to look.
     changed: watch::Sender<u64>,
     /// Streams of an older life end.
     life: watch::Sender<u64>,
+}
+
+/// What makes blocks final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    Work,
+    /// Blocks need a certificate.
+    Pbft,
+    /// Certificates come later.
+    Hybrid,
 }
 
 #[derive(Default)]
@@ -74,6 +88,7 @@ struct State {
     /// Calls that are to break off after a few blocks, and checks of headers that are to panic.
     breaks: usize,
     panics: usize,
+    finality: Finality,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -81,20 +96,20 @@ type Reply<T> = Result<Response<T>, Status>;
 
 impl FakeChain {
     pub(super) fn new(network: &str) -> Self {
-        Self::with(network, false)
+        Self::with(network, Engine::Work)
     }
 
     /// One that takes a block only with its certificate, and headers only with that of the last.
     pub(super) fn certified(network: &str) -> Self {
-        Self::with(network, true)
+        Self::with(network, Engine::Pbft)
     }
 
-    fn with(network: &str, certified: bool) -> Self {
+    fn with(network: &str, engine: Engine) -> Self {
         let genesis = BlockHash::from(sha256d(network.as_bytes()));
         let state = State { best: genesis, ..State::default() };
         Self(Arc::new(Shared {
             network: network.to_owned(),
-            certified,
+            engine,
             genesis,
             state: Mutex::new(state),
             changed: watch::channel(0).0,
@@ -176,7 +191,7 @@ impl FakeChain {
 
     /// The one certificate that a block can have here; as long as 64 signatures.
     pub(super) fn certificate(&self, hash: BlockHash) -> Bytes {
-        if !self.0.certified {
+        if self.0.engine != Engine::Pbft {
             return Bytes::new();
         }
         hash.as_bytes().repeat(4_274 / 32).into()
@@ -197,11 +212,23 @@ impl FakeChain {
         } else if bytes.last() == Some(&POISON) {
             response.refusal = Some(refusal("POISON", 100));
             return response;
-        } else if *certificate != self.certificate(hash) {
+        } else if !self.fits(&state, hash, parent(bytes), certificate) {
             response.refusal = Some(refusal("BAD_CERTIFICATE", 100));
             return response;
+        } else if self.is_below_finality(&state, hash_or_parent(&state, hash, bytes)) {
+            response.refusal = Some(refusal("BELOW_FINALITY", 0));
+            return response;
         } else {
-            self.insert(&mut state, hash, bytes)
+            self.insert(&mut state, hash, bytes);
+            if self.0.engine == Engine::Hybrid {
+                self.finalise_at_hand(&mut state, certificate);
+            }
+            let height = state.headers[&hash].0;
+            if state.main.get(height - 1) == Some(&hash) {
+                proto::BlockOutcome::Connected
+            } else {
+                proto::BlockOutcome::SideBranch
+            }
         };
         response.set_outcome(outcome);
         drop(state);
@@ -213,13 +240,25 @@ impl FakeChain {
         hash == self.0.genesis || state.bodies.contains_key(&hash)
     }
 
-    fn insert(&self, state: &mut State, hash: BlockHash, bytes: &Bytes) -> proto::BlockOutcome {
+    /// Whether a block may come with this certificate, or without one.
+    fn fits(&self, state: &State, hash: BlockHash, on: BlockHash, certificate: &Bytes) -> bool {
+        if self.0.engine == Engine::Hybrid && !certificate.is_empty() {
+            let height = state.headers.get(&on).map_or(1, |(height, _)| height + 1);
+            return *certificate == finality::certificate(hash, height);
+        }
+        *certificate == self.certificate(hash)
+    }
+
+    fn insert(&self, state: &mut State, hash: BlockHash, bytes: &Bytes) {
         self.check(state, &[bytes.slice(..80)]);
         state.bodies.insert(hash, (bytes.clone(), self.certificate(hash)));
         let height = state.headers[&hash].0;
-        if height <= state.main.len() {
-            return proto::BlockOutcome::SideBranch;
+        if height > state.main.len() {
+            self.move_to(state, hash);
         }
+    }
+
+    fn move_to(&self, state: &mut State, hash: BlockHash) {
         let path = self.path(state, hash);
         let common = path.iter().zip(&state.main).take_while(|(new, old)| new == old).count();
         for undone in state.main.split_off(common).into_iter().rev() {
@@ -244,7 +283,6 @@ impl FakeChain {
                 }),
             );
         }
-        proto::BlockOutcome::Connected
     }
 
     fn path(&self, state: &State, tip: BlockHash) -> Vec<BlockHash> {
@@ -274,14 +312,19 @@ impl FakeChain {
                 None => return (accepted, Some(refusal("UNKNOWN_PARENT", 20))),
             };
             let hash = BlockHash::from(sha256d(header));
+            if !state.headers.contains_key(&hash) && self.is_below_finality(state, parent) {
+                return (accepted, Some(refusal("BELOW_FINALITY", 0)));
+            }
             state.headers.entry(hash).or_insert((below + 1, header.clone()));
             let best = state.headers.get(&state.best).map_or(0, |(height, _)| *height);
-            if below + 1 > best {
+            if below + 1 > best && !self.is_below_finality(state, hash) {
                 state.best = hash;
             }
             accepted += 1;
         }
-        (accepted, None)
+        let last = headers.last().map(|last| BlockHash::from(sha256d(last)));
+        let is_below = last.is_some_and(|last| self.is_below_finality(state, last));
+        (accepted, is_below.then(|| refusal("BELOW_FINALITY", 0)))
     }
 
     fn admit(&self, bytes: &Bytes) -> proto::AdmissionOutcome {
@@ -354,6 +397,11 @@ fn parent(header: &[u8]) -> BlockHash {
     BlockHash::from_bytes(header[4..36].try_into().expect("32 bytes"))
 }
 
+/// What tells the branch of a block whose header may be unknown.
+fn hash_or_parent(state: &State, hash: BlockHash, header: &[u8]) -> BlockHash {
+    if state.headers.contains_key(&hash) { hash } else { parent(header) }
+}
+
 fn refusal(reason: &str, misbehavior: u32) -> proto::Refusal {
     proto::Refusal {
         reason: reason.to_owned(),
@@ -389,132 +437,6 @@ fn work(height: usize) -> Bytes {
 }
 
 #[tonic::async_trait]
-impl ChainService for FakeChain {
-    async fn get_utxo_set_hash(
-        &self,
-        _: Request<proto::GetUtxoSetHashRequest>,
-    ) -> Reply<proto::GetUtxoSetHashResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    type StreamHeadersStream = Answers<proto::StreamHeadersResponse>;
-    type StreamBlocksStream = Answers<proto::StreamBlocksResponse>;
-
-    async fn get_info(&self, _: Request<proto::GetInfoRequest>) -> Reply<proto::GetInfoResponse> {
-        let height = self.height();
-        Ok(Response::new(proto::GetInfoResponse {
-            network: self.0.network.clone(),
-            genesis_hash: self.0.genesis.to_string(),
-            height: u32::try_from(height).expect("a short chain"),
-            tip: self.tip().to_string(),
-            chain_work: format!("{height:x}"),
-            ..Default::default()
-        }))
-    }
-
-    async fn get_mempool(
-        &self,
-        _: Request<proto::GetMempoolRequest>,
-    ) -> Reply<proto::GetMempoolResponse> {
-        let state = self.state();
-        let txids = state.mempool.iter().map(|(txid, _)| txid.to_string()).collect();
-        let total = state.mempool.len() as u64;
-        Ok(Response::new(proto::GetMempoolResponse { txids, total }))
-    }
-
-    async fn get_block(
-        &self,
-        _: Request<proto::GetBlockRequest>,
-    ) -> Reply<proto::GetBlockResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_header(
-        &self,
-        _: Request<proto::GetHeaderRequest>,
-    ) -> Reply<proto::GetHeaderResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_transaction(
-        &self,
-        _: Request<proto::GetTransactionRequest>,
-    ) -> Reply<proto::GetTransactionResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_balance(
-        &self,
-        _: Request<proto::GetBalanceRequest>,
-    ) -> Reply<proto::GetBalanceResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_utxos(
-        &self,
-        _: Request<proto::GetUtxosRequest>,
-    ) -> Reply<proto::GetUtxosResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_history(
-        &self,
-        _: Request<proto::GetHistoryRequest>,
-    ) -> Result<Response<proto::GetHistoryResponse>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn explain_transaction(
-        &self,
-        _: Request<proto::ExplainTransactionRequest>,
-    ) -> Result<Response<proto::ExplainTransactionResponse>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn estimate_fee(
-        &self,
-        _: Request<proto::EstimateFeeRequest>,
-    ) -> Result<Response<proto::EstimateFeeResponse>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_supply(
-        &self,
-        _: Request<proto::GetSupplyRequest>,
-    ) -> Result<Response<proto::GetSupplyResponse>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_proof(
-        &self,
-        _: Request<proto::GetProofRequest>,
-    ) -> Result<Response<proto::GetProofResponse>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn get_certificate(
-        &self,
-        _: Request<proto::GetCertificateRequest>,
-    ) -> Reply<proto::GetCertificateResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn stream_headers(
-        &self,
-        _: Request<proto::StreamHeadersRequest>,
-    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn stream_blocks(
-        &self,
-        _: Request<proto::StreamBlocksRequest>,
-    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
-}
-
-#[tonic::async_trait]
 impl EventService for FakeChain {
     type FollowAddressesStream = Answers<proto::FollowAddressesResponse>;
     type FollowTipStream = Answers<proto::FollowTipResponse>;
@@ -525,7 +447,7 @@ impl EventService for FakeChain {
         request: Request<proto::FollowTipRequest>,
     ) -> Reply<Self::FollowTipStream> {
         let mut position = request.into_inner().cursor.parse().ok();
-        let genesis = self.0.genesis;
+        let (genesis, mut told) = (self.0.genesis, 0);
         Ok(Response::new(self.stream(move |state| {
             let Some(position) = &mut position else {
                 position = Some(state.tips.len());
@@ -537,9 +459,12 @@ impl EventService for FakeChain {
                 let cursor = state.tips.len().to_string();
                 return Some(proto::FollowTipResponse { cursor, event: Some(event) });
             };
-            let event = state.tips.get(*position).cloned();
-            *position += usize::from(event.is_some());
-            event
+            if let Some(event) = state.tips.get(*position).cloned() {
+                *position += 1;
+                return Some(event);
+            }
+            let event = Some(Self::newly_final(state, &mut told)?);
+            Some(proto::FollowTipResponse { cursor: position.to_string(), event })
         })))
     }
 
@@ -570,7 +495,7 @@ impl AssemblyService for FakeChain {
         &self,
         _: Request<proto::GetFinalityRequest>,
     ) -> Reply<proto::GetFinalityResponse> {
-        Err(Status::unimplemented("not for peers"))
+        self.last_final().map(Response::new)
     }
 
     async fn get_candidate(
@@ -589,9 +514,9 @@ impl AssemblyService for FakeChain {
 
     async fn finalise_block(
         &self,
-        _: Request<proto::FinaliseBlockRequest>,
+        request: Request<proto::FinaliseBlockRequest>,
     ) -> Reply<proto::FinaliseBlockResponse> {
-        Err(Status::unimplemented("not for peers"))
+        self.hand_in(&request.into_inner().certificate).map(Response::new)
     }
 
     async fn get_state_root(
@@ -692,7 +617,9 @@ impl AssemblyService for FakeChain {
             (0, Some(refusal("BAD_CERTIFICATE", 100)))
         };
         let path = self.path(&state, state.best);
-        let wanted = path.iter().filter(|hash| !state.bodies.contains_key(hash)).take(1024);
+        let awaited = self.awaited(&state);
+        let all = awaited.iter().chain(path.iter().filter(|hash| !awaited.contains(hash)));
+        let wanted = all.filter(|hash| !state.bodies.contains_key(hash)).take(1024);
         let wanted = wanted.map(|hash| Bytes::copy_from_slice(hash.as_bytes())).collect();
         Ok(Response::new(proto::CheckHeadersResponse {
             accepted,
