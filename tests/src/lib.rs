@@ -27,4 +27,4 @@ pub use solo::Solo;
 pub use terminal::Terminal;
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
 pub use trace::{VALIDATOR_SPANS, assert_whole, complete, payment_trace, services};
-pub use wait::{DEADLINE, wait_for, wait_until};
+pub use wait::{DEADLINE, wait_for, wait_until, within};

@@ -19,14 +19,15 @@ pub const VALIDATOR_SPANS: [&str; 11] = [
     "wallet.apply",
 ];
 
-/// The trace of the payment that was made on a node.
+/// The trace of the last payment that was made on a node.
 #[must_use]
 pub fn payment_trace(receiver: &impl Receiver, node: &str) -> Vec<SeenSpan> {
     let spans = receiver.spans();
     let is_send = |span: &&SeenSpan| {
         span.instance == node && span.name == "pentad.wallet.v1.WalletService/Send"
     };
-    let Some(trace_id) = spans.iter().find(is_send).map(|span| span.trace_id.clone()) else {
+    let last = spans.iter().filter(is_send).max_by_key(|span| span.start);
+    let Some(trace_id) = last.map(|span| span.trace_id.clone()) else {
         return Vec::new();
     };
     spans.into_iter().filter(|span| span.trace_id == trace_id).collect()

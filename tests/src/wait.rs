@@ -12,16 +12,25 @@ const POLL: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// When it has not within [`DEADLINE`]; the message names `what` and the last reason.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Result<T, String>) -> T {
+    within(DEADLINE, condition)
+        .unwrap_or_else(|reason| panic!("{what}: not within {DEADLINE:?}: {reason}"))
+}
+
+/// Waits until `condition` gives a value, for what need not come.
+///
+/// # Errors
+/// The last reason, when it has not within `limit`.
+pub fn within<T>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
     let start = Instant::now();
     loop {
         match condition() {
-            Ok(value) => return value,
-            Err(reason) => {
-                assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}: {reason}");
-            }
+            Err(_) if start.elapsed() < limit => thread::sleep(POLL),
+            outcome => return outcome,
         }
-        thread::sleep(POLL);
     }
 }
 
