@@ -1,6 +1,6 @@
 //! Each service as its own process, found by address.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,21 @@ fn local() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
-/// Four processes that share nothing but a cookie file.
+/// Processes that share nothing but a cookie file.
 struct Services {
     data: TempDir,
     chain: String,
     wallet: String,
     miner: String,
+    peer: String,
     running: Vec<Running>,
 }
 
 impl Services {
     fn new() -> Self {
         let data = TempDir::new().expect("a temporary folder");
-        let [chain, wallet, miner] = [0; 3].map(|_| local());
-        Self { data, chain, wallet, miner, running: Vec::new() }
+        let [chain, wallet, miner, peer] = [0; 4].map(|_| local());
+        Self { data, chain, wallet, miner, peer, running: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -62,11 +63,27 @@ impl Services {
         let passphrase = format!("wallet.passphrase_file={}", passphrase.display());
         let listen = format!("peer.listen={}", local());
         let bootstrap = format!("peer.bootstrap=[\"{bootstrap}\"]");
-        let [chain, wallet, miner] = [&self.chain, &self.wallet, &self.miner].map(String::clone);
+        let addresses = [&self.chain, &self.wallet, &self.miner, &self.peer];
+        let [chain, wallet, miner, peer] = addresses.map(String::clone);
         self.start("pentad-miner", &miner, &[], &[&to_chain[..], &to_wallet].concat());
         self.start("pentad-wallet", &wallet, &[], &[&to_chain[..], &[passphrase]].concat());
-        self.start("pentad-peer", &local(), &[], &[&to_chain[..], &[listen, bootstrap]].concat());
+        self.start("pentad-peer", &peer, &[], &[&to_chain[..], &[listen, bootstrap]].concat());
         self.start("pentad-chain", &chain, &["--chain", spec], &[]);
+    }
+
+    /// Starts a consensus service that votes with this key.
+    fn start_validator(&mut self, spec: &str, key: &str) {
+        let upstreams = [self.upstream("chain", &self.chain), self.upstream("peer", &self.peer)];
+        let flags = ["--chain", spec, "--validator-key", key];
+        self.start("pentad-consensus", &local(), &flags, &upstreams.concat());
+    }
+
+    /// Stops all of them.
+    fn stop(mut self) {
+        for service in &mut self.running {
+            let status = service.terminate();
+            assert!(status.success(), "{status}: {}", service.output());
+        }
     }
 
     /// `pentad` against one service by address and cookie.
@@ -103,10 +120,37 @@ fn four_processes_make_one_node() {
         let balance = services.pentad(&services.chain, &["balance", address])?;
         if balance["confirmed"] == "5.00000000" { Ok(()) } else { Err(balance.to_string()) }
     });
-    for service in &mut services.running {
-        let status = service.terminate();
-        assert!(status.success(), "{status}: {}", service.output());
+    services.stop();
+}
+
+/// Two of the four validators are away, so that nothing is final without the fifth process.
+#[test]
+fn five_processes_make_one_node_that_mines_and_votes() {
+    let devnet = Devnet::up_hybrid(4);
+    let spec = devnet.chain_spec().display().to_string();
+    let key = fs::read_to_string(devnet.node(4).data_dir().join("validator.key")).expect("a key");
+    for number in [3, 4] {
+        devnet.stop(number);
     }
+    let mut services = Services::new();
+    services.start_all(&spec, &devnet.node(1).p2p());
+    let copy = services.path("validator.key");
+    write_secret(&copy, key.trim());
+    services.start_validator(&spec, &copy.display().to_string());
+
+    // One more than stand on the block that is final by them.
+    wait_for("blocks are mined by five processes", || {
+        services.pentad(&services.miner, &["generate", "7"])
+    });
+    wait_for("the first is final on all nodes", || {
+        let [first, second] = [1, 2].map(|number| devnet.status(number)["final_height"].clone());
+        let info = services.pentad(&services.chain, &["chain", "get-info"])?;
+        match (first.as_u64(), second.as_u64(), info["finalHeight"].as_u64()) {
+            (Some(1..), Some(1..), Some(1..)) => Ok(()),
+            found => Err(format!("{found:?}\n{}", outputs(&services.running))),
+        }
+    });
+    services.stop();
 }
 
 fn write_secret(path: &Path, text: &str) {

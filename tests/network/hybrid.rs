@@ -72,9 +72,11 @@ fn a_payment_can_be_waited_for_while_blocks_are_mined() {
 }
 
 #[test]
-fn a_network_told_to_mine_makes_blocks_by_itself() {
+fn a_node_told_to_mine_makes_blocks_final_too() {
     let devnet = Devnet::up_hybrid(1);
     devnet.stop(1);
     devnet.run(&["devnet", "up", "--mine", "--detach"]).success();
-    wait_until("a block is mined", || devnet.status(1)["height"].as_u64() > Some(0));
+    wait_until("a block is mined and final", || {
+        devnet.status(1)["final_height"].as_u64() > Some(0)
+    });
 }

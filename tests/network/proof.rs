@@ -78,8 +78,8 @@ fn proof_of_a_final_payment_names_who_signed_it() {
     assert!(error.contains("`certificate`") && error.contains("quorum"), "{error}");
 }
 
-/// What could still be undone is not proved: the file is not written, and none without a certificate
-/// is believed.
+/// What could still be undone is not proved: the file is not written, and none without a
+/// certificate is believed.
 #[test]
 fn proof_of_a_mined_payment_is_had_once_it_is_final() {
     let devnet = Devnet::up_hybrid(4);
