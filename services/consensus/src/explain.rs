@@ -68,7 +68,7 @@ pub(crate) fn explain(
         findings.push(match snapshot.subject {
             Subject::NextBlock => "no transaction waits: there is nothing to agree on".to_owned(),
             Subject::FinalBlock { depth } => format!(
-                "{depth} blocks have not come to stand on the next one: there is nothing to make final"
+                "{depth} blocks do not stand on the next one yet: there is nothing to make final"
             ),
         });
     }
@@ -345,7 +345,7 @@ mod tests {
         (snapshot.pending, snapshot.longest_wait) = (0, None);
         let (explanation, text) = explained(&snapshot, &vitals());
         assert!(explanation.is_healthy, "{text}");
-        assert!(text.contains("6 blocks have not come to stand on the next one"), "{text}");
+        assert!(text.contains("6 blocks do not stand on the next one yet"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `pentad_consensus_views_left_total{cause}` | timeout, censorship, or others: they left first |
 //! | `pentad_consensus_replicas`, `pentad_consensus_quorum` | of the validator set |
 //! | `pentad_consensus_quorum_margin` | validators beyond a quorum that speak, see [`Margin`] |
+//! | `pentad_consensus_waiting` | transactions, or deep blocks of work, that wait for agreement |
 //! | `pentad_consensus_events_waiting` | inputs that the driver has not taken in |
 //! | `pentad_consensus_outbox_bytes` | messages that the peer service has not taken |
 //! | `pentad_consensus_heard_timestamp_seconds{replica}` | last message of another replica, Unix |
@@ -112,6 +113,7 @@ pub(crate) struct ConsensusMetrics {
     replicas: Gauge,
     quorum: Gauge,
     margin: Margin,
+    waiting: Gauge,
     pub(crate) outbox_bytes: Gauge,
     heard: Family<ReplicaLabels, Gauge>,
     final_time: Gauge,
@@ -143,6 +145,7 @@ impl ConsensusMetrics {
             replicas: Gauge::default(),
             quorum: Gauge::default(),
             margin: Margin::default(),
+            waiting: Gauge::default(),
             outbox_bytes: Gauge::default(),
             heard: Family::default(),
             final_time: Gauge::default(),
@@ -181,12 +184,19 @@ impl ConsensusMetrics {
         metrics.sample("consensus_events_waiting", "Inputs that wait for the driver", waiting);
     }
 
+    /// So much waits for agreement.
+    pub(crate) fn set_waiting(&self, count: u64) {
+        self.waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     fn register_in(&self, registry: &mut Registry) {
         self.create_series();
         registry.register("view", "View of this validator", self.view.clone());
         registry.register("views_left", "Views left, by cause", self.views_left.clone());
         registry.register("replicas", "Validators", self.replicas.clone());
         registry.register("quorum", "Votes that make a quorum", self.quorum.clone());
+        let help = "Transactions, or deep blocks of work, that wait for agreement";
+        registry.register("waiting", help, self.waiting.clone());
         let outbox = self.outbox_bytes.clone();
         registry.register("outbox_bytes", "Messages that wait for the peer service", outbox);
         let (heard, final_time) = (self.heard.clone(), self.final_time.clone());

@@ -178,7 +178,9 @@ impl Driver {
 
     /// Tells the core whether anything waits, when that changed.
     pub(super) fn tell_pending(&mut self, outputs: &mut Vec<Output>) {
-        let is_pending = self.waiting() > 0 || self.proposing.is_heartbeat();
+        let waiting = self.waiting();
+        self.parts.metrics.set_waiting(waiting);
+        let is_pending = waiting > 0 || self.proposing.is_heartbeat();
         if is_pending != self.told_pending {
             self.told_pending = is_pending;
             self.step(Input::Pending(is_pending), outputs);
