@@ -142,7 +142,7 @@ compose() {
     local profiles=()
     shift
     engine=$(engine)
-    if [ "$engine" = pow ]; then mines=true; fi
+    if [ "$engine" != pbft ]; then mines=true; fi
     # Without its key a validator's node follows the others, as every node does under proof of work.
     if [ ! -e "$dir/$org/validator/key" ]; then engine=pow; fi
     for profile in "$engine" ${NETWORK_PROFILES:-}; do profiles+=(--profile "$profile"); done

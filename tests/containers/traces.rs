@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use pentad_tests::{
-    Receiver, SeenSpan, VALIDATOR_SPANS, assert_whole, complete, page_body, payment_trace,
-    services, wait_for,
+    FIVE_SERVICES, HYBRID_SPANS, Receiver, SeenSpan, VALIDATOR_SPANS, assert_whole, complete,
+    first_whole, page_body, payment_trace, services, wait_for, within,
 };
 use serde_json::Value;
 
@@ -94,6 +95,24 @@ fn a_payment_is_one_trace_over_twenty_containers() {
     let carol = network.create_wallet(3, "carol");
     pay(&network, 2, "bob", &carol, "5");
     trace(&viewer, "org2");
+}
+
+/// Where work makes the blocks and validators make them final, each container has a part in it.
+#[test]
+fn a_mined_payment_is_one_trace_of_all_five_services() {
+    /// Spans are exported every few seconds.
+    const EXPORT: Duration = Duration::from_secs(15);
+    let network = Network::up_with("hybrid", "traces");
+    let viewer = Viewer(&network);
+    let bob = network.create_wallet(2, "bob");
+    let trace = first_whole((0..3).map(|_| {
+        pay(&network, 1, "genesis", &bob, "10");
+        within(EXPORT, || complete(payment_trace(&viewer, "org1"), &ORGANISATIONS, &HYBRID_SPANS))
+    }));
+    for organisation in ORGANISATIONS {
+        let five = BTreeSet::from(FIVE_SERVICES);
+        assert_eq!(services(&trace)[organisation], five, "{organisation}");
+    }
 }
 
 /// What Prometheus of the first organisation keeps of a histogram's traces, as it tells them.

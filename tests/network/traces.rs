@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pentad_tests::{
-    Collector, Devnet, Receiver, Rotel, SeenSpan, VALIDATOR_SPANS, assert_whole, complete,
-    payment_trace, services, wait_for, wait_until, within,
+    Collector, Devnet, FIVE_SERVICES, HYBRID_SPANS, MINER_SPANS, Receiver, Rotel, SeenSpan,
+    VALIDATOR_SPANS, assert_whole, complete, first_whole, payment_trace, services, wait_for,
+    wait_until, within,
 };
 use serde_json::json;
 
@@ -14,19 +15,6 @@ use crate::coins::create_wallet;
 use crate::pbft::pay;
 
 const NODES: [&str; 4] = ["node1", "node2", "node3", "node4"];
-/// What every node has of a payment in a block of work.
-const MINER_SPANS: [&str; 7] = [
-    "chain.admit",
-    "miner.search",
-    "chain.connect",
-    "utxo.write",
-    "block.fsync",
-    "wallet.apply",
-    "wallet.notice",
-];
-/// What every validator has of a block that it agrees on.
-const CONSENSUS_SPANS: [&str; 5] =
-    ["consensus.round", "pbft.pre_prepare", "pbft.prepare", "pbft.commit", "safety_log.fsync"];
 
 pub(crate) fn traced(receiver: &impl Receiver, sample_ratio: f64) -> Vec<(&'static str, String)> {
     vec![
@@ -139,7 +127,6 @@ fn a_payment_is_one_trace_of_five_services_on_four_nodes() {
     let devnet = Devnet::up_with("hybrid", NODES.len(), traced(&rotel, 1.0));
     let bob = create_wallet(&devnet, 2, "bob");
     wait_for_peers(&devnet);
-    let names = [&MINER_SPANS[..], &CONSENSUS_SPANS].concat();
     // A quorum does not wait for the slowest of four: then another payment is followed.
     let traces = (0..4).map(|payments| {
         let height = 1 + payments * 7;
@@ -151,25 +138,12 @@ fn a_payment_is_one_trace_of_five_services_on_four_nodes() {
                 devnet.status(node)["final_height"].as_u64() >= Some(height)
             });
         }
-        within(EXPORT, || complete(payment_trace(&rotel, "node1"), &NODES, &names))
+        within(EXPORT, || complete(payment_trace(&rotel, "node1"), &NODES, &HYBRID_SPANS))
     });
-    let trace = first_ok(traces);
-    assert_whole(&trace);
-    let five = ["pentad-chain", "pentad-consensus", "pentad-miner", "pentad-peer", "pentad-wallet"];
+    let trace = first_whole(traces);
     for node in NODES {
-        assert_eq!(services(&trace)[node], BTreeSet::from(five), "{node}");
+        assert_eq!(services(&trace)[node], BTreeSet::from(FIVE_SERVICES), "{node}");
     }
-}
-
-fn first_ok<T>(outcomes: impl Iterator<Item = Result<T, String>>) -> T {
-    let mut last = String::new();
-    for outcome in outcomes {
-        match outcome {
-            Ok(value) => return value,
-            Err(reason) => last = reason,
-        }
-    }
-    panic!("{last}");
 }
 
 /// A payment on node 1 of a network of miners.

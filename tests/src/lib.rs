@@ -26,5 +26,8 @@ pub use script::Script;
 pub use solo::Solo;
 pub use terminal::Terminal;
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
-pub use trace::{VALIDATOR_SPANS, assert_whole, complete, payment_trace, services};
+pub use trace::{
+    FIVE_SERVICES, HYBRID_SPANS, MINER_SPANS, VALIDATOR_SPANS, assert_whole, complete, first_whole,
+    payment_trace, services,
+};
 pub use wait::{DEADLINE, wait_for, wait_until, within};

@@ -19,6 +19,56 @@ pub const VALIDATOR_SPANS: [&str; 11] = [
     "wallet.apply",
 ];
 
+/// What every node has of a payment in a block of work.
+pub const MINER_SPANS: [&str; 7] = [
+    "chain.admit",
+    "miner.search",
+    "chain.connect",
+    "utxo.write",
+    "block.fsync",
+    "wallet.apply",
+    "wallet.notice",
+];
+/// What every node has of a payment in a block of work that validators, of which it is one, made
+/// final.
+pub const HYBRID_SPANS: [&str; 12] = [
+    "chain.admit",
+    "miner.search",
+    "chain.connect",
+    "utxo.write",
+    "block.fsync",
+    "wallet.apply",
+    "wallet.notice",
+    "consensus.round",
+    "pbft.pre_prepare",
+    "pbft.prepare",
+    "pbft.commit",
+    "safety_log.fsync",
+];
+/// The services of a node, by the names under which they export spans.
+pub const FIVE_SERVICES: [&str; 5] =
+    ["pentad-chain", "pentad-consensus", "pentad-miner", "pentad-peer", "pentad-wallet"];
+
+/// The first trace that came out whole: a quorum does not wait for the slowest of four, and then
+/// another payment must be followed.
+///
+/// # Panics
+/// When none did, with what the last one lacks.
+#[must_use]
+pub fn first_whole(traces: impl Iterator<Item = Result<Vec<SeenSpan>, String>>) -> Vec<SeenSpan> {
+    let mut last = String::new();
+    for trace in traces {
+        match trace {
+            Ok(trace) => {
+                assert_whole(&trace);
+                return trace;
+            }
+            Err(reason) => last = reason,
+        }
+    }
+    panic!("{last}");
+}
+
 /// The trace of the last payment that was made on a node.
 #[must_use]
 pub fn payment_trace(receiver: &impl Receiver, node: &str) -> Vec<SeenSpan> {
