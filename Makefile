@@ -208,7 +208,7 @@ ENGINE ?= pbft
 NETWORK := PENTAD=$(STATIC)/pentad deploy/compose/network
 
 .PHONY: network-up
-network-up: images ## Start four organisations of five containers each: ENGINE=pbft|pow (needs Docker)
+network-up: images ## Start four organisations of five containers each: ENGINE=pbft|pow|hybrid (needs Docker)
 	$(NETWORK) up $(ENGINE)
 
 .PHONY: network-down

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use pentad_tests::{
-    FIVE_SERVICES, HYBRID_SPANS, Receiver, SeenSpan, VALIDATOR_SPANS, assert_whole, complete,
-    first_whole, page_body, payment_trace, services, wait_for, within,
+    FIVE_SERVICES, Receiver, SeenSpan, VALIDATOR_SPANS, assert_whole, complete, first_whole,
+    hybrid_spans, page_body, payment_trace, services, wait_for, within,
 };
 use serde_json::Value;
 
@@ -107,7 +107,7 @@ fn a_mined_payment_is_one_trace_of_all_five_services() {
     let bob = network.create_wallet(2, "bob");
     let trace = first_whole((0..3).map(|_| {
         pay(&network, 1, "genesis", &bob, "10");
-        within(EXPORT, || complete(payment_trace(&viewer, "org1"), &ORGANISATIONS, &HYBRID_SPANS))
+        within(EXPORT, || complete(payment_trace(&viewer, "org1"), &ORGANISATIONS, &hybrid_spans()))
     }));
     for organisation in ORGANISATIONS {
         let five = BTreeSet::from(FIVE_SERVICES);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pentad_tests::{
-    Collector, Devnet, FIVE_SERVICES, HYBRID_SPANS, MINER_SPANS, Receiver, Rotel, SeenSpan,
-    VALIDATOR_SPANS, assert_whole, complete, first_whole, payment_trace, services, wait_for,
+    Collector, Devnet, FIVE_SERVICES, MINER_SPANS, Receiver, Rotel, SeenSpan, VALIDATOR_SPANS,
+    assert_whole, complete, first_whole, hybrid_spans, payment_trace, services, wait_for,
     wait_until, within,
 };
 use serde_json::json;
@@ -138,7 +138,7 @@ fn a_payment_is_one_trace_of_five_services_on_four_nodes() {
                 devnet.status(node)["final_height"].as_u64() >= Some(height)
             });
         }
-        within(EXPORT, || complete(payment_trace(&rotel, "node1"), &NODES, &HYBRID_SPANS))
+        within(EXPORT, || complete(payment_trace(&rotel, "node1"), &NODES, &hybrid_spans()))
     });
     let trace = first_whole(traces);
     for node in NODES {

@@ -27,7 +27,7 @@ pub use solo::Solo;
 pub use terminal::Terminal;
 pub use tools::{Curl, buf_curl, buf_curl_list, python, tool};
 pub use trace::{
-    FIVE_SERVICES, HYBRID_SPANS, MINER_SPANS, VALIDATOR_SPANS, assert_whole, complete, first_whole,
+    FIVE_SERVICES, MINER_SPANS, VALIDATOR_SPANS, assert_whole, complete, first_whole, hybrid_spans,
     payment_trace, services,
 };
 pub use wait::{DEADLINE, wait_for, wait_until, within};

@@ -29,25 +29,19 @@ pub const MINER_SPANS: [&str; 7] = [
     "wallet.apply",
     "wallet.notice",
 ];
-/// What every node has of a payment in a block of work that validators, of which it is one, made
-/// final.
-pub const HYBRID_SPANS: [&str; 12] = [
-    "chain.admit",
-    "miner.search",
-    "chain.connect",
-    "utxo.write",
-    "block.fsync",
-    "wallet.apply",
-    "wallet.notice",
-    "consensus.round",
-    "pbft.pre_prepare",
-    "pbft.prepare",
-    "pbft.commit",
-    "safety_log.fsync",
-];
+/// What every validator has of a block that it agrees on.
+const AGREEMENT_SPANS: [&str; 5] =
+    ["consensus.round", "pbft.pre_prepare", "pbft.prepare", "pbft.commit", "safety_log.fsync"];
 /// The services of a node, by the names under which they export spans.
 pub const FIVE_SERVICES: [&str; 5] =
     ["pentad-chain", "pentad-consensus", "pentad-miner", "pentad-peer", "pentad-wallet"];
+
+/// What every node has of a payment in a block of work that validators, of which it is one, made
+/// final.
+#[must_use]
+pub fn hybrid_spans() -> Vec<&'static str> {
+    [&MINER_SPANS[..], &AGREEMENT_SPANS].concat()
+}
 
 /// The first trace that came out whole: a quorum does not wait for the slowest of four, and then
 /// another payment must be followed.

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, reason, reseal};
 use super::validators::{
-    certificate, finalise, hybrid_certificate, hybrid_spec, make_final, open, open_hybrid,
+    certificate, connect, finalise, hybrid_certificate, hybrid_spec, make_final, open, open_hybrid,
 };
 
 async fn final_height(node: &Node) -> u32 {
@@ -31,15 +31,6 @@ async fn check(node: &Node, block: &Block, is_first: bool) -> Result<String, Sta
     let request = proto::CheckCandidateRequest { header, is_first };
     let answer = node.assembly.clone().check_candidate(request).await?.into_inner();
     Ok(answer.refusal.map(|refusal| refusal.reason).unwrap_or_default())
-}
-
-/// What becomes of a block that a peer hands in.
-async fn connect(node: &Node, block: &Block, certificate: Bytes) -> proto::ConnectBlocksResponse {
-    let block = block.to_bytes().into();
-    let request = proto::ConnectBlocksRequest { block, certificate, ..Default::default() };
-    let answers = node.assembly.clone().connect_blocks(tokio_stream::iter([request])).await;
-    let mut answers = answers.expect("a stream").into_inner();
-    answers.message().await.expect("no error").expect("an answer")
 }
 
 async fn headers(node: &Node, blocks: &[Block]) -> proto::CheckHeadersResponse {

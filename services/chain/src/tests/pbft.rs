@@ -13,17 +13,9 @@ use tonic::{Code, Status};
 
 use super::fixture::{COIN, FEE, Node, alice, bob, directory, reason};
 use super::validators::{
-    certificate, extend, genesis_output, open, payment, proposed, seal, signed, spec, submit,
+    certificate, connect, extend, genesis_output, open, payment, proposed, seal, signed, spec,
+    submit,
 };
-
-/// What becomes of a block that a peer hands in.
-async fn connect(node: &Node, block: &Block, certificate: Bytes) -> proto::ConnectBlocksResponse {
-    let block = block.to_bytes().into();
-    let request = proto::ConnectBlocksRequest { block, certificate, ..Default::default() };
-    let answers = node.assembly.clone().connect_blocks(tokio_stream::iter([request])).await;
-    let mut answers = answers.expect("a stream").into_inner();
-    answers.message().await.expect("no error").expect("an answer")
-}
 
 async fn propose(
     node: &Node,

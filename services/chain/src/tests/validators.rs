@@ -109,6 +109,19 @@ pub fn hybrid_certificate(block: &Block, height: u32) -> Bytes {
     signed_under(&hybrid_spec(), block, height, 0, &[0, 1, 2]).to_bytes().into()
 }
 
+/// What becomes of a block that a peer hands in.
+pub async fn connect(
+    node: &Node,
+    block: &Block,
+    certificate: Bytes,
+) -> proto::ConnectBlocksResponse {
+    let block = block.to_bytes().into();
+    let request = proto::ConnectBlocksRequest { block, certificate, ..Default::default() };
+    let answers = node.assembly.clone().connect_blocks(tokio_stream::iter([request])).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    answers.message().await.expect("no error").expect("an answer")
+}
+
 /// What becomes of a certificate that comes by itself.
 pub async fn finalise(
     node: &Node,
