@@ -130,6 +130,13 @@ async fn a_final_branch_of_less_work_wins_and_stays() {
     let more = branch(&[&shared[..], &lost[..]].concat(), 3).await;
     let refused = connect(&node, &more[0], Bytes::new()).await.refusal.expect("below finality");
     assert_eq!((refused.reason.as_str(), refused.misbehavior), ("BELOW_FINALITY", 0));
+    // Who follows them still has headers that are all known here, and leads nowhere with them.
+    for (blocks, is_refused) in [(&lost[..], true), (&shared[..], false), (&chosen[..], false)] {
+        let answer = headers(&node, blocks).await;
+        let refused = answer.refusal.map(|it| (it.reason, it.misbehavior));
+        assert_eq!(refused, is_refused.then(|| ("BELOW_FINALITY".to_owned(), 0)));
+        assert!(answer.wanted.is_empty());
+    }
     node.stop().await;
 
     let node = open_hybrid(directory.path());

@@ -1,9 +1,9 @@
 //! Making blocks final by certificates that come by themselves: engine hybrid.
 
-use pentad_ledger::header_tree::BlockStatus;
+use pentad_ledger::header_tree::{BlockStatus, InsertError};
 use pentad_ledger::verify::Fault;
 use pentad_pbft::Sequence;
-use pentad_primitives::BlockHash;
+use pentad_primitives::{BlockHash, BlockHeight};
 use pentad_store::StoreError;
 
 use super::{FinalityOutcome, Writer};
@@ -101,10 +101,23 @@ impl Writer {
         awaited.map(|it| self.tree.missing_bodies_to(&it.block(), max)).unwrap_or_default()
     }
 
+    /// Is a block that is in the tree the last final one, below it or on it?
+    pub(super) fn keeps_finality(&self, hash: &BlockHash) -> bool {
+        let final_height = self.tree.final_height();
+        let common = self.tree.height(hash).map(|height| height.min(final_height));
+        let at = common.and_then(|height| self.tree.ancestor(hash, height));
+        at.is_some_and(|at| self.tree.is_active(&at))
+    }
+
     /// Does a certificate wait for this block, or for one on it?
     pub(super) fn is_awaited(&self, hash: &BlockHash) -> bool {
         self.awaited.as_ref().is_some_and(|it| self.is_on_branch(hash, &it.block()))
     }
+}
+
+/// No chain with such a block is followed. Its sender may not have heard of the final block.
+pub(super) fn below_finality(final_height: BlockHeight) -> Refusal {
+    Refusal::from(&InsertError::BelowFinality { final_height })
 }
 
 /// Only more faulty validators than the network bears sign both.

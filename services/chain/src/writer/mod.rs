@@ -36,6 +36,7 @@ pub use command::{
     Admission, BlockOutcome, FinalityOutcome, HeadersChecked, NotOnTip, Origin, TemplateRefused,
 };
 pub(crate) use command::{Command, Job, Reply};
+use finality::below_finality;
 use mempool_file::MempoolFile;
 use proposals::Proposals;
 use queue::{Abandoned, Queue};
@@ -249,6 +250,11 @@ impl Writer {
             }
         }
         let best = self.tree.best_header();
+        if accepted > 0 && !self.keeps_finality(&last) {
+            // All known from before, and of no use any more.
+            refusal.get_or_insert_with(|| below_finality(self.tree.final_height()));
+            last = best;
+        }
         HeadersChecked {
             accepted,
             refusal,
