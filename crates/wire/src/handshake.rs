@@ -31,6 +31,15 @@ pub struct Claim {
     pub final_height: Option<BlockHeight>,
 }
 
+impl Claim {
+    /// Whether more is final than at `other`; never where nothing becomes final so.
+    #[must_use]
+    pub fn is_final_beyond(&self, other: &Self) -> bool {
+        let both = self.final_height.zip(other.final_height);
+        both.is_some_and(|(this, other)| this > other)
+    }
+}
+
 /// The part of a handshake that never changes while a node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

@@ -448,7 +448,7 @@ impl Sync {
             .sources
             .iter()
             .filter(|(peer, _)| **peer != dawdler)
-            .filter(|(_, source)| source.can_serve_beyond(self.own.work, now))
+            .filter(|(_, source)| source.can_serve_beyond(&self.own, now))
             .filter(|(_, source)| head.is_some_and(|head| !source.is_asked(&head)))
             .filter(|(_, source)| source.has_room(window))
             .map(|(peer, source)| (source.in_flight(), *peer))
@@ -469,7 +469,7 @@ impl Sync {
         let mut ready: Vec<(usize, PeerId)> = self
             .sources
             .iter()
-            .filter(|(_, source)| source.can_serve_beyond(self.own.work, now))
+            .filter(|(_, source)| source.can_serve_beyond(&self.own, now))
             .map(|(peer, source)| (source.in_flight(), *peer))
             .collect();
         ready.sort_unstable();

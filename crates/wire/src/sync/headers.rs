@@ -74,11 +74,17 @@ impl Sync {
         source.headers = Headers::Idle;
         source.idle_batches = if improved { 0 } else { source.idle_batches.saturating_add(1) };
         let is_last = report.accepted < count || count < HEADERS_MAX;
+        if report.is_below_finality {
+            source.idle_batches = 0;
+            source.on_outdated();
+            return;
+        }
         let offence = if let Some(score) = report.misbehavior {
             Some(Offence::Refused(score))
         } else if is_last {
             // Now its claim can be judged.
             source.idle_batches = 0;
+            source.on_heard();
             claimed.filter(|work| *work > self.best_work).map(|_| Offence::UnprovenWork)
         } else {
             (source.idle_batches > IDLE_BATCHES_MAX).then_some(Offence::EndlessHeaders)
@@ -93,7 +99,7 @@ impl Sync {
             }
             outputs.push(Output::Penalize { peer, offence });
         } else if !is_last {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            source.ask(now);
             outputs.push(Output::RequestHeaders { peer, after: last });
         }
     }
@@ -137,12 +143,24 @@ impl Sync {
             .sources
             .iter_mut()
             .filter(|(_, source)| source.headers == Headers::Idle)
-            .filter(|(_, source)| source.can_lead_beyond(self.best_work, self.own.height, now))
+            .filter(|(_, source)| source.can_lead_beyond(&self.own, self.best_work, now))
             .max_by_key(|(_, source)| (source.direction == Direction::Outbound, source.claim.work));
         if let Some((peer, source)) = best {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+            source.ask(now);
             outputs.push(Output::RequestHeaders { peer: *peer, after: None });
         }
+    }
+
+    /// A certificate waits for its block: its sender's headers lead there, and what they lead to is
+    /// wanted, whatever its work.
+    pub(super) fn on_awaited(&mut self, now: Duration, peer: PeerId, outputs: &mut Vec<Output>) {
+        self.is_awaiting = true;
+        // Headers that are being checked may have been before it came.
+        self.refresh = Refresh::Due;
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.forget_outdated();
+        }
+        self.follow(now, peer, outputs);
     }
 
     /// A pushed block has no parent here: its sender's headers lead to it.
@@ -150,8 +168,8 @@ impl Sync {
         let Some(source) = self.sources.get_mut(&peer) else {
             return;
         };
-        if source.headers == Headers::Idle {
-            source.headers = Headers::Asked { since: now, claimed: source.claim.work };
+        if source.headers == Headers::Idle && !source.is_outdated() {
+            source.ask(now);
             outputs.push(Output::RequestHeaders { peer, after: None });
         }
     }

@@ -8,7 +8,9 @@
 //!    locator, batch by batch. Each batch is checked before the next one is asked for.
 //! 2. The check says which bodies are wanted. They are asked for in runs from every peer that is
 //!    ahead, within a window of bytes, and handed on in the order of the chain.
-//! 3. A peer that stalls rests, its blocks are asked for elsewhere; one whose headers do not show
+//! 3. Where validators make blocks of work final, a peer at which more is final leads on too, also
+//!    with less work; one whose chain is not that of the last final block here does not.
+//! 4. A peer that stalls rests, its blocks are asked for elsewhere; one whose headers do not show
 //!    the work it claimed is not asked again until it claims something else.
 
 mod bodies;
@@ -148,6 +150,11 @@ pub enum Input {
         /// What became of it.
         outcome: Outcome,
     },
+    /// A peer sent a certificate whose block is not here yet.
+    Awaited {
+        /// Which.
+        peer: PeerId,
+    },
     /// Time passed.
     Tick,
 }
@@ -159,6 +166,8 @@ pub struct HeaderReport {
     pub accepted: usize,
     /// Present if one was refused: how badly its sender behaved (0 to 100).
     pub misbehavior: Option<u32>,
+    /// They are refused because they are not on the branch of the last final block.
+    pub is_below_finality: bool,
     /// Bodies wanted, lowest first.
     pub wanted: Vec<BlockHash>,
     /// Work of the best header chain.
@@ -250,6 +259,8 @@ pub struct Sync {
     bodies: Bodies,
     connected: Recent,
     refresh: Refresh,
+    /// A certificate waits for its block.
+    is_awaiting: bool,
 }
 
 /// Whether the chain service is to be asked which bodies are wanted.
@@ -272,6 +283,7 @@ impl Sync {
             bodies: Bodies::new(),
             connected: Recent::new(CONNECTED_REMEMBERED),
             refresh: Refresh::Idle,
+            is_awaiting: false,
         }
     }
 
@@ -296,6 +308,7 @@ impl Sync {
             Input::Answered { peer, hash, outcome } => {
                 self.on_answer(now, peer, hash, outcome, &mut outputs);
             }
+            Input::Awaited { peer } => self.on_awaited(now, peer, &mut outputs),
             Input::Tick => self.on_tick(now, &mut outputs),
         }
         self.seek_wanted(now, &mut outputs);
@@ -337,7 +350,10 @@ impl Sync {
         if claim.work < self.own.work {
             // The chain service has lost blocks, so it has to take them again.
             self.connected.clear();
+            // Or what is final has less of it: the best chain is another one now.
+            self.refresh = Refresh::Due;
         }
+        self.is_awaiting &= !claim.is_final_beyond(&self.own);
         self.own = claim;
         self.connected.insert(claim.tip.as_bytes());
         if claim.work > self.best_work {
@@ -355,7 +371,8 @@ impl Sync {
             }
         }
         // A lost answer, or headers that were here before this node started.
-        let starved = self.bodies.is_empty() && self.own.work < self.best_work;
+        let is_behind = self.own.work < self.best_work || self.is_awaiting;
+        let starved = self.bodies.is_empty() && is_behind;
         match self.refresh {
             Refresh::Idle if starved => self.refresh = Refresh::Due,
             Refresh::Asked { since } if now.saturating_sub(since) >= STALL_TIMEOUT => {

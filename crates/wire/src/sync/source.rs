@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use pentad_primitives::{BlockHash, BlockHeight, Work};
+use pentad_primitives::{BlockHash, Work};
 
 use super::{BLOCKS_PER_REQUEST_MAX, STALL_TIMEOUT};
 use crate::Direction;
@@ -42,6 +42,12 @@ pub(super) struct Source {
     pub pushed: BTreeSet<BlockHash>,
     /// The claim that its headers did not show.
     refuted: Option<Work>,
+    /// Where it said to stand when it was asked for headers.
+    asked: Option<Claim>,
+    /// All headers that led there have come.
+    heard: Option<Claim>,
+    /// They were not on the branch of the last final block here.
+    outdated: Option<Claim>,
     /// Blocks it was asked for, in that order.
     requests: VecDeque<BlockHash>,
     /// How many of them each question asked for that is not answered in full.
@@ -75,6 +81,9 @@ impl Source {
             idle_batches: 0,
             pushed: BTreeSet::new(),
             refuted: None,
+            asked: None,
+            heard: None,
+            outdated: None,
             requests: VecDeque::new(),
             questions: VecDeque::new(),
             deadline: Duration::ZERO,
@@ -95,18 +104,53 @@ impl Source {
         }
     }
 
-    /// Whether it is worth asking for a chain of more than `work` while this node is at `height`.
-    pub fn can_lead_beyond(&self, work: Work, height: BlockHeight, now: Duration) -> bool {
-        let far = self.claim.height.get() > height.get().saturating_add(1);
-        let ripe = far || now.saturating_sub(self.claimed) >= GRACE;
+    /// Whether it is worth asking for headers while this node is at `own` and knows of a chain of
+    /// `work`: for a chain of more of it, or for the one that validators chose.
+    pub fn can_lead_beyond(&self, own: &Claim, work: Work, now: Duration) -> bool {
+        if self.resting_until > now || self.is_outdated() {
+            return false;
+        }
+        let settled = now.saturating_sub(self.claimed) >= GRACE;
+        let far = self.claim.height.get() > own.height.get().saturating_add(1);
         let refuted = self.refuted == Some(self.claim.work);
-        ripe && !refuted && self.claim.work > work && self.resting_until <= now
+        let leads_to_work = self.claim.work > work && !refuted && (far || settled);
+        // Mostly only a certificate is on its way.
+        let is_heard = self.heard == Some(self.claim);
+        leads_to_work || (self.claim.is_final_beyond(own) && !is_heard && settled)
     }
 
-    /// Whether it is worth asking for blocks while this node's tip has `work`. One that does not
-    /// even answer with headers is not.
-    pub fn can_serve_beyond(&self, work: Work, now: Duration) -> bool {
-        self.claim.work > work && self.resting_until <= now && !self.is_slow(now)
+    /// Whether it is worth asking for blocks while this node is at `own`. One that does not even
+    /// answer with headers is not.
+    pub fn can_serve_beyond(&self, own: &Claim, now: Duration) -> bool {
+        let is_ahead = self.claim.work > own.work || self.claim.is_final_beyond(own);
+        is_ahead && !self.is_outdated() && self.resting_until <= now && !self.is_slow(now)
+    }
+
+    /// Its chain, as far as it says, is not that of the last final block here.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated == Some(self.claim)
+    }
+
+    /// It is asked for headers.
+    pub const fn ask(&mut self, now: Duration) {
+        self.asked = Some(self.claim);
+        self.headers = Headers::Asked { since: now, claimed: self.claim.work };
+    }
+
+    /// All headers that it was asked for have come.
+    pub const fn on_heard(&mut self) {
+        self.heard = self.asked;
+    }
+
+    /// Its headers are not on the branch of the last final block here, and it may not have heard of
+    /// that. It is not asked again until it says to stand elsewhere.
+    pub const fn on_outdated(&mut self) {
+        self.outdated = self.asked;
+    }
+
+    /// It sent a certificate: what was said of its branch is over.
+    pub const fn forget_outdated(&mut self) {
+        self.outdated = None;
     }
 
     /// It has owed headers for longer than an honest peer usually needs.

@@ -37,6 +37,9 @@ const INVENTORY_MAX: u32 = 100_000;
 /// The engine under which validators make blocks of work final.
 const HYBRID: &str = "hybrid";
 
+/// Why it refuses what is not on the branch of the last final block.
+const BELOW_FINALITY: &str = "BELOW_FINALITY";
+
 /// Clients of the chain service; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
@@ -134,7 +137,8 @@ impl Chain {
         }
         Ok(HeaderReport {
             accepted: usize::try_from(answer.accepted).unwrap_or(usize::MAX),
-            misbehavior: answer.refusal.map(|refusal| refusal.misbehavior),
+            misbehavior: answer.refusal.as_ref().map(|refusal| refusal.misbehavior),
+            is_below_finality: answer.refusal.is_some_and(|it| it.reason == BELOW_FINALITY),
             wanted: block_hashes("wanted", &answer.wanted)?,
             best_work: Work::from_be_bytes(hash_from_bytes("best_work", &answer.best_work)?),
             best_height: BlockHeight::new(answer.best_height),

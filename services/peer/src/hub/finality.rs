@@ -113,7 +113,8 @@ impl Hub {
         tracing::debug!(%peer, %height, ?outcome, "certificate");
         match outcome {
             // The stream of tips tells; from there it is told on.
-            Outcome::Final | Outcome::AlreadyFinal | Outcome::Awaited => {}
+            Outcome::Final | Outcome::AlreadyFinal => {}
+            Outcome::Awaited => self.step(Input::Awaited { peer }),
             Outcome::Refused(score) => self.penalize(peer, Offence::Refused(score)),
             // The next tick tries again.
             Outcome::Failed => return,

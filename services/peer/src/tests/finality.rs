@@ -19,9 +19,19 @@ async fn until_final(node: &Node, height: usize) {
     until("it is final", async || node.chain.final_height() == height).await;
 }
 
-fn assert_all_behaved(nodes: &[&Node], peers: &[Vec<proto::Peer>]) {
-    assert_eq!(nodes.len(), peers.len());
-    assert!(peers.iter().flatten().all(|peer| peer.misbehavior == 0));
+async fn assert_all_behaved(nodes: &[&Node]) {
+    for node in nodes {
+        assert!(node.peers().await.iter().all(|peer| peer.misbehavior == 0));
+    }
+}
+
+/// A reorganisation between heartbeat and answer can look like a lie.
+async fn assert_nobody_is_blamed_for_more_than_a_reorganisation(nodes: &[&Node]) {
+    let most = pentad_wire::Offence::UnprovenWork.score();
+    for node in nodes {
+        let peers = node.peers().await;
+        assert!(!peers.is_empty() && peers.iter().all(|peer| peer.misbehavior <= most));
+    }
 }
 
 /// A node with eight blocks.
@@ -75,7 +85,7 @@ async fn a_certificate_reaches_the_third_node() {
         assert_eq!(node.chain.certificates(), 4, "a certificate came twice");
     }
     assert_eq!(anna.chain.certificates(), 0, "an echo");
-    assert_all_behaved(&[&anna, &bert], &[anna.peers().await, bert.peers().await]);
+    assert_all_behaved(&[&anna, &bert]).await;
 }
 
 #[tokio::test]
@@ -164,7 +174,7 @@ async fn a_new_node_learns_what_is_final_with_the_blocks() {
     // A block at the tip has none yet, and is pushed all the same.
     anna.chain.mine(1, 1, 300);
     until_tip(&bert, anna.chain.tip()).await;
-    assert_all_behaved(&[&anna, &bert], &[anna.peers().await, bert.peers().await]);
+    assert_all_behaved(&[&anna, &bert]).await;
 }
 
 /// Where work alone, or PBFT alone, makes blocks final, nobody speaks of certificates alone.
@@ -229,4 +239,64 @@ async fn in_a_mesh_each_link_carries_a_certificate_once_at_most() {
         let name = "pentad_peer_certificates_received_total{outcome=\"refused\"}";
         assert_eq!(node.counter(name), 0);
     }
+}
+
+/// A node of `common` blocks and `own` more of its kind.
+async fn on_branch(common: usize, own: usize, salt: u32) -> Node {
+    let anna = node(&[]).await;
+    anna.chain.mine(common, 0, 300);
+    anna.chain.mine(own, salt, 300);
+    anna
+}
+
+/// Attack 49: the branch that validators chose has less work than another.
+#[tokio::test]
+async fn both_end_on_the_branch_that_validators_chose() {
+    let anna = on_branch(4, 20, 1).await;
+    let bert = on_branch(4, 6, 2).await;
+    bert.chain.make_final(7);
+    let tip = bert.chain.tip();
+    bert.add(&anna).await;
+    for node in [&anna, &bert] {
+        until_tip(node, tip).await;
+        until_final(node, 7).await;
+    }
+    // It goes on from there, on both sides.
+    anna.chain.mine(1, 3, 300);
+    until_tip(&bert, anna.chain.tip()).await;
+    bert.chain.mine(1, 4, 300);
+    until_tip(&anna, bert.chain.tip()).await;
+    anna.chain.make_final(8);
+    until_final(&bert, 8).await;
+    assert_nobody_is_blamed_for_more_than_a_reorganisation(&[&anna, &bert]).await;
+}
+
+/// The validators choose while the nodes are linked; the third one has it from the second.
+#[tokio::test]
+async fn a_whole_network_moves_to_the_branch_that_validators_choose() {
+    let anna = on_branch(4, 20, 1).await;
+    let bert = node(&[]).await;
+    let carl = on_branch(4, 6, 2).await;
+    bert.add(&anna).await;
+    until_tip(&bert, anna.chain.tip()).await;
+    carl.chain.make_final(6);
+    let tip = carl.chain.tip();
+    carl.add(&bert).await;
+    for node in [&anna, &bert, &carl] {
+        until_tip(node, tip).await;
+        until_final(node, 6).await;
+    }
+    assert_nobody_is_blamed_for_more_than_a_reorganisation(&[&anna, &bert, &carl]).await;
+}
+
+/// Thousands of blocks lie between the two, several batches of headers.
+#[tokio::test]
+async fn a_long_branch_of_less_work_is_fetched_whole() {
+    let anna = on_branch(4, 4_000, 1).await;
+    let bert = on_branch(4, 2_500, 2).await;
+    bert.chain.make_final(2_500);
+    let tip = bert.chain.tip();
+    bert.add(&anna).await;
+    until_tip(&anna, tip).await;
+    assert_nobody_is_blamed_for_more_than_a_reorganisation(&[&anna, &bert]).await;
 }

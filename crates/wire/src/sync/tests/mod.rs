@@ -1,5 +1,6 @@
 //! Whole syncs against peers of every kind.
 
+mod finality;
 mod world;
 
 use std::collections::BTreeSet;
@@ -163,6 +164,7 @@ fn a_liar_is_banned_in_the_end_if_it_goes_on_lying() {
         let report = HeaderReport {
             accepted: 0,
             misbehavior: None,
+            is_below_finality: false,
             wanted: Vec::new(),
             best_work: work(5),
             best_height: height(5),
@@ -246,7 +248,8 @@ fn connected(peer: u64, direction: Direction, claim: Claim) -> Input {
 
 fn nothing_found(own: usize, accepted: usize, misbehavior: Option<u32>) -> HeaderReport {
     let (best_work, best_height) = (work(own), height(own));
-    HeaderReport { accepted, misbehavior, wanted: Vec::new(), best_work, best_height }
+    let (wanted, is_below_finality) = (Vec::new(), false);
+    HeaderReport { accepted, misbehavior, is_below_finality, wanted, best_work, best_height }
 }
 
 /// The chain service lost the headers before these, or its clock is behind: the only honest peer

@@ -111,6 +111,7 @@ impl Chain {
         HeaderReport {
             accepted,
             misbehavior,
+            is_below_finality: false,
             wanted: wanted.take(WANTED_MAX).copied().collect(),
             best_work: work(self.best.len()),
             best_height: height(self.best.len()),
