@@ -49,21 +49,9 @@ pub enum ChainError {
     /// No block of the main chain holds the transaction.
     #[error("transaction {0} is not on the main chain")]
     Unconfirmed(Txid),
-    /// The network runs on proof of work alone: nothing is ever final.
-    #[error("no block of this network is ever final: it runs on proof of work")]
-    NoFinality,
-    /// Validators make blocks of work final under engine hybrid alone.
-    #[error("the blocks of this network are made final as they are made, or never")]
-    NotHybrid,
-    /// A block that validators may make final later, if ever.
-    #[error("{}", not_deep(*.height))]
-    NotDeep {
-        /// Where it stands; none: it is not here.
-        height: Option<BlockHeight>,
-    },
-    /// The block was made by proof of work, or is genesis.
-    #[error("block {0} has no commit certificate")]
-    NoCertificate(BlockHash),
+    /// What is asked about finality has no answer here, or none yet.
+    #[error(transparent)]
+    Finality(#[from] FinalityError),
     /// The transaction will not be in a block: something else took its place.
     #[error("transaction {txid} left the mempool without a block: {}", reason.as_str_name())]
     Departed {
@@ -115,6 +103,26 @@ pub enum ChainError {
     Broken,
 }
 
+/// Why a question about finality has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FinalityError {
+    /// The network runs on proof of work alone: nothing is ever final.
+    #[error("no block of this network is ever final: it runs on proof of work")]
+    NoFinality,
+    /// Validators make blocks of work final under engine hybrid alone.
+    #[error("the blocks of this network are made final as they are made, or never")]
+    NotHybrid,
+    /// A block that validators may make final later, if ever.
+    #[error("{}", not_deep(*.height))]
+    NotDeep {
+        /// Where it stands; none: it is not here.
+        height: Option<BlockHeight>,
+    },
+    /// The block was made by proof of work, or is genesis.
+    #[error("block {0} has no commit certificate")]
+    NoCertificate(BlockHash),
+}
+
 impl From<IndexError> for ChainError {
     fn from(error: IndexError) -> Self {
         Self::Store(error.into())
@@ -150,14 +158,7 @@ impl From<ChainError> for Failure {
                 Self::new(Code::NotFound, "UNCONFIRMED_TRANSACTION", message)
                     .with_hint("ExplainTransaction tells where it is")
             }
-            ChainError::NoFinality => Self::new(Code::FailedPrecondition, "NO_FINALITY", message)
-                .with_hint("wait for confirmations instead"),
-            ChainError::NotHybrid => Self::new(Code::FailedPrecondition, "NOT_HYBRID", message)
-                .with_hint("GetInfo tells the engine"),
-            ChainError::NotDeep { .. } => Self::new(Code::FailedPrecondition, "NOT_DEEP", message)
-                .with_hint("ask again when the tip has changed"),
-            ChainError::NoCertificate(_) => Self::new(Code::NotFound, "NO_CERTIFICATE", message)
-                .with_hint("only blocks that PBFT made final have one"),
+            ChainError::Finality(error) => error.into(),
             ChainError::Departed { .. } => Self::new(Code::Aborted, "LEFT_MEMPOOL", message)
                 .with_hint(
                     "ExplainTransaction tells what became of it; hand it in again if it fits",
@@ -200,6 +201,26 @@ impl From<ChainError> for Failure {
                 Self::new(Code::Internal, "BROKEN", message).with_hint("the node's log says more")
             }
         }
+    }
+}
+
+impl From<FinalityError> for Failure {
+    fn from(error: FinalityError) -> Self {
+        let (code, reason, hint) = match error {
+            FinalityError::NoFinality => {
+                (Code::FailedPrecondition, "NO_FINALITY", "wait for confirmations instead")
+            }
+            FinalityError::NotHybrid => {
+                (Code::FailedPrecondition, "NOT_HYBRID", "GetInfo tells the engine")
+            }
+            FinalityError::NotDeep { .. } => {
+                (Code::FailedPrecondition, "NOT_DEEP", "ask again when the tip has changed")
+            }
+            FinalityError::NoCertificate(_) => {
+                (Code::NotFound, "NO_CERTIFICATE", "only blocks that PBFT made final have one")
+            }
+        };
+        Self::new(code, reason, error.to_string()).with_hint(hint)
     }
 }
 

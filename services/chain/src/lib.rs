@@ -40,7 +40,7 @@ mod writer;
 pub use chain::{Chain, OpenError, Options, read_spec};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{ChainConfig, MempoolConfig, StoreConfig};
-pub use error::ChainError;
+pub use error::{ChainError, FinalityError};
 pub use finality::{Certified, Finality};
 pub use follow::{Cursor, Step, steps};
 pub use progress::{Phase, Progress};

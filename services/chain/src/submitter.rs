@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::ahead::{self, Ready};
 use crate::cores::cores;
-use crate::error::ChainError;
+use crate::error::{ChainError, FinalityError};
 use crate::refusal::Refusal;
 use crate::view::Published;
 use crate::writer::{
@@ -152,7 +152,7 @@ impl Submitter {
         proposal: Proposal,
     ) -> Result<(Option<BlockHash>, Result<(), Refusal>), ChainError> {
         if !self.published.finality.is_instant() {
-            return Err(ChainError::NoFinality);
+            return Err(FinalityError::NoFinality.into());
         }
         let room = self.room(bytes.len()).await;
         let spec = self.spec.clone();
@@ -314,7 +314,7 @@ impl Submitter {
         certificate: Bytes,
     ) -> Result<Result<FinalityOutcome, Refusal>, ChainError> {
         let published = Arc::clone(&self.published);
-        published.finality.depth_of_work().ok_or(ChainError::NotHybrid)?;
+        published.finality.depth_of_work().ok_or(FinalityError::NotHybrid)?;
         let read = spawn_blocking(move || published.finality.read(&certificate));
         match read.await.map_err(|_| ChainError::Broken)? {
             Ok(certificate) => self.ask(|reply| Command::Finalise { certificate, reply }).await,

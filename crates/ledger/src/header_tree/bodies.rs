@@ -38,6 +38,12 @@ impl HeaderTree {
         true
     }
 
+    /// Are the bodies of this block and of all below it stored?
+    #[must_use]
+    pub fn is_complete(&self, hash: &BlockHash) -> bool {
+        self.arena.find(hash).is_some_and(|id| self.arena[id].flags.is_complete)
+    }
+
     /// Notes that a chain of bodies leads up to this block, and to those that waited for it.
     fn complete(&mut self, id: NodeId) {
         let mut completed = vec![id];

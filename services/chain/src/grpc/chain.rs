@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::fees::FeeWitnesses;
 use super::ranges::{self, Range};
 use super::{address, block_ref, capped, explain, fees, history};
-use crate::error::ChainError;
+use crate::error::{ChainError, FinalityError};
 use crate::reader::{BlockRef, Reader, View};
 use crate::set_hash::{Scanner, SetHash};
 
@@ -268,7 +268,7 @@ fn certificate(
     wanted: BlockRef,
 ) -> Result<proto::GetCertificateResponse, ChainError> {
     let (hash, entry) = view.block(wanted)?;
-    let bytes = view.certificate(&entry)?.ok_or(ChainError::NoCertificate(hash))?;
+    let bytes = view.certificate(&entry)?.ok_or(FinalityError::NoCertificate(hash))?;
     let certificate = CommitCertificate::from_bytes(&bytes).map_err(|problem| {
         StoreError::Record { position: entry.body, problem: problem.to_string() }
     })?;

@@ -8,7 +8,7 @@ use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::{BlockHash, BlockHeader, BlockHeight};
 use pentad_store::IndexRead as _;
 
-use crate::error::ChainError;
+use crate::error::{ChainError, FinalityError};
 use crate::reader::{BlockRef, View};
 use crate::refusal::Refusal;
 use crate::writer::FinalityOutcome;
@@ -16,7 +16,7 @@ use crate::writer::FinalityOutcome;
 /// The last final block and its certificate.
 pub(super) fn last_final(view: &View<'_>) -> Result<proto::GetFinalityResponse, ChainError> {
     if view.published.finality.membership().is_none() {
-        return Err(ChainError::NoFinality);
+        return Err(FinalityError::NoFinality.into());
     }
     let height = view.tip.final_height;
     let (_, entry) = view.block(BlockRef::Height(height))?;
@@ -50,7 +50,7 @@ pub(super) fn check_candidate(
     })?;
     let hash = header.block_hash();
     let Some(entry) = view.tip.snapshot.block(&hash)? else {
-        return Err(ChainError::NotDeep { height: None });
+        return Err(FinalityError::NotDeep { height: None }.into());
     };
     if entry.is_invalid {
         let message = "the block breaks a rule";
@@ -60,35 +60,51 @@ pub(super) fn check_candidate(
         // What a quorum has prepared was deep enough there.
         return if is_first { check_depth(view, entry.height).map(Ok) } else { Ok(Ok(())) };
     }
-    if entry.height <= view.tip.final_height {
-        let message = format!("another block of height {} is final", entry.height);
-        return Ok(Err(Refusal::new("BELOW_FINALITY", Fault::Premature, message)));
-    }
     // On another branch: a quorum has it on its main chain, or it may come to be on this one.
-    if !is_first && is_rooted(view, &entry.header.prev_block_hash)? {
-        return Ok(Ok(()));
+    match way(view, &hash)? {
+        Way::BesideFinal => {
+            let message =
+                format!("the block of height {} is final without it", view.tip.final_height);
+            Ok(Err(Refusal::new("BELOW_FINALITY", Fault::Premature, message)))
+        }
+        Way::Open if !is_first => Ok(Ok(())),
+        Way::Open | Way::Unknown => {
+            Err(FinalityError::NotDeep { height: Some(entry.height) }.into())
+        }
     }
-    Err(ChainError::NotDeep { height: Some(entry.height) })
 }
 
-/// Is a block here, with all on its way from the main chain?
-fn is_rooted(view: &View<'_>, hash: &BlockHash) -> Result<bool, ChainError> {
+/// How a block stands to the main chain.
+enum Way {
+    /// It is here, with all on its way from the last final block or from one above.
+    Open,
+    /// It contradicts the last final block.
+    BesideFinal,
+    /// A block on the way is not here, or is invalid.
+    Unknown,
+}
+
+fn way(view: &View<'_>, hash: &BlockHash) -> Result<Way, ChainError> {
     let mut at = *hash;
     loop {
         let Some(entry) = view.tip.snapshot.block(&at)?.filter(|entry| !entry.is_invalid) else {
-            return Ok(false);
+            return Ok(Way::Unknown);
         };
+        let is_above = entry.height >= view.tip.final_height;
         if view.is_on_main_chain(&at, entry.height)? {
-            return Ok(true);
+            return Ok(if is_above { Way::Open } else { Way::BesideFinal });
+        }
+        if entry.height <= view.tip.final_height {
+            return Ok(Way::BesideFinal);
         }
         at = entry.header.prev_block_hash;
     }
 }
 
 fn check_depth(view: &View<'_>, height: BlockHeight) -> Result<(), ChainError> {
-    let depth = view.published.finality.depth_of_work().ok_or(ChainError::NotHybrid)?;
+    let depth = view.published.finality.depth_of_work().ok_or(FinalityError::NotHybrid)?;
     if u64::from(height.get()) + u64::from(depth) > u64::from(view.tip.height.get()) {
-        return Err(ChainError::NotDeep { height: Some(height) });
+        return Err(FinalityError::NotDeep { height: Some(height) }.into());
     }
     Ok(())
 }

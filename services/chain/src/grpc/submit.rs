@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{at_most, traced};
 use crate::dry_run::dry_run;
-use crate::error::ChainError;
+use crate::error::{ChainError, FinalityError};
 use crate::reader::{BlockRef, Reader, View};
 use crate::refusal::Refusal;
 use crate::submitter::{Submitter, check_transaction};
@@ -46,7 +46,7 @@ impl SubmitService for Submit {
         let request = request.into_inner();
         let waits = request.wait() == proto::Wait::Final;
         if waits && self.reader.published().finality.membership().is_none() {
-            return Err(ChainError::NoFinality.into());
+            return Err(ChainError::from(FinalityError::NoFinality).into());
         }
         self.reader.published().room_for_more().await;
         let ticket = self.submitter.transaction(&request.transaction).await?;

@@ -11,11 +11,11 @@ use super::validators::{
     certificate, connect, finalise, hybrid_certificate, hybrid_spec, make_final, open, open_hybrid,
 };
 
-async fn final_height(node: &Node) -> u32 {
+pub async fn final_height(node: &Node) -> u32 {
     node.info().await.final_height.expect("a network with finality")
 }
 
-async fn last_final(node: &Node) -> proto::GetFinalityResponse {
+pub async fn last_final(node: &Node) -> proto::GetFinalityResponse {
     let answer = node.assembly.clone().get_finality(proto::GetFinalityRequest {}).await;
     answer.expect("a network with finality").into_inner()
 }
@@ -26,21 +26,21 @@ async fn candidate(node: &Node, height: u32) -> Result<Bytes, Status> {
 }
 
 /// The reason of the refusal; empty: validators may make it final.
-async fn check(node: &Node, block: &Block, is_first: bool) -> Result<String, Status> {
+pub async fn check(node: &Node, block: &Block, is_first: bool) -> Result<String, Status> {
     let header = block.header.to_bytes().into();
     let request = proto::CheckCandidateRequest { header, is_first };
     let answer = node.assembly.clone().check_candidate(request).await?.into_inner();
     Ok(answer.refusal.map(|refusal| refusal.reason).unwrap_or_default())
 }
 
-async fn headers(node: &Node, blocks: &[Block]) -> proto::CheckHeadersResponse {
+pub async fn headers(node: &Node, blocks: &[Block]) -> proto::CheckHeadersResponse {
     let headers = blocks.iter().map(|block| block.header.to_bytes().into()).collect();
     let request = proto::CheckHeadersRequest { headers, ..Default::default() };
     node.assembly.clone().check_headers(request).await.expect("an answer").into_inner()
 }
 
 /// A chain of its own of so many blocks, on the first `shared` of another one.
-async fn branch(shared: &[Block], count: usize) -> Vec<Block> {
+pub async fn branch(shared: &[Block], count: usize) -> Vec<Block> {
     let directory = directory();
     let node = open_hybrid(directory.path());
     for block in shared {

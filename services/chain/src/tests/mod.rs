@@ -5,6 +5,7 @@ mod blocks;
 mod bulk;
 mod crash;
 mod events;
+mod finality;
 mod fixture;
 mod following;
 mod hybrid;

@@ -50,9 +50,12 @@ pub fn hybrid_spec() -> ChainSpec {
     ChainSpec::new(parameters).expect("a valid spec")
 }
 
+pub fn hybrid_options(directory: &Path) -> Options {
+    Options { spec: hybrid_spec(), ..options(directory) }
+}
+
 pub fn open_hybrid(directory: &Path) -> Node {
-    let options = Options { spec: hybrid_spec(), ..options(directory) };
-    Node::try_open(options).expect("a sound data directory")
+    Node::try_open(hybrid_options(directory)).expect("a sound data directory")
 }
 
 pub fn pbft_options(directory: &Path) -> Options {

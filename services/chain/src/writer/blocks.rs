@@ -28,6 +28,7 @@ impl Writer {
         let hash = block.hash();
         let header = &block.block().header;
         if let Some(BlockStatus::Active | BlockStatus::Stored) = self.tree.status(&hash) {
+            self.finalise_at_hand(certificate)?;
             return Ok(Ok(BlockOutcome::AlreadyKnown));
         }
         if let Err(refusal) = self.check_height(std::slice::from_ref(header), certificate) {
@@ -51,18 +52,18 @@ impl Writer {
             let message = "the block is on a branch with less work than the main chain";
             return Ok(Err(Refusal::new("UNWANTED_BODY", Fault::Premature, message)));
         }
+        // Where certificates also come by themselves, one is stored when it makes its block final.
+        let own = certificate.filter(|_| self.published.finality.is_instant());
         if header.prev_block_hash == self.tip() {
             // Nothing of an invalid block on the tip reaches the disk.
-            if let Err(refusal) = self.check_and_connect(block, certificate)? {
+            if let Err(refusal) = self.check_and_connect(block, own)? {
                 return Ok(Err(refusal));
             }
         } else {
-            self.keep(block, certificate)?;
+            self.keep(block, own)?;
         }
         let refused = self.move_to_best()?;
-        if !self.published.finality.is_instant() {
-            self.finalise_at_hand(certificate)?;
-        }
+        self.finalise_at_hand(certificate)?;
         Ok(match refused.into_iter().find(|(invalid, _)| self.is_on_branch(invalid, &hash)) {
             Some((_, refusal)) => Err(refusal),
             None if self.tree.is_active(&hash) => Ok(BlockOutcome::Connected),

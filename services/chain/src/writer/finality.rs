@@ -10,6 +10,10 @@ use super::{FinalityOutcome, Writer};
 use crate::finality::Certified;
 use crate::refusal::Refusal;
 
+/// Moves the tip to a block that is here; returns one on the way that turned out to be invalid.
+pub(super) type Advance =
+    fn(&mut Writer, &BlockHash) -> Result<Option<(BlockHash, Refusal)>, StoreError>;
+
 impl Writer {
     /// Makes a block final, and the main chain one that holds it, also where another has more work.
     /// Durable and published when it returns.
@@ -41,35 +45,65 @@ impl Writer {
         if let Err(refusal) = certified.check_height(height) {
             return Ok(Err(refusal));
         }
+        if !self.keeps_finality(&hash) {
+            return Ok(Err(conflict(&hash)));
+        }
         if height <= final_height {
-            if !self.tree.is_active(&hash) {
-                return Ok(Err(conflict(&hash)));
-            }
             self.store.append_certificate(&hash, certified.bytes())?;
             return Ok(Ok(FinalityOutcome::AlreadyFinal));
-        }
-        if !self.tree.missing_bodies_to(&hash, 1).is_empty() {
-            return Ok(Ok(self.await_block(certified)));
         }
         if self.tree.status(&hash) == Some(BlockStatus::Invalid) {
             return Ok(Err(contradiction(&hash)));
         }
+        if !self.tree.is_complete(&hash) {
+            return Ok(Ok(self.await_block(certified)));
+        }
         if !self.tree.is_active(&hash) {
             tracing::warn!(block = %hash, %height, "the validators chose another branch");
-            if self.move_to(&hash)?.is_some() {
-                self.move_to_best()?;
-                return Ok(Err(contradiction(&hash)));
-            }
-            self.settle_tip();
         }
-        if self.tree.finalise(&hash).is_err() {
-            return Ok(Err(conflict(&hash)));
+        if let Err(refusal) = self.make_final(&hash, Self::move_to)? {
+            self.move_to_best()?;
+            return Ok(Err(refusal));
         }
         self.store.append_certificate(&hash, certified.bytes())?;
         self.awaited.take_if(|awaited| awaited.sequence() <= certified.sequence());
         // What stands on it may have more work than the branch that was left.
         self.move_to_best()?;
         Ok(Ok(FinalityOutcome::Final))
+    }
+
+    /// Makes a block final that stands on the last final one, with all bodies on the way. `advance`
+    /// moves the tip there if the main chain is another.
+    fn make_final(
+        &mut self,
+        hash: &BlockHash,
+        advance: Advance,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        if !self.tree.is_active(hash) {
+            if advance(self, hash)?.is_some() {
+                return Ok(Err(contradiction(hash)));
+            }
+            self.settle_tip();
+        }
+        self.tree.finalise(hash).expect("it is connected, above what is final");
+        Ok(Ok(()))
+    }
+
+    /// At a start, makes final again what the log says is, the highest first. The index may have
+    /// lagged behind, or be empty, and another branch may have more work.
+    pub(super) fn restore_finality(
+        &mut self,
+        certified: &[BlockHash],
+        advance: Advance,
+    ) -> Result<(), StoreError> {
+        for hash in certified {
+            let is_invalid = self.tree.status(hash) == Some(BlockStatus::Invalid);
+            let is_here = self.tree.is_complete(hash) && self.keeps_finality(hash);
+            if is_here && !is_invalid && self.make_final(hash, advance)?.is_ok() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Remembers a certificate until its block is here. The highest will do: it proves all below.
@@ -82,11 +116,14 @@ impl Writer {
     }
 
     /// A block came, perhaps with its certificate: it, or the one that a certificate waits for, may
-    /// be final now.
+    /// be final now. Where blocks are final at once, nothing waits.
     pub(super) fn finalise_at_hand(
         &mut self,
         certificate: Option<&Certified>,
     ) -> Result<(), StoreError> {
+        if self.published.finality.is_instant() {
+            return Ok(());
+        }
         for certified in certificate.cloned().into_iter().chain(self.awaited.take()) {
             if let Err(refusal) = self.finalise(certified)? {
                 tracing::warn!(reason = refusal.reason, "not final: {}", refusal.message);

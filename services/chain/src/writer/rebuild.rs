@@ -138,9 +138,11 @@ fn prepare(
 
 impl Writer {
     /// Connects what the log holds. Blocks that break a rule stay off the chain, with all above.
-    pub(super) fn rebuild(&mut self) -> Result<(), StoreError> {
+    /// `certified` are final, the highest first.
+    pub(super) fn rebuild(&mut self, certified: &[BlockHash]) -> Result<(), StoreError> {
         let layer_bytes_max = self.store.set_layer_bytes_max(LAYER_BYTES_MAX);
         self.store.set_layer_bytes_max(layer_bytes_max.max(LAYER_BYTES_MAX));
+        self.restore_finality(certified, Self::connect_to)?;
         self.connect_log()?;
         // What is too much for ordinary work goes down.
         self.store.set_layer_bytes_max(layer_bytes_max);
@@ -154,19 +156,29 @@ impl Writer {
             if tip == best {
                 break;
             }
-            let path = self.tree.path(&tip, &best).expect("both are in the tree");
-            for hash in &path.undo {
-                self.disconnect(hash)?;
-            }
-            if let Some((hash, refusal)) = self.connect_again(&path.apply)? {
-                let reason = refusal.reason;
-                tracing::error!(%hash, reason, "a stored block is invalid: {}", refusal.message);
-                self.tree.mark_invalid(&hash);
-                self.store.mark_invalid(&hash)?;
-            }
+            self.connect_to(&best)?;
         }
         self.settle_tip();
         Ok(())
+    }
+
+    /// Moves the tip to a block of the log. Stops at one that breaks a rule, and returns it.
+    fn connect_to(
+        &mut self,
+        target: &BlockHash,
+    ) -> Result<Option<(BlockHash, Refusal)>, StoreError> {
+        let path = self.tree.path(&self.tip(), target).expect("both are in the tree");
+        for hash in &path.undo {
+            self.disconnect(hash)?;
+        }
+        let refused = self.connect_again(&path.apply)?;
+        if let Some((hash, refusal)) = &refused {
+            let reason = refusal.reason;
+            tracing::error!(%hash, reason, "a stored block is invalid: {}", refusal.message);
+            self.tree.mark_invalid(hash);
+            self.store.mark_invalid(hash)?;
+        }
+        Ok(refused)
     }
 
     /// Connects blocks that follow one another; returns the first that breaks a rule.

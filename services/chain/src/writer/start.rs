@@ -7,8 +7,8 @@ use std::time::Instant;
 use pentad_ledger::mempool::Policy;
 use pentad_ledger::verify::CheckedBlock;
 use pentad_ledger::{ChainSpec, HeaderTree, Mempool};
-use pentad_primitives::BlockHeight;
-use pentad_store::{ChainStore, DataDir, IndexError, StoreError, StoreOptions};
+use pentad_primitives::{BlockHash, BlockHeight};
+use pentad_store::{BlockEntry, ChainStore, DataDir, IndexError, StoreError, StoreOptions};
 use tokio::sync::watch;
 
 use super::blocks::tip_view;
@@ -55,7 +55,7 @@ pub enum Ended {
 /// Opens the store, connects what a crash left unconnected, and starts the thread.
 pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
     let started = Instant::now();
-    let (mut store, tree, is_rebuilt) = match open(&parts, &parts.options) {
+    let Opened { mut store, tree, certified, is_rebuilt } = match open(&parts, &parts.options) {
         Err(StoreError::Index(error)) => {
             tracing::warn!(%error, "the index cannot be read; rebuilding it");
             let reindex = true;
@@ -83,9 +83,9 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
         progress,
     };
     if is_rebuilt {
-        writer.rebuild()?;
+        writer.rebuild(&certified)?;
     } else {
-        writer.catch_up()?;
+        writer.catch_up(&certified)?;
     }
     writer.progress.send_modify(|progress| progress.phase = Phase::Open);
     let tip = published.tip();
@@ -98,11 +98,18 @@ pub(crate) fn start(parts: Parts) -> Result<Started, StoreError> {
     Ok(Started { published, jobs, ended })
 }
 
-/// The store with genesis connected, the tree of its headers, and whether the index was rebuilt.
-fn open(
-    parts: &Parts,
-    options: &StoreOptions,
-) -> Result<(ChainStore, HeaderTree, bool), StoreError> {
+/// What a data directory holds.
+struct Opened {
+    /// Genesis is connected.
+    store: ChainStore,
+    tree: HeaderTree,
+    /// Blocks that certificates made final, above those of the chain up to the index's tip; the
+    /// highest first.
+    certified: Vec<BlockHash>,
+    is_rebuilt: bool,
+}
+
+fn open(parts: &Parts, options: &StoreOptions) -> Result<Opened, StoreError> {
     let (mut store, recovery) = ChainStore::open(&parts.directory, options)?;
     if !recovery.is_clean() {
         tracing::warn!(
@@ -118,8 +125,8 @@ fn open(
         Some(_) => Extent::All,
         None => Extent::Last,
     };
-    let tree = load_tree(&store, &parts.spec, &parts.finality, extent)?;
-    Ok((store, tree, recovery.rebuilt.is_some()))
+    let (tree, certified) = load_tree(&store, &parts.spec, &parts.finality, extent)?;
+    Ok(Opened { store, tree, certified, is_rebuilt: recovery.rebuilt.is_some() })
 }
 
 fn spawn(
@@ -171,13 +178,13 @@ fn connect_genesis(store: &mut ChainStore, spec: &ChainSpec) -> Result<(), Store
     store.connect(genesis.block(), genesis.txids(), &[])
 }
 
-/// The headers of every stored block, and which bodies there are.
+/// The headers of every stored block, which bodies there are, and what is final beyond the tip.
 fn load_tree(
     store: &ChainStore,
     spec: &ChainSpec,
     finality: &Finality,
     extent: Extent,
-) -> Result<HeaderTree, StoreError> {
+) -> Result<(HeaderTree, Vec<BlockHash>), StoreError> {
     let mut tree = HeaderTree::new(spec);
     let mut entries = store.entries()?;
     check_stored(store, &entries, finality, extent)?;
@@ -197,19 +204,23 @@ fn load_tree(
     for (hash, _) in entries.iter().filter(|(_, entry)| entry.is_invalid) {
         tree.mark_invalid(hash);
     }
-    // A certificate makes its block final, and with it all below.
-    let certified = entries.iter().rev().filter(|(_, entry)| entry.has_certificate());
-    if let Some((hash, _)) =
-        certified.map(|(hash, entry)| (hash, entry)).find(|(hash, _)| tree.is_active(hash))
-    {
+    // A certificate makes its block final, and with it all below. Elsewhere one is damage.
+    let has_validators = finality.membership().is_some();
+    let is_certified = |(_, it): &&(BlockHash, BlockEntry)| has_validators && it.has_certificate();
+    let certified = entries.iter().rev().filter(is_certified);
+    let is_active = |(hash, _): &&(BlockHash, BlockEntry)| tree.is_active(hash);
+    if let Some((hash, _)) = certified.clone().find(is_active) {
         tree.finalise(hash).map_err(|_| StoreError::UnknownBlock(*hash))?;
     }
-    Ok(tree)
+    let beyond = certified.take_while(|(_, entry)| entry.height > tree.final_height());
+    let beyond = beyond.map(|(hash, _)| *hash).collect();
+    Ok((tree, beyond))
 }
 
 impl Writer {
     /// Connects blocks that are in the log and not yet in the index.
-    fn catch_up(&mut self) -> Result<(), StoreError> {
+    fn catch_up(&mut self, certified: &[BlockHash]) -> Result<(), StoreError> {
+        self.restore_finality(certified, Self::move_to)?;
         for (_, refusal) in self.move_to_best()? {
             tracing::warn!(
                 reason = refusal.reason,
