@@ -112,6 +112,7 @@ impl HeaderTree {
         self.active.append(&mut branch);
         if self.arena[id].work < self.arena[old].work {
             self.rebuild_candidates();
+            self.uncount_overtaking();
         } else {
             self.drop_lesser_candidates();
         }

@@ -47,8 +47,25 @@ impl HeaderTree {
         if self.arena[id].work <= self.arena[self.tip_id()].work {
             self.arena[id].flags.is_low_work = true;
             self.low_work = self.low_work.saturating_add(1);
-            return;
+        } else {
+            self.uncount_below(id);
         }
+    }
+
+    /// The tip has less work than before: headers that overtake it now are of consequence, and with
+    /// them all below.
+    pub(super) fn uncount_overtaking(&mut self) {
+        let tip_work = self.arena[self.tip_id()].work;
+        for id in self.arena.ids().rev() {
+            if self.arena[id].work > tip_work {
+                self.uncount_as_side(id);
+                self.uncount_below(id);
+            }
+        }
+    }
+
+    /// None of a header's ancestors counts any more.
+    fn uncount_below(&mut self, id: NodeId) {
         let mut at = self.arena.parent(id);
         while let Some(ancestor) = at {
             let flags = self.arena[ancestor].flags;
@@ -58,12 +75,16 @@ impl HeaderTree {
             if is_done {
                 return;
             }
-            if flags.is_low_work {
-                self.side_headers = self.side_headers.saturating_add(1);
-            }
-            self.uncount_low_work(ancestor);
+            self.uncount_as_side(ancestor);
             at = self.arena.parent(ancestor);
         }
+    }
+
+    fn uncount_as_side(&mut self, id: NodeId) {
+        if self.arena[id].flags.is_low_work {
+            self.side_headers = self.side_headers.saturating_add(1);
+        }
+        self.uncount_low_work(id);
     }
 
     pub(super) fn uncount_low_work(&mut self, id: NodeId) {

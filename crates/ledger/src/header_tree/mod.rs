@@ -13,6 +13,8 @@ mod insert;
 mod locate;
 mod low_work;
 mod side_branches;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 

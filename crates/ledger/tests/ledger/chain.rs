@@ -206,6 +206,17 @@ impl Chain {
             }
         };
         self.tree.body_known(&hash);
+        self.follow_best().map_or(Ok(hash), Err)
+    }
+
+    /// Makes a block final that is here, with all before it, on whatever branch it is.
+    pub fn finalise(&mut self, hash: &BlockHash) {
+        self.reorganise(*hash).unwrap();
+        self.tree.finalise(hash).unwrap();
+        assert_eq!(self.follow_best(), None);
+    }
+
+    fn follow_best(&mut self) -> Option<Refusal> {
         let mut refusal = None;
         while self.tree.best_candidate() != self.tree.tip() {
             if let Err((invalid, error)) = self.reorganise(self.tree.best_candidate()) {
@@ -213,7 +224,7 @@ impl Chain {
                 refusal.get_or_insert(error);
             }
         }
-        refusal.map_or(Ok(hash), Err)
+        refusal
     }
 
     fn reorganise(&mut self, to: BlockHash) -> Result<(), (BlockHash, Refusal)> {

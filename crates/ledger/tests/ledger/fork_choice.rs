@@ -244,6 +244,55 @@ fn a_reorganisation_below_finality_is_refused() {
     assert_eq!(chain.tree.finalise(&second), Err(TipError::BelowFinality(second)));
 }
 
+/// Engine hybrid: validators may choose the branch of less work.
+#[test]
+fn a_final_branch_of_less_work_is_followed_and_the_best_on_it() {
+    let mut chain = Chain::development();
+    let genesis = chain.tip();
+    chain.mine_empty(9);
+    let (lost, second) = (chain.tip(), chain.tree.hash_at(BlockHeight::new(2)).unwrap());
+    let shared = chain.mine_on(&genesis, &[pay(&chain.allocation(1), 4, 0)]);
+    let chosen = chain.mine_on(&shared, &[]);
+    let (first, other) = (chain.mine_on(&chosen, &[]), chain.mine_on(&chosen, &[]));
+    let longest = chain.mine_on(&other, &[]);
+    assert_eq!(chain.tip(), lost);
+    chain.finalise(&chosen);
+    assert_eq!(chain.tip(), longest);
+    assert_eq!(chain.utxos, chain.rebuilt());
+    assert!([lost, shared, chosen, first].iter().all(|hash| chain.tree.is_complete(hash)));
+    // The branch that was left may grow and be found invalid: it matters no more.
+    let late = chain.block_on(&lost, &[]);
+    let error = InsertError::BelowFinality { final_height: BlockHeight::new(2) };
+    assert_eq!(chain.tree.insert(&late.header, NOW), Err(error));
+    chain.tree.mark_invalid(&second);
+    assert_eq!((chain.tree.best_candidate(), chain.tree.best_header()), (longest, longest));
+    // The tip above the final block may turn out to be invalid: what is left has less work.
+    chain.tree.mark_invalid(&other);
+    assert_eq!((chain.tree.best_candidate(), chain.tree.best_header()), (first, first));
+}
+
+/// They lead somewhere once the tip has less work than they: their bodies are let in.
+#[test]
+fn headers_that_overtake_a_final_branch_of_less_work_are_wanted() {
+    let mut chain = Chain::development();
+    let genesis = chain.tip();
+    chain.mine_empty(10);
+    let chosen = chain.mine_on(&genesis, &[]);
+    let mut tip = chosen;
+    for _ in 0..4 {
+        tip = chain.mine_on(&tip, &[]);
+    }
+    let branch = headers_on(&mut chain, &chosen, 6);
+    let gap = headers_on(&mut chain, &chosen, 7);
+    chain.tree.body_known(&gap[6]);
+    assert!(!branch.iter().any(|hash| chain.tree.wants_body(hash)));
+    chain.finalise(&chosen);
+    assert_eq!((chain.tip(), chain.tree.best_header()), (tip, gap[6]));
+    assert_eq!(chain.tree.missing_bodies(10), gap[..6]);
+    assert!(gap[..6].iter().all(|hash| chain.tree.wants_body(hash)));
+    assert!(branch.iter().all(|hash| chain.tree.wants_body(hash)));
+}
+
 #[test]
 fn only_a_complete_chain_can_be_the_tip() {
     let mut chain = Chain::development();
