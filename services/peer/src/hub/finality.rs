@@ -32,7 +32,7 @@ impl Certificates {
 
 impl Hub {
     /// Whether validators make blocks of work final here. Elsewhere no certificate travels alone.
-    fn is_hybrid(&self) -> bool {
+    pub(super) fn is_hybrid(&self) -> bool {
         self.own().final_height.is_some()
     }
 

@@ -365,9 +365,11 @@ impl Hub {
         }
     }
 
-    /// Whether a peer has shown to be a validator, and this node takes part in consensus too.
+    /// Whether a peer has its blocks from consensus, as this node has: it has shown to be a
+    /// validator, and validators make the blocks.
     pub(super) fn is_fellow(&self, id: PeerId) -> bool {
-        self.consensus.borrow().is_some() && self.parts.local.exchange.is_proven(id)
+        let is_validator = self.parts.local.exchange.is_proven(id);
+        is_validator && self.consensus.borrow().is_some() && !self.is_hybrid()
     }
 
     /// Tells everybody at once that this node takes part in consensus now, or no longer.

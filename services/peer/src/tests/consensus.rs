@@ -285,14 +285,12 @@ async fn what_is_no_replica_gets_and_brings_no_messages() {
     assert_eq!(at_bert.payload().await, (to_anna, Bytes::from_static(b"welcome")));
 }
 
-/// Those who agree on blocks have them from that; they are told where this node stands all the
-/// same, so that one that missed something fetches it. All others are sent every block.
-#[tokio::test]
-async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
-    let anna = Node::start_with(FakeChain::new("test"), patient()).await;
+/// A node of a validator, its consensus service, and another validator that is linked to it.
+async fn with_fellow(chain: FakeChain) -> (Node, Replica, Session) {
+    let anna = Node::start_with(chain, patient()).await;
     let mut at_anna = Replica::attach(&anna).await;
-    let stranger = |consensus| Stranger { consensus, ..Stranger::new(&anna.chain, "test") };
-    let mut fellow = stranger(Some(Bytes::new())).connect(anna.address).await;
+    let stranger = Stranger { consensus: Some(Bytes::new()), ..Stranger::new(&anna.chain, "test") };
+    let mut fellow = stranger.connect(anna.address).await;
     let event = at_anna.next().await.expect("an event");
     assert!(matches!(event.event, Some(Event::Opened(_))), "{event:?}");
     let standings = vec![proto::LinkStanding { link: event.link, is_replica: true }];
@@ -300,7 +298,32 @@ async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
     // Behind that, on the same stream.
     at_anna.broadcast("prepare").await;
     while !matches!(fellow.receive().await.expect("the link is open"), Message::Consensus { .. }) {}
-    let mut follower = stranger(None).connect(anna.address).await;
+    (anna, at_anna, fellow)
+}
+
+/// Where work makes the blocks, those who make them final do not have them from that.
+#[tokio::test]
+async fn blocks_of_work_are_pushed_to_those_who_make_them_final_too() {
+    let (anna, _at_anna, mut fellow) = with_fellow(FakeChain::hybrid("test")).await;
+    anna.chain.mine(1, 1, 1000);
+    let tip = anna.chain.tip();
+    loop {
+        match fellow.receive().await.expect("the link is open") {
+            Message::Block { hash, .. } => break assert_eq!(hash, tip),
+            Message::Handshake(handshake) => {
+                assert_ne!(handshake.claim.tip, tip, "told before it is pushed");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Those who agree on blocks have them from that; they are told where this node stands all the
+/// same, so that one that missed something fetches it. All others are sent every block.
+#[tokio::test]
+async fn blocks_are_pushed_to_followers_and_not_to_those_who_agree_on_them() {
+    let (anna, _at_anna, mut fellow) = with_fellow(FakeChain::new("test")).await;
+    let mut follower = Stranger::new(&anna.chain, "test").connect(anna.address).await;
     until("both are peers", async || anna.peers().await.len() == 2).await;
     anna.chain.mine(1, 1, 1000);
     let tip = anna.chain.tip();

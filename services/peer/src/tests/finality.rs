@@ -171,6 +171,9 @@ async fn a_new_node_learns_what_is_final_with_the_blocks() {
     bert.add(&anna).await;
     until_tip(&bert, anna.chain.tip()).await;
     until_final(&bert, 290).await;
+    for height in 1..=300 {
+        assert_eq!(bert.chain.kept_certificate(height), anna.chain.kept_certificate(height));
+    }
     // A block at the tip has none yet, and is pushed all the same.
     anna.chain.mine(1, 1, 300);
     until_tip(&bert, anna.chain.tip()).await;

@@ -48,6 +48,12 @@ impl FakeChain {
         certificate(self.state().main[height - 1], height)
     }
 
+    /// The certificate kept beside the block of the main chain at this height; empty: none.
+    pub(crate) fn kept_certificate(&self, height: usize) -> Bytes {
+        let state = self.state();
+        state.bodies[&state.main[height - 1]].1.clone()
+    }
+
     /// Makes a block of the main chain final, as this node's validator does.
     pub(crate) fn make_final(&self, height: usize) {
         let outcome = self.finalise(&self.certificate_at(height));
