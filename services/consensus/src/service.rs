@@ -110,6 +110,9 @@ impl Consensus {
         let vitals = Vitals::default();
         let (registry, metrics) = (metrics, ConsensusMetrics::register(metrics));
         let mut part = Part::Follower;
+        if config.validator_key.is_some() && network.is_none() {
+            tracing::warn!("this network has no validators: the validator key is not used");
+        }
         if let (Some(path), Some(network)) = (&config.validator_key, &network) {
             let secret = key_file::load(path)?;
             let key = secret.public_key();

@@ -35,19 +35,23 @@ fn config(bootstrap: &[String]) -> Config {
     }
 }
 
-async fn bind(port: u16) -> UdpSocket {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port")
+async fn bind() -> UdpSocket {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port")
 }
 
-async fn spawn_at(port: u16, config: Config) -> Node {
+async fn spawn_as(config: Config) -> Node {
+    spawn_on(bind().await, config)
+}
+
+fn spawn_on(socket: UdpSocket, config: Config) -> Node {
     let stop = CancellationToken::new();
-    let handle = Discovery::spawn(bind(port).await, config, stop.clone()).expect("starts");
+    let handle = Discovery::spawn(socket, config, stop.clone()).expect("starts");
     Node { handle, _guard: stop.clone().drop_guard(), stop }
 }
 
 async fn spawn(bootstrap: &[&Node]) -> Node {
     let names: Vec<String> = bootstrap.iter().map(|node| node.address()).collect();
-    spawn_at(0, config(&names)).await
+    spawn_as(config(&names)).await
 }
 
 impl Node {
@@ -94,18 +98,17 @@ async fn three_nodes_find_each_other_through_one() {
 
 #[tokio::test]
 async fn a_bootstrap_node_that_starts_late_is_found() {
-    let silent = bind(0).await;
+    let silent = bind().await;
     let port = silent.local_addr().expect("bound").port();
     let names = [format!("localhost:{port}")];
-    let (b, c) = (spawn_at(0, config(&names)).await, spawn_at(0, config(&names)).await);
+    let (b, c) = (spawn_as(config(&names)).await, spawn_as(config(&names)).await);
     // Both have tried in vain before the node they wait for starts.
     let mut tried = HashSet::new();
     while tried.len() < 2 {
         let ping = timeout(DEADLINE, silent.recv_from(&mut [0; 64])).await;
         tried.insert(ping.expect("in time").expect("receives").1);
     }
-    drop(silent);
-    let a = spawn_at(port, config(&[])).await;
+    let a = spawn_on(silent, config(&[]));
     a.knows(&[&b, &c]).await;
     b.knows(&[&a, &c]).await;
     c.knows(&[&a, &b]).await;
@@ -117,24 +120,25 @@ async fn the_table_survives_a_restart() {
     let a = spawn(&[]).await;
     let saving =
         Config { contacts_file: Some(directory.path().join("contacts")), ..config(&[a.address()]) };
-    let b = spawn_at(0, saving.clone()).await;
+    let b = spawn_as(saving.clone()).await;
     b.knows(&[&a]).await;
     b.stop.cancel();
     timeout(DEADLINE, b.handle.stopped()).await.expect("stops");
     assert_eq!(b.handle.contacts().await, Err(DiscoveryError::Stopped));
     let saving = Config { bootstrap: vec![], ..saving };
-    let b = spawn_at(0, saving).await;
+    let b = spawn_as(saving).await;
     b.knows(&[&a]).await;
 }
 
 #[tokio::test]
 async fn values_and_records_travel() {
     let a = spawn(&[]).await;
-    let (port, key) = (bind(0).await.local_addr().expect("bound").port(), NodeId::of_name(b"k1"));
+    let (socket, key) = (bind().await, NodeId::of_name(b"k1"));
+    let port = socket.local_addr().expect("bound").port();
     let advertised =
         Advertised { endpoint: (Ipv4Addr::LOCALHOST, port).into(), noise_key: [9; 32] };
     let publishing = Config { advertised: Some(advertised), ..config(&[a.address()]) };
-    let b = spawn_at(port, publishing).await;
+    let b = spawn_on(socket, publishing);
     let c = spawn(&[&a]).await;
     c.knows(&[&a, &b]).await;
     let value = Value::Str("v1".to_owned());
@@ -164,7 +168,7 @@ async fn a_silent_sender_gets_no_amplification() {
         others.push(spawn(&[&a]).await);
     }
     a.knows(&others.iter().collect::<Vec<_>>()).await;
-    let silent = bind(0).await;
+    let silent = bind().await;
     let (mut sent, mut received) = (0, 0);
     let mut buffer = [0; 2_048];
     for round in 0..20_u8 {
@@ -187,7 +191,7 @@ async fn a_silent_sender_gets_no_amplification() {
 #[tokio::test]
 async fn garbage_does_no_harm() {
     let a = spawn(&[]).await;
-    let noise = bind(0).await;
+    let noise = bind().await;
     for len in 0..300 {
         let mut bytes = vec![0; len];
         getrandom::fill(&mut bytes).expect("entropy");
@@ -263,7 +267,7 @@ async fn a_python_server_introduces_nodes() {
         .and_then(|rest| rest.trim_end_matches('}').parse().ok())
         .expect("a port");
     let names = [format!("127.0.0.1:{port}")];
-    let (a, b) = (spawn_at(0, config(&names)).await, spawn_at(0, config(&names)).await);
+    let (a, b) = (spawn_as(config(&names)).await, spawn_as(config(&names)).await);
     let python: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
     let deadline = Instant::now() + DEADLINE;
     for (node, other) in [(&a, &b), (&b, &a)] {
