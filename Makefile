@@ -85,8 +85,8 @@ bench-index: ## Measure the engines of the index: memory, time, disk: PAYMENTS=1
 	for engine in lsm sled; do target/release/pentad-bench-index $$engine --payments $(or $(PAYMENTS),1000000); done
 
 .PHONY: sim
-sim: ## Simulate PBFT networks: SEEDS=10000 [FROM=1], or SEED=17 to replay one with its trace
-	$(CARGO) run --release --locked -p pentad-sim -- $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))
+sim: ## Simulate networks of each engine with validators [ONLY=pbft|hybrid]: SEEDS=10000 [FROM=1], or SEED=17 to replay one with its trace
+	$(CARGO) run --release --locked -p pentad-sim -- $(if $(ONLY),--engine $(ONLY)) $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(or $(SEEDS),10000))
 
 .PHONY: model
 model: ## Check the PBFT core exhaustively within the bounds of docs/protocol/testing.md

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRATCH = ROOT / "target" / "mutants"
-CRATES = ["primitives", "crypto", "pbft", "sim"]
+CRATES = ["sha256-pair", "primitives", "crypto", "ledger", "pbft", "sim"]
 SECONDS_MAX = 600
 
 

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use pentad_pbft::{CommitCertificate, Credentials, Message, Recipient, ReplicaId, Status};
+use pentad_primitives::Hash256;
 
+use crate::hybrid::Chain;
 use crate::keys::SimulatedKeys;
 use crate::ledger::{Ledger, Transaction};
 use crate::queue::Millis;
@@ -38,6 +40,8 @@ pub struct Forge<'a> {
     /// Of the honest core that it runs.
     pub status: Option<Status>,
     pub ledger: &'a Ledger,
+    /// Where work makes the blocks; the ledger is empty there.
+    pub chain: Option<&'a Chain>,
     pub rng: &'a mut Rng,
     pub now_ms: Millis,
 }
@@ -52,7 +56,16 @@ impl Forge<'_> {
     /// The certificate of the last block that is final with it.
     #[must_use]
     pub fn last_final(&self) -> Option<CommitCertificate> {
+        if let Some(chain) = self.chain {
+            return chain.last_certificate().cloned();
+        }
         self.ledger.block(self.ledger.height()).map(|block| block.certificate.clone())
+    }
+
+    /// The last block that is final with it.
+    #[must_use]
+    pub fn final_block(&self) -> Hash256 {
+        self.chain.map_or_else(|| self.ledger.tip(), Chain::final_block)
     }
 }
 

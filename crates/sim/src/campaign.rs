@@ -71,7 +71,7 @@ pub fn setup_of(seed: u64, traced: bool) -> Setup {
     setup
 }
 
-fn faulty_at_most(replicas: u16) -> usize {
+pub(crate) fn faulty_at_most(replicas: u16) -> usize {
     Quorum::of(usize::from(replicas)).map_or(0, Quorum::max_faulty)
 }
 

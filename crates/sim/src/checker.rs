@@ -1,6 +1,6 @@
 //! What must hold after every step, whatever up to f replicas, the network and the disks do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,16 +30,64 @@ const fn items_max(n: usize, w: usize) -> usize {
 /// A broken promise, with what a reader needs to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    Fork { height: u64, one: (NodeId, Hash256), other: (NodeId, Hash256) },
-    InvalidBlock { node: NodeId, height: u64, reason: String },
-    LostBlock { node: NodeId, told: u64, kept: u64 },
-    Contradiction { node: NodeId, claim: Claim, before: Hash256 },
-    BelowLeftView { node: NodeId, left: u64, claim: Claim },
-    Unbounded { node: NodeId, what: &'static str, size: usize, limit: usize },
-    Encoding { node: NodeId, message: String },
-    Halted { node: NodeId, reason: String },
-    Endless { now_ms: u64 },
-    Stalled { since_ms: u64, now_ms: u64, heights: Vec<u64> },
+    Fork {
+        height: u64,
+        one: (NodeId, Hash256),
+        other: (NodeId, Hash256),
+    },
+    InvalidBlock {
+        node: NodeId,
+        height: u64,
+        reason: String,
+    },
+    LostBlock {
+        node: NodeId,
+        told: u64,
+        kept: u64,
+    },
+    /// A final block has left the main chain.
+    OffMainChain {
+        node: NodeId,
+        height: u64,
+    },
+    /// A block is final on which too few have ever stood.
+    Shallow {
+        node: NodeId,
+        height: u64,
+        digest: Hash256,
+    },
+    Contradiction {
+        node: NodeId,
+        claim: Claim,
+        before: Hash256,
+    },
+    BelowLeftView {
+        node: NodeId,
+        left: u64,
+        claim: Claim,
+    },
+    Unbounded {
+        node: NodeId,
+        what: &'static str,
+        size: usize,
+        limit: usize,
+    },
+    Encoding {
+        node: NodeId,
+        message: String,
+    },
+    Halted {
+        node: NodeId,
+        reason: String,
+    },
+    Endless {
+        now_ms: u64,
+    },
+    Stalled {
+        since_ms: u64,
+        now_ms: u64,
+        heights: Vec<u64>,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -58,7 +106,11 @@ pub struct Checker {
     chain: Ledger,
     first_by: Vec<NodeId>,
     /// The highest block each node told its clients to be final.
-    told: Vec<u64>,
+    pub(crate) told: Vec<u64>,
+    /// Where work makes the blocks: those that honest nodes hold to be final, each as it first was.
+    pub(crate) final_blocks: BTreeMap<u64, (NodeId, Hash256)>,
+    /// Blocks on which enough others have stood somewhere to make them final.
+    pub(crate) deep: BTreeSet<Hash256>,
     said: BTreeMap<(NodeId, Kind, u64, u64), Hash256>,
     left: Vec<u64>,
     pub violations: Vec<Violation>,
@@ -79,6 +131,8 @@ impl Checker {
             chain: Ledger::default(),
             first_by: Vec::new(),
             told: vec![0; nodes],
+            final_blocks: BTreeMap::new(),
+            deep: BTreeSet::new(),
             said: BTreeMap::new(),
             left: vec![0; nodes],
             violations: Vec::new(),

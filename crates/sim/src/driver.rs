@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use pentad_pbft::{Input, Message, Output, Recipient, Replica};
+use pentad_primitives::encode::Decode as _;
+use pentad_primitives::{BlockHeader, Hash256};
 
 use crate::adversary::Parcel;
 use crate::checker::Violation;
 use crate::claim;
+use crate::hybrid;
 use crate::ledger::{Block, digest_of};
 use crate::network::NodeId;
 use crate::node::Question;
@@ -30,20 +33,25 @@ impl World {
         let config = self.config(node);
         let it = &mut self.nodes[node];
         it.life += 1;
+        if let Some(chain) = &mut it.chain {
+            chain.restart();
+        }
         if it.is_honest() {
-            self.checker.on_restart(node, it.ledger.height());
+            self.checker.on_restart(node, it.final_height());
         }
         let recovered = it.recovered(config.checkpoint_interval);
         let keys = it.keys.clone();
         let (core, outputs) = Replica::new(config, keys, recovered);
         it.core = Some(core);
         it.outputs.extend(outputs);
-        let height = it.ledger.height();
+        let height = it.final_height();
+        it.root_asked = height - height % self.setup.checkpoint_interval;
         self.trace.line(self.queue.now(), node, || format!("starts at height {height}"));
         self.pump(node);
         for transaction in self.submitted.clone() {
             self.learn(node, transaction);
         }
+        self.on_moved(node);
     }
 
     /// Gives the core an input, or keeps it while the replica is busy.
@@ -250,11 +258,19 @@ pub fn is_whole(message: &Message) -> bool {
     match message {
         Message::PrePrepare(proposal) => {
             digest_of(&proposal.body) == proposal.signed.digest
-                && Block::decode(&proposal.body)
-                    .is_some_and(|block| block.parent == proposal.signed.parent)
+                && parent_of(&proposal.body) == Some(proposal.signed.parent)
         }
         Message::Body(body) => digest_of(&body.body) == body.digest,
         Message::Certified(block) => digest_of(&block.body) == block.certificate.digest,
         _ => true,
     }
+}
+
+/// The parent that a body names: a block's or, where work makes the blocks, a header's.
+fn parent_of(body: &[u8]) -> Option<Hash256> {
+    if body.len() == BlockHeader::LEN {
+        let header = BlockHeader::from_bytes(body).ok()?;
+        return Some(hybrid::digest(header.prev_block_hash));
+    }
+    Block::decode(body).map(|block| block.parent)
 }

@@ -107,8 +107,21 @@ impl SimulatedKeys {
         domain: &Domain,
         validators: &ValidatorSet,
     ) -> bool {
-        let digest = digest_of(body);
-        let statement = Statement::commit(certificate.view, certificate.sequence, digest);
+        certificate.digest == digest_of(body)
+            && certificate.sequence.get() == height
+            && self.signed(certificate, domain, validators)
+    }
+
+    /// Whether a quorum of distinct replicas signed what a certificate says.
+    #[must_use]
+    pub fn signed(
+        &self,
+        certificate: &CommitCertificate,
+        domain: &Domain,
+        validators: &ValidatorSet,
+    ) -> bool {
+        let CommitCertificate { view, sequence, digest, .. } = *certificate;
+        let statement = Statement::commit(view, sequence, digest);
         let signers: BTreeSet<ReplicaId> = certificate
             .signatures
             .iter()
@@ -117,8 +130,6 @@ impl SimulatedKeys {
             })
             .map(|(signer, _)| *signer)
             .collect();
-        certificate.digest == digest
-            && certificate.sequence.get() == height
-            && signers.len() >= validators.quorum().quorum()
+        signers.len() >= validators.quorum().quorum()
     }
 }

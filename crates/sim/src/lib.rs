@@ -12,6 +12,7 @@ pub mod claim;
 pub mod disk;
 mod driver;
 mod faults;
+pub mod hybrid;
 pub mod keys;
 pub mod ledger;
 pub mod model;

@@ -1,20 +1,35 @@
-//! `make sim`: runs many seeds, or replays one with its trace. `make model`: the exhaustive check.
+//! `make sim`: runs many seeds of each engine, or replays one with its trace. `make model`: the
+//! exhaustive check.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use pentad_sim::campaign::{self, Outcome};
+use pentad_sim::hybrid;
 use pentad_sim::model::{check, scopes};
 
 /// Seeds between two lines of progress.
 const PROGRESS_EVERY: u64 = 500;
 
+const USAGE: &str =
+    "usage: pentad-sim [--engine pbft|hybrid] [--seeds N] [--from FIRST] | --seed SEED | --model N";
+
+/// Who makes the blocks of a run; both in turn unless one is named.
+type Engine = (&'static str, fn(u64, bool) -> Outcome);
+const ENGINES: [Engine; 2] = [("pbft", campaign::run), ("hybrid", hybrid::campaign::run)];
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (mut first, mut count, mut traced) = (1, 500, false);
+    let mut engines = ENGINES.to_vec();
     while let Some(argument) = arguments.next() {
-        let Some(value) = arguments.next().and_then(|value| value.parse().ok()) else {
-            eprintln!("{argument} needs a number");
+        let value = arguments.next().unwrap_or_default();
+        if argument == "--engine" {
+            engines.retain(|(name, _)| *name == value);
+            continue;
+        }
+        let Ok(value) = value.parse() else {
+            eprintln!("{argument} needs a number\n{USAGE}");
             return ExitCode::from(2);
         };
         match argument.as_str() {
@@ -22,13 +37,15 @@ fn main() -> ExitCode {
             "--from" => first = value,
             "--seed" => (first, count, traced) = (value, 1, true),
             "--model" => return model(value),
-            _ => {
-                eprintln!("usage: pentad-sim [--seeds N] [--from FIRST] | --seed SEED | --model N");
-                return ExitCode::from(2);
-            }
+            _ => engines.clear(),
         }
     }
-    if run(first, count, traced) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if engines.is_empty() {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    let is_kept = engines.into_iter().map(|engine| run(engine, first, count, traced));
+    if is_kept.fold(true, |all, one| all & one) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Checks every scope up to so many states.
@@ -43,22 +60,22 @@ fn model(states_max: u64) -> ExitCode {
     if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(first: u64, count: u64, traced: bool) -> bool {
+fn run((engine, run): Engine, first: u64, count: u64, traced: bool) -> bool {
     let start = Instant::now();
     let mut sum = Summary::default();
     for seed in first..first + count {
-        let outcome = campaign::run(seed, traced);
+        let outcome = run(seed, traced);
         if traced || !outcome.violations.is_empty() {
             println!("{outcome}");
         }
         sum.add(&outcome);
         if sum.seeds % PROGRESS_EVERY == 0 {
-            println!("{sum}, {} s", start.elapsed().as_secs());
+            println!("{engine}: {sum}, {} s", start.elapsed().as_secs());
         }
     }
-    println!("done: {sum}, {} s", start.elapsed().as_secs());
+    println!("done: {engine}: {sum}, {} s", start.elapsed().as_secs());
     if !sum.failed.is_empty() {
-        println!("replay one with: make sim SEED={}", sum.failed[0]);
+        println!("replay one with: make sim ONLY={engine} SEED={}", sum.failed[0]);
     }
     sum.failed.is_empty()
 }

@@ -10,6 +10,7 @@ use pentad_primitives::Hash256;
 
 use crate::adversary::Adversary;
 use crate::disk::Disk;
+use crate::hybrid::Chain;
 use crate::keys::SimulatedKeys;
 use crate::ledger::{BLOCK_TRANSACTIONS_MAX, Block, Ledger, Terms, Transaction, digest_of};
 use crate::queue::Millis;
@@ -50,6 +51,10 @@ pub struct Node {
     pub life: u64,
     pub disk: Disk<Record>,
     pub ledger: Ledger,
+    /// Where work makes the blocks; the ledger stays empty there.
+    pub chain: Option<Chain>,
+    /// Its share of the work, among those of all nodes.
+    pub hash_power: u64,
     pub mempool: BTreeMap<Transaction, u32>,
     pub adversary: Option<Box<dyn Adversary>>,
     /// Answers that its adversary may still give before it next plots: two adversaries that
@@ -68,6 +73,8 @@ pub struct Node {
     pub wanted: Option<(View, Sequence, Hash256)>,
     pub parked: Vec<Question>,
     pub told_pending: bool,
+    /// The last checkpoint whose root was asked for, where work makes the blocks.
+    pub root_asked: u64,
     pub suspected: Option<View>,
     /// Why the core stopped for good.
     pub halted: Option<HaltReason>,
@@ -86,6 +93,8 @@ impl Node {
             life: 0,
             disk: Disk::default(),
             ledger: Ledger::default(),
+            chain: None,
+            hash_power: 1,
             mempool: BTreeMap::new(),
             adversary: None,
             answers_left: 0,
@@ -99,6 +108,7 @@ impl Node {
             wanted: None,
             parked: Vec::new(),
             told_pending: false,
+            root_asked: 0,
             suspected: None,
             halted: None,
             clock_offset_ms: 0,
@@ -132,12 +142,27 @@ impl Node {
         i64::try_from(now).expect("a run is short") + self.clock_offset_ms
     }
 
+    /// The height up to which all is final here.
+    #[must_use]
+    pub fn final_height(&self) -> u64 {
+        self.chain.as_ref().map_or_else(|| self.ledger.height(), Chain::final_height)
+    }
+
     /// What a core starts from: the safety log and the end of the chain.
     #[must_use]
     pub fn recovered(&self, checkpoint_interval: u64) -> Recovered {
-        let height = self.ledger.height();
-        let last = self.ledger.block(height);
+        let height = self.final_height();
         let at = height - height % checkpoint_interval;
+        if let Some(chain) = &self.chain {
+            // The hash of a block of work stands for the state after it.
+            let block = chain.block_at(at).filter(|_| at > 0);
+            return Recovered {
+                records: self.disk.records().to_vec(),
+                tip: chain.last_final(),
+                checkpoint: block.map(|hash| (Sequence::new(at), hash, hash)),
+            };
+        }
+        let last = self.ledger.block(height);
         Recovered {
             records: self.disk.records().to_vec(),
             tip: Tip {

@@ -63,6 +63,9 @@ impl World {
 
     /// Answers a wish of the core for a proposal, once there is something to propose.
     pub(crate) fn assemble(&mut self, node: NodeId) {
+        if self.setup.work.is_some() {
+            return self.propose_ripe(node);
+        }
         let now = self.queue.now();
         let it = &mut self.nodes[node];
         let Some((view, sequence, parent)) = it.wanted else {
@@ -80,6 +83,9 @@ impl World {
 
     /// Answers a question of the core about a body, or keeps it until the parent is known.
     pub(crate) fn answer(&mut self, node: NodeId, question: Question) {
+        if self.setup.work.is_some() {
+            return self.check_ripe(node, question);
+        }
         let replicas = self.validators.quorum().replicas();
         let verdict = match self.nodes[node].answer(&question, replicas, self.queue.now()) {
             Answer::NotYet => return self.nodes[node].parked.push(question),
@@ -94,7 +100,7 @@ impl World {
         self.ask_again(node);
     }
 
-    fn ask_again(&mut self, node: NodeId) {
+    pub(crate) fn ask_again(&mut self, node: NodeId) {
         for question in std::mem::take(&mut self.nodes[node].parked) {
             self.answer(node, question);
         }
@@ -107,6 +113,10 @@ impl World {
         certificate: CommitCertificate,
         body: &Arc<[u8]>,
     ) {
+        if self.setup.work.is_some() {
+            self.watch_certificate(node, &certificate, body);
+            return self.finalise(node, &certificate);
+        }
         let height = self.nodes[node].ledger.height();
         if certificate.sequence.get() <= height {
             return; // the peer service brought it first
@@ -179,6 +189,9 @@ impl World {
         if other == node || !is_reachable || !self.nodes[node].is_up() || !self.nodes[other].is_up()
         {
             return;
+        }
+        if self.setup.work.is_some() {
+            return self.pull_chain(node, other);
         }
         let from = self.height(node) + 1;
         let blocks: Vec<FinalBlock> = (from..from + PULL_BLOCKS_MAX)

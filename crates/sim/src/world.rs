@@ -7,10 +7,11 @@ use pentad_pbft::{
     CommitCertificate, Config, Credentials, Domain, Input, Message, ReplicaId, Sequence, Timer,
     ValidatorSet,
 };
-use pentad_primitives::Hash256;
+use pentad_primitives::{BlockHeader, Hash256};
 
 use crate::adversary::{Adversary, Forge, Parcel};
 use crate::checker::{Checker, Violation};
+use crate::hybrid::{self, Chain, Work};
 use crate::keys::{self, SimulatedKeys};
 use crate::ledger::{FinalBlock, Transaction};
 use crate::network::{LinkModel, Network, NodeId};
@@ -46,6 +47,8 @@ pub struct Setup {
     /// Further nodes that run under the key of the replica named: Twins.
     pub twins: Vec<u16>,
     pub traced: bool,
+    /// Work makes the blocks, and validators make them final.
+    pub work: Option<Work>,
 }
 
 impl Setup {
@@ -65,6 +68,7 @@ impl Setup {
             real_keys: false,
             twins: Vec::new(),
             traced: false,
+            work: None,
         }
     }
 
@@ -96,6 +100,10 @@ pub(crate) enum Event {
     Blocks { to: NodeId, life: u64, blocks: Vec<FinalBlock> },
     Transaction { to: NodeId, transaction: Transaction },
     Restart { node: NodeId },
+    Mine,
+    Mined { to: NodeId, life: u64, blocks: Vec<BlockHeader> },
+    Certificate { to: NodeId, life: u64, certificate: CommitCertificate },
+    Finalised { node: NodeId, life: u64, certificate: CommitCertificate },
     Resume { node: NodeId, life: u64 },
     Plot { node: NodeId },
 }
@@ -144,15 +152,24 @@ impl World {
     /// A network of honest replicas, all of them started.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
-        let (validators, domain) = keys::network(setup.replicas);
+        let (validators, mut domain) = keys::network(setup.replicas);
+        let spec = setup.work.as_ref().map(|work| hybrid::spec(&validators, work));
+        if let Some(spec) = &spec {
+            domain.chain = hybrid::digest(spec.genesis_hash());
+        }
         let mut replicas: Vec<u16> = (0..setup.replicas).collect();
         replicas.extend(&setup.twins);
-        let nodes: Vec<Node> = replicas
+        let mut nodes: Vec<Node> = replicas
             .iter()
             .map(|id| {
                 Node::new(ReplicaId::new(*id), SimulatedKeys::of(*id, &validators, setup.real_keys))
             })
             .collect();
+        if let (Some(work), Some(spec)) = (&setup.work, &spec) {
+            for node in &mut nodes {
+                node.chain = Some(Chain::new(spec, work));
+            }
+        }
         let mut world = Self {
             network: Network::new(setup.links.clone()),
             checker: Checker::new(
@@ -176,6 +193,9 @@ impl World {
         for node in 0..world.nodes.len() {
             world.start(node);
             world.queue.schedule(node as u64, Event::PullFromPeer { node });
+        }
+        if world.setup.work.is_some() {
+            world.queue.schedule(0, Event::Mine);
         }
         for twin in world.setup.twins.clone() {
             for node in world.nodes_of(ReplicaId::new(twin)) {
@@ -224,7 +244,7 @@ impl World {
 
     #[must_use]
     pub fn height(&self, node: NodeId) -> u64 {
-        self.nodes[node].ledger.height()
+        self.nodes[node].final_height()
     }
 
     /// What the core of `node` holds: votes, certificates, bodies and notes.
@@ -341,6 +361,16 @@ impl World {
                 }
             }
             Event::Transaction { to, transaction } => self.learn(to, transaction),
+            Event::Mine => self.mine(),
+            Event::Mined { to, life, blocks } if self.is_alive(to, life) => {
+                self.take_blocks(to, &blocks);
+            }
+            Event::Certificate { to, life, certificate } if self.is_alive(to, life) => {
+                self.finalise(to, &certificate);
+            }
+            Event::Finalised { node, life, certificate } if self.is_alive(node, life) => {
+                self.on_finalised(node, certificate);
+            }
             Event::Restart { node } if !self.nodes[node].is_up() => self.start(node),
             Event::Resume { node, life } if self.is_alive(node, life) => self.resume(node),
             Event::Plot { node } => self.plot(node),
@@ -383,6 +413,7 @@ impl World {
             },
             status: self.nodes[node].core.as_ref().map(|core| core.status()),
             ledger: &self.nodes[node].ledger,
+            chain: self.nodes[node].chain.as_ref(),
             rng: &mut self.rng,
             now_ms: self.queue.now(),
         };

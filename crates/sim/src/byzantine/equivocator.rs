@@ -6,10 +6,12 @@ use std::sync::Arc;
 use pentad_pbft::{
     Message, Phase, PrePrepare, Recipient, ReplicaId, Sequence, SignedPrePrepare, View, Vote,
 };
-use pentad_primitives::Hash256;
+use pentad_primitives::encode::Decode as _;
+use pentad_primitives::{BlockHeader, Hash256};
 
 use super::recipients;
 use crate::adversary::{Adversary, Forge, Parcel};
+use crate::hybrid::{Chain, digest};
 use crate::ledger::{Block, INVALID, digest_of};
 
 /// Proposes two blocks, one to each half of the others, and votes for both of every two.
@@ -74,9 +76,32 @@ impl Equivocator {
     }
 }
 
-/// The same proposal at a later time: as valid, and another block.
+/// The same proposal at a later time: as valid, and another block. Where work makes the blocks,
+/// one of another branch, or one that nobody found.
 fn other_block(forge: &Forge<'_>, first: &PrePrepare) -> PrePrepare {
-    altered(forge, first, |block| block.time_ms += 1)
+    match forge.chain {
+        None => altered(forge, first, |block| block.time_ms += 1),
+        Some(chain) => {
+            let rival = chain.rival(first.signed.digest);
+            rival.map_or_else(|| unfound(forge, first), |rival| headed(forge, first, &rival))
+        }
+    }
+}
+
+/// A header like the one proposed, without its work.
+fn unfound(forge: &Forge<'_>, first: &PrePrepare) -> PrePrepare {
+    match BlockHeader::from_bytes(&first.body) {
+        Ok(header) => headed(forge, first, &BlockHeader { version: 2, ..header }),
+        Err(_) => first.clone(),
+    }
+}
+
+/// A proposal of a block of work in the place of the first.
+fn headed(forge: &Forge<'_>, first: &PrePrepare, header: &BlockHeader) -> PrePrepare {
+    let SignedPrePrepare { view, sequence, .. } = first.signed;
+    let (digest, parent) = (digest(header.block_hash()), digest(header.prev_block_hash));
+    let signed = SignedPrePrepare::sign(&forge.credentials, view, sequence, digest, parent);
+    PrePrepare { signed, body: Arc::from(header.to_array()) }
 }
 
 fn altered(forge: &Forge<'_>, first: &PrePrepare, alter: impl Fn(&mut Block)) -> PrePrepare {
@@ -169,6 +194,20 @@ impl Adversary for Colluder {
     }
 }
 
+/// A block of work that must not be made final: its tip, one of another branch, one that nobody
+/// found, or the tip as if it stood on the last final block.
+fn wrong_block(forge: &Forge<'_>, first: &PrePrepare, kind: u64) -> PrePrepare {
+    match (kind, forge.chain.and_then(Chain::tip_header)) {
+        (0, Some(tip)) => headed(forge, first, &tip),
+        (1, Some(tip)) => {
+            let parent = first.signed.parent;
+            headed(forge, first, &BlockHeader { prev_block_hash: parent.into(), ..tip })
+        }
+        (2, _) => other_block(forge, first),
+        _ => unfound(forge, first),
+    }
+}
+
 /// Proposes invalid blocks only.
 #[derive(Debug)]
 pub struct InvalidProposer;
@@ -178,12 +217,16 @@ impl Adversary for InvalidProposer {
         match &message {
             Message::PrePrepare(first) if first.signed.sender == forge.credentials.own => {
                 let kind = forge.rng.below(4);
-                let wrong = altered(forge, first, |block| match kind {
-                    0 => block.transactions.push(INVALID | 1),
-                    1 => block.proposer = u16::MAX,
-                    2 => block.height += 1,
-                    _ => block.time_ms = i64::MAX / 2,
-                });
+                let wrong = if forge.chain.is_some() {
+                    wrong_block(forge, first, kind)
+                } else {
+                    altered(forge, first, |block| match kind {
+                        0 => block.transactions.push(INVALID | 1),
+                        1 => block.proposer = u16::MAX,
+                        2 => block.height += 1,
+                        _ => block.time_ms = i64::MAX / 2,
+                    })
+                };
                 vec![Parcel::new(to, Message::PrePrepare(wrong))]
             }
             _ => vec![Parcel::new(to, message)],

@@ -56,7 +56,7 @@ pub fn false_view_change(forge: &mut Forge<'_>, view: View) -> ViewChange {
         return ViewChange::sign(&forge.credentials, view, Some(false_final), Vec::new());
     }
     let earlier = View::new(view.get().saturating_sub(1));
-    let parent = forge.ledger.tip();
+    let parent = forge.final_block();
     let own = &forge.credentials;
     let mut pre_prepare = SignedPrePrepare::sign(own, earlier, next, digest, parent);
     pre_prepare.sender = own.quorum.primary(earlier);
@@ -119,7 +119,7 @@ pub fn altered(forge: &Forge<'_>, honest: &NewView) -> NewView {
     let mut lie = honest.clone();
     let digest = sha256d(b"a block that nobody prepared");
     let sequence = honest.base_sequence().plus(1);
-    let parent = lie.proposals.first().map_or_else(|| forge.ledger.tip(), |first| first.parent);
+    let parent = lie.proposals.first().map_or_else(|| forge.final_block(), |first| first.parent);
     let own = &forge.credentials;
     let invented = SignedPrePrepare::sign(own, honest.view, sequence, digest, parent);
     lie.proposals.truncate(0);

@@ -3,6 +3,7 @@
 
 mod byzantine;
 mod crash;
+mod hybrid;
 mod network;
 mod view_changes;
 
