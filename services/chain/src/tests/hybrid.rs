@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use pentad_api::chain::v1 as proto;
 use pentad_api::chain::v1::FinalityOutcome;
-use pentad_primitives::{Block, Encode as _, OutPoint};
+use pentad_primitives::{Block, Encode as _};
 use tonic::{Code, Status};
 
 use super::fixture::{COIN, FEE, Node, Person, alice, bob, directory, reason, reseal};
 use super::validators::{
-    certificate, connect, finalise, hybrid_certificate, hybrid_spec, make_final, open, open_hybrid,
+    certificate, connect, finalise, hybrid_certificate, hybrid_genesis_output, hybrid_spec,
+    make_final, open, open_hybrid,
 };
 
 pub async fn final_height(node: &Node) -> u32 {
@@ -307,9 +308,7 @@ async fn other_engines_have_no_candidates() {
 async fn a_payment_can_be_waited_for_until_it_is_final() {
     let directory = directory();
     let node = open_hybrid(directory.path());
-    let genesis = hybrid_spec().genesis_block().transactions[0].txid();
-    let outpoint = OutPoint { txid: genesis, vout: 3 };
-    let payment = alice().spend(&[outpoint], &[(&bob(), 100 * COIN - FEE)]);
+    let payment = alice().spend(&[hybrid_genesis_output(3)], &[(&bob(), 100 * COIN - FEE)]);
     let request = proto::SubmitTransactionRequest {
         transaction: payment.to_bytes().into(),
         wait: proto::Wait::Final.into(),

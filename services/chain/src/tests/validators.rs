@@ -71,6 +71,11 @@ pub fn genesis_output(vout: u32) -> OutPoint {
     OutPoint { txid: spec().genesis_block().transactions[0].txid(), vout }
 }
 
+/// The same under engine hybrid.
+pub fn hybrid_genesis_output(vout: u32) -> OutPoint {
+    OutPoint { txid: hybrid_spec().genesis_block().transactions[0].txid(), vout }
+}
+
 /// Alice pays Bob by one of her genesis outputs.
 pub fn payment(vout: u32) -> Transaction {
     alice().spend(&[genesis_output(vout)], &[(&bob(), 100 * COIN - FEE)])
@@ -130,13 +135,20 @@ pub async fn finalise(
     node: &Node,
     certificate: Bytes,
 ) -> Result<proto::FinalityOutcome, proto::Refusal> {
+    try_finalise(node, certificate).await.expect("a hybrid network")
+}
+
+/// The same on a node that may be about to die.
+pub async fn try_finalise(
+    node: &Node,
+    certificate: Bytes,
+) -> Result<Result<proto::FinalityOutcome, proto::Refusal>, Status> {
     let request = proto::FinaliseBlockRequest { certificate };
-    let response = node.assembly.clone().finalise_block(request).await;
-    let response = response.expect("a hybrid network").into_inner();
-    match response.refusal {
+    let response = node.assembly.clone().finalise_block(request).await?.into_inner();
+    Ok(match response.refusal {
         Some(refusal) => Err(refusal),
         None => Ok(response.outcome()),
-    }
+    })
 }
 
 /// Has a block made final.

@@ -9,8 +9,9 @@ use pentad_store::{DiskEngine, IndexRead as _};
 
 use super::consistency::assert_sound;
 use super::script::Script;
-use super::victim::{Said, Victim, choose, small};
+use super::victim::{Said, Victim, choose, small_hybrid};
 use crate::tests::fixture::{Node, bob, directory};
+use crate::tests::hybrid::last_final;
 
 /// Kills of one directory, before its chain gets so long that checking it takes longer than it
 /// is worth.
@@ -62,7 +63,9 @@ async fn case_28_killed_after_any_item_it_goes_on_to_the_same_end() {
             match said {
                 Said::Item(item) => acknowledged = item,
                 Said::Open => {}
-                Said::Block(..) | Said::Done | Said::Failed(_) => panic!("{said:?}"),
+                Said::Block(..) | Said::Final(..) | Said::Done | Said::Failed(_) => {
+                    panic!("{said:?}")
+                }
             }
             if acknowledged as u64 >= last {
                 victim.kill();
@@ -76,6 +79,7 @@ async fn case_28_killed_after_any_item_it_goes_on_to_the_same_end() {
 #[derive(Default)]
 struct Total {
     blocks: usize,
+    finals: usize,
     checked: u32,
     within_opening: u32,
 }
@@ -93,7 +97,7 @@ async fn case_28_killed_at_random_under_load_nothing_acknowledged_is_lost() {
     while u64::from(total.checked) < kills {
         let directory = directory();
         choose(directory.path(), *engines.next().expect("a cycle"));
-        let mut acknowledged = Vec::new();
+        let mut acknowledged = Acknowledged::default();
         let rounds = u64::from(KILLS_PER_DIRECTORY).min(kills - u64::from(total.checked));
         for _ in 0..rounds {
             let wait = Duration::from_micros(random.below(WORK_MICROS_MAX));
@@ -103,25 +107,34 @@ async fn case_28_killed_at_random_under_load_nothing_acknowledged_is_lost() {
             check(directory.path(), &acknowledged).await;
             total.checked += 1;
         }
-        total.blocks += acknowledged.len();
+        total.blocks += acknowledged.blocks.len();
+        total.finals += acknowledged.finals;
     }
     println!(
-        "{} kills, {} of them before the chain was open, {} blocks acknowledged, {:?}",
+        "{} kills, {} of them before the chain was open, {} blocks acknowledged, {} of them to be \
+         final, {:?}",
         total.checked,
         total.within_opening,
         total.blocks,
+        total.finals,
         started.elapsed()
     );
     assert!(total.blocks as u64 > kills, "only {} blocks", total.blocks);
 }
 
+/// What a directory's victims had acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    blocks: HashSet<BlockHash>,
+    finals: usize,
+    last_final: Option<(u32, BlockHash)>,
+    /// The highest block; what validators left with another branch does not count.
+    height: u32,
+}
+
 /// Lets a victim work for so long; false if it was killed before its chain was open. Every fourth
 /// wait begins with the process, the others with the open chain.
-fn work_and_die(
-    directory: &Path,
-    wait: Duration,
-    acknowledged: &mut Vec<(u32, BlockHash)>,
-) -> bool {
+fn work_and_die(directory: &Path, wait: Duration, acknowledged: &mut Acknowledged) -> bool {
     let mut victim = Victim::of_load(directory);
     let mut opened = false;
     if !wait.as_micros().is_multiple_of(4) {
@@ -133,7 +146,15 @@ fn work_and_die(
     victim.kill();
     while let Some(said) = victim.hear() {
         match said {
-            Said::Block(height, hash) => acknowledged.push((height, hash)),
+            Said::Block(height, hash) => {
+                acknowledged.blocks.insert(hash);
+                acknowledged.height = acknowledged.height.max(height);
+            }
+            Said::Final(height, hash) => {
+                acknowledged.finals += 1;
+                acknowledged.last_final = Some((height, hash));
+                acknowledged.height = height;
+            }
             Said::Open => opened = true,
             other => panic!("{other:?}"),
         }
@@ -142,13 +163,19 @@ fn work_and_die(
     opened
 }
 
-async fn check(directory: &Path, acknowledged: &[(u32, BlockHash)]) {
-    let options = small(directory);
+async fn check(directory: &Path, acknowledged: &Acknowledged) {
+    let options = small_hybrid(directory);
     let node = Node::try_open(options.clone()).expect("a sound data directory");
     let height = node.info().await.height;
-    let highest = acknowledged.iter().map(|(height, _)| *height).max().unwrap_or(0);
-    assert!(height >= highest, "height {height}, {highest} was acknowledged");
-    let blocks: HashSet<BlockHash> = acknowledged.iter().map(|(_, hash)| *hash).collect();
+    // One certificate may have been under way, which takes a block off the tip.
+    assert!(height + 1 >= acknowledged.height, "height {height} of {}", acknowledged.height);
+    if let Some((height, hash)) = acknowledged.last_final {
+        assert_eq!(node.block_at(height).await.block_hash(), hash, "what is final stays");
+        let found = last_final(&node).await;
+        assert!(found.height >= height, "final at {}, {height} was acknowledged", found.height);
+        assert!(!found.certificate.is_empty());
+    }
+    let blocks = acknowledged.blocks.clone();
     let read = node.chain.reader().read(move |view| {
         for hash in &blocks {
             let entry = view.tip.snapshot.block(hash)?;

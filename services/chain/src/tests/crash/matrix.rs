@@ -12,6 +12,9 @@ use super::victim::{Said, Victim, choose};
 use super::{SEGMENT_HEADER_LEN, copy, log_files, record_ends};
 use crate::tests::fixture::directory;
 
+/// The kind of a record that is a certificate.
+const CERTIFICATE: u8 = 4;
+
 use Fault::{Fail, Full, KillAfter, KillBefore, KillTorn, Short};
 
 /// How a directory is prepared and what the victim does in it.
@@ -144,8 +147,20 @@ impl Stage {
         Victim::of_script(directory, &self.items, Some(fault))
     }
 
-    /// One row: dies there, comes back, loses nothing and goes on.
-    async fn row(&self, scene: Scene, armed: Armed) {
+    /// Which records of the finished log are certificates, counted from 1.
+    fn certificate_records(&self) -> Vec<u32> {
+        let kinds = log_files(self.finished.path()).into_iter().flat_map(|file| {
+            let bytes = fs::read(file).expect("readable");
+            let starts = [SEGMENT_HEADER_LEN].into_iter().chain(record_ends(&bytes));
+            let kinds = starts.filter(|start| *start < bytes.len()).map(|start| bytes[start + 4]);
+            kinds.collect::<Vec<_>>()
+        });
+        (1..).zip(kinds).filter(|(_, kind)| *kind == CERTIFICATE).map(|(nth, _)| nth).collect()
+    }
+
+    /// One row: dies there, comes back, loses nothing and goes on. Gives the number of items that
+    /// had been acknowledged.
+    async fn row(&self, scene: Scene, armed: Armed) -> usize {
         let directory = directory();
         let mut victim = self.play(scene, directory.path(), &armed.to_variable());
         let said: Vec<_> = std::iter::from_fn(|| victim.hear()).collect();
@@ -157,6 +172,7 @@ impl Stage {
         let name = armed.to_variable();
         let height = self.script.assert_recovers(directory.path(), acknowledged, &name).await;
         println!("{name:<36} {scene:<12?} {acknowledged:>5} {height:>6}   sound");
+        acknowledged
     }
 }
 
@@ -169,6 +185,42 @@ async fn case_28_killed_at_every_durable_write() {
             for nth in times {
                 stage.row(scene, Armed { point, fault: *fault, nth: *nth }).await;
             }
+        }
+    }
+}
+
+/// A certificate that makes a block final, with a reorganisation and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn case_28_killed_at_every_write_of_a_certificate() {
+    let stage = Stage::new().await;
+    let records = stage.certificate_records();
+    let finals = stage.script.certified();
+    assert_eq!((records.len(), finals.len()), (3, 3));
+    for (item, record) in finals.into_iter().zip(records) {
+        for fault in [KillBefore, KillTorn, KillAfter] {
+            let armed = Armed { point: Point::RecordAppend, fault, nth: record };
+            assert_eq!(stage.row(Scene::Script, armed).await, item);
+        }
+        // What follows: blocks on it in the same group, or the next item.
+        let armed = Armed { point: Point::RecordAppend, fault: KillBefore, nth: record + 1 };
+        assert!(stage.row(Scene::Script, armed).await >= item);
+        for (point, fault) in [
+            (Point::GroupSync, KillBefore),
+            (Point::GroupSync, KillAfter),
+            (Point::TipPublish, KillBefore),
+            (Point::TipAnswer, KillBefore),
+        ] {
+            // A long reorganisation is a group or two more.
+            let groups = stage.script.groups(item);
+            let mut reached = false;
+            for nth in (groups..groups + 6).filter(|nth| *nth > 0) {
+                let acknowledged = stage.row(Scene::Script, Armed { point, fault, nth }).await;
+                reached |= acknowledged == item;
+                if acknowledged >= item {
+                    break;
+                }
+            }
+            assert!(reached, "{} of item {item}", point.name());
         }
     }
 }

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use pentad_api::chain::v1::FinalityOutcome;
 use pentad_primitives::{Amount, Block, BlockHash, OutPoint};
 use pentad_store::log::LogOptions;
 use pentad_store::{DiskEngine, DiskOptions, EngineKind, LsmOptions};
 
 use super::script;
 use crate::tests::fixture::{COIN, FEE, Node, Person, alice, options, reseal};
+use crate::tests::validators::{hybrid_certificate, hybrid_spec, try_finalise};
 use crate::{ChainError, Options};
 
 /// What the process is to do; absent in a test that was not started as one.
@@ -32,6 +34,11 @@ pub fn small(directory: &Path) -> Options {
     let lsm = LsmOptions { cache_bytes: 20_000, memtable_bytes: 10_000, table_bytes: 30_000 };
     options.store.engine = EngineKind::Disk(DiskOptions { lsm, ..DiskOptions::default() });
     options
+}
+
+/// The same on a network whose validators make blocks of work final.
+pub fn small_hybrid(directory: &Path) -> Options {
+    Options { spec: hybrid_spec(), ..small(directory) }
 }
 
 /// Has a new index kept by this engine: the directory remembers it.
@@ -56,6 +63,8 @@ pub enum Said {
     Item(usize),
     /// A block at a height was acknowledged.
     Block(u32, BlockHash),
+    /// That a block at a height is final was acknowledged.
+    Final(u32, BlockHash),
     /// It ended in good order.
     Done,
     /// The chain's writer ended with this reason.
@@ -108,9 +117,10 @@ impl Victim {
             return Some(match first {
                 "open" => Said::Open,
                 "item" => Said::Item(rest.parse().expect("a number")),
-                "block" => {
+                "block" | "final" => {
                     let (height, hash) = rest.split_once(' ').expect("height and hash");
-                    Said::Block(height.parse().expect("a height"), hash.parse().expect("a hash"))
+                    let said = if first == "block" { Said::Block } else { Said::Final };
+                    said(height.parse().expect("a height"), hash.parse().expect("a hash"))
                 }
                 "done" => Said::Done,
                 "failed" => Said::Failed(rest.to_owned()),
@@ -144,7 +154,7 @@ fn process() {
         return;
     };
     let directory = std::env::var_os(DIRECTORY).expect("a directory");
-    let options = small(Path::new(&directory));
+    let options = small_hybrid(Path::new(&directory));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let node = match Node::try_open(options) {
@@ -211,20 +221,39 @@ async fn mine(node: &Node) -> Result<(), tonic::Status> {
         node.clock.advance(10);
         let block = node.template(&alice()).await;
         let rival = node.template(&Person::new(50)).await;
-        let height = node.info().await.height;
+        let height = node.info().await.height + 1;
         node.submit_block(&block).await?;
-        println!("\nblock {} {}", height + 1, block.block_hash());
-        if round % 8 == 7 {
+        println!("\nblock {height} {}", block.block_hash());
+        let sibling = move_to(rival, block.header.prev_block_hash);
+        node.clock.advance(10);
+        let child = node.template(&Person::new(51)).await;
+        match round % 8 {
+            2 => certify(node, &block, height).await?,
+            // A child of the block, and validators choose its sibling.
+            5 => {
+                node.submit_block(&child).await?;
+                println!("\nblock {} {}", height + 1, child.block_hash());
+                node.submit_block(&sibling).await?;
+                certify(node, &sibling, height).await?;
+            }
             // A sibling and its child overtake the block.
-            let sibling = move_to(rival, block.header.prev_block_hash);
-            node.clock.advance(10);
-            let child = move_to(node.template(&Person::new(51)).await, sibling.block_hash());
-            node.submit_block(&sibling).await?;
-            node.submit_block(&child).await?;
-            println!("\nblock {} {}", height + 1, sibling.block_hash());
-            println!("\nblock {} {}", height + 2, child.block_hash());
+            7 => {
+                let child = move_to(child, sibling.block_hash());
+                node.submit_block(&sibling).await?;
+                node.submit_block(&child).await?;
+                println!("\nblock {height} {}", sibling.block_hash());
+                println!("\nblock {} {}", height + 1, child.block_hash());
+            }
+            _ => {}
         }
     }
+    Ok(())
+}
+
+async fn certify(node: &Node, block: &Block, height: u32) -> Result<(), tonic::Status> {
+    let outcome = try_finalise(node, hybrid_certificate(block, height)).await?;
+    assert_eq!(outcome, Ok(FinalityOutcome::Final));
+    println!("\nfinal {height} {}", block.block_hash());
     Ok(())
 }
 
