@@ -108,54 +108,27 @@ impl Consensus {
             _ => None,
         };
         let vitals = Vitals::default();
-        let (registry, metrics) = (metrics, ConsensusMetrics::register(metrics));
-        let mut part = Part::Follower;
-        if config.validator_key.is_some() && network.is_none() {
-            tracing::warn!("this network has no validators: the validator key is not used");
-        }
-        if let (Some(path), Some(network)) = (&config.validator_key, &network) {
-            let secret = key_file::load(path)?;
-            let key = secret.public_key();
-            let validators = Arc::clone(network.membership.validators());
-            match SecpKeys::new(secret, validators) {
-                None => tracing::warn!(key = %path.display(), "no validator's key: following"),
-                Some(keys) => {
-                    let own = keys.own();
-                    let opening = open(&config, path, data_dir, owner(&network.membership, &key));
-                    match tokio::task::spawn_blocking(opening).await?? {
-                        Opened::Distrusted { reason } => {
-                            tracing::error!(reason, "this validator does not vote");
-                            metrics.on_halt();
-                            vitals.halt(&reason);
-                            part = Part::Halted { own };
-                        }
-                        Opened::Trusted { safety, records } => {
-                            let (events, received) = mpsc::channel(EVENTS_MAX);
-                            ConsensusMetrics::sample_events(registry, &events);
-                            let validator = Validator {
-                                config: config.clone(),
-                                spec: spec.clone(),
-                                pbft: network.pbft.clone(),
-                                membership: network.membership.clone(),
-                                keys,
-                                safety: *safety,
-                                records,
-                                chain: ChainClient::new(chain.clone(), subject),
-                                peer: peer.clone(),
-                                events: events.clone(),
-                                metrics,
-                                vitals: vitals.clone(),
-                                supervisor: supervisor.clone(),
-                                shutdown,
-                            };
-                            supervisor.spawn("consensus", validator.run(received));
-                            part = Part::Validator { own, events };
-                        }
-                    }
-                }
-            }
-        }
         let client = ChainClient::new(chain.clone(), subject);
+        let joining = Joining {
+            data_dir,
+            spec,
+            chain: client.clone(),
+            peer: peer.clone(),
+            registry: metrics,
+            vitals: vitals.clone(),
+            supervisor,
+            shutdown,
+        };
+        let metrics = ConsensusMetrics::register(metrics);
+        let part = match (&config.validator_key, &network) {
+            (Some(path), Some(network)) => joining.join(path, &config, network, metrics).await?,
+            (Some(path), None) => {
+                let key = path.display();
+                tracing::warn!(%key, "this network has no validators: the key is not used");
+                Part::Follower
+            }
+            (None, _) => Part::Follower,
+        };
         let connections = [chain, peer];
         let inner = Inner { network, part, vitals, chain: client, connections };
         Ok(Self { inner: Arc::new(inner) })
@@ -176,6 +149,69 @@ impl Consensus {
             }));
         }
         server.service(sized!(ConsensusServiceServer::new(self.clone())), probes)
+    }
+}
+
+/// What a validator is started with, beside its key.
+struct Joining<'a> {
+    data_dir: &'a Path,
+    spec: &'a ChainSpec,
+    chain: ChainClient,
+    peer: Connection,
+    registry: &'a Metrics,
+    vitals: Vitals,
+    supervisor: &'a Supervisor,
+    shutdown: CancellationToken,
+}
+
+impl Joining<'_> {
+    /// Starts a validator, if the key in the file is one's, and its log and guard say that it may
+    /// vote.
+    async fn join(
+        self,
+        key_file: &Path,
+        config: &ConsensusConfig,
+        network: &Network,
+        metrics: ConsensusMetrics,
+    ) -> Result<Part, StartError> {
+        let secret = key_file::load(key_file)?;
+        let key = secret.public_key();
+        let validators = Arc::clone(network.membership.validators());
+        let Some(keys) = SecpKeys::new(secret, validators) else {
+            tracing::warn!(key = %key_file.display(), "no validator's key: following");
+            return Ok(Part::Follower);
+        };
+        let own = keys.own();
+        let opening = open(config, key_file, self.data_dir, owner(&network.membership, &key));
+        let (safety, records) = match tokio::task::spawn_blocking(opening).await?? {
+            Opened::Trusted { safety, records } => (*safety, records),
+            Opened::Distrusted { reason } => {
+                tracing::error!(reason, "this validator does not vote");
+                metrics.on_halt();
+                self.vitals.halt(&reason);
+                return Ok(Part::Halted { own });
+            }
+        };
+        let (events, received) = mpsc::channel(EVENTS_MAX);
+        ConsensusMetrics::sample_events(self.registry, &events);
+        let validator = Validator {
+            config: config.clone(),
+            spec: self.spec.clone(),
+            pbft: network.pbft.clone(),
+            membership: network.membership.clone(),
+            keys,
+            safety,
+            records,
+            chain: self.chain,
+            peer: self.peer,
+            events: events.clone(),
+            metrics,
+            vitals: self.vitals,
+            supervisor: self.supervisor.clone(),
+            shutdown: self.shutdown,
+        };
+        self.supervisor.spawn("consensus", validator.run(received));
+        Ok(Part::Validator { own, events })
     }
 }
 
