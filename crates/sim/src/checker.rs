@@ -30,64 +30,18 @@ const fn items_max(n: usize, w: usize) -> usize {
 /// A broken promise, with what a reader needs to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    Fork {
-        height: u64,
-        one: (NodeId, Hash256),
-        other: (NodeId, Hash256),
-    },
-    InvalidBlock {
-        node: NodeId,
-        height: u64,
-        reason: String,
-    },
-    LostBlock {
-        node: NodeId,
-        told: u64,
-        kept: u64,
-    },
-    /// A final block has left the main chain.
-    OffMainChain {
-        node: NodeId,
-        height: u64,
-    },
-    /// A block is final on which too few have ever stood.
-    Shallow {
-        node: NodeId,
-        height: u64,
-        digest: Hash256,
-    },
-    Contradiction {
-        node: NodeId,
-        claim: Claim,
-        before: Hash256,
-    },
-    BelowLeftView {
-        node: NodeId,
-        left: u64,
-        claim: Claim,
-    },
-    Unbounded {
-        node: NodeId,
-        what: &'static str,
-        size: usize,
-        limit: usize,
-    },
-    Encoding {
-        node: NodeId,
-        message: String,
-    },
-    Halted {
-        node: NodeId,
-        reason: String,
-    },
-    Endless {
-        now_ms: u64,
-    },
-    Stalled {
-        since_ms: u64,
-        now_ms: u64,
-        heights: Vec<u64>,
-    },
+    Fork { height: u64, one: (NodeId, Hash256), other: (NodeId, Hash256) },
+    InvalidBlock { node: NodeId, height: u64, reason: String },
+    LostBlock { node: NodeId, told: u64, kept: u64 },
+    OffMainChain { node: NodeId, height: u64 },
+    Shallow { node: NodeId, height: u64, digest: Hash256 },
+    Contradiction { node: NodeId, claim: Claim, before: Hash256 },
+    BelowLeftView { node: NodeId, left: u64, claim: Claim },
+    Unbounded { node: NodeId, what: &'static str, size: usize, limit: usize },
+    Encoding { node: NodeId, message: String },
+    Halted { node: NodeId, reason: String },
+    Endless { now_ms: u64 },
+    Stalled { since_ms: u64, now_ms: u64, heights: Vec<u64> },
 }
 
 impl fmt::Display for Violation {
