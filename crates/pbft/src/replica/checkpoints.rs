@@ -117,22 +117,32 @@ impl<K: Keys> Replica<K> {
             return;
         }
         let stable = self.checkpoints.stable().filter(|stable| stable.sequence == sequence);
-        if let Some(stable) = stable.cloned() {
-            self.halt_unless_same(digest, root, &stable);
-        } else {
-            self.take_checkpoint(sequence, digest, root);
+        if let Some(stable) = stable.cloned()
+            && self.halt_unless_same(digest, root, &stable)
+        {
+            return;
         }
+        self.take_checkpoint(sequence, digest, root);
     }
 
-    /// Section 4.3: "when a replica produces a checkpoint, it multicasts a message".
+    /// Section 4.3: "when a replica produces a checkpoint, it multicasts a message". Where a quorum
+    /// agreed without it, it waits until one whose watermarks lag asks: that one may need every
+    /// replica which is not faulty.
     pub(super) fn take_checkpoint(&mut self, sequence: Sequence, digest: Hash256, root: Hash256) {
-        if !self.is_checkpoint(sequence) || sequence <= self.checkpoints.stable_sequence() {
+        let is_said = self.checkpoints.own.contains_key(&sequence);
+        let is_useless = self.checkpoints.stable().is_some_and(|stable| {
+            let is_other = (stable.digest, stable.root) != (digest, root);
+            sequence < stable.sequence || (sequence == stable.sequence && is_other)
+        });
+        if !self.is_checkpoint(sequence) || is_said || is_useless {
             return;
         }
         let checkpoint = Checkpoint::sign(&self.credentials, sequence, digest, root);
         self.checkpoints.keep_own(checkpoint);
         self.persist(Record::Checkpoint(checkpoint));
-        self.send_all(Message::Checkpoint(checkpoint));
+        if sequence > self.checkpoints.stable_sequence() {
+            self.send_all(Message::Checkpoint(checkpoint));
+        }
     }
 
     /// Section 4.3: a checkpoint that a quorum agrees on is stable, and the log is cut. A replica

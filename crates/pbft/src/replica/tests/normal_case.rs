@@ -1,5 +1,7 @@
 //! Sections 4.2 and 4.3 of the paper.
 
+use pentad_primitives::sha256d;
+
 use super::network::{K, Network, block, genesis, id, seq, view};
 use crate::event::{Input, Recipient, Timer};
 use crate::message::{Message, Phase, Vote};
@@ -290,4 +292,33 @@ fn a_vote_says_whose_it_is_only_to_the_replica_it_is_for() {
         network.deliver(2, Message::Commit(vote));
     }
     assert_eq!(network.nodes[2].replica, before);
+}
+
+/// A replica whose root came after a quorum had agreed without it still signs it: one whose
+/// watermarks lag, because another is gone for good, counts on it.
+#[test]
+fn a_root_that_is_found_after_a_quorum_agreed_is_signed_for_those_who_lag() {
+    let blocks = usize::try_from(2 * K).unwrap();
+    let mut network = Network::of(4);
+    network.withheld_root.insert(2);
+    network.cut_off(3);
+    network.order(blocks);
+    network.sync(0, 3);
+    network.run();
+    network.cut.remove(&(3, 2));
+    network.fire(3, Timer::Resend);
+    network.run();
+    let low = |network: &Network, place: usize| network.nodes[place].replica.status().low_watermark;
+    assert_eq!((low(&network, 2), low(&network, 3)), (seq(2 * K), seq(0)));
+    let last = network.nodes[0].chain.last().unwrap().digest;
+    let root = sha256d(last.as_bytes());
+    network.step(2, Input::Root { sequence: seq(2 * K), digest: last, root });
+    network.heal();
+    network.cut_off(1);
+    network.order(blocks + 1);
+    for _ in 0..3 {
+        network.fire_all(Timer::Resend);
+        network.run();
+    }
+    assert_eq!(network.heights(), [blocks + 1, blocks, blocks + 1, blocks + 1]);
 }
