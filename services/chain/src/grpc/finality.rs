@@ -25,7 +25,7 @@ pub(super) fn last_final(view: &View<'_>) -> Result<proto::GetFinalityResponse, 
     Ok(proto::GetFinalityResponse { height: height.get(), header, certificate })
 }
 
-/// The block of the main chain at a height, if it is deep enough.
+/// The block of the main chain at a height, if it is deep enough, or final.
 pub(super) fn candidate(
     view: &View<'_>,
     height: BlockHeight,
@@ -103,7 +103,10 @@ fn way(view: &View<'_>, hash: &BlockHash) -> Result<Way, ChainError> {
 
 fn check_depth(view: &View<'_>, height: BlockHeight) -> Result<(), ChainError> {
     let depth = view.published.finality.depth_of_work().ok_or(FinalityError::NotHybrid)?;
-    if u64::from(height.get()) + u64::from(depth) > u64::from(view.tip.height.get()) {
+    // Where validators chose a branch of less work, few blocks may stand on the final one.
+    let is_final = height <= view.tip.final_height;
+    let needed = u64::from(height.get()) + u64::from(depth);
+    if !is_final && needed > u64::from(view.tip.height.get()) {
         return Err(FinalityError::NotDeep { height: Some(height) }.into());
     }
     Ok(())

@@ -126,6 +126,8 @@ async fn a_final_branch_of_less_work_wins_and_stays() {
     make_final(&node, &chosen[0], 2).await;
     assert_eq!(node.tip().await, chosen[1].block_hash());
     assert_eq!((node.info().await.height, final_height(&node).await), (3, 2));
+    // Validators ask for it at checkpoints, however little stands on it.
+    assert_eq!(candidate(&node, 2).await.unwrap(), chosen[0].header.to_bytes());
     // Coins of the branch that lost are gone; nobody is to blame for it.
     assert_eq!(node.balance(&bob()).await.0, 1_000 * COIN);
     let more = branch(&[&shared[..], &lost[..]].concat(), 3).await;
