@@ -106,6 +106,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
         let pause = rng.between(50, 1_500);
         world.run_for(pause);
     }
+    leave(&mut world, &mut rng, &mut plan);
     world.heal(LinkModel::calm());
     let within = time_to_progress(&world);
     world.expect_progress(BLOCKS_AFTER, within);
@@ -116,6 +117,20 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
         virtual_ms: world.now(),
         totals: world.totals,
         violations: world.checker.violations.clone(),
+    }
+}
+
+/// Of those that may be faulty and are not yet, some never say anything again: the others may need
+/// every one of themselves.
+pub(crate) fn leave(world: &mut World, rng: &mut Rng, plan: &mut String) {
+    let count = world.nodes.len();
+    let faulty = count - world.honest().len() - world.setup.twins.len();
+    let free = faulty_at_most(world.setup.replicas).saturating_sub(faulty);
+    for node in rng.sample(rng.clone().index(free + 1), count) {
+        if world.nodes[node].is_honest() {
+            world.corrupt(node, byzantine::Silent);
+            plan.push_str(&format!(" leaves:{node}"));
+        }
     }
 }
 
