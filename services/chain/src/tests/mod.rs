@@ -9,6 +9,7 @@ mod finality;
 mod fixture;
 mod following;
 mod hybrid;
+mod hybrid_properties;
 mod mempool_changes;
 mod pbft;
 mod pbft_sync;

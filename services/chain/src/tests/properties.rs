@@ -8,7 +8,7 @@ use pentad_api::chain::v1 as proto;
 use pentad_ledger::connect::connect;
 use pentad_ledger::utxo::{UtxoChanges, UtxoSet};
 use pentad_ledger::verify::CheckedBlock;
-use pentad_ledger::{HeaderTree, coinbase};
+use pentad_ledger::{ChainSpec, HeaderTree, coinbase};
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, Encode as _, OutPoint, Transaction, TxOut,
     Utxo,
@@ -23,14 +23,14 @@ use tokio::runtime::Runtime;
 use super::crash::consistency::assert_sound;
 use super::crash::copy;
 use super::crash::victim::{choose, small};
-use super::fixture::{COIN, Node, Person, START, directory, reseal};
+use super::fixture::{COIN, Node, Person, START, directory, reseal, spec};
 use super::set_hash;
 use crate::Options;
 
 /// Keys that own coins; Alice, whom genesis pays, is the first.
 const OWNERS: u8 = 4;
 /// Far enough after genesis that no block is too far ahead.
-const NOW: u32 = START + 100_000;
+pub const NOW: u32 = START + 100_000;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -56,7 +56,7 @@ enum Order {
 }
 
 #[derive(Clone, Debug)]
-struct Spend {
+pub struct Spend {
     coin: Index,
     second: Option<Index>,
     to: u8,
@@ -65,7 +65,7 @@ struct Spend {
     replaceable: bool,
 }
 
-fn spend() -> impl Strategy<Value = Spend> {
+pub fn spend() -> impl Strategy<Value = Spend> {
     let index = any::<Index>;
     let owners = 1..=OWNERS;
     (index(), proptest::option::of(index()), owners, 1..=3_u8, 1_000..9_000_u64, any::<bool>())
@@ -123,21 +123,21 @@ fn payment(coins: &BTreeMap<OutPoint, TxOut>, spend: &Spend) -> Option<Transacti
 }
 
 /// A node, and what the pure rules say about every valid block that it was given.
-struct World {
-    options: Options,
-    node: Node,
+pub struct World {
+    pub options: Options,
+    pub node: Node,
     directory: TempDir,
-    tree: HeaderTree,
-    sets: BTreeMap<BlockHash, UtxoSet>,
+    pub tree: HeaderTree,
+    pub sets: BTreeMap<BlockHash, UtxoSet>,
     /// Makes blocks with the same transactions differ.
     salt: u64,
 }
 
 impl World {
     /// Its index is in memory or kept by an engine.
-    async fn new(engine: Option<DiskEngine>) -> Self {
+    pub async fn new(spec: ChainSpec, engine: Option<DiskEngine>) -> Self {
         let directory = directory();
-        let mut options = small(directory.path());
+        let mut options = Options { spec, ..small(directory.path()) };
         match engine {
             Some(engine) => choose(directory.path(), engine),
             None => options.store.engine = EngineKind::Memory,
@@ -157,25 +157,31 @@ impl World {
                 self.node.submit_block(&block).await.expect("a valid block");
             }
             Step::Branch { depth, spends, order } => self.branch(*depth, spends, *order).await,
-            Step::Payment(spend) => {
-                if let Some(payment) = payment(&self.coins().await, spend) {
-                    // Conflicts, immature coins, dust: many are refused, and that is the point.
-                    drop(self.node.submit_transaction(&payment).await);
-                }
-            }
-            Step::Restart => {
-                self.node.chain.stop().await.expect("a working disk");
-                self.node = open(&self.options);
-            }
-            Step::Kill => {
-                let killed = directory();
-                copy(self.directory.path(), killed.path());
-                self.node.chain.stop().await.expect("a working disk");
-                self.options.data_dir = killed.path().to_owned();
-                self.node = open(&self.options);
-                self.directory = killed;
-            }
+            Step::Payment(spend) => self.pay(spend).await,
+            Step::Restart => self.restart().await,
+            Step::Kill => self.kill().await,
         }
+    }
+
+    pub async fn pay(&self, spend: &Spend) {
+        if let Some(payment) = payment(&self.coins().await, spend) {
+            // Conflicts, immature coins, dust: many are refused, and that is the point.
+            drop(self.node.submit_transaction(&payment).await);
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.node.chain.stop().await.expect("a working disk");
+        self.node = open(&self.options);
+    }
+
+    pub async fn kill(&mut self) {
+        let killed = directory();
+        copy(self.directory.path(), killed.path());
+        self.node.chain.stop().await.expect("a working disk");
+        self.options.data_dir = killed.path().to_owned();
+        self.node = open(&self.options);
+        self.directory = killed;
     }
 
     /// Outputs that the node knows, confirmed or not.
@@ -214,10 +220,7 @@ impl World {
             }
             Order::LastInvalid => {
                 let last = blocks.last_mut().expect("at least one");
-                self.sets.remove(&last.block_hash());
-                let reward = &mut last.transactions[0].outputs[0].amount;
-                *reward = Amount::from_units(reward.units() + COIN).expect("an amount");
-                *last = reseal(last.clone());
+                self.spoil(last);
             }
         }
         for block in &blocks {
@@ -229,8 +232,16 @@ impl World {
         }
     }
 
+    /// Has a block pay its miner too much.
+    pub fn spoil(&mut self, block: &mut Block) {
+        self.sets.remove(&block.block_hash());
+        let reward = &mut block.transactions[0].outputs[0].amount;
+        *reward = Amount::from_units(reward.units() + COIN).expect("an amount");
+        *block = reseal(block.clone());
+    }
+
     /// A solved block on `parent` with what its branch allows.
-    fn block_on(&mut self, parent: &BlockHash, spends: &[Spend]) -> Block {
+    pub fn block_on(&mut self, parent: &BlockHash, spends: &[Spend]) -> Block {
         let context = self.tree.context(parent).expect("a known parent");
         self.salt += 1;
         let tag = coinbase::tag(self.options.spec.genesis_hash().as_bytes());
@@ -264,7 +275,7 @@ impl World {
     }
 
     /// What a valid block makes of the set of its parent.
-    fn learn(&mut self, block: &Block) {
+    pub fn learn(&mut self, block: &Block) {
         let parent = block.header.prev_block_hash;
         let context = self.tree.context(&parent).expect("a known parent");
         let checked = CheckedBlock::check(block.clone(), &self.options.spec).expect("well-formed");
@@ -281,23 +292,31 @@ impl World {
         let heights = self.sets.keys().filter_map(|hash| self.tree.height(hash));
         let best = heights.max().expect("genesis");
         assert_eq!(BlockHeight::new(self.node.info().await.height), best, "most work wins");
-        let expected: Vec<(OutPoint, Utxo)> =
-            self.sets[&tip].iter().map(|(outpoint, utxo)| (*outpoint, utxo.clone())).collect();
-        assert_eq!(self.node.utxo_set().await, expected);
+        self.check_set(&tip).await;
         let expected = |hash: &BlockHash| (*hash, set_hash::of(self.sets[hash].iter()));
-        assert_eq!(set_hash::at_tip(&self.node).await, expected(&tip));
         let below = best.get().saturating_sub(2);
         let (block, root) = set_hash::root_at(&self.node, below).await.expect("near the tip");
         assert_eq!((block, root), expected(&block), "two blocks below the tip");
     }
 
+    /// The unspent outputs are those after the tip.
+    pub async fn check_set(&self, tip: &BlockHash) {
+        let expected: Vec<(OutPoint, Utxo)> =
+            self.sets[tip].iter().map(|(outpoint, utxo)| (*outpoint, utxo.clone())).collect();
+        assert_eq!(self.node.utxo_set().await, expected);
+        let expected = (*tip, set_hash::of(self.sets[tip].iter()));
+        assert_eq!(set_hash::at_tip(&self.node).await, expected);
+    }
+
     /// The index against a new one; the mempool against an empty one that was given the same.
-    async fn check_rebuilt(self) {
+    pub async fn check_rebuilt(self) {
         // A restart is over once the writer does what it is asked.
         let template = self.node.template(&Person::new(2)).await;
         assert_sound(&self.node, &self.options).await;
         let fresh = directory();
-        let fresh = Node::in_memory(fresh.path());
+        let mut options = Options { data_dir: fresh.path().to_owned(), ..self.options.clone() };
+        options.store.engine = EngineKind::Memory;
+        let fresh = Node::try_open(options).expect("an empty directory");
         fresh.clock.set(NOW);
         for height in 1..=self.node.info().await.height {
             fresh.submit_block(&self.node.block_at(height).await).await.expect("a valid block");
@@ -337,7 +356,7 @@ fn open(options: &Options) -> Node {
 
 fn play(steps: &[Step], engine: Option<DiskEngine>) {
     Runtime::new().expect("a runtime").block_on(async {
-        let mut world = World::new(engine).await;
+        let mut world = World::new(spec(), engine).await;
         for step in steps {
             world.take(step).await;
             world.check().await;
@@ -347,7 +366,7 @@ fn play(steps: &[Step], engine: Option<DiskEngine>) {
 }
 
 /// More in a long campaign.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     let cases =
         std::env::var("PENTAD_TEST_CASES").map_or(12, |text| text.parse().expect("a number"));
     ProptestConfig { cases, max_shrink_iters: 300, ..ProptestConfig::default() }
