@@ -49,56 +49,41 @@ pub(super) fn check_candidate(
         ChainError::Field(FieldError { field: "header", problem: error.to_string() })
     })?;
     let hash = header.block_hash();
-    let Some(entry) = view.tip.snapshot.block(&hash)? else {
-        return Err(FinalityError::NotDeep { height: None }.into());
-    };
-    if entry.is_invalid {
+    let entry = view.tip.snapshot.block(&hash)?;
+    if entry.as_ref().is_some_and(|entry| entry.is_invalid) {
         let message = "the block breaks a rule";
         return Ok(Err(Refusal::new("INVALID_BLOCK", Fault::Invalid, message)));
     }
-    if view.is_on_main_chain(&hash, entry.height)? {
-        // What a quorum has prepared was deep enough there.
-        return if is_first { check_depth(view, entry.height).map(Ok) } else { Ok(Ok(())) };
+    if is_beside_final(view, &hash)? {
+        let message = format!("the block of height {} is final without it", view.tip.final_height);
+        return Ok(Err(Refusal::new("BELOW_FINALITY", Fault::Premature, message)));
     }
-    // On another branch: a quorum has it on its main chain, or it may come to be on this one.
-    match way(view, &hash)? {
-        Way::BesideFinal => {
-            let message =
-                format!("the block of height {} is final without it", view.tip.final_height);
-            Ok(Err(Refusal::new("BELOW_FINALITY", Fault::Premature, message)))
-        }
-        Way::Open if !is_first => Ok(Ok(())),
-        Way::Open | Way::Unknown => {
-            Err(FinalityError::NotDeep { height: Some(entry.height) }.into())
-        }
+    // A quorum prepared it: honest validators found it deep, whatever is here. Where it is not, it
+    // is fetched once it is final.
+    if !is_first {
+        return Ok(Ok(()));
+    }
+    let height = entry.map(|entry| entry.height);
+    match height {
+        Some(height) if view.is_on_main_chain(&hash, height)? => check_depth(view, height).map(Ok),
+        _ => Err(FinalityError::NotDeep { height }.into()),
     }
 }
 
-/// How a block stands to the main chain.
-enum Way {
-    /// It is here, with all on its way from the last final block or from one above.
-    Open,
-    /// It contradicts the last final block.
-    BesideFinal,
-    /// A block on the way is not here, or is invalid.
-    Unknown,
-}
-
-fn way(view: &View<'_>, hash: &BlockHash) -> Result<Way, ChainError> {
+/// Does a block contradict the last final one, as far as its branch is here?
+fn is_beside_final(view: &View<'_>, hash: &BlockHash) -> Result<bool, ChainError> {
+    let final_height = view.tip.final_height;
     let mut at = *hash;
-    loop {
-        let Some(entry) = view.tip.snapshot.block(&at)?.filter(|entry| !entry.is_invalid) else {
-            return Ok(Way::Unknown);
-        };
-        let is_above = entry.height >= view.tip.final_height;
+    while let Some(entry) = view.tip.snapshot.block(&at)? {
         if view.is_on_main_chain(&at, entry.height)? {
-            return Ok(if is_above { Way::Open } else { Way::BesideFinal });
+            return Ok(at != *hash && entry.height < final_height);
         }
-        if entry.height <= view.tip.final_height {
-            return Ok(Way::BesideFinal);
+        if entry.height <= final_height {
+            return Ok(true);
         }
         at = entry.header.prev_block_hash;
     }
+    Ok(false)
 }
 
 fn check_depth(view: &View<'_>, height: BlockHeight) -> Result<(), ChainError> {

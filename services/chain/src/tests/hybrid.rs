@@ -272,7 +272,8 @@ async fn candidates_are_deep_enough() {
     assert_eq!(check(&node, &blocks[1], false).await.unwrap(), "");
     // Another branch is only for those who have it as their main chain.
     let rival = branch(&[], 2).await;
-    assert_eq!(not_deep(check(&node, &rival[1], false).await.unwrap_err()), "NOT_DEEP");
+    assert_eq!(not_deep(check(&node, &rival[1], true).await.unwrap_err()), "NOT_DEEP");
+    assert_eq!(check(&node, &rival[1], false).await.unwrap(), "");
     node.submit_block(&rival[0]).await.expect("a side branch");
     node.submit_block(&rival[1]).await.expect("a side branch");
     assert_eq!(not_deep(check(&node, &rival[1], true).await.unwrap_err()), "NOT_DEEP");
