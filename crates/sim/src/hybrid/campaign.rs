@@ -8,7 +8,7 @@ use super::Work;
 use pentad_pbft::Message;
 
 use crate::byzantine;
-use crate::campaign::{Outcome, faulty_at_most, time_to_progress};
+use crate::campaign::{Outcome, faulty_at_most, leave, time_to_progress};
 use crate::network::LinkModel;
 use crate::queue::Millis;
 use crate::rng::Rng;
@@ -55,7 +55,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
     let work = setup.work.clone().unwrap_or_else(|| Work::new(1));
     let mut world = World::new(setup);
     let mut rng = Rng::new(seed ^ 0xca3b_a161);
-    let plan = prepare(&mut world, &work, &mut rng);
+    let mut plan = prepare(&mut world, &work, &mut rng);
     let (least, most) = BLOCKS_WITH_FAULTS;
     let end = rng.between(least, most) * work.block_ms;
     while world.now() < end && world.checker.violations.is_empty() {
@@ -63,6 +63,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
         let pause = rng.between(work.block_ms / 20, work.block_ms * 4);
         world.run_for(pause);
     }
+    leave(&mut world, &mut rng, &mut plan);
     world.heal(LinkModel::calm());
     let within = time_to_converge(&world, &work);
     world.expect_convergence(BLOCKS_AFTER, within);

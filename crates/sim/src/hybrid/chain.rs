@@ -206,7 +206,8 @@ impl Chain {
             return refuse("the body is not that block on that parent");
         }
         let Some(height) = self.tree.height(&hash).map(|height| u64::from(height.get())) else {
-            return Answer::NotYet;
+            // Of a quorum that prepared it, those who are not faulty have it.
+            return if question.is_first { Answer::NotYet } else { Answer::Verdict(Ok(())) };
         };
         if self.tree.is_active(&hash) {
             // What a quorum has prepared was deep enough there.

@@ -3,7 +3,7 @@
 
 use pentad_pbft::Message;
 use pentad_primitives::Hash256;
-use pentad_sim::byzantine::Colluder;
+use pentad_sim::byzantine::{Colluder, Silent};
 use pentad_sim::checker::Violation;
 use pentad_sim::hybrid::{Chain, Work};
 use pentad_sim::{Setup, World};
@@ -83,25 +83,23 @@ fn attack_21_two_halves_make_nothing_final_and_the_branch_of_more_work_wins() {
     }
 }
 
-#[test]
-fn attack_24_a_block_prepared_on_a_branch_that_all_have_left_becomes_final() {
-    let mut world = miners(1);
+/// Three prepared a block, and no COMMIT of theirs arrived; then all moved to the branch of the
+/// fourth, which has more work and who lacks that block. Says which block it is.
+fn leave_a_prepared_block(world: &mut World) -> Hash256 {
     for node in &mut world.nodes {
         node.hash_power = 0;
     }
-    // Three prepare a block, and no COMMIT of theirs arrives.
     world.isolate(3);
     world.filter(|_, _, message| !matches!(message, Message::Commit(_)));
     for _ in 0..3 {
         world.find_block(0);
         world.run_for(50);
     }
-    let prepared = block_at(&world, 0, 1);
+    let prepared = block_at(world, 0, 1);
     for _ in 0..5 {
         world.find_block(3);
     }
     world.network.heal();
-    // Then all work on the fourth's branch.
     let have_left = |world: &World| (0..4).all(|node| block_at(world, node, 1) != prepared);
     assert!(world.run_until(30_000, have_left), "{}", world.trace);
     assert_eq!(world.highest_height(), 0);
@@ -109,9 +107,26 @@ fn attack_24_a_block_prepared_on_a_branch_that_all_have_left_becomes_final() {
     for node in &mut world.nodes {
         node.hash_power = 1;
     }
+    prepared
+}
+
+#[test]
+fn attack_24_a_block_prepared_on_a_branch_that_all_have_left_becomes_final() {
+    let mut world = miners(1);
+    let prepared = leave_a_prepared_block(&mut world);
     world.expect_convergence(3, WITHIN_MS);
     assert!((0..4).all(|node| block_at(&world, node, 1) == prepared), "{}", world.trace);
     world.assert_kept();
+}
+
+#[test]
+fn attack_24_one_who_lacks_the_prepared_block_votes_where_another_is_gone() {
+    let mut world = miners(1);
+    let prepared = leave_a_prepared_block(&mut world);
+    world.corrupt(0, Silent);
+    world.expect_convergence(3, WITHIN_MS);
+    world.assert_kept();
+    assert!((1..4).all(|node| block_at(&world, node, 1) == prepared), "{}", world.trace);
 }
 
 #[test]
