@@ -256,7 +256,16 @@ impl Node {
 
     /// A block of the main chain.
     pub async fn block_at(&self, height: u32) -> Block {
-        let block = Some(proto::get_block_request::Block::Height(height));
+        self.stored(proto::get_block_request::Block::Height(height)).await
+    }
+
+    /// A block, on whatever branch.
+    pub async fn block_of(&self, hash: &BlockHash) -> Block {
+        self.stored(proto::get_block_request::Block::Hash(hash.to_string())).await
+    }
+
+    async fn stored(&self, block: proto::get_block_request::Block) -> Block {
+        let block = Some(block);
         let request = proto::GetBlockRequest { block };
         let found = self.reads.clone().get_block(request).await.expect("stored");
         let block = found.into_inner().block.expect("a block");

@@ -260,8 +260,9 @@ async fn certify(node: &Node, block: &Block, height: u32) -> Result<(), tonic::S
 /// Spends what Alice mined; what a reorganisation takes away again is refused, and that is fine.
 async fn pay(node: &Node) -> Result<(), tonic::Status> {
     loop {
-        let (height, tip) = (node.info().await.height, node.tip().await);
-        let reward = node.block_at(height).await.transactions[0].clone();
+        // By its hash: meanwhile the main chain may have become shorter.
+        let tip = node.tip().await;
+        let reward = node.block_of(&tip).await.transactions[0].clone();
         if reward.outputs[0].script_pubkey == alice().script() {
             let mut coin = OutPoint { txid: reward.txid(), vout: 0 };
             for n in 1..=10_u64 {
