@@ -29,6 +29,20 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
 }
 
+impl Outcome {
+    /// Of a world at its end.
+    pub(crate) fn of(world: &World, plan: String) -> Self {
+        Self {
+            seed: world.setup.seed,
+            plan,
+            height: world.lowest_height(),
+            virtual_ms: world.now(),
+            totals: world.totals,
+            violations: world.checker.violations.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -56,7 +70,13 @@ pub fn setup_of(seed: u64, traced: bool) -> Setup {
         4..=7 => 10,
         _ => *rng.pick(&[1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7]),
     };
-    let mut setup = Setup::new(replicas).seed(seed).window(*rng.pick(&[1, 4]));
+    let setup = Setup::new(replicas).seed(seed).window(*rng.pick(&[1, 4]));
+    with_hazards(setup, &mut rng, traced)
+}
+
+/// Links, disks, keys and twins of a network, as its seed has it.
+pub(crate) fn with_hazards(mut setup: Setup, rng: &mut Rng, traced: bool) -> Setup {
+    let Setup { seed, replicas, .. } = setup;
     setup.links = match rng.below(4) {
         0 => LinkModel::calm(),
         _ => LinkModel::rough(rng.below(300)),
@@ -64,8 +84,7 @@ pub fn setup_of(seed: u64, traced: bool) -> Setup {
     setup.crash_at_sync_per_mille = *rng.pick(&[0, 0, 5, 30]);
     setup.real_keys = seed.is_multiple_of(97) && replicas <= 7;
     setup.traced = traced;
-    let max_faulty = faulty_at_most(replicas);
-    if max_faulty > 0 && rng.chance(100) {
+    if faulty_at_most(replicas) > 0 && rng.chance(100) {
         setup.twins = vec![u16::try_from(rng.below(u64::from(replicas))).expect("small")];
     }
     setup
@@ -110,14 +129,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
     world.heal(LinkModel::calm());
     let within = time_to_progress(&world);
     world.expect_progress(BLOCKS_AFTER, within);
-    Outcome {
-        seed,
-        plan,
-        height: world.lowest_height(),
-        virtual_ms: world.now(),
-        totals: world.totals,
-        violations: world.checker.violations.clone(),
-    }
+    Outcome::of(&world, plan)
 }
 
 /// Of those that may be faulty and are not yet, some never say anything again: the others may need

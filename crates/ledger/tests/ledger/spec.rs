@@ -28,6 +28,15 @@ fn after(change: impl FnOnce(&mut Parameters)) -> SpecError {
     ChainSpec::new(parameters).unwrap_err()
 }
 
+/// Its text makes the same spec.
+pub fn assert_is_its_text(spec: &ChainSpec) {
+    let text = spec.to_toml();
+    let back = ChainSpec::from_toml(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(back.parameters(), spec.parameters());
+    assert_eq!(back.spec_hash(), spec.spec_hash());
+    assert_eq!(back.genesis_hash(), spec.genesis_hash());
+}
+
 #[test]
 fn text_and_back() {
     let many =
@@ -37,10 +46,7 @@ fn text_and_back() {
         ChainSpec::development("dev-1", GENESIS_TIME, many).unwrap(),
         ChainSpec::development("empty", 0, vec![]).unwrap(),
     ] {
-        let back = ChainSpec::from_toml(&spec.to_toml()).unwrap();
-        assert_eq!(back.parameters(), spec.parameters());
-        assert_eq!(back.spec_hash(), spec.spec_hash());
-        assert_eq!(back.genesis_hash(), spec.genesis_hash());
+        assert_is_its_text(&spec);
     }
 }
 

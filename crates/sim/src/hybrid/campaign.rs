@@ -8,7 +8,7 @@ use super::Work;
 use pentad_pbft::Message;
 
 use crate::byzantine;
-use crate::campaign::{Outcome, faulty_at_most, leave, time_to_progress};
+use crate::campaign::{Outcome, faulty_at_most, leave, time_to_progress, with_hazards};
 use crate::network::LinkModel;
 use crate::queue::Millis;
 use crate::rng::Rng;
@@ -34,18 +34,7 @@ pub fn setup_of(seed: u64, traced: bool) -> Setup {
     // Messages without end pass in the time of a large network.
     let slow = if replicas > 7 { 1_000 } else { 10_000 };
     work.block_ms = *rng.pick(&[1_000, 1_000, 3_000.min(slow), slow]);
-    let mut setup = Setup::hybrid(replicas, work).seed(seed);
-    setup.links = match rng.below(4) {
-        0 => LinkModel::calm(),
-        _ => LinkModel::rough(rng.below(300)),
-    };
-    setup.crash_at_sync_per_mille = *rng.pick(&[0, 0, 5, 30]);
-    setup.real_keys = seed.is_multiple_of(97) && replicas <= 7;
-    setup.traced = traced;
-    if faulty_at_most(replicas) > 0 && rng.chance(100) {
-        setup.twins = vec![u16::try_from(rng.below(u64::from(replicas))).expect("small")];
-    }
-    setup
+    with_hazards(Setup::hybrid(replicas, work).seed(seed), &mut rng, traced)
 }
 
 /// Runs a seed from its beginning to its end.
@@ -67,14 +56,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
     world.heal(LinkModel::calm());
     let within = time_to_converge(&world, &work);
     world.expect_convergence(BLOCKS_AFTER, within);
-    Outcome {
-        seed,
-        plan,
-        height: world.lowest_height(),
-        virtual_ms: world.now(),
-        totals: world.totals,
-        violations: world.checker.violations.clone(),
-    }
+    Outcome::of(&world, plan)
 }
 
 /// Chooses who is faulty, who has how much work, and whose clock is wrong.
