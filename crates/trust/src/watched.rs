@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -17,6 +19,12 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 /// What others may do with a key: nothing. The group may read, as in Kubernetes' secrets.
 const OPEN_TO_OTHERS: u32 = 0o007;
+
+/// How often files that do not work together are looked at, unchanged, before they count as broken
+/// at the first reading: whoever replaces two of them needs a moment between.
+const FIRST_LOOKS: u32 = 10;
+/// Between two of those looks.
+const FIRST_LOOKS_APART: Duration = Duration::from_millis(50);
 
 /// What is in a file, forgotten when dropped.
 pub type Contents = Zeroizing<Vec<u8>>;
@@ -76,14 +84,14 @@ struct Seen {
 }
 
 impl<S: Source> Watched<S> {
-    /// Reads the files for the first time.
+    /// Reads the files for the first time; waits for up to half a second from their last change
+    /// when they are of no use, for somebody may be replacing them one after the other.
     ///
     /// # Errors
     /// When they are of no use.
     pub fn load(source: S) -> Result<Self, TrustError> {
-        let contents = source.read()?;
-        let value = source.parse(&contents)?;
-        let seen = Seen { loaded: fingerprint(&contents), unsettled: None, broken: None };
+        let (loaded, value) = settled(&source)?;
+        let seen = Seen { loaded, unsettled: None, broken: None };
         Ok(Self {
             source,
             current: RwLock::new(Arc::new(value)),
@@ -142,6 +150,24 @@ impl<S: Source> Watched<S> {
     }
 }
 
+fn settled<S: Source>(source: &S) -> Result<(Fingerprint, S::Value), TrustError> {
+    let (mut last, mut looks) = (None, 0);
+    loop {
+        let contents = source.read()?;
+        let print = fingerprint(&contents);
+        let error = match source.parse(&contents) {
+            Ok(value) => return Ok((print, value)),
+            Err(error) => error,
+        };
+        looks = if last == Some(print) { looks + 1 } else { 1 };
+        if looks == FIRST_LOOKS {
+            return Err(error);
+        }
+        last = Some(print);
+        thread::sleep(FIRST_LOOKS_APART);
+    }
+}
+
 fn fingerprint(contents: &[Contents]) -> Fingerprint {
     let mut hasher = Sha256::new();
     for content in contents {
@@ -183,6 +209,11 @@ mod tests {
 
     use super::*;
 
+    fn number(contents: &[Contents]) -> Result<u32, TrustError> {
+        let text = std::str::from_utf8(&contents[0]).expect("the test writes text");
+        text.parse().map_err(|_| TrustError::Unusable(format!("{text} is no number")))
+    }
+
     /// A file with a number.
     struct Number(PathBuf);
 
@@ -194,8 +225,7 @@ mod tests {
         }
 
         fn parse(&self, contents: &[Contents]) -> Result<u32, TrustError> {
-            let text = std::str::from_utf8(&contents[0]).expect("the test writes text");
-            text.parse().map_err(|_| TrustError::Unusable(format!("{text} is no number")))
+            number(contents)
         }
 
         fn summary(value: &u32) -> String {
@@ -233,6 +263,47 @@ mod tests {
         assert!(matches!(watched.refresh(), Refresh::Restored));
         assert!(matches!(watched.refresh(), Refresh::Same));
         assert_eq!(watched.generation(), 1);
+    }
+
+    /// What the looks find, the last of it for ever.
+    #[derive(Debug)]
+    struct Script(Mutex<Vec<&'static str>>);
+
+    impl Script {
+        fn new(looks: impl IntoIterator<Item = &'static str>) -> Self {
+            let mut looks: Vec<_> = looks.into_iter().collect();
+            looks.reverse();
+            Self(Mutex::new(looks))
+        }
+    }
+
+    impl Source for Script {
+        type Value = u32;
+
+        fn read(&self) -> Result<Vec<Contents>, TrustError> {
+            let mut looks = self.0.lock().expect("nobody panicked");
+            let text = if looks.len() > 1 { looks.pop() } else { looks.last().copied() };
+            Ok(vec![Zeroizing::new(text.expect("one look at least").as_bytes().to_vec())])
+        }
+
+        fn parse(&self, contents: &[Contents]) -> Result<u32, TrustError> {
+            number(contents)
+        }
+
+        fn summary(value: &u32) -> String {
+            value.to_string()
+        }
+    }
+
+    #[test]
+    fn files_that_are_being_replaced_are_waited_for_at_the_first_reading() {
+        let almost = usize::try_from(FIRST_LOOKS).expect("a few") - 1;
+        let half = std::iter::repeat_n("half", almost);
+        let other = std::iter::repeat_n("other half", almost);
+        let watched = Watched::load(Script::new(half.chain(other).chain(["7"])));
+        assert_eq!(*watched.expect("a number in the end").current(), 7);
+        let refused = Watched::load(Script::new(["half", "broken"])).expect_err("for good");
+        assert_eq!(refused.to_string(), "TLS: broken is no number");
     }
 
     #[test]

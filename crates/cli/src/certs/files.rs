@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pentad_trust::Issued;
 
 use crate::fault::Fault;
-use crate::replace_file::replace;
+use crate::replace_file::{Draft, replace};
 
 /// For everybody to read.
 const PUBLIC_MODE: u32 = 0o644;
@@ -55,14 +55,17 @@ pub fn read(path: &Path) -> Result<String, Fault> {
     fs::read_to_string(path).map_err(|error| refuse(error.to_string()))
 }
 
-/// Writes key and certificate, each replaced at once. A process that sees one without the other
-/// keeps what it has until it sees both.
+/// Writes key and certificate, and then puts both in place, one right after the other. A process
+/// that sees one without the other waits, or keeps what it has, until it sees both.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn write_pair(directory: &Path, name: &str, issued: &Issued) -> Result<(), Fault> {
-    replace(&key_path(directory, name), &issued.key, SECRET_MODE)?;
-    replace_public(&certificate_path(directory, name), &issued.certificate)
+    let key = Draft::write(&key_path(directory, name), &issued.key, SECRET_MODE)?;
+    let path = certificate_path(directory, name);
+    let certificate = Draft::write(&path, &issued.certificate, PUBLIC_MODE)?;
+    key.put()?;
+    certificate.put()
 }
 
 /// Replaces a file that everybody may read.
