@@ -92,6 +92,25 @@ fn an_authority_is_replaced_first_and_retired_once_nothing_is_of_it() {
 }
 
 #[test]
+fn who_reads_a_pair_meanwhile_gets_one_of_before_or_of_after() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let directory = parent.path().join("certs");
+    let dir = directory.display();
+    run(&format!("init --dir {dir}")).expect("made");
+    run(&format!("issue --dir {dir} --role operator --name olga")).expect("made");
+    std::thread::scope(|scope| {
+        let renewing = scope.spawn(|| {
+            for _ in 0..50 {
+                run(&format!("renew --dir {dir} --name olga")).expect("renewed");
+            }
+        });
+        while !renewing.is_finished() {
+            files(&directory, "olga").load().expect("of use").expect("named");
+        }
+    });
+}
+
+#[test]
 fn what_is_there_stays_and_what_makes_no_sense_is_refused() {
     let parent = tempfile::tempdir().expect("a temporary directory");
     let directory = parent.path().join("certs");
