@@ -80,8 +80,14 @@ impl HeaderTree {
         missing
     }
 
-    /// Is the body of this block worth fetching and keeping? Only if its branch has, or had, at
-    /// least the work of the tip (attack: cheap old blocks that fill the disk).
+    /// The branch up to this block, which may not be known yet, is wanted whatever its work: the
+    /// validators chose it. Replaces the one that was wanted before.
+    pub fn await_block(&mut self, hash: Option<BlockHash>) {
+        self.awaited = hash;
+    }
+
+    /// Is the body of this block worth fetching and keeping? Only if it is awaited, or its branch
+    /// has, or had, at least the work of the tip (attack: cheap old blocks that fill the disk).
     #[must_use]
     pub fn wants_body(&self, hash: &BlockHash) -> bool {
         let Some(id) = self.arena.find(hash) else {
@@ -89,6 +95,12 @@ impl HeaderTree {
         };
         let (node, tip) = (&self.arena[id], &self.arena[self.tip_id()]);
         let is_open = !node.flags.has_body && !node.flags.is_invalid;
-        is_open && (!node.flags.is_low_work || node.work >= tip.work)
+        let has_work = !node.flags.is_low_work || node.work >= tip.work;
+        is_open && (has_work || self.is_awaited(id))
+    }
+
+    fn is_awaited(&self, id: NodeId) -> bool {
+        let end = self.awaited.and_then(|hash| self.arena.find(&hash));
+        end.is_some_and(|end| self.arena.ancestor(end, self.arena[id].height) == id)
     }
 }

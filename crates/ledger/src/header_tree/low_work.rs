@@ -108,9 +108,10 @@ impl HeaderTree {
         self.keep_only(|arena, id| kept.contains(&id) || !arena[id].flags.is_low_work);
     }
 
-    /// Drops every header that is neither wanted nor an ancestor of one that is.
+    /// Drops every header that is neither wanted, or awaited, nor an ancestor of one that is.
     pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&Arena, NodeId) -> bool) {
-        let mut needed = BTreeSet::new();
+        let awaited = self.awaited.and_then(|hash| self.arena.find(&hash));
+        let mut needed: BTreeSet<NodeId> = awaited.into_iter().collect();
         for id in self.arena.ids().rev() {
             if needed.contains(&id) || is_wanted(&self.arena, id) {
                 needed.insert(id);
@@ -250,6 +251,25 @@ mod tests {
         // What is no low work is let in.
         let tip = tree.tip();
         assert!(insert(&mut tree, &tip, 3).is_ok());
+    }
+
+    #[test]
+    fn an_awaited_branch_outlives_a_flood() {
+        for is_awaited in [true, false] {
+            let mut tree = connected(30, 20);
+            let genesis = tree.hash_at(BlockHeight::GENESIS).unwrap();
+            let first = insert(&mut tree, &genesis, 1).unwrap();
+            let last = extend(&mut tree, &first, 1, 2);
+            tree.await_block(is_awaited.then_some(last));
+            assert_eq!(tree.wants_body(&first), is_awaited);
+            extend(&mut tree, &genesis, 2, 4);
+            for branch in 10..100 {
+                insert(&mut tree, &genesis, branch).unwrap();
+                assert!(tree.header_count() <= 31 + 3 + 20);
+            }
+            assert_eq!((tree.contains(&first), tree.contains(&last)), (is_awaited, is_awaited));
+            assert_eq!(tree.wants_body(&last), is_awaited);
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct HeaderTree {
     side_headers_max: usize,
     /// No chain without this block is a candidate.
     last_final: NodeId,
+    /// See [`await_block`](HeaderTree::await_block).
+    awaited: Option<BlockHash>,
 }
 
 /// What is known about a block.
@@ -91,6 +93,7 @@ impl HeaderTree {
             side_headers: 0,
             side_headers_max: SIDE_HEADERS_MAX,
             last_final: GENESIS,
+            awaited: None,
         }
     }
 

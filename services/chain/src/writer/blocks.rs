@@ -48,7 +48,7 @@ impl Writer {
                 return Ok(Err(Refusal::from(&error)));
             }
         }
-        if origin == Origin::Peer && !self.tree.wants_body(&hash) && !self.is_awaited(&hash) {
+        if origin == Origin::Peer && !self.tree.wants_body(&hash) {
             let message = "the block is on a branch with less work than the main chain";
             return Ok(Err(Refusal::new("UNWANTED_BODY", Fault::Premature, message)));
         }

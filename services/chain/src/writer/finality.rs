@@ -66,7 +66,9 @@ impl Writer {
             return Ok(Err(refusal));
         }
         self.store.append_certificate(&hash, certified.bytes())?;
-        self.awaited.take_if(|awaited| awaited.sequence() <= certified.sequence());
+        let is_higher = |awaited: &Certified| awaited.sequence() > certified.sequence();
+        let awaited = self.set_awaited(None).filter(is_higher);
+        self.set_awaited(awaited);
         // What stands on it may have more work than the branch that was left.
         self.move_to_best()?;
         Ok(Ok(FinalityOutcome::Final))
@@ -110,9 +112,15 @@ impl Writer {
     fn await_block(&mut self, certified: Certified) -> FinalityOutcome {
         let is_higher = |awaited: &Certified| awaited.sequence() < certified.sequence();
         if self.awaited.as_ref().is_none_or(is_higher) {
-            self.awaited = Some(certified);
+            self.set_awaited(Some(certified));
         }
         FinalityOutcome::Awaited
+    }
+
+    /// Returns what was awaited before.
+    fn set_awaited(&mut self, awaited: Option<Certified>) -> Option<Certified> {
+        self.tree.await_block(awaited.as_ref().map(Certified::block));
+        std::mem::replace(&mut self.awaited, awaited)
     }
 
     /// A block came, perhaps with its certificate: it, or the one that a certificate waits for, may
@@ -124,7 +132,8 @@ impl Writer {
         if self.published.finality.is_instant() {
             return Ok(());
         }
-        for certified in certificate.cloned().into_iter().chain(self.awaited.take()) {
+        let awaited = self.set_awaited(None);
+        for certified in certificate.cloned().into_iter().chain(awaited) {
             if let Err(refusal) = self.finalise(certified)? {
                 tracing::warn!(reason = refusal.reason, "not final: {}", refusal.message);
             }
@@ -144,11 +153,6 @@ impl Writer {
         let common = self.tree.height(hash).map(|height| height.min(final_height));
         let at = common.and_then(|height| self.tree.ancestor(hash, height));
         at.is_some_and(|at| self.tree.is_active(&at))
-    }
-
-    /// Does a certificate wait for this block, or for one on it?
-    pub(super) fn is_awaited(&self, hash: &BlockHash) -> bool {
-        self.awaited.as_ref().is_some_and(|it| self.is_on_branch(hash, &it.block()))
     }
 }
 
