@@ -142,12 +142,13 @@ fn every_alert_is_explained() {
 }
 
 /// Histograms of times that a payment moves at the primary and at the wallet that makes it.
-const WITH_EXEMPLARS: [&str; 6] = [
+const WITH_EXEMPLARS: [&str; 7] = [
     "pentad_consensus_finality_seconds",
     "pentad_consensus_phase_seconds",
     "pentad_consensus_log_write_seconds",
     "pentad_chain_connect_seconds",
     "pentad_chain_commit_seconds",
+    "pentad_wallet_write_seconds",
     "pentad_rpc_duration_seconds",
 ];
 

@@ -149,15 +149,19 @@ impl Wallet {
         KeystoreError::Exhausted(self.name.clone())
     }
 
-    /// An address for change: one that came back, or the next one; of a wallet that has no more
-    /// addresses its first. Blocks on the disk.
-    pub fn change_address(&self) -> Result<Address, KeystoreError> {
-        if self.origin.fixed().is_some() {
-            let first = self.origin.address(crate::FIRST);
-            return first.ok_or_else(|| KeystoreError::Exhausted(self.name.clone()));
+    /// An address for change that is on disk already: one that came back or was issued ahead; of a
+    /// wallet that has no more addresses its first.
+    pub fn ready_change(&self) -> Option<Address> {
+        match self.origin.fixed() {
+            Some(_) => self.origin.address(crate::FIRST),
+            None => self.spare_change().pop(),
         }
-        if let Some(spare) = self.spare_change().pop() {
-            return Ok(spare);
+    }
+
+    /// An address for change: one that is ready, or the next one. Blocks on the disk.
+    pub fn change_address(&self) -> Result<Address, KeystoreError> {
+        if let Some(ready) = self.ready_change() {
+            return Ok(ready);
         }
         // Others hand out addresses of a watched account as well: none of those is kept.
         let count = if self.is_watch_only() { 1 } else { CHANGE_AHEAD };

@@ -3,21 +3,31 @@
 use std::sync::Arc;
 
 use pentad_crypto::{Address, AddressVersions, ScriptTemplate, classify};
-use pentad_keystore::audit::{Entry, Event, Paid};
-use pentad_keystore::{KeystoreError, Wallet};
+use pentad_keystore::audit::{AuditError, Entry, Event, Paid};
+use pentad_keystore::{KeystoreError, Wallet, WalletName};
 use pentad_primitives::TxOut;
 
 use crate::error::WalletError;
+use crate::metrics::Kept;
 use crate::payment::{Made, unix_time};
 use crate::wallets::Inner;
 
 impl Inner {
     /// Returns once an entry about a wallet is durable: then what it tells of may be done.
     pub(crate) async fn note(&self, wallet: &Wallet, event: Event) -> Result<(), WalletError> {
-        let number = self.audit.append(Some(wallet.name()), event.clone()).await?;
+        let number = self.append(Some(wallet.name()), event.clone()).await?;
         let (time, wallet) = (unix_time(), wallet.name().to_string());
         self.book().note(&Entry { number, time, durable: number, wallet, event }, false);
         Ok(())
+    }
+
+    /// Returns the number of an entry once it is durable.
+    pub(crate) async fn append(
+        &self,
+        wallet: Option<&WalletName>,
+        event: Event,
+    ) -> Result<u64, AuditError> {
+        self.metrics.writes.wait(Kept::Audit, self.audit.append(wallet, event)).await
     }
 
     /// Writes down what came of an attempt that needs the passphrase: `event` if it went well, and

@@ -23,7 +23,7 @@ use crate::payment::{
     check_fee_rate, check_key,
 };
 use crate::policy::Asked;
-use crate::send::{Prepared, Sent, is_refusal, on_disk, signed};
+use crate::send::{Prepared, Sent, is_refusal, signed};
 use crate::wallets::{Inner, Wallets};
 
 /// Begins what is hashed of a request: those to send begin with 0 to 2.
@@ -254,8 +254,7 @@ impl Inner {
         let mut claim = Claim::new(&self.ledger, wallet, claimed);
         let change_to = match (raised.change, before.change, before.of_address) {
             (Some(_), None, false) => {
-                let change = on_disk(wallet, Wallet::change_address).await?;
-                self.ledger.watch_address(wallet.name(), change);
+                let change = self.change_address(wallet).await?;
                 claim = claim.with_change(change);
                 change
             }

@@ -2,11 +2,16 @@
 //! payment has failed or is settled.
 
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use pentad_service_kit::Metrics;
+use pentad_service_kit::metrics::TracedHistogram;
+use pentad_service_kit::telemetry::TraceContext;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::exponential_buckets;
+use prometheus_client::registry::Unit;
 
 use crate::error::WalletError;
 use crate::payment::Lack;
@@ -22,11 +27,67 @@ const TOO_SMALL: &str = "too_small";
 /// Another payment took the coins a moment before.
 const RACED: &str = "raced";
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabels {
+    file: &'static str,
+}
+
+/// What has to be durable before a call goes on. The ledger is not among it: nobody waits for that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kept {
+    /// The journal of payments, the labels in it too.
+    Payments,
+    Audit,
+    /// A wallet's file, because addresses are handed out.
+    Wallet,
+}
+
+impl Kept {
+    const ALL: [Self; 3] = [Self::Payments, Self::Audit, Self::Wallet];
+
+    const fn labels(self) -> FileLabels {
+        let file = match self {
+            Self::Payments => "payments",
+            Self::Audit => "audit",
+            Self::Wallet => "wallet",
+        };
+        FileLabels { file }
+    }
+}
+
+/// How long calls wait for durable writes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteTimes(Family<FileLabels, TracedHistogram, fn() -> TracedHistogram>);
+
+impl Default for WriteTimes {
+    fn default() -> Self {
+        // 0.25 ms to 8 s.
+        let times = || TracedHistogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        Self(Family::new_with_constructor(times))
+    }
+}
+
+impl WriteTimes {
+    /// Waits for a write; one that failed is not counted.
+    pub(crate) async fn wait<T, E>(
+        &self,
+        kept: Kept,
+        write: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let started = Instant::now();
+        let written = write.await?;
+        let times = self.0.get_or_create(&kept.labels());
+        times.observe(started.elapsed(), TraceContext::current());
+        Ok(written)
+    }
+}
+
 /// What the service counts.
 #[derive(Debug, Default)]
 pub(crate) struct WalletMetrics {
     granted: Counter,
     refused: Family<CauseLabels, Counter>,
+    pub(crate) writes: WriteTimes,
 }
 
 impl WalletMetrics {
@@ -37,12 +98,18 @@ impl WalletMetrics {
         for cause in lacks.into_iter().chain([TOO_SMALL, RACED]) {
             drop(own.refused.get_or_create(&CauseLabels { cause }));
         }
+        for kept in Kept::ALL {
+            drop(own.writes.0.get_or_create(&kept.labels()));
+        }
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("wallet");
             let granted = own.granted.clone();
             registry.register("leases_granted", "Times that coins were leased", granted);
             let refused = own.refused.clone();
             registry.register("leases_refused", "Times that they were not, by cause", refused);
+            let (writes, help) =
+                (own.writes.0.clone(), "One durable write, as a call waits for it");
+            registry.register_with_unit("write", help, Unit::Seconds, writes);
         });
         own
     }

@@ -9,7 +9,6 @@ use pentad_keystore::{Chain, Issued, KeyPath, Passphrase, Wallet, WalletName, Wo
 
 use crate::error::WalletError;
 use crate::ledger::LedgerError;
-use crate::send::on_disk;
 use crate::wallets::Inner;
 
 /// Addresses in a row that were never paid end the search (BIP44).
@@ -72,7 +71,7 @@ impl Inner {
         if found == known {
             return Ok(false);
         }
-        on_disk(wallet, move |wallet| wallet.issue_up_to(found)).await?;
+        self.on_disk(wallet, move |wallet| wallet.issue_up_to(found)).await?;
         Ok(true)
     }
 

@@ -18,7 +18,7 @@ use crate::payment::{
 };
 use crate::policy::Asked;
 use crate::wallets::Inner;
-use pentad_keystore::{KeyPath, KeystoreError, Signer, Wallet};
+use pentad_keystore::{KeyPath, Signer, Wallet};
 
 /// Reason of the chain service: a transaction hangs on too many unconfirmed ones.
 const TOO_MANY_ANCESTORS: &str = "TOO_MANY_ANCESTORS";
@@ -287,8 +287,7 @@ impl Inner {
             (None, _) => None,
             (Some(_), Source::Address(key_hash)) => Some(Address::P2pkh(*key_hash)),
             (Some(_), Source::Wallet(_)) => {
-                let change = on_disk(wallet, Wallet::change_address).await?;
-                self.ledger.watch_address(wallet.name(), change);
+                let change = self.change_address(wallet).await?;
                 claim = claim.with_change(change);
                 Some(change)
             }
@@ -388,15 +387,6 @@ pub(crate) async fn signed(
     let unsigned = made.transaction.clone();
     let signing = move || sign(unsigned, &keys, &signer);
     Ok(Made { transaction: tokio::task::spawn_blocking(signing).await??, ..made })
-}
-
-/// Runs what waits for the wallet's file to be written.
-pub(crate) async fn on_disk<T: Send + 'static>(
-    wallet: &Arc<Wallet>,
-    work: impl FnOnce(&Wallet) -> Result<T, KeystoreError> + Send + 'static,
-) -> Result<T, WalletError> {
-    let wallet = Arc::clone(wallet);
-    Ok(tokio::task::spawn_blocking(move || work(&wallet)).await??)
 }
 
 /// The chain service has looked at the transaction, or refused to: it is not in the mempool. With

@@ -26,10 +26,10 @@ use crate::config::WalletConfig;
 use crate::error::WalletError;
 use crate::labels::Labels;
 use crate::ledger::{Ledger, LedgerError, follow};
-use crate::metrics::{WalletMetrics, sample};
+use crate::metrics::{Kept, WalletMetrics, sample};
 use crate::payment::{Journal, JournalError, KeyTurns, Order};
 use crate::policy::Book;
-use crate::send::{Sent, on_disk};
+use crate::send::Sent;
 use crate::settle::{Rounds, claimed};
 use pentad_keystore::audit::{AuditError, AuditLog};
 use pentad_keystore::{
@@ -115,13 +115,15 @@ impl Wallets {
         let directory = wallets_directory(data_dir);
         let audit = audit_log(data_dir);
         let WalletConfig { passphrase_file, kdf, fee_rate } = config;
+        let own_metrics = WalletMetrics::register(metrics);
+        let times = own_metrics.writes.clone();
         // Key derivation and recovery block: not on the runtime's threads.
         let opening = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
             let service = passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
             let keystore = Keystore::open(directory, kdf, service)?;
             [&journal, &ledger].into_iter().try_for_each(|it| prepare_private(it))?;
             // One process alone has the journal open, and so the ledger and the audit log.
-            let (journal, ledger) = (Journal::open(&journal)?, Ledger::open(&ledger)?);
+            let (journal, ledger) = (Journal::open(&journal, times)?, Ledger::open(&ledger)?);
             claim(&ledger, &journal);
             for (_, wallet) in keystore.list()? {
                 // One that cannot be read is told of where it is listed.
@@ -145,7 +147,7 @@ impl Wallets {
             book: Mutex::new(book),
             asking: tokio::sync::Mutex::default(),
             key_turns: KeyTurns::default(),
-            metrics: WalletMetrics::register(metrics),
+            metrics: own_metrics,
             fee_rate,
             kdf: Semaphore::new(KDF_PERMITS),
             payments: TaskTracker::new(),
@@ -223,9 +225,33 @@ impl Inner {
         wallet: &Arc<Wallet>,
         chain: Chain,
     ) -> Result<Address, WalletError> {
-        let address = on_disk(wallet, move |wallet| wallet.issue(chain)).await?;
+        let address = self.on_disk(wallet, move |wallet| wallet.issue(chain)).await?;
         self.ledger.watch_address(wallet.name(), address);
         Ok(address)
+    }
+
+    /// An address for change of a wallet.
+    pub(crate) async fn change_address(
+        &self,
+        wallet: &Arc<Wallet>,
+    ) -> Result<Address, WalletError> {
+        let address = match wallet.ready_change() {
+            Some(ready) => ready,
+            None => self.on_disk(wallet, Wallet::change_address).await?,
+        };
+        self.ledger.watch_address(wallet.name(), address);
+        Ok(address)
+    }
+
+    /// Runs what writes a wallet's file.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        wallet: &Arc<Wallet>,
+        work: impl FnOnce(&Wallet) -> Result<T, KeystoreError> + Send + 'static,
+    ) -> Result<T, WalletError> {
+        let wallet = Arc::clone(wallet);
+        let writing = async { Ok(tokio::task::spawn_blocking(move || work(&wallet)).await??) };
+        self.metrics.writes.wait(Kept::Wallet, writing).await
     }
 
     /// Runs what reads or writes files of the keystore.

@@ -1,13 +1,17 @@
 //! Labels of addresses and payments.
 
+use std::sync::Arc;
+
 use pentad_api::wallet::v1 as proto;
 use pentad_api::wallet::v1::set_label_request::Subject;
 use pentad_crypto::Address;
 use pentad_keystore::WalletName;
 use pentad_primitives::Txid;
+use tokio::task::spawn_blocking;
 
 use crate::error::WalletError;
 use crate::labels::{LabelError, check};
+use crate::metrics::Kept;
 use crate::wallets::Inner;
 
 pub(super) async fn set(
@@ -98,8 +102,11 @@ impl Inner {
         wallet: &WalletName,
         labels: Vec<(String, String)>,
     ) -> Result<(), WalletError> {
-        let (rows, name) = (std::sync::Arc::clone(&self.labels), wallet.clone());
-        let is_set = tokio::task::spawn_blocking(move || rows.set(&name, &labels)).await??;
-        is_set.then_some(()).ok_or_else(|| LabelError::TooMany(wallet.clone()).into())
+        let (rows, name) = (Arc::clone(&self.labels), wallet.clone());
+        let setting = async {
+            let is_set = spawn_blocking(move || rows.set(&name, &labels)).await??;
+            is_set.then_some(()).ok_or_else(|| LabelError::TooMany(wallet.clone()).into())
+        };
+        self.metrics.writes.wait(Kept::Payments, setting).await
     }
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::committer::Committer;
 use super::record::{Made, PaymentKey, Progress, Record, unix_time};
+use crate::metrics::{Kept, WriteTimes};
 
 /// How long a caller's key is remembered: nobody retries a payment for longer than a month.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,6 +31,7 @@ pub(crate) struct Journal {
     records: sled::Db,
     replaced: sled::Tree,
     committer: Committer,
+    times: WriteTimes,
     /// A std mutex is right: it is never held for long, nor across an await.
     unsettled: Mutex<Waiting>,
 }
@@ -86,7 +88,7 @@ pub enum JournalError {
 
 impl Journal {
     /// Opens or makes the journal in `directory`.
-    pub(crate) fn open(directory: &Path) -> Result<Self, JournalError> {
+    pub(crate) fn open(directory: &Path, times: WriteTimes) -> Result<Self, JournalError> {
         let config = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_BYTES)
@@ -95,7 +97,7 @@ impl Journal {
         let records = open_sled(&config)?;
         let committer = Committer::start(sled::Tree::clone(&records))?;
         let replaced = records.open_tree(REPLACED)?;
-        let journal = Self { records, replaced, committer, unsettled: Mutex::default() };
+        let journal = Self { records, replaced, committer, times, unsettled: Mutex::default() };
         journal.load(unix_time().saturating_sub(RETENTION.as_secs()))?;
         Ok(journal)
     }
@@ -196,8 +198,11 @@ impl Journal {
     }
 
     async fn commit(&self, key: &PaymentKey, value: Option<Vec<u8>>) -> Result<(), JournalError> {
-        let written = self.committer.write(key.as_bytes().to_vec(), value).await;
-        Ok(written.ok_or(JournalError::Ended)??)
+        let writing = async {
+            let written = self.committer.write(key.as_bytes().to_vec(), value).await;
+            Ok(written.ok_or(JournalError::Ended)??)
+        };
+        self.times.wait(Kept::Payments, writing).await
     }
 
     /// The payments that are not settled, oldest first.
@@ -292,16 +297,20 @@ mod tests {
         PaymentKey::of_caller(&wallet.parse().expect("a name"), key)
     }
 
+    fn open(directory: &tempfile::TempDir) -> Result<Journal, JournalError> {
+        Journal::open(directory.path(), WriteTimes::default())
+    }
+
     #[tokio::test]
     async fn records_survive_reopening() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let record = record(Progress::Recorded);
         {
-            let journal = Journal::open(directory.path()).expect("opens");
+            let journal = open(&directory).expect("opens");
             journal.put(&key("a", "1"), &record).await.expect("written");
             assert_eq!(journal.get(&key("b", "1")).expect("readable"), None);
         }
-        let journal = Journal::open(directory.path()).expect("opens again");
+        let journal = open(&directory).expect("opens again");
         assert_eq!(journal.get(&key("a", "1")).expect("readable"), Some(record));
         assert_eq!(journal.list_unsettled().len(), 1);
         journal.remove(&key("a", "1")).await.expect("written");
@@ -316,7 +325,7 @@ mod tests {
         let keyed = key("a", "1");
         let unkeyed = PaymentKey::of_transaction(&record.made.transaction.txid());
         {
-            let journal = Journal::open(directory.path()).expect("opens");
+            let journal = open(&directory).expect("opens");
             for key in [&keyed, &unkeyed] {
                 journal.put(key, &record).await.expect("written");
                 journal.note(key, Progress::Settled).expect("written");
@@ -324,7 +333,7 @@ mod tests {
             assert!(journal.list_unsettled().is_empty());
             journal.flush().expect("written");
         }
-        let journal = Journal::open(directory.path()).expect("opens again");
+        let journal = open(&directory).expect("opens again");
         assert!(journal.list_unsettled().is_empty());
         let kept = journal.get(&keyed).expect("readable").expect("kept");
         assert_eq!(kept.progress, Progress::Settled);
@@ -341,7 +350,7 @@ mod tests {
         let [first, second, third] = [1, 2, 3].map(transaction);
         let ids = [&first, &second, &third].map(|it| it.txid());
         {
-            let journal = Journal::open(directory.path()).expect("opens");
+            let journal = open(&directory).expect("opens");
             // The last one first: their times are equal, and what is read again has no order.
             for (name, transaction, replaces) in
                 [("3", third, Some(ids[1])), ("1", first, None), ("2", second, Some(ids[0]))]
@@ -351,7 +360,7 @@ mod tests {
                 journal.put(&key("a", name), &record).await.expect("written");
             }
         }
-        let journal = Journal::open(directory.path()).expect("opens again");
+        let journal = open(&directory).expect("opens again");
         let [versions] = journal.list_unsettled().try_into().expect("one payment");
         assert_eq!(versions.iter().map(|(_, it)| it.txid).collect::<Vec<_>>(), ids);
         assert_eq!(journal.replaced(&ids[2]).expect("readable"), ids[..2]);
@@ -378,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn only_settled_payments_grow_too_old() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let journal = Journal::open(directory.path()).expect("opens");
+        let journal = open(&directory).expect("opens");
         let old = Record { time: 1000, ..record(Progress::Settled) };
         journal.put(&key("a", "old"), &old).await.expect("written");
         let waiting = Record { time: 1000, ..record(Progress::Submitted) };

@@ -25,7 +25,7 @@ impl Inner {
         let unsigned_txid = psbt.transaction().txid().to_string();
         let transaction = finalize(psbt)?;
         let txid = transaction.txid().to_string();
-        self.audit.append(None, Event::PsbtSubmitted { unsigned_txid, txid }).await?;
+        self.append(None, Event::PsbtSubmitted { unsigned_txid, txid }).await?;
         self.submit(&transaction).await?;
         let txid = transaction.txid();
         // No request stands for it: nobody can ask for it again.

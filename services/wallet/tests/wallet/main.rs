@@ -22,3 +22,4 @@ mod secrets;
 mod send;
 mod settle;
 mod unlock;
+mod writes;
