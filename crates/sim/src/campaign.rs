@@ -108,8 +108,7 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
         plan.push_str(&format!(" twin:{twin}"));
     }
     let free = faulty_at_most(setup.replicas) - setup.twins.len();
-    let faulty = rng.index(free + 1);
-    for node in rng.sample(faulty, usize::from(setup.replicas)) {
+    for node in rng.sample_up_to(free, usize::from(setup.replicas)) {
         if world.nodes[node].is_honest() {
             let name = byzantine::corrupt_at_random(&mut world, node, &mut rng);
             plan.push_str(&format!(" {name}:{node}"));
@@ -138,7 +137,7 @@ pub(crate) fn leave(world: &mut World, rng: &mut Rng, plan: &mut String) {
     let count = world.nodes.len();
     let faulty = count - world.honest().len() - world.setup.twins.len();
     let free = faulty_at_most(world.setup.replicas).saturating_sub(faulty);
-    for node in rng.sample(rng.clone().index(free + 1), count) {
+    for node in rng.sample_up_to(free, count) {
         if world.nodes[node].is_honest() {
             world.corrupt(node, byzantine::Silent);
             plan.push_str(&format!(" leaves:{node}"));
@@ -160,7 +159,7 @@ fn disturb(world: &mut World, rng: &mut Rng) {
             world.network.partition(&[left, right]);
         }
         5 => {
-            for node in rng.sample(rng.clone().index(count + 1), count) {
+            for node in rng.sample_up_to(count, count) {
                 world.crash_for(node, rng.between(10, 1_000));
             }
         }

@@ -1,7 +1,7 @@
 //! The one source of chance: a run is a function of its seed.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, quick, and the same on every machine.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Rng(u64);
 
 impl Rng {
@@ -53,6 +53,13 @@ impl Rng {
         all.truncate(count);
         all
     }
+
+    /// From none to `most` distinct numbers below `bound`, each count as likely as another, in
+    /// random order.
+    pub fn sample_up_to(&mut self, most: usize, bound: usize) -> Vec<usize> {
+        let count = self.index(most + 1);
+        self.sample(count, bound)
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +83,20 @@ mod tests {
             drawn.dedup();
             assert_eq!(drawn.len(), 4);
         }
+    }
+    #[test]
+    fn how_many_says_nothing_of_which() {
+        let mut rng = Rng::new(4);
+        let mut drawn = [0; 4];
+        let mut none = 0;
+        for _ in 0..800 {
+            match rng.sample_up_to(1, 4).as_slice() {
+                [] => none += 1,
+                [node] => drawn[*node] += 1,
+                more => panic!("{more:?}"),
+            }
+        }
+        assert!((350..450).contains(&none), "{none}");
+        assert!(drawn.iter().all(|count| (70..130).contains(count)), "{drawn:?}");
     }
 }

@@ -68,7 +68,7 @@ fn prepare(world: &mut World, work: &Work, rng: &mut Rng) -> String {
         write!(plan, " twin:{twin}").ok();
     }
     let free = faulty_at_most(world.setup.replicas) - world.setup.twins.len();
-    for node in rng.sample(rng.clone().index(free + 1), replicas) {
+    for node in rng.sample_up_to(free, replicas) {
         if world.nodes[node].is_honest() {
             let name = byzantine::corrupt_at_random(world, node, rng);
             write!(plan, " {name}:{node}").ok();
@@ -102,7 +102,7 @@ fn disturb(world: &mut World, rng: &mut Rng) {
             world.network.partition(&[left, right]);
         }
         7 => {
-            for node in rng.sample(rng.clone().index(count + 1), count) {
+            for node in rng.sample_up_to(count, count) {
                 world.crash_for(node, rng.between(10, 1_000));
             }
         }
