@@ -138,3 +138,17 @@ fn crates_never_link_services() {
         }
     }
 }
+
+/// A real service writes every method, or it does not compile.
+#[test]
+fn only_tests_use_the_servers_of_fakes() {
+    let metadata = metadata();
+    let mut tests = 0;
+    for package in metadata.workspace_packages() {
+        for dep in package.dependencies.iter().filter(|dep| dep.name == "pentad-fakes") {
+            assert_eq!(dep.kind, DependencyKind::Development, "{} links fakes", package.name);
+            tests += 1;
+        }
+    }
+    assert!(tests > 0, "the check sees no dependencies at all");
+}

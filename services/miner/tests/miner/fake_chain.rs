@@ -2,24 +2,22 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
-use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
-use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
-use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_api::chain::v1::*;
 use pentad_api::{Failure, block_from_bytes};
 use pentad_crypto::AddressVersions;
+use pentad_fakes::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
+use pentad_fakes::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_fakes::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, CompactTarget, Encode as _, OutPoint, Script, Target,
     Transaction, TxIn, TxOut, merkle,
 };
 use pentad_service_kit::Server;
 use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::WatchStream;
-use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Code, Request, Response, Status, Streaming};
-
-type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+use tonic::codegen::BoxStream;
+use tonic::{Code, Request, Response, Status};
 
 /// Met by every second hash.
 pub const EASY: CompactTarget = CompactTarget(0x207f_ffff);
@@ -87,7 +85,6 @@ impl FakeChain {
         server
             .service(ChainServiceServer::new(self.clone()), [])
             .service(SubmitServiceServer::new(self.clone()), [])
-            .service(EventServiceServer::new(self.clone()), [])
             .service(AssemblyServiceServer::new(self.clone()), [])
     }
 
@@ -185,12 +182,10 @@ impl AssemblyService for FakeChain {
         self.state().give(payout).map(Response::new)
     }
 
-    type FollowTemplatesStream = Boxed<FollowTemplatesResponse>;
-
     async fn follow_templates(
         &self,
         request: Request<FollowTemplatesRequest>,
-    ) -> Result<Response<Self::FollowTemplatesStream>, Status> {
+    ) -> Result<Response<BoxStream<FollowTemplatesResponse>>, Status> {
         let payout = Script::from(request.into_inner().payout_script.to_vec());
         let chain = self.clone();
         let templates = WatchStream::new(self.changes.subscribe()).map(move |()| {
@@ -199,118 +194,10 @@ impl AssemblyService for FakeChain {
         });
         Ok(Response::new(Box::pin(templates)))
     }
-
-    async fn get_state_root(
-        &self,
-        _: Request<GetStateRootRequest>,
-    ) -> Result<Response<GetStateRootResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn get_finality(
-        &self,
-        _: Request<GetFinalityRequest>,
-    ) -> Result<Response<GetFinalityResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_candidate(
-        &self,
-        _: Request<GetCandidateRequest>,
-    ) -> Result<Response<GetCandidateResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn check_candidate(
-        &self,
-        _: Request<CheckCandidateRequest>,
-    ) -> Result<Response<CheckCandidateResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn finalise_block(
-        &self,
-        _: Request<FinaliseBlockRequest>,
-    ) -> Result<Response<FinaliseBlockResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_locator(
-        &self,
-        _: Request<GetLocatorRequest>,
-    ) -> Result<Response<GetLocatorResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn check_proposal(
-        &self,
-        _: Request<CheckProposalRequest>,
-    ) -> Result<Response<CheckProposalResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn locate_headers(
-        &self,
-        _: Request<LocateHeadersRequest>,
-    ) -> Result<Response<LocateHeadersResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn check_headers(
-        &self,
-        _: Request<CheckHeadersRequest>,
-    ) -> Result<Response<CheckHeadersResponse>, Status> {
-        Err(unasked())
-    }
-
-    type ConnectBlocksStream = Boxed<ConnectBlocksResponse>;
-
-    async fn connect_blocks(
-        &self,
-        _: Request<Streaming<ConnectBlocksRequest>>,
-    ) -> Result<Response<Self::ConnectBlocksStream>, Status> {
-        Err(unasked())
-    }
-
-    type AdmitTransactionsStream = Boxed<AdmitTransactionsResponse>;
-
-    async fn admit_transactions(
-        &self,
-        _: Request<Streaming<AdmitTransactionsRequest>>,
-    ) -> Result<Response<Self::AdmitTransactionsStream>, Status> {
-        Err(unasked())
-    }
-
-    type FollowMempoolChangesStream = Boxed<FollowMempoolChangesResponse>;
-
-    async fn follow_mempool_changes(
-        &self,
-        _: Request<FollowMempoolChangesRequest>,
-    ) -> Result<Response<Self::FollowMempoolChangesStream>, Status> {
-        Err(unasked())
-    }
-
-    type FetchBlocksStream = Boxed<FetchBlocksResponse>;
-
-    async fn fetch_blocks(
-        &self,
-        _: Request<FetchBlocksRequest>,
-    ) -> Result<Response<Self::FetchBlocksStream>, Status> {
-        Err(unasked())
-    }
-
-    async fn fetch_transactions(
-        &self,
-        _: Request<FetchTransactionsRequest>,
-    ) -> Result<Response<FetchTransactionsResponse>, Status> {
-        Err(unasked())
-    }
 }
 
 #[tonic::async_trait]
 impl SubmitService for FakeChain {
-    type SubmitTransactionsStream = Boxed<SubmitTransactionsResponse>;
-
     async fn submit_block(
         &self,
         request: Request<SubmitBlockRequest>,
@@ -343,63 +230,10 @@ impl SubmitService for FakeChain {
         let (hash, outcome) = (hash.to_string(), outcome.into());
         Ok(Response::new(SubmitBlockResponse { hash, outcome }))
     }
-
-    async fn submit_transaction(
-        &self,
-        _: Request<SubmitTransactionRequest>,
-    ) -> Result<Response<SubmitTransactionResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn submit_transactions(
-        &self,
-        _: Request<tonic::Streaming<SubmitTransactionsRequest>>,
-    ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn test_transaction(
-        &self,
-        _: Request<TestTransactionRequest>,
-    ) -> Result<Response<TestTransactionResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-}
-
-#[tonic::async_trait]
-impl EventService for FakeChain {
-    type FollowAddressesStream = Boxed<FollowAddressesResponse>;
-    type FollowTipStream = Boxed<FollowTipResponse>;
-
-    async fn follow_tip(
-        &self,
-        _: Request<FollowTipRequest>,
-    ) -> Result<Response<Self::FollowTipStream>, Status> {
-        Err(unasked())
-    }
-
-    type FollowMempoolStream = Boxed<FollowMempoolResponse>;
-
-    async fn follow_mempool(
-        &self,
-        _: Request<FollowMempoolRequest>,
-    ) -> Result<Response<Self::FollowMempoolStream>, Status> {
-        Err(unasked())
-    }
-
-    async fn follow_addresses(
-        &self,
-        _: Request<FollowAddressesRequest>,
-    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
 }
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
-    type StreamHeadersStream = Boxed<StreamHeadersResponse>;
-    type StreamBlocksStream = Boxed<StreamBlocksResponse>;
-
     async fn get_info(
         &self,
         _: Request<GetInfoRequest>,
@@ -416,113 +250,4 @@ impl ChainService for FakeChain {
             ..GetInfoResponse::default()
         }))
     }
-
-    async fn get_block(
-        &self,
-        _: Request<GetBlockRequest>,
-    ) -> Result<Response<GetBlockResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_header(
-        &self,
-        _: Request<GetHeaderRequest>,
-    ) -> Result<Response<GetHeaderResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_transaction(
-        &self,
-        _: Request<GetTransactionRequest>,
-    ) -> Result<Response<GetTransactionResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_balance(
-        &self,
-        _: Request<GetBalanceRequest>,
-    ) -> Result<Response<GetBalanceResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_utxos(
-        &self,
-        _: Request<GetUtxosRequest>,
-    ) -> Result<Response<GetUtxosResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_mempool(
-        &self,
-        _: Request<GetMempoolRequest>,
-    ) -> Result<Response<GetMempoolResponse>, Status> {
-        Err(unasked())
-    }
-
-    async fn get_history(
-        &self,
-        _: Request<GetHistoryRequest>,
-    ) -> Result<Response<GetHistoryResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn explain_transaction(
-        &self,
-        _: Request<ExplainTransactionRequest>,
-    ) -> Result<Response<ExplainTransactionResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn estimate_fee(
-        &self,
-        _: Request<EstimateFeeRequest>,
-    ) -> Result<Response<EstimateFeeResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn get_utxo_set_hash(
-        &self,
-        _: Request<GetUtxoSetHashRequest>,
-    ) -> Result<Response<GetUtxoSetHashResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn get_supply(
-        &self,
-        _: Request<GetSupplyRequest>,
-    ) -> Result<Response<GetSupplyResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn get_proof(
-        &self,
-        _: Request<GetProofRequest>,
-    ) -> Result<Response<GetProofResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn get_certificate(
-        &self,
-        _: Request<GetCertificateRequest>,
-    ) -> Result<Response<GetCertificateResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn stream_headers(
-        &self,
-        _: Request<StreamHeadersRequest>,
-    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn stream_blocks(
-        &self,
-        _: Request<StreamBlocksRequest>,
-    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-}
-
-fn unasked() -> Status {
-    Status::unimplemented("not asked by the miner")
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use pentad_api::Failure;
-use pentad_api::wallet::v1::keystore_service_server::{KeystoreService, KeystoreServiceServer};
 use pentad_api::wallet::v1::*;
+use pentad_fakes::wallet::v1::keystore_service_server::{KeystoreService, KeystoreServiceServer};
 use pentad_service_kit::Server;
 use tonic::{Code, Request, Response, Status};
 
@@ -52,89 +52,5 @@ impl KeystoreService for FakeKeystore {
         Ok(Response::new(ListWalletsResponse {
             wallets: Some(other).into_iter().chain(miner).collect(),
         }))
-    }
-
-    async fn unlock_wallet(
-        &self,
-        _: Request<UnlockWalletRequest>,
-    ) -> Result<Response<UnlockWalletResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn lock_wallet(
-        &self,
-        _: Request<LockWalletRequest>,
-    ) -> Result<Response<LockWalletResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn restore_wallet(
-        &self,
-        _: Request<RestoreWalletRequest>,
-    ) -> Result<Response<RestoreWalletResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn show_words(
-        &self,
-        _: Request<ShowWordsRequest>,
-    ) -> Result<Response<ShowWordsResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn change_passphrase(
-        &self,
-        _: Request<ChangePassphraseRequest>,
-    ) -> Result<Response<ChangePassphraseResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn export_key(
-        &self,
-        _: Request<ExportKeyRequest>,
-    ) -> Result<Response<ExportKeyResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn sign_message(
-        &self,
-        _: Request<SignMessageRequest>,
-    ) -> Result<Response<SignMessageResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn verify_message(
-        &self,
-        _: Request<VerifyMessageRequest>,
-    ) -> Result<Response<VerifyMessageResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn import_keys(
-        &self,
-        _: Request<ImportKeysRequest>,
-    ) -> Result<Response<ImportKeysResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn watch_wallet(
-        &self,
-        _: Request<WatchWalletRequest>,
-    ) -> Result<Response<WatchWalletResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn backup_wallet(
-        &self,
-        _: Request<BackupWalletRequest>,
-    ) -> Result<Response<BackupWalletResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
-    }
-
-    async fn restore_backup(
-        &self,
-        _: Request<RestoreBackupRequest>,
-    ) -> Result<Response<RestoreBackupResponse>, Status> {
-        Err(Status::unimplemented("not asked by the miner"))
     }
 }
