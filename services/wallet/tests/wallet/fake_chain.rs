@@ -6,22 +6,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::script_sig;
-use pentad_api::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
-use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
 use pentad_api::chain::v1::follow_tip_response::Event;
-use pentad_api::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_api::chain::v1::*;
 use pentad_api::{
     Failure, header_message, transaction_from_bytes, transaction_message, txid_from_hex,
     utxo_message,
 };
 use pentad_crypto::{Address, AddressVersions};
+use pentad_fakes::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
+use pentad_fakes::chain::v1::event_service_server::{EventService, EventServiceServer};
+use pentad_fakes::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, CompactTarget, Encode as _, MerkleRoot,
     OutPoint, Script, Transaction, TxIn, TxOut, Txid, Utxo, Work, sha256,
 };
 use pentad_service_kit::Server;
 use tokio::sync::watch;
+use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
 /// Unconfirmed transactions that one may hang on.
@@ -453,8 +454,6 @@ fn unavailable() -> Status {
 
 #[tonic::async_trait]
 impl SubmitService for FakeChain {
-    type SubmitTransactionsStream = tonic::codegen::BoxStream<SubmitTransactionsResponse>;
-
     async fn submit_transaction(
         &self,
         request: Request<SubmitTransactionRequest>,
@@ -492,34 +491,10 @@ impl SubmitService for FakeChain {
             ..Default::default()
         }))
     }
-
-    async fn submit_block(
-        &self,
-        _: Request<SubmitBlockRequest>,
-    ) -> Result<Response<SubmitBlockResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn submit_transactions(
-        &self,
-        _: Request<tonic::Streaming<SubmitTransactionsRequest>>,
-    ) -> Result<Response<Self::SubmitTransactionsStream>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn test_transaction(
-        &self,
-        _: Request<TestTransactionRequest>,
-    ) -> Result<Response<TestTransactionResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
 }
 
 #[tonic::async_trait]
 impl ChainService for FakeChain {
-    type StreamHeadersStream = tonic::codegen::BoxStream<StreamHeadersResponse>;
-    type StreamBlocksStream = tonic::codegen::BoxStream<StreamBlocksResponse>;
-
     async fn get_info(
         &self,
         _: Request<GetInfoRequest>,
@@ -592,34 +567,6 @@ impl ChainService for FakeChain {
         }))
     }
 
-    async fn get_block(
-        &self,
-        _: Request<GetBlockRequest>,
-    ) -> Result<Response<GetBlockResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_header(
-        &self,
-        _: Request<GetHeaderRequest>,
-    ) -> Result<Response<GetHeaderResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_balance(
-        &self,
-        _: Request<GetBalanceRequest>,
-    ) -> Result<Response<GetBalanceResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_mempool(
-        &self,
-        _: Request<GetMempoolRequest>,
-    ) -> Result<Response<GetMempoolResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
     async fn get_history(
         &self,
         request: Request<GetHistoryRequest>,
@@ -632,59 +579,10 @@ impl ChainService for FakeChain {
         Ok(Response::new(GetHistoryResponse { entries, ..Default::default() }))
     }
 
-    async fn explain_transaction(
-        &self,
-        _: Request<ExplainTransactionRequest>,
-    ) -> Result<Response<ExplainTransactionResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn estimate_fee(
-        &self,
-        _: Request<EstimateFeeRequest>,
-    ) -> Result<Response<EstimateFeeResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_utxo_set_hash(
-        &self,
-        _: Request<GetUtxoSetHashRequest>,
-    ) -> Result<Response<GetUtxoSetHashResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_supply(
-        &self,
-        _: Request<GetSupplyRequest>,
-    ) -> Result<Response<GetSupplyResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_proof(
-        &self,
-        _: Request<GetProofRequest>,
-    ) -> Result<Response<GetProofResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn get_certificate(
-        &self,
-        _: Request<GetCertificateRequest>,
-    ) -> Result<Response<GetCertificateResponse>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn stream_headers(
-        &self,
-        _: Request<StreamHeadersRequest>,
-    ) -> Result<Response<Self::StreamHeadersStream>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
     async fn stream_blocks(
         &self,
         request: Request<StreamBlocksRequest>,
-    ) -> Result<Response<Self::StreamBlocksStream>, Status> {
+    ) -> Result<Response<BoxStream<StreamBlocksResponse>>, Status> {
         let StreamBlocksRequest { from_height, to_height } = request.into_inner();
         let state = self.state();
         let to = to_height.unwrap_or(u32::MAX).min(state.height());
@@ -700,14 +598,10 @@ impl ChainService for FakeChain {
 
 #[tonic::async_trait]
 impl EventService for FakeChain {
-    type FollowTipStream = tonic::codegen::BoxStream<FollowTipResponse>;
-    type FollowMempoolStream = tonic::codegen::BoxStream<FollowMempoolResponse>;
-    type FollowAddressesStream = tonic::codegen::BoxStream<FollowAddressesResponse>;
-
     async fn follow_tip(
         &self,
         request: Request<FollowTipRequest>,
-    ) -> Result<Response<Self::FollowTipStream>, Status> {
+    ) -> Result<Response<BoxStream<FollowTipResponse>>, Status> {
         let request = request.into_inner();
         assert!(request.with_blocks && request.with_mempool);
         let (behind, mut next, mut count) = {
@@ -736,20 +630,6 @@ impl EventService for FakeChain {
             events.recv().await.map(|event| (event, events))
         });
         Ok(Response::new(Box::pin(events)))
-    }
-
-    async fn follow_mempool(
-        &self,
-        _: Request<FollowMempoolRequest>,
-    ) -> Result<Response<Self::FollowMempoolStream>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
-    }
-
-    async fn follow_addresses(
-        &self,
-        _: Request<FollowAddressesRequest>,
-    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
-        Err(Status::unimplemented("not asked by the wallet"))
     }
 }
 
