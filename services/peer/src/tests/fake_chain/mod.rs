@@ -5,23 +5,23 @@ pub(super) mod finality;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
 use pentad_api::Connection;
 use pentad_api::chain::v1 as proto;
-use pentad_api::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
-use pentad_api::chain::v1::chain_service_server::ChainServiceServer;
-use pentad_api::chain::v1::event_service_server::{EventService, EventServiceServer};
 use pentad_api::types::v1::BlockHeader;
+use pentad_fakes::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
+use pentad_fakes::chain::v1::chain_service_server::ChainServiceServer;
+use pentad_fakes::chain::v1::event_service_server::{EventService, EventServiceServer};
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, OutPoint, Script, Transaction, TxIn, Txid};
 use pentad_service_kit::sized;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -91,7 +91,6 @@ struct State {
     finality: Finality,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Reply<T> = Result<Response<T>, Status>;
 
 impl FakeChain {
@@ -359,7 +358,7 @@ impl FakeChain {
     fn stream<T: Send + 'static>(
         &self,
         mut next: impl FnMut(&State) -> Option<T> + Send + 'static,
-    ) -> Answers<T> {
+    ) -> BoxStream<T> {
         let (sender, receiver) = mpsc::channel(16);
         let (chain, mut changed) = (self.clone(), self.0.changed.subscribe());
         let mut life = self.0.life.subscribe();
@@ -385,7 +384,7 @@ impl FakeChain {
         &self,
         requests: Streaming<I>,
         answer: impl Fn(&Self, I) -> O + Send + 'static,
-    ) -> Answers<O> {
+    ) -> BoxStream<O> {
         let (chain, mut life) = (self.clone(), self.0.life.subscribe());
         let broken = async move { drop(life.changed().await) };
         let answers = requests.map(move |request| Ok(answer(&chain, request?)));
@@ -438,14 +437,10 @@ fn work(height: usize) -> Bytes {
 
 #[tonic::async_trait]
 impl EventService for FakeChain {
-    type FollowAddressesStream = Answers<proto::FollowAddressesResponse>;
-    type FollowTipStream = Answers<proto::FollowTipResponse>;
-    type FollowMempoolStream = Answers<proto::FollowMempoolResponse>;
-
     async fn follow_tip(
         &self,
         request: Request<proto::FollowTipRequest>,
-    ) -> Reply<Self::FollowTipStream> {
+    ) -> Reply<BoxStream<proto::FollowTipResponse>> {
         let mut position = request.into_inner().cursor.parse().ok();
         let (genesis, mut told) = (self.0.genesis, 0);
         Ok(Response::new(self.stream(move |state| {
@@ -467,49 +462,15 @@ impl EventService for FakeChain {
             Some(proto::FollowTipResponse { cursor: position.to_string(), event })
         })))
     }
-
-    async fn follow_mempool(
-        &self,
-        _: Request<proto::FollowMempoolRequest>,
-    ) -> Reply<Self::FollowMempoolStream> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn follow_addresses(
-        &self,
-        _: Request<proto::FollowAddressesRequest>,
-    ) -> Result<Response<Self::FollowAddressesStream>, Status> {
-        Err(Status::unimplemented("not for peers"))
-    }
 }
 
 #[tonic::async_trait]
 impl AssemblyService for FakeChain {
-    type FollowTemplatesStream = Answers<proto::FollowTemplatesResponse>;
-    type ConnectBlocksStream = Answers<proto::ConnectBlocksResponse>;
-    type AdmitTransactionsStream = Answers<proto::AdmitTransactionsResponse>;
-    type FetchBlocksStream = Answers<proto::FetchBlocksResponse>;
-    type FollowMempoolChangesStream = Answers<proto::FollowMempoolChangesResponse>;
-
     async fn get_finality(
         &self,
         _: Request<proto::GetFinalityRequest>,
     ) -> Reply<proto::GetFinalityResponse> {
         self.last_final().map(Response::new)
-    }
-
-    async fn get_candidate(
-        &self,
-        _: Request<proto::GetCandidateRequest>,
-    ) -> Reply<proto::GetCandidateResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn check_candidate(
-        &self,
-        _: Request<proto::CheckCandidateRequest>,
-    ) -> Reply<proto::CheckCandidateResponse> {
-        Err(Status::unimplemented("not for peers"))
     }
 
     async fn finalise_block(
@@ -519,17 +480,10 @@ impl AssemblyService for FakeChain {
         self.hand_in(&request.into_inner().certificate).map(Response::new)
     }
 
-    async fn get_state_root(
-        &self,
-        _: Request<proto::GetStateRootRequest>,
-    ) -> Reply<proto::GetStateRootResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
     async fn follow_mempool_changes(
         &self,
         _: Request<proto::FollowMempoolChangesRequest>,
-    ) -> Reply<Self::FollowMempoolChangesStream> {
+    ) -> Reply<BoxStream<proto::FollowMempoolChangesResponse>> {
         let mut position = None;
         Ok(Response::new(self.stream(move |state| {
             let is_reset = position.is_none();
@@ -544,27 +498,6 @@ impl AssemblyService for FakeChain {
             let is_news = is_reset || !changes.is_empty();
             is_news.then_some(proto::FollowMempoolChangesResponse { is_reset, changes })
         })))
-    }
-
-    async fn get_template(
-        &self,
-        _: Request<proto::GetTemplateRequest>,
-    ) -> Reply<proto::GetTemplateResponse> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn follow_templates(
-        &self,
-        _: Request<proto::FollowTemplatesRequest>,
-    ) -> Reply<Self::FollowTemplatesStream> {
-        Err(Status::unimplemented("not for peers"))
-    }
-
-    async fn check_proposal(
-        &self,
-        _: Request<proto::CheckProposalRequest>,
-    ) -> Reply<proto::CheckProposalResponse> {
-        Err(Status::unimplemented("not for peers"))
     }
 
     async fn get_locator(
@@ -633,7 +566,7 @@ impl AssemblyService for FakeChain {
     async fn connect_blocks(
         &self,
         request: Request<Streaming<proto::ConnectBlocksRequest>>,
-    ) -> Reply<Self::ConnectBlocksStream> {
+    ) -> Reply<BoxStream<proto::ConnectBlocksResponse>> {
         let answer = |chain: &Self, request: proto::ConnectBlocksRequest| {
             chain.connect(&request.block, &request.certificate)
         };
@@ -643,7 +576,7 @@ impl AssemblyService for FakeChain {
     async fn admit_transactions(
         &self,
         request: Request<Streaming<proto::AdmitTransactionsRequest>>,
-    ) -> Reply<Self::AdmitTransactionsStream> {
+    ) -> Reply<BoxStream<proto::AdmitTransactionsResponse>> {
         let answer = |chain: &Self, request: proto::AdmitTransactionsRequest| {
             let outcomes = request.transactions.iter().map(|bytes| chain.admit(bytes));
             proto::AdmitTransactionsResponse { outcomes: outcomes.collect() }
@@ -654,7 +587,7 @@ impl AssemblyService for FakeChain {
     async fn fetch_blocks(
         &self,
         request: Request<proto::FetchBlocksRequest>,
-    ) -> Reply<Self::FetchBlocksStream> {
+    ) -> Reply<BoxStream<proto::FetchBlocksResponse>> {
         let mut state = self.state();
         let wanted = hashes(&request.into_inner().hashes);
         let mut answers: Vec<_> = wanted
