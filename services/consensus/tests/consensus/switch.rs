@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use pentad_api::peer::v1::inbound_event::Event;
-use pentad_api::peer::v1::peer_service_server::PeerServiceServer;
 use pentad_api::peer::v1::relay_service_server::{RelayService, RelayServiceServer};
 use pentad_api::peer::v1::{ExchangeRequest, ExchangeResponse, InboundEvent, LinkOpened};
+use pentad_fakes::peer::v1::peer_service_server::PeerServiceServer;
 use pentad_service_kit::{Server, sized};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
