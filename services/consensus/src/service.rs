@@ -123,6 +123,8 @@ impl Consensus {
         let part = match (&config.validator_key, &network) {
             (Some(path), Some(network)) => joining.join(path, &config, network, metrics).await?,
             (Some(path), None) => {
+                // No reason to refuse: the settings of deploy/kubernetes name a key, whatever
+                // the engine.
                 let key = path.display();
                 tracing::warn!(%key, "this network has no validators: the key is not used");
                 Part::Follower
