@@ -15,7 +15,7 @@ const PURE: [&str; 8] = [
     "pentad-psbt",
 ];
 /// No IO, no clock, no entropy, no RPC in what must be tabled, fuzzed and simulated.
-const FORBIDDEN_IN_PURE: [&str; 13] = [
+const FORBIDDEN_IN_PURE: [&str; 14] = [
     "tokio",
     "mio",
     "tonic",
@@ -29,6 +29,7 @@ const FORBIDDEN_IN_PURE: [&str; 13] = [
     "fastrand",
     "chrono",
     "time",
+    "pentad-whole-file",
 ];
 const SERVICES: [&str; 5] =
     ["pentad-wallet", "pentad-chain", "pentad-miner", "pentad-consensus", "pentad-peer"];

@@ -1,7 +1,8 @@
 //! Why a command was not done, for people and for scripts.
 
 use std::error::Error as _;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue};
 use pentad_api::status::{code_name, explain, root_cause};
@@ -61,6 +62,11 @@ impl Fault {
     /// There is no credential to show.
     pub fn denied(message: impl Into<String>) -> Self {
         Self::new(Exit::Denied, Code::Unauthenticated, "DENIED", message)
+    }
+
+    /// A file that cannot be written.
+    pub fn unwritable(path: &Path, problem: impl Display) -> Self {
+        Self::refused(format!("cannot write {}: {problem}", path.display()))
     }
 
     /// What to do about it.

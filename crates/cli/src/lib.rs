@@ -17,7 +17,6 @@ mod node_binary;
 mod progress;
 #[cfg(test)]
 mod reference;
-mod replace_file;
 mod secret_file;
 mod table;
 mod target;

@@ -5,12 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::fault::Fault;
+use pentad_whole_file::{DEFAULT_MODE, PRIVATE_MODE};
 
-/// Whatever the umask leaves of it.
-const MODE: u32 = 0o666;
-/// Only the owner reads and writes.
-const PRIVATE_MODE: u32 = 0o600;
+use crate::fault::Fault;
 
 /// A place for a file, taken before the work that gives its text; given back unless written.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ impl NewFile {
     /// # Errors
     /// When there is such a file already, or it cannot be made.
     pub fn create(path: &Path) -> Result<Self, Fault> {
-        Self::create_with(path, MODE)
+        Self::create_with(path, DEFAULT_MODE)
     }
 
     /// As [`NewFile::create`], for the owner's eyes alone.
@@ -44,7 +41,7 @@ impl NewFile {
                 let text = format!("{} is there already and stays as it is", path.display());
                 Err(Fault::refused(text).with_hint("name another file"))
             }
-            Err(error) => Err(unwritable(path, &error)),
+            Err(error) => Err(Fault::unwritable(path, error)),
         }
     }
 
@@ -54,7 +51,7 @@ impl NewFile {
     /// When the system refuses; then the file is gone.
     pub fn write(mut self, text: &str) -> Result<(), Fault> {
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
-        written.map_err(|error| unwritable(&self.path, &error))?;
+        written.map_err(|error| Fault::unwritable(&self.path, error))?;
         self.is_written = true;
         Ok(())
     }
@@ -67,10 +64,6 @@ impl Drop for NewFile {
             fs::remove_file(&self.path).ok();
         }
     }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Fault {
-    Fault::refused(format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

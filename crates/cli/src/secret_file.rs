@@ -1,20 +1,19 @@
 //! Files of mode 0600: what the wallets of a node unlock by without anybody at the keyboard, and
 //! the keys of validators.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use pentad_crypto::SecretKey;
+use pentad_whole_file::{PRIVATE_MODE, create};
 use zeroize::Zeroizing;
 
 use crate::fault::Fault;
 
 /// Bytes of entropy: beyond guessing.
 const ENTROPY_BYTES: usize = 32;
-/// Only the owner reads and writes.
-const FILE_MODE: u32 = 0o600;
 /// Only the owner enters.
 const DIRECTORY_MODE: u32 = 0o700;
 /// Name of the passphrase file in a data directory.
@@ -44,13 +43,17 @@ pub fn create_directory(path: &Path) -> Result<(), Fault> {
 /// When it cannot be written or the system gives no entropy.
 pub fn passphrase_file(data_dir: &Path) -> Result<(PathBuf, bool), Fault> {
     let path = data_dir.join(PASSPHRASE_FILE);
+    if path.exists() {
+        return Ok((path, false));
+    }
     let mut entropy = [0; ENTROPY_BYTES];
     getrandom::fill(&mut entropy)
         .map_err(|error| Fault::refused(format!("no entropy for a passphrase: {error}")))?;
     match write_new(&path, &hex::encode(entropy)) {
         Ok(()) => Ok((path, true)),
+        // Another command made it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((path, false)),
-        Err(error) => Err(Fault::refused(format!("cannot write {}: {error}", path.display()))),
+        Err(error) => Err(Fault::unwritable(&path, error)),
     }
 }
 
@@ -70,14 +73,12 @@ pub fn make_validator_key(path: &Path) -> Result<SecretKey, Fault> {
     let key = SecretKey::from_bytes(*entropy)
         .map_err(|error| Fault::refused(format!("no validator key: {error}")))?;
     write_new(path, &Zeroizing::new(hex::encode(entropy.as_slice())))
-        .map_err(|error| Fault::refused(format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| Fault::unwritable(path, error))?;
     Ok(key)
 }
 
 fn write_new(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
-    writeln!(file, "{line}")?;
-    file.sync_all()
+    create(path, Zeroizing::new([line, "\n"].concat()), PRIVATE_MODE)
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
         let first = fs::read_to_string(&path).expect("readable");
         assert_eq!(first.trim().len(), 2 * ENTROPY_BYTES);
         let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode, FILE_MODE);
+        assert_eq!(mode, PRIVATE_MODE);
         let (again, made) = passphrase_file(directory.path()).expect("kept");
         assert!(!made);
         assert_eq!(fs::read_to_string(again).expect("readable"), first);
@@ -108,7 +109,7 @@ mod tests {
         let text = fs::read_to_string(&path).expect("readable");
         assert_eq!(text.trim(), hex::encode(key.to_bytes().as_slice()));
         let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode, FILE_MODE);
+        assert_eq!(mode, PRIVATE_MODE);
         make_validator_key(&path).expect_err("there is one");
         assert_eq!(fs::read_to_string(&path).expect("readable"), text);
     }

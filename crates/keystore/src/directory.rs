@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use pentad_crypto::{Address, SecretKey};
+use pentad_whole_file::PRIVATE_MODE;
 
 use crate::file::WalletFile;
 use crate::secrets::Secrets;
@@ -14,7 +15,7 @@ use crate::stored::Stored;
 use crate::watch::WatchFile;
 use crate::{
     Issued, KdfCost, KeystoreError, Passphrase, Signer, Unlock, Wallet, WalletName, Watch, Words,
-    import, new_wallet, text,
+    import, new_wallet,
 };
 
 /// A wallet, or why it could not be loaded.
@@ -102,8 +103,9 @@ impl Keystore {
 
     /// Takes over a wallet that [`Keystore::read`] gave.
     pub fn adopt(&self, wallet: &Wallet) -> Loaded {
-        text::create(&self.path(wallet.name()), &wallet.file_text())
-            .map_err(cannot_create(&self.path(wallet.name()), wallet.name()))?;
+        let path = self.path(wallet.name());
+        pentad_whole_file::create(&path, wallet.file_text(), PRIVATE_MODE)
+            .map_err(cannot_create(&path, wallet.name()))?;
         self.load(wallet.name())
     }
 

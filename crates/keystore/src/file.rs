@@ -22,6 +22,7 @@
 use std::io;
 use std::path::Path;
 
+use pentad_whole_file::{PRIVATE_MODE, replace};
 use serde::{Deserialize, Serialize};
 
 use crate::seal::{CannotOpen, KdfCost, KdfCostError, NONCE_BYTES, SALT_BYTES, Sealing};
@@ -226,7 +227,7 @@ impl WalletFile {
 
     /// Replaces the file at once: after a crash it is the old one or the new one, whole.
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
-        text::replace(path, &self.to_json())
+        replace(path, self.to_json(), PRIVATE_MODE)
     }
 }
 

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::Path;
 
+use pentad_whole_file::PRIVATE_MODE;
+
 use crate::file::{ISSUED_MAX, WalletFile};
 use crate::origin::Origin;
 use crate::watch::{WatchFile, Watched};
@@ -33,11 +35,11 @@ impl Stored {
 
     /// Writes a new file; an existing one is left alone (`AlreadyExists`).
     pub(crate) fn create(&self, path: &Path) -> io::Result<()> {
-        text::create(path, &self.to_json())
+        pentad_whole_file::create(path, self.to_json(), PRIVATE_MODE)
     }
 
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
-        text::replace(path, &self.to_json())
+        pentad_whole_file::replace(path, self.to_json(), PRIVATE_MODE)
     }
 
     pub(crate) fn origin(&self) -> Option<Origin> {

@@ -2,12 +2,12 @@
 //!
 //! A development network has one in its directory, a node by itself in its data directory.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process;
 
+use pentad_whole_file::{DEFAULT_MODE, replace};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -117,20 +117,17 @@ impl NetworkFile {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|source| NetworkFileError::Malformed { path: path.clone(), source })?;
         text.push(b'\n');
-        // Beside its place and under a name of our own: no other writer touches this draft.
-        let draft = directory.join(format!(".{FILE_NAME}.{}", process::id()));
-        let replace = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)
-        };
-        replace().map_err(|source| NetworkFileError::Io { action: "write", path, source })
+        replace(&path, text, DEFAULT_MODE).map_err(|source| NetworkFileError::Io {
+            action: "write",
+            path,
+            source,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 

@@ -1,10 +1,11 @@
 //! The credential on one machine: a file that only its owner can read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use pentad_whole_file::PRIVATE_MODE;
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
@@ -12,8 +13,6 @@ use crate::config::Secret;
 
 /// Bytes of entropy: beyond guessing.
 const COOKIE_BYTES: usize = 32;
-/// Only the owner reads and writes.
-const COOKIE_MODE: u32 = 0o600;
 
 /// One line of 64 hex digits, sent as `authorization: Bearer <line>`. Whoever holds it holds every
 /// right, as the owner of the node's files does.
@@ -99,8 +98,8 @@ impl Cookie {
         }
     }
 
-    /// Written beside its place and linked there: nobody ever reads half a cookie, and of two
-    /// processes that start at once one makes it and both use it.
+    /// Nobody ever reads half a cookie, and of two processes that start at once one makes it and
+    /// both use it.
     fn create(path: &Path) -> Result<Self, CookieError> {
         let mut entropy = [0; COOKIE_BYTES];
         getrandom::fill(&mut entropy).map_err(CookieError::Entropy)?;
@@ -108,13 +107,8 @@ impl Cookie {
         if let Some(parent) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(unwritable)?;
         }
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(format!(".{:016x}", getrandom::u64().map_err(CookieError::Entropy)?));
-        let draft = PathBuf::from(draft);
-        write_private(&draft, &hex::encode(entropy)).map_err(unwritable)?;
-        let linked = fs::hard_link(&draft, path);
-        fs::remove_file(&draft).map_err(unwritable)?;
-        match linked {
+        let line = format!("{}\n", hex::encode(entropy));
+        match pentad_whole_file::create(path, line, PRIVATE_MODE) {
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(source)),
             _ => Self::load(path),
         }
@@ -131,12 +125,6 @@ impl Cookie {
     pub fn matches(&self, token: &[u8]) -> bool {
         self.reveal().as_bytes().ct_eq(token).into()
     }
-}
-
-fn write_private(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(COOKIE_MODE).open(path)?;
-    writeln!(file, "{line}")?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -173,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("cookie");
         assert!(matches!(Cookie::load(&path), Err(CookieError::Unreadable { .. })));
-        write_private(&path, "not a cookie").expect("written");
+        pentad_whole_file::create(&path, "not a cookie\n", PRIVATE_MODE).expect("written");
         assert!(matches!(Cookie::load_or_create(&path), Err(CookieError::Malformed { .. })));
         fs::remove_file(&path).expect("removed");
         Cookie::load_or_create(&path).expect("made");

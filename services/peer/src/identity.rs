@@ -1,10 +1,11 @@
 //! The static key of the encrypted links: a file in the data directory.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use pentad_whole_file::{PRIVATE_MODE, create};
 use pentad_wire::StaticKey;
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver as _, DefaultResolver};
@@ -13,8 +14,6 @@ use zeroize::Zeroizing;
 
 /// Name of the file in the data directory: 64 hex digits and a newline.
 const FILE_NAME: &str = "peer.key";
-/// Only its owner may read and write it.
-const MODE: u32 = 0o600;
 /// Bytes of a Curve25519 private key.
 const KEY_LEN: usize = 32;
 
@@ -116,14 +115,10 @@ impl Identity {
         Ok(Self::from_private(private))
     }
 
+    /// Never in place of a key that another process made since.
     fn save(&self, path: &Path) -> io::Result<()> {
-        let draft = path.with_extension("key.new");
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(MODE).open(&draft)?;
-        let text = Zeroizing::new(format!("{}\n", hex::encode(self.private.as_slice())));
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
+        let line = Zeroizing::new(hex::encode(self.private.as_slice()));
+        create(path, Zeroizing::new([line.as_str(), "\n"].concat()), PRIVATE_MODE)
     }
 
     pub(crate) fn private(&self) -> &[u8; KEY_LEN] {
@@ -147,7 +142,7 @@ mod tests {
         let read = Identity::load_or_create(&data_dir).expect("read");
         assert_eq!(made.public(), read.public());
         let mode = fs::metadata(data_dir.join(FILE_NAME)).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, MODE);
+        assert_eq!(mode & 0o777, PRIVATE_MODE);
         let secret = hex::encode(made.private());
         assert!(!format!("{made:?}").contains(&secret));
     }

@@ -1,10 +1,11 @@
 //! Small files that are written anew whenever what they keep changes, without anybody waiting for
 //! the disk.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use pentad_whole_file::{DEFAULT_MODE, replace};
 use tokio::sync::watch;
 
 /// A file, and a task that writes it.
@@ -53,25 +54,18 @@ async fn write(path: PathBuf, mut texts: watch::Receiver<String>) {
     while texts.changed().await.is_ok() {
         let text = texts.borrow_and_update().clone();
         let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || replace(&target, &text)).await;
+        let written =
+            tokio::task::spawn_blocking(move || replace(&target, text, DEFAULT_MODE)).await;
         if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::warn!(path = %path.display(), %error, "cannot be written");
         }
     }
 }
 
-/// Writes beside the file and renames, each synced: a crash leaves the old text or the new one.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]

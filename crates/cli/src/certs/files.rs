@@ -5,14 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pentad_trust::Issued;
+use pentad_whole_file::{Draft, PRIVATE_MODE, replace};
 
 use crate::fault::Fault;
-use crate::replace_file::{Draft, replace};
 
 /// For everybody to read.
 const PUBLIC_MODE: u32 = 0o644;
-/// For the owner alone.
-const SECRET_MODE: u32 = 0o600;
 /// Name of an authority's own files, which no certificate can have.
 pub const AUTHORITY: &str = "authority";
 /// Largest file that is read: thousands of certificates.
@@ -61,11 +59,15 @@ pub fn read(path: &Path) -> Result<String, Fault> {
 /// # Errors
 /// When the system refuses.
 pub fn write_pair(directory: &Path, name: &str, issued: &Issued) -> Result<(), Fault> {
-    let key = Draft::write(&key_path(directory, name), &issued.key, SECRET_MODE)?;
-    let path = certificate_path(directory, name);
-    let certificate = Draft::write(&path, &issued.certificate, PUBLIC_MODE)?;
-    key.put()?;
-    certificate.put()
+    let (key_path, certificate_path) =
+        (key_path(directory, name), certificate_path(directory, name));
+    let of_key = |error| Fault::unwritable(&key_path, error);
+    let of_certificate = |error| Fault::unwritable(&certificate_path, error);
+    let key = Draft::write(&key_path, &issued.key, PRIVATE_MODE).map_err(of_key)?;
+    let certificate = Draft::write(&certificate_path, &issued.certificate, PUBLIC_MODE)
+        .map_err(of_certificate)?;
+    key.put_unsynced().map_err(of_key)?;
+    certificate.put().map_err(of_certificate)
 }
 
 /// Replaces a file that everybody may read.
@@ -73,5 +75,5 @@ pub fn write_pair(directory: &Path, name: &str, issued: &Issued) -> Result<(), F
 /// # Errors
 /// When the system refuses.
 pub fn replace_public(path: &Path, text: &str) -> Result<(), Fault> {
-    replace(path, text, PUBLIC_MODE)
+    replace(path, text, PUBLIC_MODE).map_err(|error| Fault::unwritable(path, error))
 }

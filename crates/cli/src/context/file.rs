@@ -6,20 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pentad_trust::TlsFiles;
+use pentad_whole_file::{DEFAULT_MODE, replace};
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Credentials;
 use crate::fault::Fault;
-use crate::replace_file::replace;
 use crate::secret_file::create_directory;
 
 /// The context that `devnet up` writes.
 pub const DEVNET: &str = "devnet";
 /// Largest file that is read: thousands of contexts.
 const BYTES_MAX: u64 = 1 << 20;
-
-/// Whatever the umask leaves of it.
-const MODE: u32 = 0o666;
 
 const HEADER: &str = "# Written by `pentad context`; see `pentad context --help`.\n\n";
 
@@ -129,8 +126,7 @@ impl Contexts {
     ) -> Result<(), Fault> {
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         create_directory(directory)?;
-        let refuse =
-            |error: io::Error| Fault::refused(format!("cannot write {}: {error}", path.display()));
+        let refuse = |error: io::Error| Fault::unwritable(path, error);
         // The lock goes with the handle.
         let lock = File::open(directory).map_err(refuse)?;
         lock.lock().map_err(refuse)?;
@@ -140,9 +136,8 @@ impl Contexts {
         if contexts == before {
             return Ok(());
         }
-        let text = toml::to_string(&contexts)
-            .map_err(|error| Fault::refused(format!("cannot write {}: {error}", path.display())))?;
-        replace(path, &format!("{HEADER}{text}"), MODE)
+        let text = toml::to_string(&contexts).map_err(|error| Fault::unwritable(path, error))?;
+        replace(path, format!("{HEADER}{text}"), DEFAULT_MODE).map_err(refuse)
     }
 }
 

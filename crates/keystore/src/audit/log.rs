@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pentad_whole_file::sync_directory;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
@@ -14,7 +15,6 @@ use super::scan::{Position, Scan, Tail};
 use super::segments::Segments;
 use super::{AuditError, Entry, Event, Recorded};
 use crate::WalletName;
-use crate::text::sync_directory;
 
 /// Entries that wait for the disk; whoever brings one more waits before that.
 const WAITING_MAX: usize = 1024;

@@ -7,10 +7,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use pentad_whole_file::{DEFAULT_MODE, replace};
 use pentad_wire::kademlia::{Contact, NodeId};
 use tracing::{debug, warn};
-
-use crate::kept_file::replace;
 
 const HEADER: &str = "pentad contacts 1";
 /// Contacts written and read; the file stays below 64 KiB.
@@ -55,7 +54,7 @@ impl ContactsFile {
             return;
         }
         let (path, text) = (self.path.clone(), format(&contacts));
-        let written = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
+        let written = tokio::task::spawn_blocking(move || replace(&path, text, DEFAULT_MODE)).await;
         match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => self.written = contacts,
             Err(error) => warn!(path = %self.path.display(), %error, "contacts were not saved"),
