@@ -41,7 +41,9 @@ async fn payments_that_cannot_be_made() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.create("alice").await, bed.create("bob").await);
     bed.chain.pay(&alice, 5 * COIN);
-    let broken = format!("{}x", &bob[..bob.len() - 1]);
+    // One address in 58 ends with an x by itself.
+    let letter = if bob.ends_with('x') { 'y' } else { 'x' };
+    let broken = format!("{}{letter}", &bob[..bob.len() - 1]);
     let (address, amount) = ("payments[0].address", "payments[0].amount");
     for (to, units, code, reason, says) in [
         (FOREIGN, COIN, InvalidArgument, "WRONG_NETWORK", address),
