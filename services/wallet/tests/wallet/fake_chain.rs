@@ -16,6 +16,7 @@ use pentad_crypto::{Address, AddressVersions};
 use pentad_fakes::chain::v1::chain_service_server::{ChainService, ChainServiceServer};
 use pentad_fakes::chain::v1::event_service_server::{EventService, EventServiceServer};
 use pentad_fakes::chain::v1::submit_service_server::{SubmitService, SubmitServiceServer};
+use pentad_fakes::follow;
 use pentad_primitives::{
     Amount, Block, BlockHash, BlockHeader, BlockHeight, CompactTarget, Encode as _, MerkleRoot,
     OutPoint, Script, Transaction, TxIn, TxOut, Txid, Utxo, Work, sha256,
@@ -64,7 +65,7 @@ struct State {
     foreign: u32,
     /// All that happened, for those who follow.
     events: Vec<FollowTipResponse>,
-    event_count: watch::Sender<usize>,
+    changes: watch::Sender<()>,
 }
 
 impl Default for State {
@@ -81,7 +82,7 @@ impl Default for State {
             audit_logs: Vec::new(),
             foreign: 0,
             events: Vec::new(),
-            event_count: watch::Sender::default(),
+            changes: watch::Sender::new(()),
         };
         state.connect(None, Vec::new());
         state
@@ -294,7 +295,7 @@ impl State {
     fn tell(&mut self, event: Event) {
         let cursor = format!("{}:{}", self.height(), self.tip());
         self.events.push(FollowTipResponse { cursor, event: Some(event) });
-        self.event_count.send_replace(self.events.len());
+        self.changes.send_replace(());
     }
 
     /// The way from where a follower stands to here, and what waits.
@@ -604,32 +605,17 @@ impl EventService for FakeChain {
     ) -> Result<Response<BoxStream<FollowTipResponse>>, Status> {
         let request = request.into_inner();
         assert!(request.with_blocks && request.with_mempool);
-        let (behind, mut next, mut count) = {
-            let state = self.state();
-            (state.catch_up(&request.cursor), state.events.len(), state.event_count.subscribe())
+        let (chain, state) = (self.clone(), self.state());
+        let mut behind = state.catch_up(&request.cursor).into_iter();
+        let mut position = state.events.len();
+        let next = move || {
+            behind.next().or_else(|| {
+                let event = chain.state().events.get(position).cloned()?;
+                position += 1;
+                Some(event)
+            })
         };
-        let (sender, events) = tokio::sync::mpsc::channel(8);
-        let chain = self.clone();
-        tokio::spawn(async move {
-            let mut events = behind;
-            loop {
-                for event in events {
-                    if sender.send(Ok(event)).await.is_err() {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    more = count.wait_for(|count| *count > next) => drop(more),
-                    () = sender.closed() => return,
-                }
-                events = chain.state().events[next..].to_vec();
-                next += events.len();
-            }
-        });
-        let events = futures_util::stream::unfold(events, |mut events| async {
-            events.recv().await.map(|event| (event, events))
-        });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(follow(state.changes.subscribe(), next)))
     }
 }
 

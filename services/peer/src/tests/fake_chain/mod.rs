@@ -15,12 +15,12 @@ use pentad_api::types::v1::BlockHeader;
 use pentad_fakes::chain::v1::assembly_service_server::{AssemblyService, AssemblyServiceServer};
 use pentad_fakes::chain::v1::chain_service_server::ChainServiceServer;
 use pentad_fakes::chain::v1::event_service_server::{EventService, EventServiceServer};
+use pentad_fakes::follow;
 use pentad_primitives::encode::{Decode as _, Encode as _};
 use pentad_primitives::hash::sha256d;
 use pentad_primitives::{BlockHash, OutPoint, Script, Transaction, TxIn, Txid};
 use pentad_service_kit::sized;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::watch;
 use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
@@ -55,10 +55,10 @@ struct Shared {
     engine: Engine,
     genesis: BlockHash,
     state: Mutex<State>,
-    /// Counts changes, so that streams know when to look.
-    changed: watch::Sender<u64>,
-    /// Streams of an older life end.
-    life: watch::Sender<u64>,
+    /// Tells streams when to look.
+    changes: watch::Sender<()>,
+    /// Ends all streams.
+    broken: watch::Sender<()>,
 }
 
 /// What makes blocks final.
@@ -111,8 +111,8 @@ impl FakeChain {
             engine,
             genesis,
             state: Mutex::new(state),
-            changed: watch::channel(0).0,
-            life: watch::channel(0).0,
+            changes: watch::Sender::new(()),
+            broken: watch::Sender::new(()),
         }))
     }
 
@@ -177,7 +177,7 @@ impl FakeChain {
 
     /// Breaks all streams, as a restart does.
     pub(super) fn break_streams(&self) {
-        self.0.life.send_modify(|life| *life += 1);
+        self.0.broken.send_replace(());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -185,7 +185,7 @@ impl FakeChain {
     }
 
     fn change(&self) {
-        self.0.changed.send_modify(|count| *count += 1);
+        self.0.changes.send_replace(());
     }
 
     /// The one certificate that a block can have here; as long as 64 signatures.
@@ -359,25 +359,9 @@ impl FakeChain {
         &self,
         mut next: impl FnMut(&State) -> Option<T> + Send + 'static,
     ) -> BoxStream<T> {
-        let (sender, receiver) = mpsc::channel(16);
-        let (chain, mut changed) = (self.clone(), self.0.changed.subscribe());
-        let mut life = self.0.life.subscribe();
-        tokio::spawn(async move {
-            let feeding = async {
-                loop {
-                    let found = next(&chain.state());
-                    match found {
-                        Some(message) => sender.send(Ok(message)).await.map_err(|_| ())?,
-                        None => changed.changed().await.map_err(|_| ())?,
-                    }
-                }
-            };
-            tokio::select! {
-                ended = feeding => ended,
-                broken = life.changed() => broken.map_err(|_| ()),
-            }
-        });
-        Box::pin(ReceiverStream::new(receiver))
+        let chain = self.clone();
+        let found = follow(self.0.changes.subscribe(), move || next(&chain.state()));
+        Box::pin(found.take_until(self.broken()))
     }
 
     fn answers<I: Send + 'static, O: Send + 'static>(
@@ -385,10 +369,15 @@ impl FakeChain {
         requests: Streaming<I>,
         answer: impl Fn(&Self, I) -> O + Send + 'static,
     ) -> BoxStream<O> {
-        let (chain, mut life) = (self.clone(), self.0.life.subscribe());
-        let broken = async move { drop(life.changed().await) };
+        let chain = self.clone();
         let answers = requests.map(move |request| Ok(answer(&chain, request?)));
-        Box::pin(answers.take_until(Box::pin(broken)))
+        Box::pin(answers.take_until(self.broken()))
+    }
+
+    /// Until the streams are broken.
+    fn broken(&self) -> impl Future<Output = ()> + use<> {
+        let mut broken = self.0.broken.subscribe();
+        async move { drop(broken.changed().await) }
     }
 }
 
