@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pentad_api::Connection;
 use pentad_api::chain::v1::assembly_service_client::AssemblyServiceClient;
 use pentad_api::chain::v1::chain_service_client::ChainServiceClient;
+use pentad_api::chain::v1::get_certificate_request::Block as Wanted;
 use pentad_api::chain::v1::submit_service_client::SubmitServiceClient;
 use pentad_api::chain::v1::{
-    GetInfoRequest, GetInfoResponse, GetMempoolRequest, GetTemplateRequest, GetUtxoSetHashRequest,
-    GetUtxoSetHashResponse, SubmitBlockRequest, SubmitTransactionRequest,
+    GetCertificateRequest, GetInfoRequest, GetInfoResponse, GetMempoolRequest, GetTemplateRequest,
+    GetUtxoSetHashRequest, GetUtxoSetHashResponse, StreamBlocksRequest, SubmitBlockRequest,
+    SubmitTransactionRequest,
 };
 use pentad_api::consensus::v1::consensus_service_client::ConsensusServiceClient;
 use pentad_api::consensus::v1::{
@@ -34,6 +37,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 
 use crate::switch::Switch;
 
@@ -217,19 +221,11 @@ impl Bed {
     /// Waits until all nodes that run have the same tip at `height` or above; its hash.
     pub async fn agree(&self, height: u32) -> String {
         let mut found = None;
-        let started = Instant::now();
-        let mut is_told = false;
-        until(&format!("all are at height {height}"), async || {
+        self.until(&format!("all are at height {height}"), async || {
             let mut tips = Vec::new();
             for node in self.running() {
                 let info = node.info().await;
                 tips.push((info.height, info.tip));
-            }
-            if started.elapsed() > PATIENCE / 3 && !is_told {
-                is_told = true;
-                for node in self.running() {
-                    eprintln!("{:#?}", node.explain().await);
-                }
             }
             let (lowest, tip) = tips[0].clone();
             found = Some(tip);
@@ -237,6 +233,45 @@ impl Bed {
         })
         .await;
         found.expect("a tip")
+    }
+
+    /// Waits until `condition` holds. Who was slow may lack votes that nobody repeats: after a
+    /// while it gets what the others made final, as from the peer services.
+    pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let started = Instant::now();
+        let mut is_told = false;
+        until(what, async || {
+            if started.elapsed() > PATIENCE / 3 && !is_told {
+                is_told = true;
+                for node in self.running() {
+                    eprintln!("{:#?}", node.explain().await);
+                }
+            }
+            if started.elapsed() > PATIENCE / 20 {
+                self.pass_on().await;
+            }
+            condition().await
+        })
+        .await;
+    }
+
+    /// Gives every node what another has made final.
+    async fn pass_on(&self) {
+        let (mut highest, mut first) = (0, None);
+        for node in self.running() {
+            let height = node.info().await.final_height.expect("validators");
+            if first.is_none() || height > highest {
+                (highest, first) = (height, Some(node));
+            }
+        }
+        let Some(first) = first else { return };
+        for node in self.running() {
+            let height = node.info().await.final_height.expect("validators");
+            for height in height + 1..=highest {
+                let (block, certificate) = first.certified(height).await;
+                node.submit_block(block, certificate).await;
+            }
+        }
     }
 
     /// Stops all in good order.
@@ -329,9 +364,28 @@ impl Node {
 
     /// Hands in a block, as the peer service would.
     pub async fn give(&self, block: &Block) {
+        self.submit_block(block.to_bytes().into(), Bytes::new()).await;
+    }
+
+    async fn submit_block(&self, block: Bytes, certificate: Bytes) {
         let mut submit = SubmitServiceClient::new(self.connection.clone());
-        let request = SubmitBlockRequest { block: block.to_bytes().into(), ..Default::default() };
+        let request = SubmitBlockRequest { block, certificate };
         submit.submit_block(request).await.expect("a valid block");
+    }
+
+    /// A final block and what makes it so, which may be nothing where a later one's does.
+    async fn certified(&self, height: u32) -> (Bytes, Bytes) {
+        let mut chain = ChainServiceClient::new(self.connection.clone());
+        let range = StreamBlocksRequest { from_height: height, to_height: Some(height) };
+        let mut blocks = chain.stream_blocks(range).await.expect("an answer").into_inner();
+        let block = blocks.message().await.expect("an answer").expect("a block").raw;
+        let request = GetCertificateRequest { block: Some(Wanted::Height(height)) };
+        let certificate = match chain.get_certificate(request).await {
+            Ok(response) => response.into_inner().certificate,
+            Err(status) if status.code() == Code::NotFound => Bytes::new(),
+            Err(status) => panic!("{status}"),
+        };
+        (block, certificate)
     }
 
     pub async fn utxo_set_hash(&self) -> GetUtxoSetHashResponse {
