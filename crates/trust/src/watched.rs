@@ -205,27 +205,21 @@ fn read(path: &Path, forbidden: u32, problem: &str) -> Result<Contents, TrustErr
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
-    fn number(contents: &[Contents]) -> Result<u32, TrustError> {
-        let text = std::str::from_utf8(&contents[0]).expect("the test writes text");
-        text.parse().map_err(|_| TrustError::Unusable(format!("{text} is no number")))
-    }
+    /// A number, read as the test likes.
+    struct Number<R>(R);
 
-    /// A file with a number.
-    struct Number(PathBuf);
-
-    impl Source for Number {
+    impl<R: Fn() -> Result<Vec<Contents>, TrustError>> Source for Number<R> {
         type Value = u32;
 
         fn read(&self) -> Result<Vec<Contents>, TrustError> {
-            Ok(vec![read_public(&self.0)?])
+            (self.0)()
         }
 
         fn parse(&self, contents: &[Contents]) -> Result<u32, TrustError> {
-            number(contents)
+            let text = std::str::from_utf8(&contents[0]).expect("the test writes text");
+            text.parse().map_err(|_| TrustError::Unusable(format!("{text} is no number")))
         }
 
         fn summary(value: &u32) -> String {
@@ -239,7 +233,8 @@ mod tests {
         let path = directory.path().join("number");
         let write = |text: &str| fs::write(&path, text).expect("written");
         write("1");
-        let watched = Watched::load(Number(path.clone())).expect("a number");
+        let number = Number(|| Ok(vec![read_public(&path)?]));
+        let watched = Watched::load(number).expect("a number");
         assert!(matches!(watched.refresh(), Refresh::Same));
         write("x");
         assert!(matches!(watched.refresh(), Refresh::Unsettled));
@@ -265,44 +260,22 @@ mod tests {
         assert_eq!(watched.generation(), 1);
     }
 
-    /// What the looks find, the last of it for ever.
-    #[derive(Debug)]
-    struct Script(Mutex<Vec<&'static str>>);
-
-    impl Script {
-        fn new(looks: impl IntoIterator<Item = &'static str>) -> Self {
-            let mut looks: Vec<_> = looks.into_iter().collect();
-            looks.reverse();
-            Self(Mutex::new(looks))
-        }
-    }
-
-    impl Source for Script {
-        type Value = u32;
-
-        fn read(&self) -> Result<Vec<Contents>, TrustError> {
-            let mut looks = self.0.lock().expect("nobody panicked");
-            let text = if looks.len() > 1 { looks.pop() } else { looks.last().copied() };
-            Ok(vec![Zeroizing::new(text.expect("one look at least").as_bytes().to_vec())])
-        }
-
-        fn parse(&self, contents: &[Contents]) -> Result<u32, TrustError> {
-            number(contents)
-        }
-
-        fn summary(value: &u32) -> String {
-            value.to_string()
-        }
+    /// What looks find that differ, and then the same for ever.
+    fn load_after(looks: Vec<&str>, last: &str) -> Result<u32, TrustError> {
+        let looks = Mutex::new(looks.into_iter());
+        let number = Number(|| {
+            let text = looks.lock().expect("nobody panicked").next().unwrap_or(last);
+            Ok(vec![Zeroizing::new(text.as_bytes().to_vec())])
+        });
+        Watched::load(number).map(|watched| *watched.current())
     }
 
     #[test]
     fn files_that_are_being_replaced_are_waited_for_at_the_first_reading() {
         let almost = usize::try_from(FIRST_LOOKS).expect("a few") - 1;
-        let half = std::iter::repeat_n("half", almost);
-        let other = std::iter::repeat_n("other half", almost);
-        let watched = Watched::load(Script::new(half.chain(other).chain(["7"])));
-        assert_eq!(*watched.expect("a number in the end").current(), 7);
-        let refused = Watched::load(Script::new(["half", "broken"])).expect_err("for good");
+        let looks = [vec!["half"; almost], vec!["other half"; almost]].concat();
+        assert_eq!(load_after(looks, "7").expect("a number in the end"), 7);
+        let refused = load_after(vec!["half"], "broken").expect_err("for good");
         assert_eq!(refused.to_string(), "TLS: broken is no number");
     }
 

@@ -66,9 +66,9 @@ impl Writer {
             return Ok(Err(refusal));
         }
         self.store.append_certificate(&hash, certified.bytes())?;
-        let is_higher = |awaited: &Certified| awaited.sequence() > certified.sequence();
-        let awaited = self.set_awaited(None).filter(is_higher);
-        self.set_awaited(awaited);
+        if self.awaited.as_ref().is_some_and(|it| it.sequence() <= certified.sequence()) {
+            self.set_awaited(None);
+        }
         // What stands on it may have more work than the branch that was left.
         self.move_to_best()?;
         Ok(Ok(FinalityOutcome::Final))

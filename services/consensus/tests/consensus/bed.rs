@@ -257,16 +257,14 @@ impl Bed {
 
     /// Gives every node what another has made final.
     async fn pass_on(&self) {
-        let (mut highest, mut first) = (0, None);
+        let mut reached = Vec::new();
         for node in self.running() {
-            let height = node.info().await.final_height.expect("validators");
-            if first.is_none() || height > highest {
-                (highest, first) = (height, Some(node));
-            }
+            reached.push((node.info().await.final_height.expect("validators"), node));
         }
-        let Some(first) = first else { return };
-        for node in self.running() {
-            let height = node.info().await.final_height.expect("validators");
+        let Some(&(highest, first)) = reached.iter().max_by_key(|(height, _)| *height) else {
+            return;
+        };
+        for (height, node) in reached {
             for height in height + 1..=highest {
                 let (block, certificate) = first.certified(height).await;
                 node.submit_block(block, certificate).await;
